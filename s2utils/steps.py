@@ -1,0 +1,154 @@
+"""The study's steps: which notebook makes what, from which parameters, code and earlier steps.
+
+The identity of an artefact is a hash over the parameter sections it reads, the code that makes it
+(the helper modules, and the notebook cells tagged ``makes-artefact``) and the identities of what it
+is made from. It needs no artefact on disk, so the graph and the notebooks always agree on it.
+Comments, docstrings and formatting are not part of it.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import json
+from dataclasses import dataclass
+
+from s2utils.params import Params, flat
+from s2utils.paths import root
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row of the graph."""
+
+    notebook: str
+    sections: tuple[str, ...]  # parameters it reads
+    modules: tuple[str, ...]  # helper modules that make its artefact (their imports are followed)
+
+
+STEPS = {
+    "eda": Step("01_eda", ("seed", "data.sources", "s2"), ("sources", "filters")),
+    "data": Step("02_datasets", ("seed", "data", "s2", "questions"), ("sources", "filters", "questions", "splits")),
+    "sft": Step("03_sft", ("seed", "runtime", "model", "sft"), ("train",)),
+    "answers": Step("04_generate", ("seed", "runtime", "model", "generate"), ("merge", "generate")),
+    "text_metrics": Step("05_text_metrics", ("seed", "text_metrics"), ("text_metrics",)),
+    "leaderboard": Step("06_leaderboard", ("seed", "runtime", "leaderboard"), ("leaderboard",)),
+    "mtbench": Step("07_mtbench", ("seed", "runtime", "mtbench"), ("mtbench",)),
+}
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model of the study, as a row of its tables."""
+
+    id: str  # folder and file name
+    model: str
+    base: str
+    variant: str  # "base" | "chat" | "sft"
+    train_set: str  # "" for base and chat
+    merge_mode: str  # "none" for base and chat
+
+
+def models(params: Params) -> list[ModelRow]:
+    """Base, chat, and every train set under every merge, in the order of the tables."""
+    name = params.model.name
+    rows = [ModelRow(name, name, name, "base", "", "none"), ModelRow(f"{name}-chat", f"{name}-chat", name, "chat", "", "none")]
+    for train_set in params.sft.train_sets:
+        for mode in params.merge.modes:
+            model = f"{name}-{train_set}"
+            rows.append(ModelRow(f"{model}.{mode}", model, name, "sft", train_set, mode))
+    return rows
+
+
+def model(params: Params, id: str) -> ModelRow:
+    """The row with this id; KeyError names the known ones."""
+    known = {row.id: row for row in models(params)}
+    if id not in known:
+        raise KeyError(f"no model '{id}' in this profile; known: {', '.join(known)}")
+    return known[id]
+
+
+def same_weights(params: Params) -> bool:
+    """Whether base and chat are the same weights under two prompts."""
+    return params.model.base == params.model.chat
+
+
+def settings(step: str, params: Params) -> dict[str, object]:
+    """Dotted parameter → value, for every parameter `step` reads itself."""
+    wanted = STEPS[step].sections
+    return {k: v for k, v in flat(params).items() if any(k == w or k.startswith(f"{w}.") for w in wanted)}
+
+
+def upstream(step: str, params: Params, name: str = "") -> list[tuple[str, str]]:
+    """(step, name) of the artefacts that `step` reads for `name`."""
+    match step:
+        case "eda" | "data":
+            return []
+        case "sft":
+            return [("data", "")]
+        case "answers":
+            row = model(params, name)
+            return [("data", "")] + ([("sft", row.train_set)] if row.train_set else [])
+        case "leaderboard" | "mtbench":
+            return [("answers", name)]
+        case "text_metrics":
+            return [("answers", row.id) for row in models(params)]
+    raise KeyError(step)
+
+
+def key(step: str, params: Params, name: str = "") -> str:
+    """Identity of the artefact `step` makes for `name`; 16 hex digits."""
+    facts = {
+        "step": step,
+        "name": name,
+        "settings": settings(step, params),
+        "code": code_digest(step),
+        "upstream": [key(s, params, n) for s, n in upstream(step, params, name)],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@functools.lru_cache
+def code_digest(step: str) -> str:
+    """Hash of the code that makes a step's artefact, without comments and docstrings."""
+    parts = [_plain(path.read_text(encoding="utf-8")) for path in _module_files(STEPS[step].modules)]
+    notebook = json.loads((root() / "notebooks" / f"{STEPS[step].notebook}.ipynb").read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if "makes-artefact" in cell["metadata"].get("tags", []):
+            parts.append(_plain("".join(cell["source"])))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+@functools.lru_cache
+def notebook_digest(step: str) -> str:
+    """Hash of a notebook's cells, outputs left out: an edit reruns the notebook."""
+    notebook = json.loads((root() / "notebooks" / f"{STEPS[step].notebook}.ipynb").read_text(encoding="utf-8"))
+    return hashlib.sha256("\0".join("".join(c["source"]) for c in notebook["cells"]).encode()).hexdigest()[:16]
+
+
+def _module_files(modules: tuple[str, ...]) -> list:
+    """Files of `modules` and of every helper module they import, sorted."""
+    folder, seen, todo = root() / "s2utils", set(), list(modules)
+    while todo:
+        name = todo.pop()
+        path = folder / f"{name}.py"
+        if name in seen or not path.is_file():
+            continue
+        seen.add(name)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("s2utils"):
+                tail = node.module.removeprefix("s2utils").lstrip(".")
+                todo += [tail] if tail else [alias.name for alias in node.names]
+    return [folder / f"{name}.py" for name in sorted(seen)]
+
+
+def _plain(source: str) -> str:
+    """Source as its syntax tree, docstrings removed."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
+                node.body = body[1:]
+    return ast.dump(tree)
