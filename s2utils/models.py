@@ -1,0 +1,112 @@
+"""Load tokenizers and language models: published weights, their NF4 form, and the prompts they answer.
+
+Trap: bitsandbytes packs every 4-bit layer in place at the first evaluation on a CPU with AVX512-BF16,
+after which most LoRA gradients are silently zero; `quantized` switches that off.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from s2utils import embedded, paths
+from s2utils.params import Model, Params, Weights
+
+
+def located(weights: Weights) -> tuple[str, dict]:
+    """(folder or hub id, keyword arguments) for `from_pretrained`."""
+    if weights.path.startswith("embedded:"):
+        return str(embedded.resolve(weights.path)), {}
+    local = paths.root() / weights.path
+    if local.is_dir():
+        return str(local), {}
+    return weights.path, {"revision": weights.revision or "main"}
+
+
+def tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
+    """Tokenizer with a padding token that is not the end-of-sequence token, padding on the left."""
+    path, options = located(weights)
+    return prepared(AutoTokenizer.from_pretrained(path, **options))
+
+
+def prepared(tok: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Left padding, and a padding token other than EOS, whose prediction must be learnt (Llama-2 has none)."""
+    if tok.pad_token is None or tok.pad_token == tok.eos_token:
+        tok.pad_token = tok.unk_token
+    tok.padding_side = "left"
+    return tok
+
+
+def nf4(dtype: torch.dtype = torch.bfloat16) -> BitsAndBytesConfig:
+    """4-bit NormalFloat with double quantisation, as QLoRA (Dettmers et al. 2023)."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def full(weights: Weights, dtype: str, device: str = "cpu") -> PreTrainedModel:
+    """The model in `dtype`, for inference."""
+    path, options = located(weights)
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), use_safetensors=True, **options)
+    return model.to(device).eval()
+
+
+def quantized(weights: Weights, device: str = "cpu") -> PreTrainedModel:
+    """The model with NF4 linear layers (the output head and embeddings stay bf16)."""
+    path, options = located(weights)
+    model = AutoModelForCausalLM.from_pretrained(
+        path, quantization_config=nf4(), dtype=torch.bfloat16, use_safetensors=True, device_map={"": device}, **options
+    )
+    return keep_unpacked(model)
+
+
+def keep_unpacked(model: torch.nn.Module) -> torch.nn.Module:
+    """Stop bitsandbytes from packing 4-bit layers for its CPU kernel, which loses gradients and digits."""
+    import bitsandbytes
+
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def plain_prompt(question: str, model: Model) -> str:
+    """The study's prompt, which base and fine-tuned models see."""
+    return model.prompt.format(question=question)
+
+
+def chat_prompt(turns: list[dict], tok: PreTrainedTokenizerBase, system: str = "") -> str:
+    """`turns` ({role, content}) in the tokenizer's own chat template, ready for the model's answer."""
+    messages = ([{"role": "system", "content": system}] if system else []) + turns
+    return tok.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+
+def prompt(turns: list[str], variant: str, tok: PreTrainedTokenizerBase, model: Model) -> str:
+    """Prompt for alternating user and model turns (first and last are the user's).
+
+    The chat model sees its template, every other model the study's plain prompt, turn after turn.
+    """
+    if variant == "chat":
+        roles = ("user", "assistant")
+        return chat_prompt([{"role": roles[i % 2], "content": t} for i, t in enumerate(turns)], tok, model.system_prompt)
+    text = ""
+    for question, answer in zip(turns[::2], [*turns[1::2], None]):
+        text += plain_prompt(question, model) + (f" {answer.strip()}\n" if answer is not None else "")
+    return text
+
+
+def encoded(texts: list[str], tok: PreTrainedTokenizerBase, variant: str) -> list[list[int]]:
+    """Token ids of prompts. A chat template holds its own special tokens, so none are added there."""
+    return tok(texts, add_special_tokens=variant != "chat")["input_ids"]
+
+
+def weights_of(variant: str, params: Params) -> Weights:
+    """Weights that a base or chat row is made of."""
+    return params.model.chat if variant == "chat" else params.model.base
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder holds a saved model."""
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
