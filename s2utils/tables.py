@@ -1,0 +1,125 @@
+"""Tables: measured beside published, written as CSV, Markdown and LaTeX.
+
+Every table is wide: one row per model (and data set), n, then `<metric>`, `<metric>_ci_low`,
+`<metric>_ci_high`, `<metric>_n_failed`. Published values join where model, merge mode and data set match.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from s2utils import artefacts, paths
+
+KEYS = ["model", "base", "variant", "train_set", "merge_mode", "dataset"]
+METRICS = {
+    "leaderboard": {
+        "average": "average", "arc_acc_norm": "arc", "hellaswag_acc_norm": "hellaswag", "mmlu_acc": "mmlu",
+        "truthfulqa_mc2": "truthfulqa",
+    },
+    "rouge": {"rouge_1_f1": "rouge1", "rouge_2_f1": "rouge2", "rouge_l_f1": "rougeL", "rouge_lsum_f1": "rougeLsum"},
+    "bertscore": {"bertscore_precision": "precision", "bertscore_recall": "recall", "bertscore_f1": "f1"},
+    "flesch": {"flesch_reading_ease": "fre", "flesch_kincaid_grade": "fkg"},
+    "mtbench": {"single_turn_rating": "single_turn", "multi_turn_rating": "multi_turn"},
+}  # fmt: skip
+TITLES = {
+    "leaderboard": "Table 1 · Open LLM Leaderboard (v1 tasks, %)",
+    "rouge": "Table 2 · ROUGE F1 of the answers",
+    "bertscore": "Table 3 · BERTScore of the answers",
+    "flesch": "Table 4 · Readability of the answers",
+    "mtbench": "Table 5 · MT(S)-bench, judge's rating 1–10",
+}
+LABELS = {
+    "average": "Average", "arc_acc_norm": "ARC", "hellaswag_acc_norm": "HellaSwag", "mmlu_acc": "MMLU",
+    "truthfulqa_mc2": "TruthfulQA", "rouge_1_f1": "ROUGE-1", "rouge_2_f1": "ROUGE-2", "rouge_l_f1": "ROUGE-L",
+    "rouge_lsum_f1": "ROUGE-Lsum", "bertscore_precision": "Precision", "bertscore_recall": "Recall",
+    "bertscore_f1": "F1", "flesch_reading_ease": "Reading ease", "flesch_kincaid_grade": "Grade",
+    "single_turn_rating": "Single turn", "multi_turn_rating": "Multi-turn",
+}  # fmt: skip
+DECIMALS = {"leaderboard": 2, "rouge": 4, "bertscore": 4, "flesch": 2, "mtbench": 2}
+
+
+def published(name: str) -> pd.DataFrame:
+    """A table of the paper, with our column names; `merge_mode` is "none" where nothing was merged."""
+    frame = pd.read_csv(paths.root() / "reports" / "published" / f"{name}.csv", keep_default_na=False)
+    frame["merge_mode"] = frame["merge_mode"].replace("", "none")
+    return frame.rename(columns={theirs: ours for ours, theirs in METRICS[name].items()})
+
+
+def beside(measured: pd.DataFrame, name: str) -> pd.DataFrame:
+    """`measured` with a column `<metric>_published` each, empty where the paper has no such row."""
+    paper = published(name)
+    on = [k for k in ("model", "merge_mode", "dataset") if k in measured and k in paper]
+    metrics = list(METRICS[name])
+    return measured.merge(paper[on + metrics], on=on, how="left", suffixes=("", "_published"))
+
+
+def shown(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """`frame` as readers see it: one cell a metric, "value [low, high]", failures and published values beside."""
+    digits = DECIMALS[name]
+    view = pd.DataFrame({k.replace("_", " "): frame[k] for k in ("dataset", "model", "merge_mode") if k in frame})
+    for count, label in (("n", "n"), ("n_cut", "cut")):
+        if count in frame:
+            view[label] = frame[count]
+    for metric in METRICS[name]:
+        view[LABELS[metric]] = [_cell(frame, i, metric, digits) for i in frame.index]
+        theirs = f"{metric}_published"
+        if theirs in frame and frame[theirs].notna().any():
+            view[f"{LABELS[metric]}, published"] = [f"{v:.{digits}f}" if v == v else "" for v in frame[theirs]]
+    return view
+
+
+def _cell(frame: pd.DataFrame, i: int, metric: str, digits: int) -> str:
+    value = frame.at[i, metric]
+    if not isinstance(value, (int, float)) or math.isnan(value):
+        text = "–"
+    else:
+        text = f"{value:.{digits}f}"
+        low = frame.at[i, f"{metric}_ci_low"] if f"{metric}_ci_low" in frame else math.nan
+        if low == low:
+            text += f" [{low:.{digits}f}, {frame.at[i, f'{metric}_ci_high']:.{digits}f}]"
+    failed = frame.at[i, f"{metric}_n_failed"] if f"{metric}_n_failed" in frame else 0
+    return text + (f" ({int(failed)} failed)" if failed else "")
+
+
+def write(frame: pd.DataFrame, name: str, folder: Path, caption: str) -> pd.DataFrame:
+    """Write <name>.csv, .md, .tex and .txt (the caption) into `folder`; returns what readers see."""
+    frame = beside(frame, name).round(6)
+    view = shown(frame, name)
+    with artefacts.replacing(folder / f"{name}.csv") as file:
+        frame.to_csv(file, index=False, lineterminator="\n")
+    with artefacts.replacing(folder / f"{name}.md") as file:
+        file.write(f"**{TITLES[name]}.** {caption}\n\n{markdown(view)}\n")
+    with artefacts.replacing(folder / f"{name}.tex") as file:
+        file.write(latex(view, f"{TITLES[name]}. {caption}", f"tab:{name}"))
+    with artefacts.replacing(folder / f"{name}.txt") as file:
+        file.write(caption + "\n")
+    return view
+
+
+def markdown(view: pd.DataFrame) -> str:
+    """GitHub table; pipes and HTML in cells are escaped."""
+    rows = [view.columns, ["---"] * len(view.columns), *view.astype(str).itertuples(index=False)]
+    return "\n".join("| " + " | ".join(html.escape(str(c), quote=False).replace("|", "\\|").replace("\n", " ") for c in r) + " |" for r in rows)
+
+
+def latex(view: pd.DataFrame, caption: str, label: str) -> str:
+    """A booktabs table in a float."""
+    body = [" & ".join(map(latex_text, row)) + r" \\" for row in view.astype(str).itertuples(index=False)]
+    left = sum(c in ("dataset", "model", "merge mode") for c in view.columns)
+    return "\n".join(
+        [r"\begin{table}", r"\centering\small", rf"\caption{{{latex_text(caption)}}}", rf"\label{{{label}}}",
+         rf"\begin{{tabular}}{{{'l' * left}{'r' * (len(view.columns) - left)}}}", r"\toprule",
+         " & ".join(map(latex_text, view.columns)) + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+    )  # fmt: skip
+
+
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "·": r"$\cdot$", "±": r"$\pm$", "≥": r"$\geq$"}
+
+
+def latex_text(value: object) -> str:
+    """Text with LaTeX's special characters escaped."""
+    return "".join(_LATEX.get(c, rf"\{c}" if c in "&%$#_{}" else c) for c in str(value))
