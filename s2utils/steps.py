@@ -112,11 +112,18 @@ def key(step: str, params: Params, name: str = "") -> str:
 @functools.lru_cache
 def code_digest(step: str) -> str:
     """Hash of the code that makes a step's artefact, without comments and docstrings."""
-    parts = [_plain(path.read_text(encoding="utf-8")) for path in _module_files(STEPS[step].modules)]
+    parts = [module_digest(STEPS[step].modules)]
     notebook = json.loads((root() / "notebooks" / f"{STEPS[step].notebook}.ipynb").read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
         if "makes-artefact" in cell["metadata"].get("tags", []):
             parts.append(_plain("".join(cell["source"])))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+@functools.lru_cache
+def module_digest(modules: tuple[str, ...]) -> str:
+    """Hash of helper modules and all they import."""
+    parts = [_plain(path.read_text(encoding="utf-8")) for path in _module_files(modules)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

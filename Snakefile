@@ -1,0 +1,164 @@
+# The one graph of the study: a rule a notebook. Run by `make reproduce`, or
+#   snakemake --cores 2 --config profile=cpu
+# An executed notebook is kept under artefacts/<profile>/notebooks/, also when it failed.
+# `.done` files say what Snakemake has run; what an artefact was made from is in its manifest.json.
+import json, os, shlex
+
+os.environ.setdefault("PYTHONPATH", os.getcwd())
+from s2utils import params as parameters, paths, steps
+from s2utils.provenance import write as write_provenance
+
+PROFILE = config.get("profile", "cpu")
+CHANGES = parameters.parse_set(str(config.get("set", "") or ""))
+P = parameters.load(PROFILE, CHANGES)
+A, R = f"artefacts/{PROFILE}", f"reports/{PROFILE}"
+MODELS = [row.id for row in steps.models(P)]
+SCORED = [m for m in MODELS if not (steps.same_weights(P) and m == f"{P.model.name}-chat")]
+GPU = 1 if P.runtime.device == "cuda" else 0
+
+
+def settings(step, notebook=True):
+    """What a rule depends on, as flat text: a change reruns it, and Snakemake prints what changed."""
+    own = [f"{k}={v}" for k, v in steps.settings(step, P).items()]
+    return own + [f"code={steps.code_digest(step)}"] + ([f"notebook={steps.notebook_digest(step)}"] if notebook else [])
+
+
+def papermill(step, name="", **choices):
+    """Command line that runs a step's notebook under this profile, and marks it done if it succeeds."""
+    notebook = steps.STEPS[step].notebook
+    given = " ".join(f"-p {k} {shlex.quote(str(v))}" for k, v in choices.items())
+    changed = "-y " + shlex.quote(json.dumps({"overrides": CHANGES})) if CHANGES else ""
+    return (f"papermill --cwd . --progress-bar --kernel python3 -p profile {PROFILE} {given} {changed} "
+            f"notebooks/{notebook}.ipynb {{log.notebook}} > {{log.text}} 2>&1 "
+            f"|| {{{{ tail -n 40 {{log.text}} >&2; exit 1; }}}}; touch {{output}}")
+
+
+def logs(step, name=""):
+    stem = steps.STEPS[step].notebook + (f".{name}" if name else "")
+    return {"notebook": f"{A}/notebooks/{stem}.ipynb", "text": f"{A}/notebooks/{stem}.log"}
+
+
+wildcard_constraints:
+    train_set="[^/]+",
+    model="[^/]+",
+
+
+localrules: all
+
+
+rule all:
+    input:
+        f"{R}/index.html",
+
+
+rule eda:
+    output: f"{A}/eda/.done"
+    params: *settings("eda")
+    threads: P.runtime.threads
+    log: **logs("eda")
+    shell: papermill("eda")
+
+
+rule datasets:
+    output: f"{A}/data/.done"
+    params: *settings("data")
+    threads: P.runtime.threads
+    resources: gpu=GPU
+    log: **logs("data")
+    shell: papermill("data")
+
+
+rule sft_one:
+    input: rules.datasets.output
+    output: f"{A}/sft/{{train_set}}/.done"
+    params: *settings("sft", notebook=False)
+    threads: P.runtime.threads
+    resources: gpu=GPU, mem_mb=2600
+    priority: 10
+    log: **logs("sft", "{train_set}")
+    shell: papermill("sft", train_set="{wildcards.train_set}")
+
+
+rule sft:
+    input: expand(f"{A}/sft/{{train_set}}/.done", train_set=P.sft.train_sets)
+    output: f"{A}/sft/.done"
+    params: *settings("sft")
+    log: **logs("sft")
+    shell: papermill("sft")
+
+
+def adapter_of(wildcards):
+    train_set = steps.model(P, wildcards.model).train_set
+    return [rules.datasets.output[0]] + ([f"{A}/sft/{train_set}/.done"] if train_set else [])
+
+
+rule generate_one:
+    input: adapter_of
+    output: f"{A}/answers/{{model}}/.done"
+    params: *settings("answers", notebook=False)
+    threads: P.runtime.threads
+    resources: gpu=GPU, mem_mb=2200
+    log: **logs("answers", "{model}")
+    shell: papermill("answers", model="{wildcards.model}")
+
+
+rule generate:
+    input: expand(f"{A}/answers/{{model}}/.done", model=MODELS)
+    output: f"{A}/answers/.done"
+    params: *settings("answers")
+    log: **logs("answers")
+    shell: papermill("answers")
+
+
+rule text_metrics:
+    input: expand(f"{A}/answers/{{model}}/.done", model=MODELS)
+    output: f"{A}/text_metrics/.done"
+    params: *settings("text_metrics")
+    resources: gpu=GPU
+    log: **logs("text_metrics")
+    shell: papermill("text_metrics")
+
+
+rule leaderboard_one:
+    input: f"{A}/answers/{{model}}/.done"
+    output: f"{A}/leaderboard/{{model}}/.done"
+    params: *settings("leaderboard", notebook=False)
+    threads: P.runtime.threads
+    resources: gpu=GPU, mem_mb=2600
+    log: **logs("leaderboard", "{model}")
+    shell: papermill("leaderboard", model="{wildcards.model}")
+
+
+rule leaderboard:
+    input: expand(f"{A}/leaderboard/{{model}}/.done", model=SCORED)
+    output: f"{A}/leaderboard/.done"
+    params: *settings("leaderboard")
+    log: **logs("leaderboard")
+    shell: papermill("leaderboard")
+
+
+rule mtbench_one:
+    input: f"{A}/answers/{{model}}/.done"
+    output: f"{A}/mtbench/{{model}}/.done"
+    params: *settings("mtbench", notebook=False)
+    threads: P.runtime.threads
+    resources: gpu=GPU, mem_mb=2200
+    log: **logs("mtbench", "{model}")
+    shell: papermill("mtbench", model="{wildcards.model}")
+
+
+rule mtbench:
+    input: expand(f"{A}/mtbench/{{model}}/.done", model=MODELS)
+    output: f"{A}/mtbench/.done"
+    params: *settings("mtbench")
+    log: **logs("mtbench")
+    shell: papermill("mtbench")
+
+
+rule report:
+    input:
+        rules.eda.output, rules.datasets.output, rules.sft.output, rules.generate.output,
+        rules.text_metrics.output, rules.leaderboard.output, rules.mtbench.output,
+    output: f"{R}/index.html"
+    params: code=steps.module_digest(("report",))
+    shell: "python -m s2utils.report " + shlex.quote(PROFILE) + (" --set " + shlex.quote(str(config.get("set"))) if CHANGES else "")

@@ -1,0 +1,107 @@
+"""MT(S)-bench: two-turn questions, and a judge who rates each turn 1–10.
+
+The judge's prompts stand beside the parser of its replies. A reply without a rating is counted as
+failed, never dropped. Traps: a parser that takes one character after "[[" reads 10 as 1 and 8.5 as 8;
+a small judge gives any number at all, so its ratings carry no weight.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+
+import pandas as pd
+
+from s2utils import intervals, paths
+from s2utils.params import MtBench, ParameterError, Params
+
+JUDGE = (
+    "You are a strict and fair teacher. You rate answers that were written for children and for people who are "
+    "learning English. A good answer is true, helps with the question, uses simple words and short sentences, and "
+    "is safe and kind. Give a whole number from 1 (very bad) to 10 (excellent)."
+)
+FORM = "First say in one or two sentences what is good and what is bad. Then write the rating in exactly this form: Rating: [[5]]"
+FIRST = "[Question]\n{question}\n\n{points}[Answer]\n{answer}\n\nRate the answer. " + FORM
+SECOND = (
+    "[Question 1]\n{question}\n\n[Answer 1]\n{answer}\n\n[Question 2]\n{question_2}\n\n{points}[Answer 2]\n{answer_2}\n\n"
+    "Rate answer 2 only; answer 1 is there to understand it. " + FORM
+)
+
+
+def questions(settings: MtBench, seed: int) -> list[dict]:
+    """Questions {question_id, category, turns: [two], must_hold}; a seeded sample of `n`, spread over categories.
+
+    Reads our own file or MT-bench's (same keys, no must_hold). Raises ParameterError naming file and line.
+    """
+    path = paths.root() / settings.questions
+    if not path.is_file():
+        raise ParameterError(f"mtbench.questions: there is no file {settings.questions}")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            turns = row["turns"]
+            if len(turns) != 2 or not all(isinstance(t, str) and t.strip() for t in turns):
+                raise ValueError("turns must be two texts")
+            points = row.get("must_hold", [[], []])
+            rows.append({"question_id": row["question_id"], "category": row["category"], "turns": turns, "must_hold": points})
+        except (ValueError, KeyError, TypeError) as error:
+            raise ParameterError(f"{settings.questions}, line {number}: {type(error).__name__}: {error}") from error
+    known = {row["category"] for row in rows}
+    if unknown := [c for c in settings.categories if c not in known]:
+        raise ParameterError(f"mtbench.categories: {unknown[0]!r} is not in {settings.questions}; it has {', '.join(sorted(known))}")
+    rows = [row for row in rows if not settings.categories or row["category"] in settings.categories]
+    if not settings.n or settings.n >= len(rows):
+        return rows
+    shuffled = random.Random(seed).sample(rows, len(rows))
+    place: dict[str, int] = {}
+    ranked = []
+    for row in shuffled:  # the i-th of each category before the i+1-th of any
+        place[row["category"]] = place.get(row["category"], -1) + 1
+        ranked.append((place[row["category"]], len(ranked), row))
+    return sorted((r for _, _, r in sorted(ranked, key=lambda x: x[:2])[: settings.n]), key=lambda r: r["question_id"])
+
+
+def judge_chats(question: dict, answers: list[str]) -> list[list[dict]]:
+    """One chat for the judge per turn."""
+    chats = []
+    for turn, template in enumerate((FIRST, SECOND)):
+        points = question["must_hold"][turn] if question["must_hold"] else []
+        listed = "[A good answer]\n" + "\n".join(f"- {p}" for p in points) + "\n\n" if points else ""
+        text = template.format(
+            question=question["turns"][0], question_2=question["turns"][1], answer=answers[0], answer_2=answers[1], points=listed
+        )
+        chats.append([{"role": "system", "content": JUDGE}, {"role": "user", "content": text}])
+    return chats
+
+
+_RATINGS = (
+    re.compile(r"\[\[\s*(\d+(?:\.\d+)?)\s*(?:/\s*10)?\s*\]\]"),
+    re.compile(r"\brating\b\W{0,5}(\d+(?:\.\d+)?)(?!\d)", re.IGNORECASE),
+    re.compile(r"\b(\d+(?:\.\d+)?)\s*(?:/|out of)\s*10\b", re.IGNORECASE),
+)
+
+
+def rating(reply: str) -> float:
+    """The judge's rating, 1–10; nan where the reply holds none or holds several that differ."""
+    for pattern in _RATINGS:
+        found = {float(m) for m in pattern.findall(reply)}
+        if found:
+            value = found.pop()
+            return value if not found and 1 <= value <= 10 else math.nan
+    return math.nan
+
+
+def summary(judged: pd.DataFrame, params: Params) -> dict:
+    """One model's row: n questions, then single- and multi-turn means with intervals and failures."""
+    row = {"n": judged["question_id"].nunique(), "n_cut": int((~judged["ended"]).sum())}
+    for turn, column in ((1, "single_turn_rating"), (2, "multi_turn_rating")):
+        values = judged.loc[judged["turn"] == turn, "rating"]
+        settings = params.text_metrics
+        mean, low, high = intervals.bootstrap(values, settings.resamples, settings.confidence, params.seed)
+        row |= {column: mean, f"{column}_ci_low": low, f"{column}_ci_high": high, f"{column}_n_failed": int(values.isna().sum())}
+    return row
