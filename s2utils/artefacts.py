@@ -57,7 +57,7 @@ def read_json(path: Path) -> dict | None:
 def append_jsonl(path: Path, rows: list[dict]) -> None:
     """Append rows and force them to disk; a torn last line is what `read_jsonl` forgives."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8", newline="\n") as file:
+    with open(path, "a", encoding="utf-8", errors="replace", newline="\n") as file:  # half a surrogate pair becomes "?"
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
         file.flush()
@@ -73,7 +73,7 @@ def read_jsonl(path: Path) -> list[dict]:
     if len(whole) < len(data):
         with replacing(path, "wb") as file:
             file.write(whole)
-    return [json.loads(line) for line in whole.decode("utf-8").splitlines() if line.strip()]
+    return [json.loads(line) for line in whole.split(b"\n") if line.strip()]  # splitlines() would also split at U+2028
 
 
 def sha256(path: Path) -> str:

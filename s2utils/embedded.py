@@ -122,6 +122,7 @@ def fetch(name: str) -> Path:
                 _extract(file, archive.members, folder)
     except OSError as error:
         if error.errno == errno.ENOSPC:
+            shutil.rmtree(folder, ignore_errors=True)
             free = shutil.disk_usage(folder.parent).free / 1e9
             raise FetchError(
                 f"no space left in the cache {paths.cache()} ({free:.1f} GB free; {archive.requirement} wants up to 1 GB "

@@ -10,16 +10,17 @@ import html
 import re
 from collections import Counter
 
+import numpy as np
 import pandas as pd
 
 from s2utils.params import S2
 from s2utils.readability import flesch, words
+from s2utils.toxicity import toxicity
 
 _QUOTED = re.compile(r"^[ \t]*(?:>|&gt;).*$", re.MULTILINE)
 _LINK = re.compile(r"\[([^\[\]]*)\]\([^()\s]*\)")
 _URL = re.compile(r"_url_\d+_|https?://\S+|www\.\S+")
-_HEADING = re.compile(r"^[ \t]{0,3}#{1,6}[ \t]+", re.MULTILINE)
-_BULLET = re.compile(r"^[ \t]*[*+-][ \t]+", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*(?:(?:#{1,6}|[*+-])[ \t]+)+", re.MULTILINE)  # and headings
 _MARKS = re.compile(r"\*\*\*|\*\*|~~|__|`+|(?<!\w)\*(?=\S)|(?<=\S)\*(?!\w)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _MARKUP = re.compile(r"\{\||\|\}|\[\[|\]\]|\{\{|\}\}|<ref|</?table|\bthumb\||\bpx\|", re.IGNORECASE)
@@ -30,14 +31,27 @@ _ASKS = re.compile(
 )
 
 
+LAYERS = 30  # how deep marks may lie in marks (&amp;amp;gt;) before a text is taken for an attack
+
+
 def clean(text: str) -> str:
-    """Text without markdown, quoted passages, URLs and control characters, white space squeezed."""
+    """Text without markdown, quoted passages, URLs and control characters, white space squeezed.
+
+    Cleaning a clean text changes nothing. A text that is still not clean after `LAYERS` passes comes back empty.
+    """
+    for _ in range(LAYERS):
+        before, text = text, _clean_once(text)
+        if text == before:
+            return text
+    return ""
+
+
+def _clean_once(text: str) -> str:
     text = html.unescape(text).replace("\r", "\n")
     text = _CONTROL.sub("", text)
     text = _QUOTED.sub("", text)
     text = _LINK.sub(r"\1", text)
     text = _URL.sub("", text)
-    text = _HEADING.sub("", text)
     text = _BULLET.sub("", text)
     text = _MARKS.sub("", text)
     return squeeze(text)
@@ -99,6 +113,7 @@ def measure(records: list[dict], kind: str, s2: S2, progress=iter) -> pd.DataFra
         row["fre"], row["fkg"] = flesch(answer, s2.readability)
         row["n_words"] = len(words(answer))
         row["dropped"] = rejection(row, kind, s2)
+        row["question"] = "\n".join(part for part in (row["question"], row.pop("body")) if part)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -120,6 +135,21 @@ def drop_several_answers(frame: pd.DataFrame) -> None:
     kept = frame[frame["dropped"] == ""]
     several = kept.groupby(kept["id"].str.rsplit("/", n=1).str[0])["id"].transform("size") > 1
     drop(frame, frame.index.isin(several[several].index), "several answers (kept for reward modelling)")
+
+
+def drop_toxic(frame: pd.DataFrame, s2: S2) -> None:
+    """Drop answers with a toxicity label over the limit; only answers still kept are scored."""
+    kept = frame[frame["dropped"] == ""]
+    scores = toxicity(kept["answer"].tolist(), s2.toxicity_model)
+    drop(frame, frame.index.isin(kept.index[scores > s2.toxicity_max]), f"toxicity over {s2.toxicity_max:g}")
+
+
+def drop_beyond(frame: pd.DataFrame, keep: int, seed: int, reason: str) -> None:
+    """Keep a seeded sample of `keep` of the rows still kept."""
+    kept = frame.index[frame["dropped"] == ""].to_numpy(copy=True)
+    if len(kept) > keep:
+        beyond = np.random.default_rng(seed).permutation(kept)[keep:]
+        drop(frame, frame.index.isin(beyond), reason)
 
 
 def funnel(frame: pd.DataFrame, unreadable: Counter) -> pd.DataFrame:

@@ -74,7 +74,7 @@ def answer_all(path: Path, rows: list[dict], prompts: list[list[int]], batch_siz
     whole = len(done) if len(done) == len(rows) else len(done) // batch_size * batch_size
     if whole < len(done):
         with artefacts.replacing(path) as file:
-            file.writelines(line + "\n" for line in path.read_text(encoding="utf-8").splitlines()[:whole])
+            file.writelines(line + "\n" for line in path.read_text(encoding="utf-8").split("\n")[:whole])
     position = whole
     for batch in make(whole) if whole < len(rows) else ():
         artefacts.append_jsonl(path, [rows[position + i] | answer for i, answer in enumerate(batch)])

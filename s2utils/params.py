@@ -262,6 +262,8 @@ def parse_set(text: str) -> dict:
         node = changes
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ParameterError(f"cannot read '{item}': '{parent}' has a value already")
         try:
             node[last] = yaml.safe_load(value)
         except yaml.YAMLError as error:
@@ -367,7 +369,7 @@ def _check(params: Params, file: str) -> None:
     for key, known in CHOICES.items():
         choose(key, values[key], known)
     for key in POSITIVE:
-        if values[key] <= 0:
+        if not values[key] > 0:  # NaN is not
             raise ParameterError(f"{file}: '{key}' must be above 0, not {values[key]}")
     for part, sizes in (("validation", params.data.validation), ("test", params.data.test)):
         if list(sizes) != list(params.data.sources):

@@ -31,7 +31,7 @@ def collect(profile: str, overrides: dict | str | None = None) -> dict:
         "versions": {"python": platform.python_version(), "platform": platform.platform(), **notebook.versions()},
         "hardware": hardware(),
         "sources": sources(values),
-        "archives": embedded.hashes() if any(str(v).startswith("embedded") for v in values.values()) else {},
+        "archives": embedded.hashes() if any(str(v).startswith("embedded:") for v in values.values()) else {},
         "artefacts": finished(profile, params),
         "notebooks": notebooks(profile),
     }
@@ -69,7 +69,9 @@ def hardware() -> dict:
     cuda = torch.cuda.is_available()
     return {
         "cpu": _cpu(),
-        "cores": len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else psutil.cpu_count(),
+        "cores": len(psutil.Process().cpu_affinity())
+        if hasattr(psutil.Process, "cpu_affinity")
+        else psutil.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
     }
@@ -99,6 +101,8 @@ def sources(values: dict[str, object]) -> dict[str, dict]:
         if str(path).startswith("embedded:"):
             archive, member = embedded.CONTENTS[str(path).removeprefix("embedded:")]
             found[str(path)] = {"archive": embedded.ARCHIVES[archive].requirement, "member": member}
+        elif (paths.root() / str(path)).is_file():
+            found[str(path)] = {"sha256": artefacts.sha256(paths.root() / str(path))}
         elif f"{section}.revision" in values:
             revision = values[f"{section}.revision"]
             found[str(path)] = {"revision": revision, "commit": _hub_commit("models", str(path), str(revision))}

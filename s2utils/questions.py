@@ -12,12 +12,26 @@ from pathlib import Path
 from s2utils import llm
 from s2utils.params import Endpoint
 
-FIRST = (
-    "Read this text.\n\n{text}\n\nWrite one short question that the whole text answers. "
-    "Name what it is about. Reply with the question only."
+FIRST = "Write the question that this text answers.\n\nText: {text}"
+SECOND = "Somebody asked one short question and got this text as the answer. What was the question?\n\nText: {text}"
+EXAMPLES = (  # three worked replies: without them a small model answers, explains or apologises
+    (
+        "A rainbow is a band of colours in the sky. It shows when the sun shines on drops of rain. The drops bend the light "
+        "and split it into red, orange, yellow, green, blue and violet.",
+        "What is a rainbow and how does it form?",
+    ),
+    (
+        "Marie Curie was a scientist from Poland. She worked in France and found two new elements, polonium and radium. "
+        "She won the Nobel Prize twice.",
+        "Who was Marie Curie and what did she discover?",
+    ),
+    (
+        "Lisbon is the capital of Portugal. It lies on the coast of the Atlantic Ocean, where the river Tagus ends. "
+        "About half a million people live in the city.",
+        "What is Lisbon and where does it lie?",
+    ),
 )
-SECOND = "{text}\n\nSomebody asked one question and got the text above as the answer. What was the question? One line, ending in a question mark."
-CUT = 1500  # characters of the text that the model sees: the start says what it is about
+CUT = 800  # characters of the text that the model sees: the start says what it is about
 
 
 def write(endpoint: Endpoint, texts: list[str], cache: Path, seed: int, loaded=None) -> tuple[list[str], list[str]]:
@@ -25,10 +39,18 @@ def write(endpoint: Endpoint, texts: list[str], cache: Path, seed: int, loaded=N
     questions, reasons = [""] * len(texts), ["not asked"] * len(texts)
     for prompt, label in ((FIRST, "write questions"), (SECOND, "ask again")):
         todo = [i for i, reason in enumerate(reasons) if reason]
-        chats = [[{"role": "user", "content": prompt.format(text=texts[i][:CUT])}] for i in todo]
+        chats = [chat(prompt, texts[i]) for i in todo]
         for i, reply in zip(todo, llm.ask(endpoint, chats, cache, seed=seed, label=label, loaded=loaded)):
             questions[i], reasons[i] = (("", "no reply") if reply["error"] else parse(reply["text"], texts[i]))
     return questions, reasons
+
+
+def chat(prompt: str, text: str) -> list[dict]:
+    """The worked examples, then `text`, as turns of a chat."""
+    turns = []
+    for example, question in EXAMPLES:
+        turns += [{"role": "user", "content": prompt.format(text=example)}, {"role": "assistant", "content": question}]
+    return [*turns, {"role": "user", "content": prompt.format(text=text[:CUT])}]
 
 
 def parse(reply: str, text: str) -> tuple[str, str]:

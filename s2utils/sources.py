@@ -12,6 +12,7 @@ import csv
 import gzip
 import json
 import random
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,10 +61,10 @@ def _records(name: str, source: Source, row: dict, number: int, unreadable: Coun
 
     def text(column: str) -> str | None:
         value = row.get(column) if column else ""
-        return value if isinstance(value, str) else None
+        return _writable(value) if isinstance(value, str) else None
 
     question, body, group = text(source.question), text(source.body) or "", text(source.group) or ""
-    identity = str(row.get(source.id, number) if source.id else number)
+    identity = _writable(str(row.get(source.id, number) if source.id else number))
     if question is None:
         unreadable["no question"] += 1
         return []
@@ -81,10 +82,15 @@ def _records(name: str, source: Source, row: dict, number: int, unreadable: Coun
             unreadable["answer is not text" if not isinstance(answer, str) else "votes are not a number"] += 1
             continue
         records.append(
-            {"dataset": name, "id": identity + tail, "question": question, "body": body, "answer": answer,
+            {"dataset": name, "id": identity + tail, "question": question, "body": body, "answer": _writable(answer),
              "score": score, "group": group}
         )  # fmt: skip
     return records
+
+
+def _writable(text: str) -> str:
+    """Half a surrogate pair, which JSON can spell and no file can hold, becomes "?"."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _sampled(source: Source, seed: int) -> Iterator[tuple[int, object]]:
@@ -114,13 +120,10 @@ def _rows(source: Source) -> Iterator[object]:
     if kind not in SUFFIXES:
         raise SourceError(f"{source.path}: cannot read '{kind}' files; known: {', '.join(SUFFIXES)} (also .gz)")
     if kind in (".parquet", ".arrow"):
-        import datasets
-
-        data = datasets.Dataset.from_parquet(str(path)) if kind == ".parquet" else datasets.Dataset.from_file(str(path))
-        yield from data
+        yield from _column_rows(source, path)
         return
     opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8", errors="replace", newline="") as file:
+    with opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
         try:
             if kind == ".csv":
                 csv.field_size_limit(2**31 - 1)
@@ -132,10 +135,24 @@ def _rows(source: Source) -> Iterator[object]:
                 for line in file:
                     if line.strip():
                         yield _parsed(line)
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise SourceError(f"{source.path}: the file is cut or not gzip ({error}); fetch it again") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SourceError(f"{source.path}: not valid {kind[1:]} ({error})") from error
+
+
+def _column_rows(source: Source, path: Path) -> Iterator[dict]:
+    import datasets
+    import pyarrow.parquet
+
+    try:
+        if path.suffix == ".arrow":
+            yield from datasets.Dataset.from_file(str(path))
+        else:
+            for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
+                yield from batch.to_pylist()
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{source.path}: not valid {path.suffix[1:]} ({error})") from error
 
 
 def _hub_rows(source: Source) -> Iterator[object]:
@@ -167,5 +184,5 @@ def _is_lines(file) -> bool:
 def _parsed(line: str) -> object:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -47,7 +47,7 @@ def assign(frame: pd.DataFrame, data: Data, seed: int) -> pd.Series:
     """Split of each kept row: validation and test take a seeded sample of every data set, train the rest."""
     split = pd.Series("train", index=frame.index)
     for number, name in enumerate(data.sources):
-        rows = frame.index[frame["dataset"] == name].to_numpy()
+        rows = frame.index[frame["dataset"] == name].to_numpy(copy=True)
         order = np.random.default_rng([seed, number]).permutation(rows)
         split[order[: data.validation[name]]] = "validation"
         split[order[data.validation[name] : data.validation[name] + data.test[name]]] = "test"
@@ -76,6 +76,25 @@ def leaks(vectors: np.ndarray, split: pd.Series, limit: float, block: int = 2048
                 remove[part[hit]] = True
                 pairs += zip(left[cosine.argmax(axis=1)[hit]], part[hit], close[hit])
     return remove, pd.DataFrame(pairs, columns=["left", "right", "cosine"])
+
+
+def divide(frame: pd.DataFrame, data: Data, seed: int) -> pd.DataFrame:
+    """Give every kept row of `frame` its `split`, in place, and drop what leaks or is beyond `train_max`.
+
+    Returns the leaking pairs: kept question, removed question, cosine.
+    """
+    kept = frame[frame["dropped"] == ""]
+    split = assign(kept, data, seed)
+    vectors = embed(kept["question"].tolist(), data.embedder, label="embed questions")
+    remove, pairs = leaks(vectors, split, data.leakage_cosine)
+    frame["split"] = split.reindex(frame.index).fillna("")
+    frame.loc[kept.index[remove], ["dropped", "split"]] = [f"cosine {data.leakage_cosine:g} or more to a smaller split", ""]
+    for name in data.sources if data.train_max else ():
+        rows = frame.index[(frame["split"] == "train") & (frame["dataset"] == name)].to_numpy(copy=True)
+        beyond = np.random.default_rng(seed).permutation(rows)[data.train_max :]
+        frame.loc[beyond, ["dropped", "split"]] = ["not needed: data.train_max", ""]
+    asked = kept["question"].to_numpy()
+    return pd.DataFrame({"kept": asked[pairs["left"].astype(int)], "removed": asked[pairs["right"].astype(int)], "cosine": pairs["cosine"]})
 
 
 def write(frame: pd.DataFrame, folder: Path) -> None:

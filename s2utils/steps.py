@@ -28,8 +28,8 @@ class Step:
 
 
 STEPS = {
-    "eda": Step("01_eda", ("seed", "data.sources", "s2"), ("sources", "filters")),
-    "data": Step("02_datasets", ("seed", "data", "s2", "questions"), ("sources", "filters", "questions", "splits")),
+    "eda": Step("01_eda", ("seed", "data.sources", "s2"), ("sources", "filters", "describe")),
+    "data": Step("02_datasets", ("seed", "data", "s2", "questions"), ("sources", "filters", "questions", "splits", "cards")),
     "sft": Step("03_sft", ("seed", "runtime", "model", "sft"), ("train",)),
     "answers": Step("04_generate", ("seed", "runtime", "model", "generate"), ("merge", "generate")),
     "text_metrics": Step("05_text_metrics", ("seed", "text_metrics"), ("text_metrics",)),
@@ -134,9 +134,12 @@ def notebook_digest(step: str) -> str:
     return hashlib.sha256("\0".join("".join(c["source"]) for c in notebook["cells"]).encode()).hexdigest()[:16]
 
 
+PLUMBING = {"params", "paths", "artefacts", "steps", "notebook"}  # they decide where things lie, not what they hold
+
+
 def _module_files(modules: tuple[str, ...]) -> list:
-    """Files of `modules` and of every helper module they import, sorted."""
-    folder, seen, todo = root() / "s2utils", set(), list(modules)
+    """Files of `modules` and of every helper module they import, sorted; plumbing left out."""
+    folder, seen, todo = root() / "s2utils", set(PLUMBING), list(modules)
     while todo:
         name = todo.pop()
         path = folder / f"{name}.py"
@@ -147,7 +150,7 @@ def _module_files(modules: tuple[str, ...]) -> list:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("s2utils"):
                 tail = node.module.removeprefix("s2utils").lstrip(".")
                 todo += [tail] if tail else [alias.name for alias in node.names]
-    return [folder / f"{name}.py" for name in sorted(seen)]
+    return [folder / f"{name}.py" for name in sorted(seen - PLUMBING)]
 
 
 def _plain(source: str) -> str:

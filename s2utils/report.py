@@ -1,0 +1,406 @@
+"""The report of a profile: one page of tables and figures, one page per executed notebook.
+
+Pages work offline from a file: styles are inside, pictures are data URIs, nothing is loaded. Trap: model
+text is on every page and may look like markup; templates escape by themselves, and what a notebook shows
+as HTML or Markdown goes through `clean`. The same inputs give the same bytes.
+
+    python -m s2utils.report cpu
+    python -m s2utils.report a100-7b a100-13b
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import re
+import shutil
+import sys
+from html import unescape
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import bleach
+import jinja2
+import nbformat
+import pandas as pd
+from bleach.css_sanitizer import CSSSanitizer
+from markupsafe import Markup
+from nbconvert.exporters import HTMLExporter
+from nbconvert.filters import strip_ansi
+from pygments.formatters import HtmlFormatter
+
+from s2utils import artefacts, paths, provenance, tables
+from s2utils.params import load
+from s2utils.steps import STEPS
+
+# table → the notebook that writes it
+MAKERS = {name: STEPS[name if name in STEPS else "text_metrics"].notebook for name in tables.METRICS}
+HEADLINES = {
+    "leaderboard": "average", "rouge": "rouge_l_f1", "bertscore": "bertscore_f1", "flesch": "flesch_reading_ease",
+    "mtbench": "single_turn_rating",
+}  # fmt: skip
+
+
+def build(profile: str, overrides: dict | str | None = None) -> Path:
+    """Write reports/<profile>/html/*.html and index.html from what is there; returns the index's path."""
+    params = load(profile, overrides)
+    folder = paths.reports(profile)
+    runs = [_run(profile, params.study, folder, _notebook_pages(profile))]
+    gaps = {name: [_gap(name, profile)] for name in MAKERS if not _csv(profile, name).is_file()}
+    return _index(folder, profile, params.study == "embedded", runs, gaps)
+
+
+def join(profiles: list[str], overrides: dict | str | None = None) -> Path:
+    """Write reports/<p1>+<p2>/ with the tables of several profiles of one study; returns the index's path.
+
+    Their own reports, which it links to, are built as well. Raises ValueError where the profiles do not
+    belong in one table or have none yet.
+    """
+    profiles = list(dict.fromkeys(profiles))
+    studies = {p: load(p, overrides).study for p in profiles}
+    for profile in profiles:
+        if studies[profile] == "embedded":
+            raise ValueError(f"profile {profile} proves the pipeline and is not joined: report it alone")
+    if len(set(studies.values())) > 1:
+        told = ", ".join(f"{p} is of '{s}'" for p, s in studies.items())
+        raise ValueError(f"only profiles of one study share a report: {told}")
+    for profile in profiles:
+        if not any(_csv(profile, name).is_file() for name in MAKERS):
+            raise ValueError(f"profile {profile} has no tables yet: run `make reproduce PROFILE={profile}` first")
+        build(profile, overrides)
+    title = "+".join(profiles)
+    folder = paths.reports(title)
+    shutil.rmtree(folder, ignore_errors=True)  # a table that no profile has any more must not stay
+    gaps = {}
+    for name in MAKERS:
+        held = [p for p in profiles if _csv(p, name).is_file()]
+        gaps[name] = [_gap(name, p) for p in profiles if p not in held]
+        if held:
+            frames = [read_table(_csv(p, name)) for p in held]
+            caption = " ".join(f"{p}: {_caption(_csv(p, name))}" for p in held)
+            tables.write(_stacked(frames), name, folder / "tables", caption)
+    runs = [_run(p, studies[p], folder, {}) for p in profiles]
+    return _index(folder, title, False, runs, gaps)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table as it was written: keys are text (a model may be called "null"), everything else numbers."""
+    keys, numbers = [], []
+    for column in pd.read_csv(path, nrows=0):
+        (keys if column in tables.KEYS else numbers).append(column)
+    return pd.read_csv(
+        path, dtype=dict.fromkeys(keys, str), keep_default_na=False, na_values=dict.fromkeys(numbers, "")
+    )
+
+
+def headline(folder: Path) -> pd.DataFrame:
+    """One row per (model, merge_mode), one number per table in `folder`: its main metric, mean over data sets."""
+    means = []
+    for name, metric in HEADLINES.items():
+        if (folder / f"{name}.csv").is_file():
+            groups = read_table(folder / f"{name}.csv").groupby(["model", "merge_mode"], sort=False)
+            means.append(groups[metric].mean().round(tables.DECIMALS[name]))
+    return pd.concat(means, axis=1, sort=False).reset_index() if means else pd.DataFrame()
+
+
+def _csv(profile: str, name: str) -> Path:
+    return paths.reports(profile) / "tables" / f"{name}.csv"
+
+
+def _caption(csv: Path) -> str:
+    file = csv.with_suffix(".txt")
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+
+
+def _gap(name: str, profile: str) -> str:
+    maker = MAKERS[name]
+    return f"Not there yet for {profile}: notebooks/{maker}.ipynb makes it (make {maker} PROFILE={profile})."
+
+
+def _link(folder: Path, target: Path) -> str:
+    """Relative link from a page in `folder`, "" where there is no such file."""
+    return quote(Path(os.path.relpath(target, folder)).as_posix()) if target.is_file() else ""
+
+
+def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Rows of all frames, data sets kept together; published values left out, for `tables.write` adds them."""
+    frame = pd.concat(frames, ignore_index=True)
+    frame = frame[[c for c in frame if not c.endswith("_published")]]
+    if "dataset" not in frame:
+        return frame
+    order = {d: i for i, d in enumerate(dict.fromkeys(frame["dataset"]))}
+    return frame.sort_values("dataset", key=lambda s: s.map(order), kind="stable", ignore_index=True)
+
+
+# The index
+
+
+def _index(folder: Path, title: str, embedded: bool, runs: list[dict], gaps: dict[str, list[str]]) -> Path:
+    """Write index.html from the tables and figures in `folder`."""
+    values = {
+        "title": f"Simple and safe answers: {title}",
+        "embedded": embedded,
+        "runs": runs,
+        "tables": [_table(folder / "tables", name, gaps.get(name, [])) for name in MAKERS],
+        "figures": [_figure(png) for png in sorted((folder / "figures").glob("*.png"))],
+    }
+    return _write_page(folder / "index.html", values)
+
+
+def _table(folder: Path, name: str, gaps: list[str]) -> dict:
+    """What the index says of one table; the paper's is added where it does not stand beside ours already."""
+    csv = folder / f"{name}.csv"
+    frame = read_table(csv) if csv.is_file() else None
+    theirs = [] if frame is None else [c for c in frame if c.endswith("_published")]
+    matched = bool(theirs) and frame[theirs].notna().any(axis=None)
+    return {
+        "name": name,
+        "title": tables.TITLES[name],
+        "gaps": gaps,
+        "caption": _caption(csv),
+        "view": None if frame is None else tables.shown(frame, name),
+        "published": None if matched else tables.shown(tables.published(name), name),
+        "files": [f"{name}.{kind}" for kind in ("csv", "md", "tex") if (folder / f"{name}.{kind}").is_file()],
+    }
+
+
+def _figure(png: Path) -> dict:
+    text = png.with_suffix(".txt")
+    alt, _, caption = (text.read_text(encoding="utf-8") if text.is_file() else png.stem).partition("\n")
+    return {
+        "data": f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}",
+        "alt": alt.strip(),
+        "caption": caption.strip(),
+        "files": [f"{png.stem}.{kind}" for kind in ("svg", "pdf") if png.with_suffix(f".{kind}").is_file()],
+    }
+
+
+def _run(profile: str, study: str, folder: Path, titles: dict[str, str]) -> dict:
+    """What was run, in words: models, n, time, code and hardware; with links from a page in `folder`."""
+    frames = {name: read_table(_csv(profile, name)) for name in MAKERS if _csv(profile, name).is_file()}
+    rows = dict.fromkeys(row for f in frames.values() for row in zip(f["model"], f["merge_mode"]))
+    spent = [run["seconds"] for run in provenance.notebooks(profile).values() if run["seconds"] is not None]
+    facts = {
+        "Study": study,
+        "Models": ", ".join(m if mode == "none" else f"{m} ({mode})" for m, mode in rows) or "none scored yet",
+        "n per row": ", ".join(_n(name, f["n"].dropna()) for name, f in frames.items() if "n" in f and len(f)) or "–",
+        "Wall time": "no notebook has finished yet",
+    }
+    if spent:
+        facts["Wall time"] = f"{duration(sum(spent))}, summed over {len(spent)} notebook runs"
+    own = paths.reports(profile)
+    if record := artefacts.read_json(own / "provenance.json"):
+        commit, machine, made = record["commit"], record["hardware"], record["artefacts"]
+        old = sum(not a["current"] for a in made)
+        facts["Commit"] = commit["id"] + (" with uncommitted changes" if commit["dirty"] else "")
+        sizes = f"{machine['cores']} cores, {machine['memory_gb']} GB"
+        facts["Hardware"] = ", ".join([machine["cpu"], sizes, *machine["gpus"]])
+        stale = f", {old} of them made with other parameters or code than these" if old else ""
+        facts["Artefacts"] = f"{len(made)} finished{stale}"
+    return {
+        "profile": profile,
+        "facts": facts,
+        "provenance": _link(folder, own / "provenance.json"),
+        "report": "" if own == folder else _link(folder, own / "index.html"),
+        "notebooks": _listing(profile, folder, titles),
+    }
+
+
+def _n(name: str, counts: pd.Series) -> str:
+    """The table's number and n, a range where its rows differ."""
+    ends = dict.fromkeys((int(counts.min()), int(counts.max())))
+    return f"{tables.TITLES[name].partition(' · ')[0]}: {'–'.join(map(str, ends))}"
+
+
+def duration(seconds: float) -> str:
+    """12 s, 3 min or 2 h 5 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _listing(profile: str, folder: Path, titles: dict[str, str]) -> list[dict]:
+    """The notebooks in order, each with the runs it fanned out into, linked from a page in `folder`."""
+    times = provenance.notebooks(profile)
+
+    def entry(stem: str) -> dict:
+        title = stem.partition(".")[2] or titles.get(stem, stem)
+        why = "cannot be read: its run was cut short" if stem in times else "not run yet"
+        href = _link(folder, paths.reports(profile) / "html" / f"{stem}.html")
+        return {"title": title, "href": href, "why": why, "seconds": None, "failed": False, **times.get(stem, {})}
+
+    stems = dict.fromkeys([*(step.notebook for step in STEPS.values()), *(s.partition(".")[0] for s in times)])
+    return [{**entry(stem), "children": [entry(s) for s in times if s.startswith(f"{stem}.")]} for stem in stems]
+
+
+# Notebook pages
+
+
+def _notebook_pages(profile: str) -> dict[str, str]:
+    """Write a page per executed notebook and remove pages whose notebook is gone; returns their titles."""
+    folder, read = paths.reports(profile) / "html", {}
+    for file in sorted((paths.artefacts(profile) / "notebooks").glob("*.ipynb")):
+        try:
+            read[file.stem] = nbformat.read(file, as_version=4)
+        except ValueError:  # a killed run leaves half a file
+            continue
+    titles = {stem: _title(notebook, stem) for stem, notebook in read.items()}
+    for old in folder.glob("*.html"):
+        if old.stem not in read:
+            old.unlink()
+    for stem, notebook in read.items():
+        head, _, name = stem.partition(".")
+        values = {
+            "title": f"{titles[stem]}{f' · {name}' if name else ''} · {profile}",
+            "profile": profile,
+            "stem": stem,
+            "parent": {"href": quote(f"{head}.html"), "title": titles[head]} if name and head in read else None,
+            "fragment": Markup(_relinked(fragment(notebook), set(read))),
+        }
+        _write_page(folder / f"{stem}.html", values)
+    return titles
+
+
+def _title(notebook: nbformat.NotebookNode, stem: str) -> str:
+    """First heading of a notebook, else its file name."""
+    text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    found = re.search(r"^# +(.+)$", text, re.MULTILINE)
+    return found[1].replace("`", "").strip() if found else stem
+
+
+FOLDED = """{%- extends 'basic/index.html.j2' -%}
+{% block input %}<details class="code"><summary><code>{{ cell.source.strip().split('\n')[0] | escape_html }}</code></summary>
+{{ super() }}</details>{% endblock %}"""
+
+
+def fragment(notebook: nbformat.NotebookNode) -> str:
+    """A notebook as HTML without head or body: code folded, outputs quiet and clean."""
+    exporter = HTMLExporter(
+        template_name="basic", raw_template=FOLDED, sanitize_html=True, filters={"clean_html": clean},
+        exclude_input_prompt=True, exclude_output_prompt=True,
+    )  # fmt: skip
+    notebook = nbformat.from_dict(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = quiet(cell.outputs)
+    return exporter.from_notebook_node(notebook)[0]
+
+
+def quiet(outputs: list) -> list:
+    """Outputs without widgets, scripts, terminal codes and the past of progress bars."""
+    kept: list = []
+    for output in outputs:
+        if output.output_type == "stream" and kept and kept[-1].get("name") == output.name:
+            kept[-1].text += output.text
+        elif not {"application/vnd.jupyter.widget-view+json", "application/javascript"} & set(output.get("data", {})):
+            kept.append(nbformat.from_dict(output))
+    for output in kept:
+        if output.output_type == "stream":
+            output.text = last_states(output.text)
+        elif output.output_type == "error":
+            output.traceback = [CONTROL.sub("", strip_ansi(line)) for line in output.traceback]
+        elif "text/plain" in output.data:
+            output.data["text/plain"] = CONTROL.sub("", strip_ansi(output.data["text/plain"]))
+    return [o for o in kept if o.output_type != "stream" or o.text.strip()]
+
+
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+BAR = re.compile(r"(.*?):?\s*\d+%\|.*\| *\S+/\S+ \[.*")  # tqdm's: label, share, bar, count, times
+
+
+def last_states(text: str) -> str:
+    """A stream as a terminal shows it in the end: a line that was written over, or a bar that moved, once."""
+    lines: list[str] = []
+    for written in strip_ansi(text).replace("\r\n", "\n").split("\n"):
+        line = CONTROL.sub("", written.rstrip("\r").rsplit("\r", 1)[-1])
+        if "\r" in written and not line.strip():
+            continue
+        bar, before = BAR.match(line[:500]), BAR.match(lines[-1][:500]) if lines else None
+        if bar and before and bar[1] == before[1]:
+            lines[-1] = line
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+TAGS = """
+a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr i
+img ins kbd li ol p pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr u ul
+"""
+STYLES = CSSSanitizer(allowed_css_properties=["text-align", "vertical-align", "width", "max-width"])
+
+
+def clean(html: str) -> str:
+    """HTML that runs and loads nothing; tags we do not know are shown as text."""
+    html = re.sub(r"<style\b.*?</style\s*>", "", html, flags=re.DOTALL | re.IGNORECASE)  # of pandas, not for reading
+    schemes = {"http", "https", "mailto", "data"}
+    return bleach.clean(html, tags=set(TAGS.split()), attributes=_allowed, protocols=schemes, css_sanitizer=STYLES)
+
+
+def _allowed(tag: str, attribute: str, value: str) -> bool:
+    if (tag, attribute) == ("img", "src"):
+        return value.startswith("data:image/")
+    if (tag, attribute) == ("a", "href"):
+        return re.match(r"(https?:|mailto:|[^:]*$)", unescape(value).strip(), re.IGNORECASE) is not None
+    plain = ("class", "id", "title", "style", "colspan", "rowspan", "scope", "start", "open")
+    return attribute in plain or (tag == "img" and attribute in ("alt", "width", "height"))
+
+
+def _relinked(html: str, stems: set[str]) -> str:
+    """Links between notebooks as links between their pages; other relative links, made for notebooks/, become text."""
+
+    def right(found: re.Match) -> str:
+        parts = urlsplit(found[2])
+        if parts.scheme or parts.netloc or not parts.path:
+            return found[0]
+        stem = unquote(parts.path).removeprefix("./").removesuffix(".ipynb")
+        tail = f"#{parts.fragment}" if parts.fragment else ""
+        return f'{found[1]} href="{quote(stem)}.html{tail}"' if stem in stems else found[1]
+
+    return re.sub(r'(<a\b[^<>]*?) href="([^"]*)"', right, html)
+
+
+# Pages
+
+
+def _write_page(path: Path, values: dict) -> Path:
+    """Render report.html with `values` into `path`."""
+    here = Path(__file__).parent
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(here), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"url": quote, "duration": duration}
+    css = [(here / "report.css").read_text(encoding="utf-8")]
+    if "fragment" in values:
+        light, dark = (HtmlFormatter(style=s).get_style_defs(".highlight") for s in ("default", "github-dark"))
+        css += [light, f"@media (prefers-color-scheme: dark) {{\n{dark}\n}}"]
+    values = {"text_columns": ("dataset", "model", "merge mode"), "css": Markup("\n".join(css)), **values}
+    with artefacts.replacing(path) as file:
+        file.write(environment.get_template("report.html").render(values))
+    return path
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Build one profile's report, or join several, and print where it is and what it says."""
+    parser = argparse.ArgumentParser(prog="python -m s2utils.report", description=main.__doc__)
+    parser.add_argument("profiles", nargs="+", metavar="profile")
+    parser.add_argument("--set", default="", metavar="'sft.max_steps=5'", help="parameters the run was made with")
+    chosen = parser.parse_args(arguments)
+    try:
+        if len(chosen.profiles) == 1:
+            provenance.write(chosen.profiles[0], chosen.set)
+            index = build(chosen.profiles[0], chosen.set)
+        else:
+            index = join(chosen.profiles, chosen.set)
+    except ValueError as error:
+        sys.exit(f"report: {error}")
+    numbers = headline(index.parent / "tables")
+    print(index)
+    print(numbers.to_string(index=False, na_rep="–") if len(numbers) else "no table is there yet")
+
+
+if __name__ == "__main__":
+    main()

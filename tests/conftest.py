@@ -1,0 +1,132 @@
+"""What the tests share: no network, one thread, a copy of the repository's inputs, tiny models."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from s2utils import steps
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SAMPLES = REPOSITORY.parent / "shared"  # real samples for development; never part of the repository
+
+settings.register_profile("s2", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("s2")
+
+
+def forget_digests() -> None:
+    """`steps` remembers the code it hashed; a test may change that code."""
+    for function in vars(steps).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def fresh_digests():
+    forget_digests()
+    yield
+    forget_digests()
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch) -> Path:
+    """A copy of what a run reads (params/, notebooks/, reports/published/), and S2_ROOT pointing at it."""
+    root = tmp_path / "repository"
+    for folder in ("params", "notebooks", "reports/published"):
+        shutil.copytree(REPOSITORY / folder, root / folder, copy_function=shutil.copyfile)
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    monkeypatch.setenv("S2_ROOT", str(root))
+    return root
+
+
+@pytest.fixture
+def sample():
+    """Path of a real sample, or the test is skipped where it is not at hand."""
+
+    def find(name: str) -> Path:
+        path = SAMPLES / name
+        if not path.is_file():
+            pytest.skip(f"the sample {name} is not at hand")
+        return path
+
+    return find
+
+
+CHAT_TEMPLATE = (  # Llama-2's, as published with its chat models (the checks of the roles left out)
+    "{% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}{% set system = messages[0]['content'] %}"
+    "{% else %}{% set rest = messages %}{% set system = false %}{% endif %}"
+    "{% for message in rest %}"
+    "{% if loop.index0 == 0 and system %}{% set content = '<<SYS>>\\n' + system + '\\n<</SYS>>\\n\\n' + message['content'] %}"
+    "{% else %}{% set content = message['content'] %}{% endif %}"
+    "{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}"
+    "{% elif message['role'] == 'assistant' %}{{ ' ' + content.strip() + ' ' + eos_token }}{% endif %}"
+    "{% endfor %}"
+)
+CORPUS = [
+    "### Human: Why is the sky blue?\n ### Assistant: Light from the sun is made of many colours.",
+    "[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nWhat is rain? [/INST] Water that falls from clouds.",
+    "The cat sat on the mat because it was warm and the dog was not there to chase it away.",
+]
+
+
+@pytest.fixture(scope="session")
+def llama2_folder(tmp_path_factory) -> Path:
+    """A tokenizer built like Llama-2's (BPE over ▁, byte fallback, <s> in front, no padding token), saved."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import LlamaTokenizerFast
+
+    bpe = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    bpe.pre_tokenizer = pre_tokenizers.Metaspace(split=True)
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    bpe.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False))
+    import json
+
+    state = json.loads(bpe.to_str())["model"]
+    tok = LlamaTokenizerFast(vocab=state["vocab"], merges=[tuple(m) for m in state["merges"]])
+    tok.chat_template = CHAT_TEMPLATE
+    folder = tmp_path_factory.mktemp("llama2-tokenizer")
+    tok.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def llama2(llama2_folder):
+    """That tokenizer, as published: no padding token, nothing prepared."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(llama2_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_llama():
+    """Make a random two-layer Llama in float32; keyword arguments go into its configuration."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    def make(seed: int = 0, **changes):
+        torch.manual_seed(seed)
+        facts = {
+            "vocab_size": 400, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+            "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
+        }  # fmt: skip
+        model = LlamaForCausalLM(LlamaConfig(**(facts | changes))).eval()
+        for name, weight in model.named_parameters():
+            if name.endswith("bias"):
+                torch.nn.init.normal_(weight.data)
+        return model
+
+    return make

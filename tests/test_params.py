@@ -1,0 +1,227 @@
+import dataclasses
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s2utils import paths
+from s2utils.params import ParameterError, flat, load, nearest, parse_set, profiles
+
+PROFILES = ("a100-13b", "a100-7b", "cpu", "smoke")
+
+
+def edit(tree, old: str, new: str, profile: str = "smoke") -> None:
+    """Replace `old`, which must be there, in a profile."""
+    path = tree / "params" / f"{profile}.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def refused(profile: str = "smoke", overrides=None) -> str:
+    """The message with which a profile is refused."""
+    with pytest.raises(ParameterError) as caught:
+        load(profile, overrides)
+    return str(caught.value)
+
+
+def keys(profile: str) -> set[str]:
+    """Dotted keys, names of data sets and splits left out."""
+    names = {*load(profile).data.sources}
+    return {".".join(part for part in key.split(".") if part not in names) for key in flat(load(profile))}
+
+
+def test_every_profile_loads_with_the_same_keys(tree):
+    assert set(PROFILES) <= set(profiles())
+    for profile in profiles():
+        assert keys(profile) == keys("cpu"), profile
+
+
+def test_every_key_of_a_profile_is_read(tree):
+    written = flat(yaml.safe_load((tree / "params" / "cpu.yaml").read_text(encoding="utf-8")))
+    assert set(flat(load("cpu"))) == set(written)
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_name_and_the_file(tree):
+    edit(tree, "learning_rate:", "lerning_rate:")
+    message = refused()
+    assert "params/smoke.yaml" in message
+    assert "'sft.lerning_rate'" in message
+    assert "did you mean 'learning_rate'?" in message
+
+
+def test_an_unknown_section_is_refused(tree):
+    assert "did you mean 'leaderboard'?" in refused(overrides={"leaderbord": {}})
+
+
+def test_a_key_like_no_other_lists_the_known_ones(tree):
+    message = refused(overrides={"merge": {"zzz": 1}})
+    assert "'merge.zzz'" in message and "known: modes" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ({"sft": {"r": "many"}}, "'sft.r' must be int, not 'many'"),
+        ({"sft": {"r": 8.5}}, "'sft.r' must be int, not 8.5"),
+        ({"sft": {"r": True}}, "'sft.r' must be int, not True"),
+        ({"sft": {"epochs": None}}, "'sft.epochs' must be float, not None"),
+        ({"sft": {"gradient_checkpointing": 1}}, "must be bool, not 1"),
+        ({"sft": {"train_sets": "sciq"}}, "'sft.train_sets' must be a list"),
+        ({"sft": 3}, "'sft' must be a section of keys"),
+        ({"sft": {"r": "8"}}, "write it without quotes: 8"),
+        ({"data": {"sources": []}}, "'data.sources' must be a section of keys"),
+        ({"data": {"sources": {"sciq": {"path": 7}}}}, "'data.sources.sciq.path' must be str, not 7"),
+        ({"merge": {"modes": [1]}}, "'merge.modes[0]' must be str"),
+    ],
+)
+def test_a_wrong_type_is_refused_by_name(tree, override, said):
+    assert said in refused(overrides=override)
+
+
+def test_a_whole_number_is_a_float_where_one_is_wanted(tree):
+    epochs = load("smoke", {"sft": {"epochs": 3}}).sft.epochs
+    assert epochs == 3.0 and isinstance(epochs, float)
+
+
+def test_an_exponent_that_yaml_reads_as_text_is_explained(tree):
+    edit(tree, "learning_rate: 2.0e-4", "learning_rate: 2e-4")
+    message = refused()
+    assert "'sft.learning_rate' must be float, not '2e-4'" in message
+    assert "write 2.0e-4" in message
+
+
+def test_a_misspelt_profile_names_its_file_and_the_nearest(tree):
+    message = refused("smokes")
+    assert "params/smokes.yaml" in message and "did you mean 'smoke'?" in message
+
+
+def test_a_missing_key_and_a_missing_section_are_named(tree):
+    edit(tree, "sample_seed: 50", "")
+    assert "'generate.sample_seed' is missing" in refused()
+    edit(tree, "merge:\n  modes: [bf16, dequantized]", "", "cpu")
+    assert "'merge' is missing" in refused("cpu")
+
+
+@pytest.mark.parametrize("text", ["a: [1, 2", "- just\n- a list", "", "\ttabs: 1"])
+def test_a_file_that_is_no_profile_is_refused(tree, text):
+    (tree / "params" / "broken.yaml").write_text(text, encoding="utf-8")
+    assert "params/broken.yaml" in refused("broken")
+
+
+def test_overrides_as_text(tree):
+    params = load("smoke", "sft.max_steps=5 seed=1 sft.train_sets=[sciq] sft.learning_rate=1.0e-3")
+    assert (params.sft.max_steps, params.seed, params.sft.train_sets, params.sft.learning_rate) == (5, 1, ["sciq"], 1e-3)
+    assert params.generate == load("smoke").generate
+
+
+def test_no_override_changes_nothing(tree):
+    assert load("smoke", "") == load("smoke", None) == load("smoke", {}) == load("smoke")
+
+
+@pytest.mark.parametrize("text", ["sft.max_steps", "=5", "sft.max_steps=5 seed", "seed=[1", "seed=1 seed.x=2"])
+def test_a_bad_override_text_is_refused(text):
+    with pytest.raises(ParameterError, match="cannot read"):
+        parse_set(text)
+
+
+words = st.text("abcdefgh_", min_size=1, max_size=6)
+
+
+@given(st.dictionaries(words, st.one_of(st.integers(), st.booleans(), st.dictionaries(words, st.integers(), min_size=1)), min_size=1))
+def test_overrides_survive_being_written_as_text(changes):
+    text = " ".join(f"{key}={str(value).lower()}" for key, value in flat(changes).items())
+    assert parse_set(text) == changes
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("runtime.device=gpu", "'runtime.device' is 'gpu'"),
+        ("model.dtype=bfloat61", "did you mean 'bfloat16'?"),
+        ("s2.readability=pyphn", "did you mean 'pyphen'?"),
+        ("text_metrics.readability=syllables", "known: pyphen, cmudict"),
+        ("mtbench.judge.backend=openia", "did you mean 'openai'?"),
+        ("leaderboard.source=hug", "did you mean 'hub'?"),
+        ("merge.modes=[bf16,simple]", "'merge.modes' is 'simple'"),
+        ("sft.train_sets=[wiki]", "'sft.train_sets' is 'wiki'"),
+        ("data.sources.sciq.kind=post", "did you mean 'posts'?"),
+        ("generate.temperature=0", "'generate.temperature' must be above 0, not 0.0"),
+        ("sft.learning_rate=.nan", "'sft.learning_rate' must be above 0"),
+        ("sft.batch_size=-1", "'sft.batch_size' must be above 0, not -1"),
+        ("text_metrics.confidence=95", "'text_metrics.confidence' must lie between 0 and 1"),
+        ("model.prompt=Answer", "'model.prompt' must hold {question}"),
+        ("data.validation.sciqq=3", "'data.validation' must name each source once: sciq, wikilead"),
+        ("leaderboard.shots.gsm8k=5", "'leaderboard.shots'"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused(tree, override, said):
+    message = refused(overrides=override)
+    assert said in message and "params/smoke.yaml" in message
+
+
+def test_parameters_cannot_be_changed(tree):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load("smoke").seed = 1
+
+
+def test_nearest():
+    assert nearest("trian", ["train", "test"]) == "; did you mean 'train'?"
+    assert nearest("qqqq", ["train", "test"]) == "; known: train, test"
+
+
+def test_data_sets_and_train_sets_are_named_as_in_the_study(tree):
+    params = load("a100-7b")
+    assert params.datasets == ["ELI5", "wiki", "full"]
+    assert params.train_set_name("full") == "ELI5-wiki"
+    assert params.train_set_name("wiki") == "wiki"
+    assert params.dataset_of("ELI5-wiki") == "full"
+    assert [params.dataset_of(t) for t in params.sft.train_sets] == params.datasets
+
+
+PUBLISHED = {
+    "seed": 42, "s2.fre_min": 60.0, "s2.fkg_max": 9.0, "s2.readability": "pyphen", "s2.score_min": 4,
+    "s2.toxicity_max": 0.1, "s2.toxicity_model": "unitary/unbiased-toxic-roberta", "s2.min_words.posts": 20,
+    "s2.min_words.articles": 50, "s2.paragraph_words": 300, "s2.max_words": 500, "data.leakage_cosine": 0.6,
+    "data.embedder.path": "sentence-transformers/all-mpnet-base-v2", "data.sources.ELI5.path": "vblagoje/lfqa",
+    "data.sources.wiki.path": "wikimedia/wikipedia", "data.sources.wiki.config": "20231101.simple",
+    "data.validation.ELI5": 880, "data.test.ELI5": 2093, "data.validation.wiki": 5000, "data.test.wiki": 5000,
+    "data.train_max": 0, "model.prompt": "### Human: {question}\n ### Assistant:", "model.dtype": "bfloat16",
+    "sft.train_sets": ["ELI5", "wiki", "ELI5-wiki"], "sft.r": 64, "sft.alpha": 16, "sft.dropout": 0.1,
+    "sft.learning_rate": 2e-4, "sft.epochs": 3.0, "sft.max_steps": 0, "sft.max_length": 1024,
+    "sft.optimizer": "paged_adamw_8bit", "sft.weight_decay": 0.1, "sft.warmup": 0.03, "sft.evaluations": 20,
+    "sft.patience": 5, "merge.modes": ["bf16", "dequantized"], "generate.n": 100, "generate.sample_seed": 50,
+    "generate.max_new_tokens": 256, "generate.temperature": 0.6, "generate.top_p": 0.9,
+    "generate.repetition_penalty": 1.2, "text_metrics.bertscore.path": "FacebookAI/roberta-large",
+    "text_metrics.bertscore_layer": 17, "text_metrics.readability": "pyphen", "leaderboard.source": "hub",
+    "leaderboard.shots.arc": 25, "leaderboard.shots.hellaswag": 10, "leaderboard.shots.mmlu": 5,
+    "leaderboard.shots.truthfulqa": 0, "leaderboard.limit.arc": 0, "leaderboard.limit.hellaswag": 0,
+    "leaderboard.limit.mmlu": 0, "leaderboard.limit.truthfulqa": 0, "leaderboard.mmlu_subjects": 0,
+    "mtbench.judge.backend": "openai", "mtbench.judge.model": "gpt-4",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", ["7b", "13b"])
+def test_the_published_study_is_what_the_a100_profiles_say(tree, size):
+    params = load(f"a100-{size}")
+    values = flat(params)
+    assert {key: values[key] for key in PUBLISHED} == PUBLISHED
+    assert params.sft.batch_size * params.sft.accumulation == 128
+    assert (params.model.base.path, params.model.chat.path) == (
+        f"meta-llama/Llama-2-{size}-hf", f"meta-llama/Llama-2-{size}-chat-hf",
+    )  # fmt: skip
+
+
+def test_sizes_of_the_study_differ_in_the_model_and_how_a_batch_is_cut(tree):
+    small, large = flat(load("a100-7b")), flat(load("a100-13b"))
+    assert {k for k in small if small[k] != large[k]} == {
+        "model.name", "model.base.path", "model.chat.path", "sft.batch_size", "sft.accumulation", "generate.batch_size",
+    }  # fmt: skip
+
+
+def test_the_root_is_found_from_a_folder_below(tree, monkeypatch):
+    monkeypatch.delenv("S2_ROOT")
+    (tree / "notebooks" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(tree / "notebooks" / "deep")
+    assert paths.root() == tree

@@ -1,0 +1,166 @@
+import json
+
+import pytest
+from conftest import forget_digests
+
+from s2utils import steps
+from s2utils.params import load
+
+NOTEBOOK = "made = 1"
+
+
+def write_notebook(path, artefact: str, other: str = "look = 1") -> None:
+    """A notebook of two cells: one that makes the artefact, one that only looks."""
+    cells = [
+        {"cell_type": "code", "metadata": {"tags": ["makes-artefact"]}, "source": artefact.splitlines(True), "outputs": []},
+        {"cell_type": "code", "metadata": {}, "source": other.splitlines(True), "outputs": []},
+    ]
+    path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+
+
+MODULES = {  # the code that the keys are made of, small enough to see through
+    "artefacts": "def ready():\n    return True\n",
+    "sources": "from s2utils import artefacts\n",
+    "filters": "from s2utils.readability import flesch\n",
+    "readability": "def flesch():\n    return 1\n",
+    "questions": "from s2utils import llm\n",
+    "llm": "X = 1\n",
+    "splits": "from s2utils import artefacts\n",
+    "train": "from s2utils import models\n",
+    "models": "X = 1\n",
+    "merge": "X = 1\n",
+    "generate": "from s2utils import artefacts\n",
+    "text_metrics": "from s2utils.readability import flesch\n",
+}
+
+
+@pytest.fixture
+def study(tree):
+    """The repository with small helper modules and notebooks, so that what changes is known."""
+    (tree / "s2utils").mkdir()
+    for name, code in MODULES.items():
+        (tree / "s2utils" / f"{name}.py").write_text(code)
+    for step in steps.STEPS.values():
+        write_notebook(tree / "notebooks" / f"{step.notebook}.ipynb", NOTEBOOK)
+    return tree
+
+
+def keys(profile: str = "smoke", overrides=None) -> dict[tuple[str, str], str]:
+    """The key of every artefact of a profile, the code read anew."""
+    forget_digests()
+    params = load(profile, overrides)
+    names = {"eda": [""], "data": [""], "sft": params.sft.train_sets, "text_metrics": [""]}
+    ids = [row.id for row in steps.models(params)]
+    return {(step, name): steps.key(step, params, name) for step in steps.STEPS for name in names.get(step, ids)}
+
+
+def moved(before: dict, after: dict) -> set[str]:
+    """Steps with at least one artefact that has another key."""
+    return {step for (step, name) in before if before[step, name] != after[step, name]}
+
+
+def test_every_artefact_has_its_own_key(study):
+    found = keys()
+    assert len(found) == len(set(found.values())) == 2 + 3 + 1 + 3 * 8
+
+
+def test_keys_are_the_same_tomorrow(study):
+    assert keys() == keys()
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("data.train_max=7", {"data", "sft", "answers", "text_metrics", "leaderboard", "mtbench"}),
+        ("s2.fre_min=50", {"eda", "data", "sft", "answers", "text_metrics", "leaderboard", "mtbench"}),
+        ("sft.r=4", {"sft", "answers", "text_metrics", "leaderboard", "mtbench"}),
+        ("generate.top_p=0.5", {"answers", "text_metrics", "leaderboard", "mtbench"}),
+        ("text_metrics.resamples=5", {"text_metrics"}),
+        ("leaderboard.shots.arc=3", {"leaderboard"}),
+        ("mtbench.judge.temperature=0.3", {"mtbench"}),
+        ("seed=1", set(steps.STEPS)),
+        ("study=another", set()),
+    ],
+)
+def test_a_parameter_moves_its_steps_and_what_stands_on_them(study, override, wanted):
+    assert moved(keys(), keys(overrides=override)) == wanted
+
+
+def test_a_training_parameter_leaves_base_and_chat_alone(study):
+    before, after = keys(), keys(overrides="sft.r=4")
+    for row in steps.models(load("smoke")):
+        same = before["answers", row.id] == after["answers", row.id]
+        assert same == (row.variant != "sft"), row.id
+
+
+def test_one_train_set_does_not_depend_on_another(study):
+    params = load("smoke")
+    upstream = steps.upstream("answers", params, "SmolLM2-135M-sciq.bf16")
+    assert upstream == [("data", ""), ("sft", "sciq")]
+
+
+def test_comments_docstrings_and_layout_do_not_move_a_key(study):
+    before = keys()
+    (study / "s2utils" / "readability.py").write_text('"""What."""\n\n\ndef flesch():  # why\n    """How."""\n    return (1)\n')
+    assert keys() == before
+
+
+def test_code_moves_the_steps_that_use_it_even_at_second_hand(study):
+    before = keys()
+    (study / "s2utils" / "readability.py").write_text("def flesch():\n    return 2\n")
+    assert moved(before, keys()) == {"eda", "data", "sft", "answers", "text_metrics", "leaderboard", "mtbench"}
+    before = keys()
+    (study / "s2utils" / "merge.py").write_text("X = 2\n")
+    after = keys()
+    assert before["data", ""] == after["data", ""] and before["sft", "sciq"] == after["sft", "sciq"]
+    assert moved(before, after) == {"answers", "text_metrics", "leaderboard", "mtbench"}
+
+
+def test_only_the_cells_that_make_the_artefact_are_part_of_its_key(study):
+    path = study / "notebooks" / "03_sft.ipynb"
+    before = keys()
+    write_notebook(path, NOTEBOOK + "  # said otherwise", "look = 2")
+    assert keys() == before
+    write_notebook(path, "made = 2")
+    assert moved(before, keys()) == {"sft", "answers", "text_metrics", "leaderboard", "mtbench"}
+
+
+def test_any_cell_is_part_of_what_the_notebook_shows(study):
+    path = study / "notebooks" / "03_sft.ipynb"
+    before = steps.notebook_digest("sft")
+    forget_digests()
+    write_notebook(path, NOTEBOOK, "look = 2")
+    assert steps.notebook_digest("sft") != before
+
+
+def test_settings_are_the_sections_of_the_step(study):
+    found = steps.settings("eda", load("smoke"))
+    assert "seed" in found and "s2.fre_min" in found and "data.sources.sciq.path" in found
+    assert not any(k.startswith(("data.validation", "sft", "model")) for k in found)
+
+
+def test_the_models_of_the_study(tree):
+    rows = steps.models(load("a100-7b"))
+    assert [(r.model, r.variant, r.train_set, r.merge_mode) for r in rows] == [
+        ("Llama-2-7b", "base", "", "none"),
+        ("Llama-2-7b-chat", "chat", "", "none"),
+        ("Llama-2-7b-ELI5", "sft", "ELI5", "bf16"),
+        ("Llama-2-7b-ELI5", "sft", "ELI5", "dequantized"),
+        ("Llama-2-7b-wiki", "sft", "wiki", "bf16"),
+        ("Llama-2-7b-wiki", "sft", "wiki", "dequantized"),
+        ("Llama-2-7b-ELI5-wiki", "sft", "ELI5-wiki", "bf16"),
+        ("Llama-2-7b-ELI5-wiki", "sft", "ELI5-wiki", "dequantized"),
+    ]
+    assert {r.base for r in rows} == {"Llama-2-7b"}
+    assert len({r.id for r in rows}) == len(rows)
+
+
+def test_a_model_is_found_by_its_id(tree):
+    params = load("a100-13b")
+    assert steps.model(params, "Llama-2-13b-wiki.bf16").train_set == "wiki"
+    with pytest.raises(KeyError, match="Llama-2-13b-wiki.bf16"):
+        steps.model(params, "Llama-2-13b-wiki")
+
+
+def test_base_and_chat_weights(tree):
+    assert steps.same_weights(load("cpu")) and not steps.same_weights(load("a100-7b"))
