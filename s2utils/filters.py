@@ -47,7 +47,7 @@ def clean(text: str) -> str:
 
 
 def _clean_once(text: str) -> str:
-    text = html.unescape(text).replace("\r", "\n")
+    text = html.unescape(text).replace("\r\n", "\n").replace("\r", "\n")
     text = _CONTROL.sub("", text)
     text = _QUOTED.sub("", text)
     text = _LINK.sub(r"\1", text)

@@ -86,11 +86,14 @@ def _ask_server(endpoint: Endpoint, chats: dict[str, list[dict]], seed: int, lab
     def reply(identity: str) -> dict:
         try:
             choice = one(chats[identity]).choices[0]
+            return {"id": identity, "text": choice.message.content or "", "ended": choice.finish_reason == "stop", "error": ""}
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError):
             raise  # the same for every request: stop and say so
-        except (openai.OpenAIError, IndexError) as error:
-            return {"id": identity, "text": "", "ended": False, "error": type(error).__name__}
-        return {"id": identity, "text": choice.message.content or "", "ended": choice.finish_reason == "stop", "error": ""}
+        except openai.OpenAIError as error:
+            why = type(error).__name__
+        except (ValueError, TypeError, AttributeError, IndexError):  # status 200, and not what the protocol says
+            why = "malformed reply"
+        return {"id": identity, "text": "", "ended": False, "error": why}
 
     with ThreadPoolExecutor(endpoint.concurrency) as pool:
         jobs = [pool.submit(reply, i) for i in chats]

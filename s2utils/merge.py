@@ -48,10 +48,10 @@ def deltas(adapter: Path) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def merge(model: PreTrainedModel, adapter: Path, mode: str) -> PreTrainedModel:
+def merge(model: PreTrainedModel, adapter: Path, mode: str) -> tuple[PreTrainedModel, dict]:
     """Merge `adapter` into a full-precision `model`, in place; embeddings, norms and the output head stay.
 
-    Raises MergeError where a module is missing, has another shape, or the adapter changes nothing.
+    Also returns the largest and the mean absolute change of a weight of the merged layers. Raises MergeError where a module is missing, has another shape, or the adapter changes nothing.
     """
     if mode not in MODES:
         raise ValueError(f"unknown merge mode {mode!r}; known: {', '.join(MODES)}")
@@ -62,13 +62,17 @@ def merge(model: PreTrainedModel, adapter: Path, mode: str) -> PreTrainedModel:
         raise MergeError(f"{adapter} was trained on another base: {missing[0]} is not in the model")
     if not any(delta.abs().max() > 0 for delta in added.values()):
         raise MergeError(f"{adapter} changes no weight: was it saved before training?")
+    largest, total, count = 0.0, 0.0, 0
     for name, module in tqdm(linear.items(), desc=f"merge {mode}", unit="layer"):
         if module is head:
             continue
-        weight = nf4_round_trip(module.weight.data) if mode == "dequantized" else module.weight.data
+        before = module.weight.data
+        weight = nf4_round_trip(before) if mode == "dequantized" else before
         if name in added:
             if added[name].shape != weight.shape:
                 raise MergeError(f"{adapter} was trained on another base: {name} is {tuple(weight.shape)}")
             weight = (weight.float() + added[name].to(weight.device)).to(weight.dtype)
+        change = (weight.float() - before.float()).abs()
+        largest, total, count = max(largest, change.max().item()), total + change.sum().item(), count + change.numel()
         module.weight.data = weight
-    return model
+    return model, {"max_abs_change": largest, "mean_abs_change": total / count}

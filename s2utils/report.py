@@ -143,6 +143,7 @@ def _index(folder: Path, title: str, embedded: bool, runs: list[dict], gaps: dic
         "embedded": embedded,
         "runs": runs,
         "tables": [_table(folder / "tables", name, gaps.get(name, [])) for name in MAKERS],
+        "others": sorted(f.name for f in (folder / "tables").glob("*.csv") if f.stem not in MAKERS),
         "figures": [_figure(png) for png in sorted((folder / "figures").glob("*.png"))],
     }
     return _write_page(folder / "index.html", values)
@@ -376,7 +377,7 @@ def _write_page(path: Path, values: dict) -> Path:
     css = [(here / "report.css").read_text(encoding="utf-8")]
     if "fragment" in values:
         light, dark = (HtmlFormatter(style=s).get_style_defs(".highlight") for s in ("default", "github-dark"))
-        css += [light, f"@media (prefers-color-scheme: dark) {{\n{dark}\n}}"]
+        css += [light, f"@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"]
     values = {"text_columns": ("dataset", "model", "merge mode"), "css": Markup("\n".join(css)), **values}
     with artefacts.replacing(path) as file:
         file.write(environment.get_template("report.html").render(values))

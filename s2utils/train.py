@@ -147,3 +147,23 @@ def card(params: Params, train_set: str, result: dict) -> str:
         f"| fact | value |\n|---|---|\n{facts}\n\n"
         "Limits: it imitates simple text; it was not made safe by preference training, and its facts are not checked.\n"
     )
+
+
+def result(trainer, folder: Path, rows: Dataset, held_out: Dataset, dropped: int, seconds: float) -> dict:
+    """What a run did: losses (nats an answer token) before and after, sizes, tokens and speed (whole run, evaluations too)."""
+    before = artefacts.read_json(folder / "before.json")["eval_loss"]
+    evaluated = [h["eval_loss"] for h in trainer.state.log_history if h.get("step", 0) > 0 and "eval_loss" in h]
+    best = trainer.args.load_best_model_at_end and evaluated
+    tokens = max((h["num_tokens"] for h in trainer.state.log_history if "num_tokens" in h), default=0)
+    return {
+        "eval_loss_before": before,
+        "eval_loss_after": min(evaluated) if best else trainer.evaluate()["eval_loss"],
+        "eval_rows": len(held_out),
+        "train_rows": len(rows),
+        "rows_too_long": dropped,
+        "steps": trainer.state.global_step,
+        "epochs": round(trainer.state.epoch, 3),
+        "tokens": int(tokens),
+        "tokens_per_second": round(tokens / seconds, 1),
+        "seconds": round(seconds, 1),
+    }

@@ -131,7 +131,7 @@ def test_each_reason_is_reached_and_nothing_else_is(kind, changes, reason):
     assert frame["dropped"].tolist() == [reason]
 
 
-def test_the_limits_are_the_studys(monkeypatch):
+def test_the_limits_are_the_studys():
     """Reading ease 60 stays, grade 9 goes."""
     row = record() | {"n_words": 30}
     assert filters.rejection(row | {"fre": 60.0, "fkg": 8.9}, "qa", RULES) == ""

@@ -24,9 +24,7 @@ def test_an_easy_text_outscores_a_hard_one(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("text", ["", " \n\t", "...", "?!", "“”—", "\u200b"])
 def test_a_text_without_a_word_has_no_score(backend, text):
-    assert all(math.isnan(score) for score in flesch(text, backend)) == (not words(text))
-    if not text.strip(".?! \n\t“”—\u200b"):
-        assert all(math.isnan(score) for score in flesch(text, backend))
+    assert all(math.isnan(score) for score in flesch(text, backend))
 
 
 def test_an_unknown_back_end_is_refused():
@@ -51,9 +49,8 @@ def test_pyphen_is_textstat_0_7_3(text, ease):
 
 
 def test_pyphen_by_hand():
-    # 4 + 4 words, 2 sentences: 4.0 words a sentence; won-der-ful, hap-py: 11 syllables / 8 words = 1.375, rounded 1.4
-    text = "He is a wonderful man. She is happy now."
-    assert flesch(text.replace("wonderful man", "wonderful"), "pyphen") == (
+    # 8 words in 2 sentences: 4.0; won-der-ful, hap-py: 11 syllables in 8 words are 1.375, rounded 1.4
+    assert flesch("He is so wonderful. She is happy now.", "pyphen") == (
         pytest.approx(206.835 - 1.015 * 4.0 - 84.6 * 1.4, abs=0.005),
         pytest.approx(0.39 * 4.0 + 11.8 * 1.4 - 15.59, abs=0.05),
     )

@@ -2,7 +2,6 @@
 
 import base64
 import html.parser
-import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -11,9 +10,8 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from s2utils import artefacts, paths, provenance, report, steps, tables
+from s2utils import artefacts, paths, provenance, report, tables
 
-REPO = Path(__file__).resolve().parents[1]
 HOSTILE = "<script>alert(1)</script>"
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -37,15 +35,6 @@ class Page(html.parser.HTMLParser):
 
     def handle_data(self, data):
         self.text.append(data)
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    for part in ("params", "notebooks", "reports/published"):
-        shutil.copytree(REPO / part, tmp_path / part)
-    monkeypatch.setenv("S2_ROOT", str(tmp_path))
-    yield tmp_path
-    steps.code_digest.cache_clear()  # it holds digests of this root, which has no modules
 
 
 def table(name: str, models: list[tuple[str, str]], datasets=("ELI5", "wiki")) -> pd.DataFrame:
@@ -104,7 +93,7 @@ def check(profile: str) -> None:
         assert all(found.get("alt") for tag, found in page.tags if tag == "img")
 
 
-def test_pages_are_complete_linked_and_offline(root, monkeypatch):
+def test_pages_are_complete_linked_and_offline(tree, monkeypatch):
     fill("cpu", "SmolLM2-135M", notebooks=("02_datasets", "03_sft", "03_sft.sciq", "04_generate.SmolLM2-135M"))
     monkeypatch.setenv("OPENAI_API_KEY", "s2-secret")
     drawn = paths.reports("cpu") / "figures"
@@ -112,6 +101,7 @@ def test_pages_are_complete_linked_and_offline(root, monkeypatch):
     for kind in ("png", "svg", "pdf"):
         (drawn / f"ease.{kind}").write_bytes(base64.b64decode(PNG))
     (drawn / "ease.txt").write_text('A <line> "going" up\nIt goes & goes up.\n')
+    (paths.reports("cpu") / "tables" / "funnel.csv").write_text("dataset,n\n")
     provenance.write("cpu", "sft.max_steps=5")
     index = report.build("cpu", "sft.max_steps=5")
     check("cpu")
@@ -125,16 +115,17 @@ def test_pages_are_complete_linked_and_offline(root, monkeypatch):
     assert ("img", 'A <line> "going" up') in [(t, f.get("alt")) for t, f in page.tags]
     for file in ("tables/rouge.csv", "tables/rouge.md", "tables/rouge.tex", "figures/ease.svg", "figures/ease.pdf"):
         assert file in page.links
+    assert "tables/funnel.csv" in page.links
     assert "html/03_sft.sciq.html" in page.links and "provenance.json" in page.links
-    assert "03_sft.html" in Page(root / "reports/cpu/html/03_sft.sciq.html").links
-    assert "02_datasets.html" in Page(root / "reports/cpu/html/03_sft.html").links
-    record = artefacts.read_json(root / "reports/cpu/provenance.json")
+    assert "03_sft.html" in Page(tree / "reports/cpu/html/03_sft.sciq.html").links
+    assert "02_datasets.html" in Page(tree / "reports/cpu/html/03_sft.html").links
+    record = artefacts.read_json(tree / "reports/cpu/provenance.json")
     assert record["overrides"] == {"sft.max_steps": 5} and record["parameters"]["sft.max_steps"] == 5
     assert record["notebooks"]["03_sft"]["seconds"] == 125.0 and len(record["archives"]) == 5
     assert "s2-secret" not in str(record)
 
 
-def test_hostile_outputs_are_text(root):
+def test_hostile_outputs_are_text(tree):
     outputs = [
         new_output("stream", name="stdout", text=f"\x1b[31m{HOSTILE}\x1b[0m\x07\n"),
         new_output("stream", name="stderr", text="\rmerge:   0%|   | 0/3 [00:00<?, ?it/s]\rmerge:  33%|#  | 1/3 [00:01"),
@@ -152,7 +143,7 @@ def test_hostile_outputs_are_text(root):
     nbformat.write(notebook(*outputs), path)
     report.build("cpu")
     check("cpu")
-    page = Page(root / "reports/cpu/html/05_text_metrics.html")
+    page = Page(tree / "reports/cpu/html/05_text_metrics.html")
     text = "".join(page.text)
     assert text.count(HOSTILE) == 5  # prose, stream, HTML, Markdown, traceback
     assert [unquote(link) for link in page.links] == ["../index.html", "#05-·-Overlap", "#Checks", "../index.html"]
@@ -162,7 +153,7 @@ def test_hostile_outputs_are_text(root):
     assert [tag for tag, _ in page.tags].count("main") == 1
 
 
-def test_what_is_missing_is_named(root):
+def test_what_is_missing_is_named(tree):
     fill("a100-7b", "Llama-2-7b", names=("rouge",), notebooks=())
     half = paths.artefacts("a100-7b") / "notebooks" / "01_eda.ipynb"
     half.parent.mkdir(parents=True)
@@ -179,21 +170,21 @@ def test_what_is_missing_is_named(root):
     assert "prove the pipeline" not in text
 
 
-def test_same_inputs_same_bytes(root):
+def test_same_inputs_same_bytes(tree):
     fill("cpu", "SmolLM2-135M")
 
     def everything():
         report.main(["cpu"])
-        return {p: p.read_bytes() for p in (root / "reports").rglob("*") if p.is_file()}
+        return {p: p.read_bytes() for p in (tree / "reports").rglob("*") if p.is_file()}
 
     assert everything() == everything()
 
 
-def test_join_puts_both_models_in_one_table(root, capsys):
+def test_join_puts_both_models_in_one_table(tree, capsys):
     fill("a100-7b", "Llama-2-7b")
     fill("a100-13b", "Llama-2-13b", names=("leaderboard", "rouge"))
     report.main(["a100-7b", "a100-13b"])
-    folder = root / "reports" / "a100-7b+a100-13b"
+    folder = tree / "reports" / "a100-7b+a100-13b"
     printed = capsys.readouterr().out
     assert printed.startswith(f"{folder / 'index.html'}\n") and "Llama-2-13b" in printed and "rouge_l_f1" in printed
     check("a100-7b+a100-13b")
@@ -208,19 +199,19 @@ def test_join_puts_both_models_in_one_table(root, capsys):
     assert report.headline(folder / "tables")["average"].tolist() == [0.5, 1.5, 0.5, 1.5]
 
 
-def test_join_refuses_what_does_not_belong_together(root):
+def test_join_refuses_what_does_not_belong_together(tree):
     fill("a100-7b", "Llama-2-7b")
     with pytest.raises(ValueError, match="make reproduce PROFILE=a100-13b"):
         report.join(["a100-7b", "a100-13b"])
     with pytest.raises(ValueError, match="cpu .*not joined"):
         report.join(["smoke", "cpu"][::-1])
-    other = (root / "params" / "a100-13b.yaml").read_text().replace("study: llama2", "study: llama3")
-    (root / "params" / "other.yaml").write_text(other)
+    other = (tree / "params" / "a100-13b.yaml").read_text().replace("study: llama2", "study: llama3")
+    (tree / "params" / "other.yaml").write_text(other)
     with pytest.raises(ValueError, match="a100-7b is of 'llama2', other is of 'llama3'"):
         report.join(["a100-7b", "other"])
     with pytest.raises(SystemExit, match="no profile 'cpuu'.*did you mean 'cpu'"):
         report.main(["cpuu"])
-    assert not (root / "reports" / "a100-7b+other").exists()
+    assert not (tree / "reports" / "a100-7b+other").exists()
 
 
 @pytest.mark.parametrize(
@@ -239,13 +230,13 @@ def test_streams_end_as_a_terminal_shows_them(written, shown):
     assert report.last_states(written) == shown
 
 
-def test_provenance_needs_no_git(root, monkeypatch):
-    (root / ".git").mkdir()
-    monkeypatch.setenv("PATH", str(root))
+def test_provenance_needs_no_git(tree, monkeypatch):
+    (tree / ".git").mkdir()
+    monkeypatch.setenv("PATH", str(tree))
     assert provenance.commit() == {"id": "unknown", "dirty": None}
 
 
-def test_provenance_tells_which_artefacts_are_of_other_parameters(root):
+def test_provenance_tells_which_artefacts_are_of_other_parameters(tree):
     folder = paths.artefacts("cpu") / "sft" / "sciq"
     with artefacts.making(folder, "0123"):
         (folder / "adapter.safetensors").write_bytes(b"weights")
@@ -254,11 +245,11 @@ def test_provenance_tells_which_artefacts_are_of_other_parameters(root):
     assert list(row["sha256"]) == ["adapter.safetensors"]
 
 
-def test_provenance_names_the_commit_behind_a_moving_revision(root, monkeypatch):
+def test_provenance_names_the_commit_behind_a_moving_revision(tree, monkeypatch):
     import huggingface_hub.constants
 
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(root / "hub"))
-    refs = root / "hub" / "models--meta-llama--Llama-2-7b-hf" / "refs" / "main"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tree / "hub"))
+    refs = tree / "hub" / "models--meta-llama--Llama-2-7b-hf" / "refs" / "main"
     refs.parent.mkdir(parents=True)
     refs.write_text("abc123")
     record = provenance.collect("a100-7b", None)
