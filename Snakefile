@@ -2,11 +2,11 @@
 #   snakemake --cores 2 --config profile=cpu
 # An executed notebook is kept under artefacts/<profile>/notebooks/, also when it failed.
 # `.done` files say what Snakemake has run; what an artefact was made from is in its manifest.json.
-import json, os, shlex
+import hashlib, json, os, shlex
+from pathlib import Path
 
 os.environ.setdefault("PYTHONPATH", os.getcwd())
 from s2utils import params as parameters, paths, steps
-from s2utils.provenance import write as write_provenance
 
 PROFILE = config.get("profile", "cpu")
 CHANGES = parameters.parse_set(str(config.get("set", "") or ""))
@@ -20,14 +20,15 @@ GPU = 1 if P.runtime.device == "cuda" else 0
 def settings(step, notebook=True):
     """What a rule depends on, as flat text: a change reruns it, and Snakemake prints what changed."""
     own = [f"{k}={v}" for k, v in steps.settings(step, P).items()]
-    return own + [f"code={steps.code_digest(step)}"] + ([f"notebook={steps.notebook_digest(step)}"] if notebook else [])
+    own += [f"code={steps.code_digest(step)}"] + ([f"notebook={steps.notebook_digest(step)}"] if notebook else [])
+    return [text.replace("{", "‹").replace("}", "›") for text in own]  # braces would be read as wildcards
 
 
 def papermill(step, name="", **choices):
     """Command line that runs a step's notebook under this profile, and marks it done if it succeeds."""
     notebook = steps.STEPS[step].notebook
     given = " ".join(f"-p {k} {shlex.quote(str(v))}" for k, v in choices.items())
-    changed = "-y " + shlex.quote(json.dumps({"overrides": CHANGES})) if CHANGES else ""
+    changed = "-y " + shlex.quote(json.dumps({"overrides": CHANGES})).replace("{", "{{").replace("}", "}}") if CHANGES else ""
     return (f"papermill --cwd . --progress-bar --kernel python3 -p profile {PROFILE} {given} {changed} "
             f"notebooks/{notebook}.ipynb {{log.notebook}} > {{log.text}} 2>&1 "
             f"|| {{{{ tail -n 40 {{log.text}} >&2; exit 1; }}}}; touch {{output}}")
@@ -55,6 +56,7 @@ rule eda:
     output: f"{A}/eda/.done"
     params: *settings("eda")
     threads: P.runtime.threads
+    benchmark: f"{A}/benchmarks/01_eda.tsv"
     log: **logs("eda")
     shell: papermill("eda")
 
@@ -64,6 +66,7 @@ rule datasets:
     params: *settings("data")
     threads: P.runtime.threads
     resources: gpu=GPU
+    benchmark: f"{A}/benchmarks/02_datasets.tsv"
     log: **logs("data")
     shell: papermill("data")
 
@@ -75,6 +78,7 @@ rule sft_one:
     threads: P.runtime.threads
     resources: gpu=GPU, mem_mb=2600
     priority: 10
+    benchmark: f"{A}/benchmarks/03_sft.{{train_set}}.tsv"
     log: **logs("sft", "{train_set}")
     shell: papermill("sft", train_set="{wildcards.train_set}")
 
@@ -83,6 +87,7 @@ rule sft:
     input: expand(f"{A}/sft/{{train_set}}/.done", train_set=P.sft.train_sets)
     output: f"{A}/sft/.done"
     params: *settings("sft")
+    benchmark: f"{A}/benchmarks/03_sft.tsv"
     log: **logs("sft")
     shell: papermill("sft")
 
@@ -98,6 +103,7 @@ rule generate_one:
     params: *settings("answers", notebook=False)
     threads: P.runtime.threads
     resources: gpu=GPU, mem_mb=2200
+    benchmark: f"{A}/benchmarks/04_generate.{{model}}.tsv"
     log: **logs("answers", "{model}")
     shell: papermill("answers", model="{wildcards.model}")
 
@@ -106,6 +112,7 @@ rule generate:
     input: expand(f"{A}/answers/{{model}}/.done", model=MODELS)
     output: f"{A}/answers/.done"
     params: *settings("answers")
+    benchmark: f"{A}/benchmarks/04_generate.tsv"
     log: **logs("answers")
     shell: papermill("answers")
 
@@ -115,6 +122,7 @@ rule text_metrics:
     output: f"{A}/text_metrics/.done"
     params: *settings("text_metrics")
     resources: gpu=GPU
+    benchmark: f"{A}/benchmarks/05_text_metrics.tsv"
     log: **logs("text_metrics")
     shell: papermill("text_metrics")
 
@@ -125,6 +133,7 @@ rule leaderboard_one:
     params: *settings("leaderboard", notebook=False)
     threads: P.runtime.threads
     resources: gpu=GPU, mem_mb=2600
+    benchmark: f"{A}/benchmarks/06_leaderboard.{{model}}.tsv"
     log: **logs("leaderboard", "{model}")
     shell: papermill("leaderboard", model="{wildcards.model}")
 
@@ -133,6 +142,7 @@ rule leaderboard:
     input: expand(f"{A}/leaderboard/{{model}}/.done", model=SCORED)
     output: f"{A}/leaderboard/.done"
     params: *settings("leaderboard")
+    benchmark: f"{A}/benchmarks/06_leaderboard.tsv"
     log: **logs("leaderboard")
     shell: papermill("leaderboard")
 
@@ -143,6 +153,7 @@ rule mtbench_one:
     params: *settings("mtbench", notebook=False)
     threads: P.runtime.threads
     resources: gpu=GPU, mem_mb=2200
+    benchmark: f"{A}/benchmarks/07_mtbench.{{model}}.tsv"
     log: **logs("mtbench", "{model}")
     shell: papermill("mtbench", model="{wildcards.model}")
 
@@ -151,6 +162,7 @@ rule mtbench:
     input: expand(f"{A}/mtbench/{{model}}/.done", model=MODELS)
     output: f"{A}/mtbench/.done"
     params: *settings("mtbench")
+    benchmark: f"{A}/benchmarks/07_mtbench.tsv"
     log: **logs("mtbench")
     shell: papermill("mtbench")
 
@@ -160,5 +172,7 @@ rule report:
         rules.eda.output, rules.datasets.output, rules.sft.output, rules.generate.output,
         rules.text_metrics.output, rules.leaderboard.output, rules.mtbench.output,
     output: f"{R}/index.html"
-    params: code=steps.module_digest(("report",))
+    params:
+        code=steps.module_digest(("report",)),
+        look=hashlib.sha256(b"".join(Path(f"s2utils/report.{k}").read_bytes() for k in ("html", "css"))).hexdigest()[:16],
     shell: "python -m s2utils.report " + shlex.quote(PROFILE) + (" --set " + shlex.quote(str(config.get("set"))) if CHANGES else "")

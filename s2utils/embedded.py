@@ -223,3 +223,7 @@ def _converted(name: str, gguf: Path) -> Path:
                 model.to(torch.bfloat16).save_pretrained(folder)
                 tokenizer.save_pretrained(folder)
     return folder
+
+
+if __name__ == "__main__":
+    fetch_all()

@@ -21,6 +21,7 @@ from s2utils.params import Leaderboard, Params
 TASKS = {"arc": "arc_challenge", "hellaswag": "hellaswag", "mmlu": "mmlu", "truthfulqa": "truthfulqa_mc2"}
 COLUMNS = {"arc": "arc_acc_norm", "hellaswag": "hellaswag_acc_norm", "mmlu": "mmlu_acc", "truthfulqa": "truthfulqa_mc2"}
 METRIC = {"arc": "acc_norm", "hellaswag": "acc_norm", "mmlu": "acc", "truthfulqa": "acc"}  # the harness calls mc2 acc
+METRICS = {"arc": "acc_norm", "hellaswag": "acc_norm", "mmlu": "acc, mean of subjects", "truthfulqa": "mc2"}  # as readers know them
 OWN_SPLITS = {"arc": ("train", "test"), "hellaswag": ("train", "validation")}  # shots, scored
 
 

@@ -35,7 +35,8 @@ def nf4_round_trip(weight: torch.Tensor) -> torch.Tensor:
 def deltas(adapter: Path) -> dict[str, torch.Tensor]:
     """Module name → α/r · B·A, float32, shape (out, in), from a saved LoRA adapter."""
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    unsupported = [k for k in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern") if config.get(k)]
+    unsupported = [k for k in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save") if config.get(k)]
+    unsupported += ["bias"] if config.get("bias", "none") != "none" else []
     if unsupported or config["peft_type"] != "LORA":
         raise MergeError(f"{adapter}: cannot merge {config['peft_type']} with {', '.join(unsupported) or 'this type'}")
     tensors = load_file(adapter / "adapter_model.safetensors")
@@ -51,7 +52,8 @@ def deltas(adapter: Path) -> dict[str, torch.Tensor]:
 def merge(model: PreTrainedModel, adapter: Path, mode: str) -> tuple[PreTrainedModel, dict]:
     """Merge `adapter` into a full-precision `model`, in place; embeddings, norms and the output head stay.
 
-    Also returns the largest and the mean absolute change of a weight of the merged layers. Raises MergeError where a module is missing, has another shape, or the adapter changes nothing.
+    Also returns the largest and the mean absolute change of a weight of the merged layers. Raises
+    MergeError where a module is missing, has another shape, or the adapter changes nothing.
     """
     if mode not in MODES:
         raise ValueError(f"unknown merge mode {mode!r}; known: {', '.join(MODES)}")

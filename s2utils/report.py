@@ -389,9 +389,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m s2utils.report", description=main.__doc__)
     parser.add_argument("profiles", nargs="+", metavar="profile")
     parser.add_argument("--set", default="", metavar="'sft.max_steps=5'", help="parameters the run was made with")
+    parser.add_argument("--show", action="store_true", help="only say where the report is, and its headline numbers")
     chosen = parser.parse_args(arguments)
     try:
-        if len(chosen.profiles) == 1:
+        if chosen.show:
+            index = paths.reports("+".join(chosen.profiles)) / "index.html"
+        elif len(chosen.profiles) == 1:
             provenance.write(chosen.profiles[0], chosen.set)
             index = build(chosen.profiles[0], chosen.set)
         else:

@@ -129,7 +129,8 @@ def full_precision_adapter(model: torch.nn.Module) -> None:
 def curve(folder: Path) -> pd.DataFrame:
     """One row per step: train_loss, eval_loss, seconds; a step that was run twice counts once (the last)."""
     log = pd.DataFrame(artefacts.read_jsonl(folder / "log.jsonl"))
-    log = log.rename(columns={"loss": "train_loss"}).drop(columns=["train_runtime"], errors="ignore")
+    log = log.drop(columns=["train_loss", "train_runtime"], errors="ignore")  # the closing line's mean over all steps
+    log = log.rename(columns={"loss": "train_loss"})
     return log.groupby("step", as_index=False).last()
 
 

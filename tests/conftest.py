@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -92,10 +93,9 @@ def llama2_folder(tmp_path_factory) -> Path:
     bpe.pre_tokenizer = pre_tokenizers.Metaspace(split=True)
     special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     bpe.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False))
-    import json
-
     state = json.loads(bpe.to_str())["model"]
-    tok = LlamaTokenizerFast(vocab=state["vocab"], merges=[tuple(m) for m in state["merges"]])
+    published = {"add_bos_token": True, "add_eos_token": False, "legacy": False}
+    tok = LlamaTokenizerFast(vocab=state["vocab"], merges=[tuple(m) for m in state["merges"]], **published)
     tok.chat_template = CHAT_TEMPLATE
     folder = tmp_path_factory.mktemp("llama2-tokenizer")
     tok.save_pretrained(folder)

@@ -1,0 +1,69 @@
+# A thin front: everything below runs the same commands you can type yourself.
+#   make reproduce [PROFILE=cpu] [SET='sft.max_steps=5'] [CORES=2] [MEM_MB=5600]
+SHELL := /bin/bash
+PROFILE ?= cpu
+PROFILES ?= $(PROFILE)
+SET ?=
+PYTHON ?= python3
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+MEM_MB ?= 5600
+export S2_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/s2
+# keep Jupyter, IPython and matplotlib from writing into the home folder
+export JUPYTER_RUNTIME_DIR := $(S2_CACHE)/jupyter/runtime
+export JUPYTER_DATA_DIR ?= $(S2_CACHE)/jupyter
+export JUPYTER_CONFIG_DIR ?= $(S2_CACHE)/jupyter/config
+export IPYTHONDIR := $(S2_CACHE)/ipython
+export MPLCONFIGDIR := $(S2_CACHE)/matplotlib
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONNOUSERSITE := 1
+unexport PYTHONPATH
+
+SNAKEMAKE = snakemake --cores $(CORES) --resources mem_mb=$(MEM_MB) gpu=1 --rerun-triggers mtime params input \
+  --rerun-incomplete --nolock --scheduler greedy --config profile=$(PROFILE) set='$(SET)'
+
+.PHONY: help setup reproduce test lint format report lab bench clean
+help:            ## this list
+	@grep -hE '^[a-z].*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+
+setup: .venv/ready  ## virtual environment from the lock, models and data into the cache
+.venv/ready: requirements.lock pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@# wheels are kept in the cache, so that a second set-up needs no network
+	@wheels=$$(.venv/bin/python -c 'import hashlib,sys,os;print(os.path.join(os.environ["S2_CACHE"],"wheels",f"cp{sys.version_info[0]}{sys.version_info[1]}-"+hashlib.sha256(open("requirements.lock","rb").read()+os.environ.get("TORCH_INDEX","").encode()).hexdigest()[:12]))') && \
+	if [ ! -e "$$wheels/complete" ]; then echo "collecting the locked packages (once, a few minutes)"; rm -rf "$$wheels.part"; \
+	  .venv/bin/python -m pip wheel --quiet -r requirements.lock -w "$$wheels.part" $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) && \
+	  touch "$$wheels.part/complete" && rm -rf "$$wheels" && mv "$$wheels.part" "$$wheels"; fi && \
+	.venv/bin/python -m pip install --quiet --no-index --find-links "$$wheels" -r requirements.lock && \
+	.venv/bin/python -m pip install --quiet --no-index --no-deps --no-build-isolation -e .
+	@.venv/bin/python -m s2utils.embedded
+	@touch $@
+
+reproduce: setup  ## the whole study of PROFILE, from sources to report
+	@$(SNAKEMAKE)
+	@python -m s2utils.report $(PROFILE) --show
+
+0%: setup         # make 03_sft: one notebook and what it needs
+	@rule=$@; $(SNAKEMAKE) $${rule#*_}
+
+test: setup       ## all tests; make test FAST=1 leaves the slow ones out
+	@python -m pytest $(if $(FAST),-m "not slow")
+
+lint: setup       ## ruff, and no outputs in notebooks
+	@ruff check . && ruff format --check . && nbstripout --verify --keep-id notebooks/*.ipynb
+
+format: setup     ## make lint happy
+	@ruff check --fix . ; ruff format . ; nbstripout --keep-id notebooks/*.ipynb
+
+report: setup     ## the pages again; PROFILES="a100-7b a100-13b" joins profiles of one study
+	@python -m s2utils.report $(PROFILES)
+
+lab: setup        ## JupyterLab with the kernel registered
+	@python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (ipykernel)" >/dev/null
+	@jupyter lab --notebook-dir=.
+
+bench: setup      ## every script in benchmarks/
+	@for script in benchmarks/*.py; do python $$script || exit 1; done
+
+clean:            ## delete the artefacts and reports of PROFILE
+	rm -rf artefacts/$(PROFILE) reports/$(PROFILE) .snakemake

@@ -1,0 +1,131 @@
+import json
+
+import pytest
+import torch
+
+from s2utils import artefacts, generate, models
+
+PROMPTS = [[1, 300, 301], [1, 302], [1, 303, 304, 305, 306], [1, 307], [1, 308, 309], [1, 310, 311], [1, 312]]
+OPTIONS = {"batch_size": 2, "max_new_tokens": 6, "temperature": 0.8, "top_p": 0.9, "repetition_penalty": 1.2}
+
+
+@pytest.fixture
+def tok(llama2):
+    return models.prepared(llama2)
+
+
+@pytest.fixture
+def model(tiny_llama, llama2):
+    return tiny_llama(vocab_size=len(llama2))
+
+
+def run(model, tok, **changes) -> list[dict]:
+    """Every answer, in order."""
+    options = {"seed": "s"} | OPTIONS | changes
+    return [row for batch in generate.completions(model, tok, PROMPTS, **options) for row in batch]
+
+
+def always(model, token: int):
+    """Make the model predict this token whatever it reads."""
+    model.lm_head.weight.data.zero_()
+    model.model.norm.weight.data.fill_(1.0)
+    model.lm_head.weight.data[token] = 1.0
+    model.lm_head.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output).index_fill_(-1, torch.tensor([token]), 9.0))
+    return model
+
+
+def test_answers_are_the_same_again_and_move_with_the_seed(model, tok):
+    first = run(model, tok)
+    assert len(first) == len(PROMPTS)
+    assert first == run(model, tok) != run(model, tok, seed="t")
+
+
+def test_temperature_0_is_greedy_and_needs_no_seed(model, tok):
+    greedy = run(model, tok, temperature=0.0, repetition_penalty=1.0)
+    assert greedy == run(model, tok, temperature=0.0, repetition_penalty=1.0, seed="t")
+    with torch.inference_mode():
+        first = model(input_ids=torch.tensor([PROMPTS[0]])).logits[0, -1].argmax().item()
+    assert greedy[0]["text"].startswith(tok.decode([first], skip_special_tokens=True).strip())
+
+
+def test_a_batch_does_not_depend_on_those_before_it(model, tok):
+    assert run(model, tok, skip=4) == run(model, tok)[4:]
+
+
+def test_left_padding_does_not_change_a_greedy_answer(model, tok):
+    together = run(model, tok, temperature=0.0, batch_size=7)
+    assert together == run(model, tok, temperature=0.0, batch_size=1)
+
+
+def test_an_answer_cut_at_the_limit_did_not_end(model, tok):
+    row = run(always(model, 300), tok)[0]
+    assert (row["ended"], row["n_tokens"]) == (False, 6)
+    assert row["text"] == tok.decode([300] * 6).strip()
+
+
+def test_an_answer_that_stops_by_itself_ended(model, tok):
+    rows = run(always(model, tok.eos_token_id), tok)
+    assert rows == [{"text": "", "n_tokens": 0, "ended": True}] * len(PROMPTS)
+
+
+def test_any_of_the_models_own_stops_ends_an_answer(model, tok):
+    model.generation_config.eos_token_id = [2, 300]
+    assert all(row["ended"] for row in run(always(model, 300), tok))
+
+
+def test_an_answer_that_ends_at_the_very_limit_ended(model, tok):
+    assert run(always(model, tok.eos_token_id), tok, max_new_tokens=1)[0]["ended"]
+
+
+ROWS = [{"id": f"r{i}"} for i in range(len(PROMPTS))]
+
+
+def answer(path, model, tok, stop_after: int = 99) -> list[dict]:
+    """Answer all prompts into a file, cut after so many batches."""
+
+    def make(skip):
+        for number, batch in enumerate(generate.completions(model, tok, PROMPTS, seed="s", skip=skip, **OPTIONS)):
+            if number == stop_after:
+                raise KeyboardInterrupt
+            yield batch
+
+    return generate.answer_all(path, ROWS, PROMPTS, OPTIONS["batch_size"], make)
+
+
+@pytest.mark.parametrize("batches", [0, 1, 3])
+@pytest.mark.parametrize("torn", [0, 5, 60])
+def test_a_run_that_was_cut_ends_in_the_same_bytes(model, tok, tmp_path, batches, torn):
+    whole = answer(tmp_path / "whole.jsonl", model, tok)
+    assert [row["id"] for row in whole] == [row["id"] for row in ROWS]
+    with pytest.raises(KeyboardInterrupt):
+        answer(tmp_path / "cut.jsonl", model, tok, stop_after=batches)
+    if batches:
+        data = (tmp_path / "cut.jsonl").read_bytes()
+        (tmp_path / "cut.jsonl").write_bytes(data[: len(data) - torn])
+    assert answer(tmp_path / "cut.jsonl", model, tok) == whole
+    assert (tmp_path / "cut.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_a_finished_file_is_not_answered_again(model, tok, tmp_path):
+    whole = answer(tmp_path / "a.jsonl", model, tok)
+
+    def never(skip):
+        raise AssertionError("asked again")
+
+    assert generate.answer_all(tmp_path / "a.jsonl", ROWS, PROMPTS, 2, never) == whole
+
+
+def test_half_a_batch_on_disk_is_made_again(tmp_path):
+    path = tmp_path / "a.jsonl"
+    artefacts.append_jsonl(path, [{"id": "r0", "text": "old \u2028 one"}, {"id": "r1", "text": "old"}, {"id": "r2", "text": "half"}])
+    asked = []
+
+    def make(skip):
+        asked.append(skip)
+        for start in range(skip, 7, 2):
+            yield [{"text": f"new {i}"} for i in range(start, min(start + 2, 7))]
+
+    rows = generate.answer_all(path, ROWS, PROMPTS, 2, make)
+    assert asked == [2]
+    assert [row["text"] for row in rows] == ["old \u2028 one", "old", "new 2", "new 3", "new 4", "new 5", "new 6"]
+    assert [json.loads(line)["id"] for line in path.read_text().split("\n") if line] == [row["id"] for row in ROWS]

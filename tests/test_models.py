@@ -1,0 +1,168 @@
+import dataclasses
+
+import pytest
+import torch
+
+from s2utils import generate, models, train
+from s2utils.params import ParameterError, Weights, load
+
+
+@pytest.fixture
+def tok(llama2):
+    return models.prepared(llama2)
+
+
+@pytest.fixture
+def study(tree):
+    """Parameters of the published study."""
+    return load("a100-7b")
+
+
+def test_llama_2_has_no_padding_token_and_gets_one_that_is_not_its_end(llama2):
+    assert llama2.pad_token is None
+    tok = models.prepared(llama2)
+    assert tok.pad_token_id is not None and tok.pad_token_id != tok.eos_token_id
+    assert tok.padding_side == "left"
+
+
+def test_a_padding_token_that_is_the_end_is_replaced_and_another_kept(llama2):
+    llama2.pad_token = llama2.eos_token
+    assert models.prepared(llama2).pad_token == "<unk>"
+    llama2.pad_token = "the"
+    assert models.prepared(llama2).pad_token == "the"
+
+
+def test_a_tokenizer_is_loaded_prepared(llama2_folder):
+    tok = models.tokenizer(Weights(str(llama2_folder), ""))
+    assert tok.pad_token == "<unk>" and tok.padding_side == "left"
+
+
+def test_the_plain_prompt_is_the_studys(study):
+    assert models.plain_prompt("Why {so}?", study.model) == "### Human: Why {so}?\n ### Assistant:"
+
+
+@pytest.mark.parametrize("variant", ["base", "sft"])
+def test_turns_of_models_without_a_template(study, tok, variant):
+    assert models.prompt(["Why?"], variant, tok, study.model) == "### Human: Why?\n ### Assistant:"
+    assert models.prompt(["Why?", "  Because. ", "How?"], variant, tok, study.model) == (
+        "### Human: Why?\n ### Assistant: Because.\n### Human: How?\n ### Assistant:"
+    )
+
+
+def test_turns_of_the_chat_model_are_llama_2s(study, tok):
+    assert models.prompt(["Why?"], "chat", tok, study.model) == "<s>[INST] Why? [/INST]"
+    assert models.prompt(["Why?", "Because.", "How?"], "chat", tok, study.model) == (
+        "<s>[INST] Why? [/INST] Because. </s><s>[INST] How? [/INST]"
+    )
+
+
+def test_a_system_prompt_stands_in_the_first_turn_of_the_chat_model_only(study, tok):
+    kind = dataclasses.replace(study.model, system_prompt="Be kind.")
+    assert models.prompt(["Why?", "So.", "How?"], "chat", tok, kind) == (
+        "<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nWhy? [/INST] So. </s><s>[INST] How? [/INST]"
+    )
+    assert "kind" not in models.prompt(["Why?"], "sft", tok, kind)
+
+
+@pytest.mark.parametrize("variant", ["base", "chat"])
+def test_every_prompt_starts_with_one_bos(study, tok, variant):
+    ids = models.encoded([models.prompt(["What is rain?"], variant, tok, study.model)], tok, variant)[0]
+    assert ids[0] == tok.bos_token_id == 1
+    assert tok.bos_token_id not in ids[1:] and tok.eos_token_id not in ids
+
+
+def test_a_chat_of_two_turns_holds_the_end_of_the_first_answer(study, tok):
+    ids = models.encoded([models.prompt(["Why?", "So.", "How?"], "chat", tok, study.model)], tok, "chat")[0]
+    assert [i for i in ids if i in (1, 2)] == [1, 2, 1]
+
+
+def test_an_encoded_prompt_reads_as_it_was_written(study, tok):
+    text = models.prompt(["Warum, café 😀?"], "base", tok, study.model)
+    ids = models.encoded([text], tok, "base")[0]
+    assert tok.decode(ids, skip_special_tokens=True) == text
+
+
+def test_the_stop_ids_hold_the_end_of_sequence(tok, tiny_llama):
+    model = tiny_llama(vocab_size=len(tok))
+    assert generate.stop_ids(model, tok) == [2]
+    model.generation_config.eos_token_id = [2, 7]
+    assert generate.stop_ids(model, tok) == [2, 7]
+    model.generation_config.eos_token_id = None
+    assert generate.stop_ids(model, tok) == [2]
+
+
+def test_weights_of_a_variant(study):
+    assert models.weights_of("chat", study).path == "meta-llama/Llama-2-7b-chat-hf"
+    assert models.weights_of("base", study) == models.weights_of("sft", study) == study.model.base
+
+
+def test_where_weights_lie(tree):
+    (tree / "weights").mkdir()
+    assert models.located(Weights("weights", "x")) == (str(tree / "weights"), {})
+    assert models.located(Weights("someone/model", "abc")) == ("someone/model", {"revision": "abc"})
+    assert models.located(Weights("someone/model", "")) == ("someone/model", {"revision": "main"})
+
+
+def test_a_folder_without_weights_is_told_from_one_with(tiny_llama, tmp_path):
+    assert not models.has_weights(tmp_path)
+    model = tiny_llama()
+    model.config.save_pretrained(tmp_path)
+    assert not models.has_weights(tmp_path)
+    model.save_pretrained(tmp_path)
+    assert models.has_weights(tmp_path)
+    loaded = models.full(Weights(str(tmp_path), ""), "bfloat16")
+    assert loaded.dtype == torch.bfloat16 and not loaded.training
+
+
+def test_a_4_bit_model_keeps_head_and_embeddings_and_is_never_packed(tiny_llama, tmp_path):
+    import bitsandbytes
+
+    tiny_llama().to(torch.bfloat16).save_pretrained(tmp_path)
+    model = models.quantized(Weights(str(tmp_path), ""))
+    layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    assert len(layers) == 2 * 7
+    assert all(m.weight.quant_state.quant_type == "nf4" and m.weight.quant_state.nested for m in layers)
+    assert not any(m.support_avx512bf16_for_cpu for m in layers)
+    assert type(model.lm_head) is torch.nn.Linear and model.lm_head.weight.dtype == torch.bfloat16
+    model.eval()(input_ids=torch.tensor([[1, 5, 6]]))
+    assert not any(getattr(m.weight.quant_state, "packing_format_for_cpu", False) for m in layers)
+
+
+SHAPES = {  # Touvron et al. 2023: shape, parameters; trainable ones of LoRA with r 64 on every linear layer
+    "7b": ({"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}, 6_738_415_616, 159_907_840),
+    "13b": ({"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40, "num_attention_heads": 40}, 13_015_864_320, 250_347_520),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", SHAPES)
+def test_the_a100_models_can_be_put_together(tree, size):
+    """Without weights or a GPU: the Llama-2 shapes, their NF4 layers and the study's LoRA on them."""
+    import bitsandbytes
+    from peft import get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    shape, parameters, trainable = SHAPES[size]
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaConfig(vocab_size=32000, **shape))
+    assert model.num_parameters() == parameters
+    quantizer = AutoHfQuantizer.from_config(models.nf4(), pre_quantized=False)
+    quantizer.preprocess_model(model, device_map={"": "meta"})
+    layers = [m for m in models.keep_unpacked(model).modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    assert len(layers) == 7 * shape["num_hidden_layers"]
+    assert all(m.compute_dtype == torch.bfloat16 and m.weight.quant_type == "nf4" and m.weight.compress_statistics for m in layers)
+    assert type(model.lm_head) is torch.nn.Linear
+    with torch.device("meta"):
+        wrapped = get_peft_model(model, train.lora(load(f"a100-{size}").sft))
+    assert sum(w.numel() for w in wrapped.parameters() if w.requires_grad) == trainable
+    assert {n.split(".lora_")[0].rsplit(".", 1)[1] for n, w in wrapped.named_parameters() if w.requires_grad} == {
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+    }  # fmt: skip
+
+
+def test_a_profile_that_wants_a_gpu_says_so_where_there_is_none(tree, monkeypatch):
+    from s2utils import notebook
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ParameterError, match="params/a100-7b.yaml: runtime.device is cuda and no GPU is visible; use PROFILE=cpu"):
+        notebook.start("eda", "a100-7b")

@@ -1,0 +1,137 @@
+import dataclasses
+import math
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s2utils import text_metrics
+from s2utils.params import Weights, load
+
+TEXT = "The sun is hot. It gives us light in the day.\nAt night we see the moon."
+
+
+def rouge(answer: str, reference: str, stemmer: bool = False) -> dict:
+    """ROUGE of one pair."""
+    return text_metrics.rouge([answer], [reference], stemmer).iloc[0].to_dict()
+
+
+def test_a_text_has_rouge_1_with_itself():
+    assert set(rouge(TEXT, TEXT).values()) == {1.0}
+
+
+@pytest.mark.parametrize("pair", [("", TEXT), (TEXT, ""), ("", ""), ("...", TEXT), ("cloud", "sun")])
+def test_nothing_in_common_is_0(pair):
+    assert set(rouge(*pair).values()) == {0.0}
+
+
+def test_rouge_as_the_package_documents_it():
+    found = rouge("The quick brown dog jumps on the log.", "The quick brown fox jumps over the lazy dog")
+    # 6 of 8 words, of 9 words; 2 of 7 pairs, of 8; longest common subsequence 5
+    assert found["rouge_1_f1"] == pytest.approx(2 * 0.75 * (6 / 9) / (0.75 + 6 / 9))
+    assert found["rouge_2_f1"] == pytest.approx(2 * 2 / (7 + 8))
+    assert found["rouge_l_f1"] == found["rouge_lsum_f1"] == pytest.approx(2 * 5 / (8 + 9))
+
+
+def test_rouge_as_lin_2004_explains_it():
+    reference = "police killed the gunman"
+    same_order, other_order = rouge("police kill the gunman", reference), rouge("the gunman kill police", reference)
+    assert same_order["rouge_2_f1"] == other_order["rouge_2_f1"] == pytest.approx(1 / 3)
+    assert (same_order["rouge_l_f1"], other_order["rouge_l_f1"]) == (pytest.approx(3 / 4), pytest.approx(2 / 4))
+
+
+def test_the_stemmer_joins_forms_of_a_word():
+    assert rouge("police kill the gunman", "police killed the gunman", stemmer=True)["rouge_1_f1"] == 1.0
+
+
+def test_lsum_compares_line_by_line():
+    found = rouge("the moon at night\nthe sun by day", "the sun by day\nthe moon at night")
+    assert found["rouge_lsum_f1"] == 1.0 and found["rouge_l_f1"] < 1.0
+
+
+words = st.lists(st.sampled_from("sun moon star sky day night".split()), max_size=12).map(" ".join)
+
+
+@given(words, words)
+def test_rouge_is_symmetric_and_a_longer_unit_is_no_easier(one, other):
+    found, turned = rouge(one, other), rouge(other, one)
+    assert found == pytest.approx(turned)
+    assert all(0 <= v <= 1 for v in found.values())
+    assert found["rouge_1_f1"] >= found["rouge_l_f1"] - 1e-12
+
+
+def test_readability_has_a_row_an_answer_and_none_for_an_empty_one():
+    frame = text_metrics.readability([TEXT, "", "..."], "pyphen")
+    assert list(frame.columns) == text_metrics.FLESCH
+    assert frame.notna().all(axis=1).tolist() == [True, False, False]
+
+
+MINILM = Weights("embedded:all-minilm-l6-v2", "")
+
+
+@pytest.fixture(scope="module")
+def scored() -> tuple[pd.DataFrame, dict]:
+    answers = [TEXT, "The moon is cold.", "I bake bread at home.", "", "  ", "word " * 700, TEXT]
+    references = [TEXT, "The moon is a cold place.", "The moon is a cold place.", TEXT, TEXT, TEXT, ""]
+    return text_metrics.bertscore(answers, references, MINILM, 6, "cpu")
+
+
+def test_bertscore_of_a_text_with_itself_is_1(scored):
+    assert scored[0].iloc[0].tolist() == pytest.approx([1, 1, 1], abs=1e-4)
+
+
+def test_bertscore_ranks_by_meaning(scored):
+    f1 = scored[0]["bertscore_f1"]
+    assert 1 > f1[1] > f1[2] + 0.1
+
+
+def test_bertscore_f1_is_the_harmonic_mean(scored):
+    frame = scored[0].dropna()
+    p, r = frame["bertscore_precision"], frame["bertscore_recall"]
+    assert frame["bertscore_f1"].tolist() == pytest.approx((2 * p * r / (p + r)).tolist(), abs=1e-5)
+
+
+def test_an_empty_answer_has_no_bertscore_and_does_not_shift_the_others(scored):
+    frame, facts = scored
+    assert frame.isna().all(axis=1).tolist() == [False, False, False, True, True, False, True]
+    assert facts["bertscore_texts_cut"] == 1
+    assert facts["bertscore_hash"].startswith("embedded:all-minilm-l6-v2_L6_")
+    alone, _ = text_metrics.bertscore(["word " * 700], [TEXT], MINILM, 6, "cpu")
+    assert alone.iloc[0].tolist() == pytest.approx(frame.iloc[5].tolist(), abs=1e-4)
+
+
+def test_only_empty_answers_have_no_bertscore_at_all():
+    frame, facts = text_metrics.bertscore([""], [TEXT], MINILM, 6, "cpu")
+    assert frame.isna().all().all() and facts["bertscore_texts_cut"] == 0
+
+
+def scores() -> pd.DataFrame:
+    """Three answers of one model, two of another."""
+    key = {"base": "B", "variant": "base", "train_set": "", "merge_mode": "none", "dataset": "wiki"}
+    values = [("B", 0.2, True), ("B", 0.4, False), ("B", math.nan, True), ("C", 0.5, True), ("C", 0.5, True)]
+    return pd.DataFrame([key | {"model": m, "rouge_1_f1": v, "ended": ended} for m, v, ended in values])
+
+
+def test_the_summary_counts_what_failed_and_what_was_cut(tree):
+    frame = text_metrics.summary(scores(), ["rouge_1_f1"], load("smoke")).set_index("model")
+    assert frame.loc["B", ["n", "n_cut", "rouge_1_f1_n_failed"]].tolist() == [3, 1, 1]
+    assert frame.loc["C", ["n", "n_cut", "rouge_1_f1_n_failed"]].tolist() == [2, 0, 0]
+    assert frame.loc["B", "rouge_1_f1"] == pytest.approx(0.3)
+    assert 0.2 <= frame.loc["B", "rouge_1_f1_ci_low"] < 0.3 < frame.loc["B", "rouge_1_f1_ci_high"] <= 0.4
+    assert frame.loc["C", ["rouge_1_f1_ci_low", "rouge_1_f1_ci_high"]].tolist() == [0.5, 0.5]
+    assert frame["train_set"].tolist() == ["", ""]
+
+
+def test_a_metric_that_failed_everywhere_is_empty_not_0(tree):
+    frame = text_metrics.summary(scores().assign(rouge_1_f1=math.nan), ["rouge_1_f1"], load("smoke"))
+    assert frame["rouge_1_f1"].isna().all() and frame["rouge_1_f1_n_failed"].tolist() == [3, 2]
+
+
+def test_the_seed_of_the_intervals_is_the_profiles(tree):
+    params = load("smoke")
+    again = text_metrics.summary(scores(), ["rouge_1_f1"], params)
+    pd.testing.assert_frame_equal(text_metrics.summary(scores(), ["rouge_1_f1"], params), again)
+    frame = pd.concat([scores()] * 9).assign(rouge_1_f1=range(45))
+    one, other = (text_metrics.summary(frame, ["rouge_1_f1"], dataclasses.replace(params, seed=s)) for s in (1, 2))
+    assert one["rouge_1_f1_ci_low"].tolist() != other["rouge_1_f1_ci_low"].tolist()
