@@ -12,7 +12,7 @@ from pathlib import Path
 from s2utils import artefacts, paths, steps
 from s2utils.params import ParameterError, Params, load, nearest
 
-PACKAGES = "torch transformers peft bitsandbytes datasets trl lm_eval bert-score rouge_score textstat pandas".split()
+PACKAGES = ["torch", "transformers", "peft", "bitsandbytes", "datasets", "trl", "lm_eval", "bert-score", "rouge_score", "textstat", "pandas"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def start(step: str, profile: str, overrides: dict | None = None, **choices: obj
     if run.params.runtime.device == "cuda" and not torch.cuda.is_available():
         raise ParameterError(f"params/{profile}.yaml: runtime.device is cuda and no GPU is visible; use PROFILE=cpu")
     torch.set_num_threads(run.params.runtime.threads)
-    shown = "\n".join(f"| `{k}` | `{v}` |" for k, v in steps.settings(step, run.params).items())
+    values = {k: str(v).replace("\n", "\\n") for k, v in steps.settings(step, run.params).items()}  # one line a row
+    shown = "\n".join(f"| `{k}` | `{v}` |" for k, v in values.items())
     device = torch.cuda.get_device_name() if run.params.runtime.device == "cuda" else platform.processor() or platform.machine()
     chosen = "".join(f" · {k} {v}" for k, v in choices.items())
     display(
@@ -112,7 +113,7 @@ def versions_line() -> str:
 def _refuse_unknown(known: set[str]) -> None:
     """Papermill only warns about a parameter the notebook does not have; we refuse it."""
     try:
-        cells = get_ipython().user_ns.get("In", [])  # noqa: F821 (only there in a kernel)
+        cells = get_ipython().user_ns.get("In", [])
     except NameError:
         return
     for cell in cells:

@@ -112,7 +112,7 @@ def read(folder: Path, split: str, dataset: str, union: str) -> pd.DataFrame:
 
 
 def sample(folder: Path, split: str, dataset: str, union: str, n: int, seed: int) -> pd.DataFrame:
-    """The first `n` rows after a seeded shuffle (STUDY: seed 50, first 100)."""
+    """The first `n` rows after a seeded shuffle (the study: seed 50, first 100); `source` is a row's own data set."""
     frame = read(folder, split, dataset, union)
     order = np.random.default_rng(seed).permutation(len(frame))[:n]
-    return frame.iloc[order].reset_index(drop=True)
+    return frame.iloc[order].reset_index(drop=True).rename(columns={"dataset": "source"}).assign(dataset=dataset)

@@ -49,7 +49,7 @@ def lora(sft: Sft) -> LoraConfig:
 
 
 def config(params: Params, n_rows: int, folder: Path, eos: str) -> SFTConfig:
-    """trl's configuration for this profile; checkpoints go into `folder`."""
+    """Trl's configuration for this profile; checkpoints go into `folder`."""
     sft, on_cpu = params.sft, params.runtime.device == "cpu"
     every = max(1, steps(sft, n_rows) // max(1, sft.evaluations))
     return SFTConfig(
@@ -119,8 +119,9 @@ def last_checkpoint(folder: Path) -> str | None:
     return str(max(whole, key=lambda p: int(p.name.split("-")[1]))) if whole else None
 
 
-def full_precision_adapter(model: torch.nn.Module) -> None:
-    """Cast trainable weights to float32, which a resume would do anyway."""
+def settle_adapter(model: torch.nn.Module, base: str) -> None:
+    """Cast trainable weights to float32, which a resume would do anyway, and record `base` instead of a local path."""
+    model.peft_config["default"].base_model_name_or_path = base
     for weight in model.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from s2utils import artefacts
 
-values = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3), max_leaves=5)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3), max_leaves=5
+)
 records = st.lists(st.dictionaries(st.text(), values, max_size=4), max_size=5)
 
 
@@ -168,7 +170,9 @@ def test_a_truncated_or_missing_file_is_not_ready(tmp_path):
 
 def test_a_missing_artefact_says_what_to_run(tmp_path):
     folder = tmp_path / "sft"
-    with pytest.raises(artefacts.MissingArtefact, match=r"is not there yet: run notebooks/03_sft.ipynb first") as caught:
+    with pytest.raises(
+        artefacts.MissingArtefact, match=r"is not there yet: run notebooks/03_sft.ipynb first"
+    ) as caught:
         artefacts.require(folder, "k1", "03_sft", "make 03_sft PROFILE=cpu")
     assert "make 03_sft PROFILE=cpu" in str(caught.value)
     with artefacts.making(folder, "k1"):

@@ -65,7 +65,9 @@ def shelf(tmp_path, monkeypatch):
 def kept(tmp_path: Path) -> list[str]:
     """Every file in the cache but locks and our own records."""
     files = (tmp_path / "cache").rglob("*")
-    return sorted(p.name for p in files if p.is_file() and p.suffix != ".lock" and p.name not in ("manifest.json", "making.json"))
+    return sorted(
+        p.name for p in files if p.is_file() and p.suffix != ".lock" and p.name not in ("manifest.json", "making.json")
+    )
 
 
 def test_the_wanted_members_are_kept_and_fetched_once(shelf, tmp_path):

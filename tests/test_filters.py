@@ -19,7 +19,15 @@ RULES = S2(
 
 def record(**changes) -> dict:
     """A record that passes."""
-    facts = {"dataset": "d", "id": "1", "question": "Why is it hot?", "body": "", "answer": SIMPLE, "score": 5, "group": ""}
+    facts = {
+        "dataset": "d",
+        "id": "1",
+        "question": "Why is it hot?",
+        "body": "",
+        "answer": SIMPLE,
+        "score": 5,
+        "group": "",
+    }
     return facts | changes
 
 
@@ -69,7 +77,9 @@ def test_what_is_cleaned_can_be_written(text):
     filters.clean(text).encode("utf-8")
 
 
-@pytest.mark.parametrize("unit", ["A word, and more. ", "*", "&amp;amp;amp;", "[a](", "[", "> ", "\n", " \n", "- ", "_url_1_", "http://"])
+@pytest.mark.parametrize(
+    "unit", ["A word, and more. ", "*", "&amp;amp;amp;", "[a](", "[", "> ", "\n", " \n", "- ", "_url_1_", "http://"]
+)
 def test_a_million_characters_are_cleaned_in_seconds(unit):
     started = time.process_time()
     filters.clean(unit * (1_000_000 // len(unit)))
@@ -90,12 +100,17 @@ def test_leading_paragraphs_are_whole_and_enough():
     assert filters.leading_paragraphs(text, 99) == text
 
 
-@pytest.mark.parametrize("title", ["Why is it so?", "ELI5: the moon", "explain rain", "[ELI5] What is rain", "Can dogs see"])
+@pytest.mark.parametrize(
+    "title", ["Why is it so?", "ELI5: the moon", "explain rain", "[ELI5] What is rain", "Can dogs see"]
+)
 def test_a_question_asks(title):
     assert filters.asks(title)
 
 
-@pytest.mark.parametrize("title", ["META: is this allowed?", "Open thread: ask here", "[Mod post] why we closed", "Weekly question?", "Thanks all"])
+@pytest.mark.parametrize(
+    "title",
+    ["META: is this allowed?", "Open thread: ask here", "[Mod post] why we closed", "Weekly question?", "Thanks all"],
+)
 def test_meta_posts_and_statements_do_not_ask(title):
     assert not filters.asks(title)
 
@@ -104,8 +119,14 @@ def test_a_question_in_the_body_counts():
     assert filters.asks("The moon", "Where does it go by day?") and not filters.asks("The moon", "I like it.")
 
 
-HARD = "Notwithstanding methodological heterogeneity, epidemiological investigations demonstrate considerable associations. " * 3
-GRADE = "So we go to the sea and then to the hill and then to the town and then to the wood and then back to the sea and " * 2
+HARD = (
+    "Notwithstanding methodological heterogeneity, epidemiological investigations demonstrate considerable associations. "
+    * 3
+)
+GRADE = (
+    "So we go to the sea and then to the hill and then to the town and then to the wood and then back to the sea and "
+    * 2
+)
 
 REASONS = [
     ("qa", {"answer": " ** "}, "empty answer"),

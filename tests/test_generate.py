@@ -30,7 +30,9 @@ def always(model, token: int):
     model.lm_head.weight.data.zero_()
     model.model.norm.weight.data.fill_(1.0)
     model.lm_head.weight.data[token] = 1.0
-    model.lm_head.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output).index_fill_(-1, torch.tensor([token]), 9.0))
+    model.lm_head.register_forward_hook(
+        lambda module, inputs, output: torch.zeros_like(output).index_fill_(-1, torch.tensor([token]), 9.0)
+    )
     return model
 
 
@@ -117,7 +119,9 @@ def test_a_finished_file_is_not_answered_again(model, tok, tmp_path):
 
 def test_half_a_batch_on_disk_is_made_again(tmp_path):
     path = tmp_path / "a.jsonl"
-    artefacts.append_jsonl(path, [{"id": "r0", "text": "old \u2028 one"}, {"id": "r1", "text": "old"}, {"id": "r2", "text": "half"}])
+    artefacts.append_jsonl(
+        path, [{"id": "r0", "text": "old \u2028 one"}, {"id": "r1", "text": "old"}, {"id": "r2", "text": "half"}]
+    )
     asked = []
 
     def make(skip):

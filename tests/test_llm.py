@@ -30,7 +30,11 @@ class Handler(BaseHTTPRequestHandler):
             self.server.seen.append(body | {"path": self.path, "authorization": self.headers["Authorization"]})
             status, reply = self.server.script.pop(0) if self.server.script else (200, None)
         if reply is None:
-            reply = completion(f"echo: {body['messages'][-1]['content']}") if status == 200 else {"error": {"message": "trouble"}}
+            reply = (
+                completion(f"echo: {body['messages'][-1]['content']}")
+                if status == 200
+                else {"error": {"message": "trouble"}}
+            )
         data = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -64,7 +68,9 @@ def server(monkeypatch):
 @pytest.fixture
 def endpoint(server) -> Endpoint:
     url = f"http://127.0.0.1:{server.server_port}/v1"
-    return Endpoint("openai", "gpt-test", "", url, "TEST_KEY", concurrency=3, batch_size=1, max_new_tokens=17, temperature=0.5)
+    return Endpoint(
+        "openai", "gpt-test", "", url, "TEST_KEY", concurrency=3, batch_size=1, max_new_tokens=17, temperature=0.5
+    )
 
 
 def chats(*texts: str) -> list[list[dict]]:
@@ -98,7 +104,9 @@ def test_nothing_is_asked_twice(server, endpoint, tmp_path):
     assert [s["messages"][0]["content"] for s in server.seen[2:]] == ["c"]
 
 
-@pytest.mark.parametrize("change", [{"model": "other"}, {"temperature": 0.6}, {"max_new_tokens": 18}, {"revision": "r"}])
+@pytest.mark.parametrize(
+    "change", [{"model": "other"}, {"temperature": 0.6}, {"max_new_tokens": 18}, {"revision": "r"}]
+)
 def test_other_settings_are_another_question(server, endpoint, tmp_path, change):
     llm.ask(endpoint, chats("a"), tmp_path / "c.jsonl", seed=1)
     llm.ask(dataclasses.replace(endpoint, **change), chats("a"), tmp_path / "c.jsonl", seed=1)

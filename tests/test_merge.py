@@ -127,7 +127,9 @@ def test_the_change_that_is_reported_is_the_change_that_was_made(base, adapter, 
     model = models.full(base, "float32")
     before = weights(model)
     merged, facts = merge.merge(model, adapter, mode)
-    changes = torch.cat([(value - before[name]).abs().flatten() for name, value in weights(merged).items() if "_proj.weight" in name])
+    changes = torch.cat(
+        [(value - before[name]).abs().flatten() for name, value in weights(merged).items() if "_proj.weight" in name]
+    )
     assert facts["max_abs_change"] == pytest.approx(changes.max().item(), rel=1e-6)
     assert facts["mean_abs_change"] == pytest.approx(changes.mean().item(), rel=1e-4)
 
@@ -164,7 +166,16 @@ def test_an_adapter_that_changes_nothing_is_refused(base, tmp_path):
 
 
 @pytest.mark.parametrize("case", [{}], ids=["plain"])
-@pytest.mark.parametrize("changes", [{"use_dora": True}, {"use_rslora": True}, {"rank_pattern": {"q_proj": 2}}, {"bias": "lora_only"}, {"modules_to_save": ["lm_head"]}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"use_dora": True},
+        {"use_rslora": True},
+        {"rank_pattern": {"q_proj": 2}},
+        {"bias": "lora_only"},
+        {"modules_to_save": ["lm_head"]},
+    ],
+)
 def test_an_adapter_of_another_kind_is_refused(base, tmp_path, changes):
     other = save_adapter(models.full(base, "float32"), tmp_path / "other", **changes)
     with pytest.raises(MergeError, match=next(iter(changes))):

@@ -150,7 +150,10 @@ def test_the_a100_models_can_be_put_together(tree, size):
     quantizer.preprocess_model(model, device_map={"": "meta"})
     layers = [m for m in models.keep_unpacked(model).modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
     assert len(layers) == 7 * shape["num_hidden_layers"]
-    assert all(m.compute_dtype == torch.bfloat16 and m.weight.quant_type == "nf4" and m.weight.compress_statistics for m in layers)
+    assert all(
+        m.compute_dtype == torch.bfloat16 and m.weight.quant_type == "nf4" and m.weight.compress_statistics
+        for m in layers
+    )
     assert type(model.lm_head) is torch.nn.Linear
     with torch.device("meta"):
         wrapped = get_peft_model(model, train.lora(load(f"a100-{size}").sft))
@@ -164,5 +167,7 @@ def test_a_profile_that_wants_a_gpu_says_so_where_there_is_none(tree, monkeypatc
     from s2utils import notebook
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ParameterError, match="params/a100-7b.yaml: runtime.device is cuda and no GPU is visible; use PROFILE=cpu"):
+    with pytest.raises(
+        ParameterError, match="params/a100-7b.yaml: runtime.device is cuda and no GPU is visible; use PROFILE=cpu"
+    ):
         notebook.start("eda", "a100-7b")

@@ -112,7 +112,12 @@ def test_a_file_that_is_no_profile_is_refused(tree, text):
 
 def test_overrides_as_text(tree):
     params = load("smoke", "sft.max_steps=5 seed=1 sft.train_sets=[sciq] sft.learning_rate=1.0e-3")
-    assert (params.sft.max_steps, params.seed, params.sft.train_sets, params.sft.learning_rate) == (5, 1, ["sciq"], 1e-3)
+    assert (params.sft.max_steps, params.seed, params.sft.train_sets, params.sft.learning_rate) == (
+        5,
+        1,
+        ["sciq"],
+        1e-3,
+    )
     assert params.generate == load("smoke").generate
 
 
@@ -129,7 +134,11 @@ def test_a_bad_override_text_is_refused(text):
 words = st.text("abcdefgh_", min_size=1, max_size=6)
 
 
-@given(st.dictionaries(words, st.one_of(st.integers(), st.booleans(), st.dictionaries(words, st.integers(), min_size=1)), min_size=1))
+@given(
+    st.dictionaries(
+        words, st.one_of(st.integers(), st.booleans(), st.dictionaries(words, st.integers(), min_size=1)), min_size=1
+    )
+)
 def test_overrides_survive_being_written_as_text(changes):
     text = " ".join(f"{key}={str(value).lower()}" for key, value in flat(changes).items())
     assert parse_set(text) == changes

@@ -35,7 +35,10 @@ def test_an_unknown_back_end_is_refused():
 @pytest.mark.parametrize(
     ("text", "ease"),
     [  # textstat 0.7.3's values as the tests of the nlp_profiler package record them
-        ("Everyone here is so hardworking. Hardworking people. I think hardworking people are a good trait in our company.", 53.88),
+        (
+            "Everyone here is so hardworking. Hardworking people. I think hardworking people are a good trait in our company.",
+            53.88,
+        ),
         ("Python is a programming language.", 66.4),
         ("Neque porro quisquam est qui dolorem ipsum quia dolor sit amet, consectetur, adipisci velit...", 57.27),
         ("...asasdasdasdasdasd  djas;ODLaskjdf.", -133.6),
@@ -61,7 +64,11 @@ def test_pyphen_by_hand():
     [
         ("Cool dogs wear da sunglasses.", 83.32, 2.88),  # textstat's own tests
         ("The cat sat on the mat.", 116.145, -1.45),  # one syllable a word, six words: by the formulas
-        ("The Australian platypus is seemingly a hybrid of a mammal and reptilian creature.", 37.455, 11.265),  # Wikipedia: 37.5
+        (
+            "The Australian platypus is seemingly a hybrid of a mammal and reptilian creature.",
+            37.455,
+            11.265,
+        ),  # Wikipedia: 37.5
     ],
 )
 def test_cmudict_is_textstat_0_7_8(text, ease, grade):

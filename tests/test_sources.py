@@ -37,7 +37,10 @@ def put(tree, name: str, rows: list[dict]) -> str:
     """Write `rows` in the format that the name says; returns the path from the root."""
     path = tree / name
     if name.endswith(".arrow"):
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, (table := pa.Table.from_pylist(rows)).schema) as stream:
+        with (
+            pa.OSFile(str(path), "wb") as file,
+            pa.ipc.new_stream(file, (table := pa.Table.from_pylist(rows)).schema) as stream,
+        ):
             stream.write_table(table)
     elif name.endswith(".parquet"):
         pd.DataFrame(rows).to_parquet(path)
@@ -99,7 +102,9 @@ def test_without_an_id_column_rows_are_numbered(tree):
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
 def test_missing_columns_name_file_and_columns(tree, name):
     path = put(tree, name, [{"id": "1", "title": "Why?", "a": "So."}])
-    with pytest.raises(SourceError, match=rf"{path}: no row has the columns q, body that data.sources.d names; it has a, id, title"):
+    with pytest.raises(
+        SourceError, match=rf"{path}: no row has the columns q, body that data.sources.d names; it has a, id, title"
+    ):
         sources.read("d", source(path, body="body"), 0)
 
 
@@ -110,7 +115,15 @@ def test_one_row_without_a_question_is_counted_not_fatal(tree):
 
 
 def test_broken_rows_are_counted(tree):
-    lines = [json.dumps(ROWS["qa"][0]), '{"id": "2", "q": "cut', "[1, 2]", "7", "null", "[" * 100_000, json.dumps(ROWS["qa"][1])]
+    lines = [
+        json.dumps(ROWS["qa"][0]),
+        '{"id": "2", "q": "cut',
+        "[1, 2]",
+        "7",
+        "null",
+        "[" * 100_000,
+        json.dumps(ROWS["qa"][1]),
+    ]
     (tree / "a.jsonl").write_text("\n".join(lines))
     records, unreadable = sources.read("d", source("a.jsonl"), 0)
     assert len(records) == 2 and unreadable == {"broken row": 5}
@@ -214,7 +227,9 @@ def test_bytes_that_are_not_utf8_do_not_stop_the_reading(tree):
 
 
 anything = st.one_of(st.none(), st.integers(), st.text(max_size=5), st.lists(st.integers(), max_size=2))
-rows = st.one_of(anything, st.fixed_dictionaries({}, optional={"id": anything, "q": anything, "a": anything, "text": anything}))
+rows = st.one_of(
+    anything, st.fixed_dictionaries({}, optional={"id": anything, "q": anything, "a": anything, "text": anything})
+)
 
 
 @pytest.mark.parametrize("kind", ["qa", "articles"])

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -99,6 +101,36 @@ def test_nothing_is_removed_where_nothing_is_close():
     assert not remove.any() and pairs.empty
 
 
+def test_leaking_and_surplus_rows_are_dropped_with_their_reason(monkeypatch):
+    frame = rows().assign(dropped="")
+    frame.loc[frame.index[:5], "dropped"] = "under 20 words"
+    out = frame["dropped"] != ""
+    frame["question"] = [f"q{i}" for i in range(len(frame))]
+    asked = []
+
+    def embed(texts, weights, label):
+        asked.extend(texts)
+        vectors = np.eye(len(texts), dtype=np.float32)
+        split = splits.assign(frame[~out], data(), seed=1)
+        test, train = (np.flatnonzero(split == s)[0] for s in ("test", "train"))
+        vectors[train] = vectors[test]  # one training question is a test question
+        return vectors
+
+    monkeypatch.setattr(splits, "embed", embed)
+    limited = dataclasses.replace(data(), train_max=6)
+    pairs = splits.divide(frame, limited, seed=1)
+    assert asked == frame.loc[~out, "question"].tolist()
+    assert len(pairs) == 1 and pairs["cosine"].tolist() == [1.0]
+    leaked = frame[frame["question"] == pairs["removed"].iat[0]].iloc[0]
+    assert (leaked["split"], leaked["dropped"]) == ("", "cosine 0.6 or more to a smaller split")
+    assert frame.loc[frame["question"] == pairs["kept"].iat[0], "split"].item() == "test"
+    found = pd.crosstab(frame["dataset"], frame["split"])
+    assert found[["train", "validation", "test"]].loc["a"].tolist() == [6, 5, 4]
+    assert found[["train", "validation", "test"]].loc["b"].tolist() == [6, 3, 2]
+    assert ((frame["split"] == "") == (frame["dropped"] != "")).all()
+    assert (frame.loc[out, "dropped"] == "under 20 words").all()
+
+
 def test_splits_survive_the_disk(tmp_path):
     frame = rows()
     frame["split"] = splits.assign(frame, data(), seed=1)
@@ -109,7 +141,9 @@ def test_splits_survive_the_disk(tmp_path):
     assert not ids[0] & ids[1] and not ids[0] & ids[2] and not ids[1] & ids[2] and set().union(*ids) == set(frame["id"])
     assert list(back["train"].columns) == splits.COLUMNS
     whole = pd.concat(back.values()).sort_values("id").reset_index(drop=True)
-    pd.testing.assert_frame_equal(whole, frame.sort_values("id")[splits.COLUMNS].reset_index(drop=True), check_dtype=False)
+    pd.testing.assert_frame_equal(
+        whole, frame.sort_values("id")[splits.COLUMNS].reset_index(drop=True), check_dtype=False
+    )
 
 
 def test_the_order_on_disk_does_not_depend_on_the_order_of_the_rows(tmp_path):
@@ -118,7 +152,9 @@ def test_the_order_on_disk_does_not_depend_on_the_order_of_the_rows(tmp_path):
     splits.write(frame, tmp_path / "one")
     splits.write(frame.iloc[::-1], tmp_path / "two")
     for name in splits.SPLITS:
-        assert (tmp_path / "one" / f"{name}.parquet").read_bytes() == (tmp_path / "two" / f"{name}.parquet").read_bytes()
+        assert (tmp_path / "one" / f"{name}.parquet").read_bytes() == (
+            tmp_path / "two" / f"{name}.parquet"
+        ).read_bytes()
 
 
 def test_a_data_set_is_read_alone_or_with_all(tmp_path):

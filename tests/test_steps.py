@@ -12,7 +12,12 @@ NOTEBOOK = "made = 1"
 def write_notebook(path, artefact: str, other: str = "look = 1") -> None:
     """A notebook of two cells: one that makes the artefact, one that only looks."""
     cells = [
-        {"cell_type": "code", "metadata": {"tags": ["makes-artefact"]}, "source": artefact.splitlines(True), "outputs": []},
+        {
+            "cell_type": "code",
+            "metadata": {"tags": ["makes-artefact"]},
+            "source": artefact.splitlines(True),
+            "outputs": [],
+        },
         {"cell_type": "code", "metadata": {}, "source": other.splitlines(True), "outputs": []},
     ]
     path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
@@ -101,7 +106,9 @@ def test_one_train_set_does_not_depend_on_another(study):
 
 def test_comments_docstrings_and_layout_do_not_move_a_key(study):
     before = keys()
-    (study / "s2utils" / "readability.py").write_text('"""What."""\n\n\ndef flesch():  # why\n    """How."""\n    return (1)\n')
+    (study / "s2utils" / "readability.py").write_text(
+        '"""What."""\n\n\ndef flesch():  # why\n    """How."""\n    return (1)\n'
+    )
     assert keys() == before
 
 

@@ -29,11 +29,22 @@ def test_the_published_averages_are_the_means_of_their_columns(tree):
 def row(model: str, merge_mode: str = "none", **changes) -> dict:
     """A measured row of the leaderboard."""
     metrics = {m: 50.0 for m in tables.METRICS["leaderboard"]}
-    return {"model": model, "base": "Llama-2-7b", "variant": "base", "train_set": "", "merge_mode": merge_mode, "n": 3} | metrics | changes
+    return (
+        {"model": model, "base": "Llama-2-7b", "variant": "base", "train_set": "", "merge_mode": merge_mode, "n": 3}
+        | metrics
+        | changes
+    )
 
 
 def test_a_measured_row_finds_the_published_one(tree):
-    measured = pd.DataFrame([row("Llama-2-7b"), row("Llama-2-7b-ELI5-wiki", "dequantized"), row("Llama-2-7b-ELI5-wiki", "bf16"), row("SmolLM2-135M")])
+    measured = pd.DataFrame(
+        [
+            row("Llama-2-7b"),
+            row("Llama-2-7b-ELI5-wiki", "dequantized"),
+            row("Llama-2-7b-ELI5-wiki", "bf16"),
+            row("SmolLM2-135M"),
+        ]
+    )
     frame = tables.beside(measured, "leaderboard")
     assert frame["average_published"].tolist()[:2] == [53.40, 55.46]
     assert frame.loc[0, ["arc_acc_norm_published", "truthfulqa_mc2_published"]].tolist() == [53.07, 38.98]
@@ -43,7 +54,16 @@ def test_a_measured_row_finds_the_published_one(tree):
 
 def test_published_text_metrics_join_by_data_set_too(tree):
     measured = pd.DataFrame(
-        [{"model": "Llama-2-7b", "merge_mode": "none", "dataset": d, "flesch_reading_ease": 1.0, "flesch_kincaid_grade": 2.0} for d in ("ELI5", "full", "sciq")]
+        [
+            {
+                "model": "Llama-2-7b",
+                "merge_mode": "none",
+                "dataset": d,
+                "flesch_reading_ease": 1.0,
+                "flesch_kincaid_grade": 2.0,
+            }
+            for d in ("ELI5", "full", "sciq")
+        ]
     )
     frame = tables.beside(measured, "flesch")
     assert frame["flesch_reading_ease_published"].tolist()[:2] == [58.2425, 65.0452]
@@ -51,7 +71,18 @@ def test_published_text_metrics_join_by_data_set_too(tree):
 
 
 def test_a_cell_shows_value_interval_and_failures(tree):
-    frame = pd.DataFrame([row("Llama-2-7b", average=12.5, average_ci_low=10.0, average_ci_high=14.0, average_n_failed=2, mmlu_acc=float("nan"))])
+    frame = pd.DataFrame(
+        [
+            row(
+                "Llama-2-7b",
+                average=12.5,
+                average_ci_low=10.0,
+                average_ci_high=14.0,
+                average_n_failed=2,
+                mmlu_acc=float("nan"),
+            )
+        ]
+    )
     view = tables.shown(tables.beside(frame, "leaderboard"), "leaderboard")
     assert view.loc[0, "Average"] == "12.50 [10.00, 14.00] (2 failed)"
     assert view.loc[0, "MMLU"] == "–"
@@ -79,7 +110,9 @@ def test_a_table_is_written_whole(tree, tmp_path):
 def test_latex_has_as_many_columns_as_it_says(tree):
     view = pd.DataFrame({"dataset": ["a_b"], "model": ["m"], "n": [3], "F1": ["0.1 [0.0, 0.2]"]})
     text = tables.latex(view, "C & D", "tab:x")
-    assert r"\begin{tabular}{llrr}" in text and r"a\_b & m & 3 & 0.1 [0.0, 0.2] \\" in text and r"\caption{C \& D}" in text
+    assert (
+        r"\begin{tabular}{llrr}" in text and r"a\_b & m & 3 & 0.1 [0.0, 0.2] \\" in text and r"\caption{C \& D}" in text
+    )
 
 
 @pytest.mark.parametrize(

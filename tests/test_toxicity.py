@@ -38,7 +38,17 @@ def test_a_changed_pickle_is_refused_before_it_is_loaded(tmp_path, monkeypatch, 
         toxicity.toxicity([NEUTRAL], "profanity-check")
 
 
-LABELS = ["toxicity", "severe_toxicity", "obscene", "identity_attack", "insult", "threat", "sexual_explicit", "male", "christian"]
+LABELS = [
+    "toxicity",
+    "severe_toxicity",
+    "obscene",
+    "identity_attack",
+    "insult",
+    "threat",
+    "sexual_explicit",
+    "male",
+    "christian",
+]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +90,9 @@ def test_a_classifier_gives_its_highest_toxicity_label_as_a_probability(classifi
     scores = toxicity.toxicity(texts, folder, batch_size=3)
     tok = AutoTokenizer.from_pretrained(folder)
     with torch.inference_mode():
-        logits = torch.cat([network(**tok(t or "", return_tensors="pt", padding="max_length", max_length=12)).logits for t in texts])
+        logits = torch.cat(
+            [network(**tok(t or "", return_tensors="pt", padding="max_length", max_length=12)).logits for t in texts]
+        )
     assert np.allclose(scores, logits[:, :7].sigmoid().amax(dim=1).numpy(), atol=1e-5)
     assert (logits[:, 7:].sigmoid() > 0.99).all() and scores.max() < 0.99  # identity labels are left out
 

@@ -47,7 +47,9 @@ def test_a_row_of_exactly_the_limit_with_its_end_of_sequence_stays(params, tok):
 
 
 def test_every_row_too_long_is_no_row(params, tok):
-    rows, dropped = train.rows(pd.DataFrame({"question": ["Why?"], "answer": ["So."]}), with_sft(params, max_length=2), tok)
+    rows, dropped = train.rows(
+        pd.DataFrame({"question": ["Why?"], "answer": ["So."]}), with_sft(params, max_length=2), tok
+    )
     assert (len(rows), dropped) == (0, 1)
 
 
@@ -71,13 +73,23 @@ def test_steps(params, changes, n, steps):
 
 def test_lora_is_the_studys(tree):
     config = train.lora(load("a100-7b").sft)
-    assert (config.r, config.lora_alpha, config.lora_dropout, config.target_modules, config.bias) == (64, 16, 0.1, "all-linear", "none")
+    assert (config.r, config.lora_alpha, config.lora_dropout, config.target_modules, config.bias) == (
+        64,
+        16,
+        0.1,
+        "all-linear",
+        "none",
+    )
 
 
 def test_the_configuration_of_the_cpu_profile(params, tmp_path):
     config = train.config(params, 100, tmp_path, "</s>")
     sft = params.sft
-    assert (config.max_steps, config.learning_rate, config.max_length) == (sft.max_steps, sft.learning_rate, sft.max_length)
+    assert (config.max_steps, config.learning_rate, config.max_length) == (
+        sft.max_steps,
+        sft.learning_rate,
+        sft.max_length,
+    )
     assert config.completion_only_loss is True and config.eos_token == "</s>" and not config.packing
     assert (config.seed, config.data_seed) == (42, 42) and config.use_cpu and config.report_to == []
     assert config.load_best_model_at_end and config.eval_steps == config.save_steps
@@ -135,7 +147,12 @@ def test_the_curve_has_one_row_a_step_the_last_one_counting(tmp_path):
             {"step": 2, "seconds": 2.5, "eval_loss": 2.2},
             {"step": 2, "seconds": 1.0, "loss": 2.1},  # killed and run again from step 1
             {"step": 2, "seconds": 1.5, "eval_loss": 2.3},
-            {"step": 2, "seconds": 1.6, "train_loss": 2.55, "train_runtime": 1.6},  # trl's closing line: a mean over all steps
+            {
+                "step": 2,
+                "seconds": 1.6,
+                "train_loss": 2.55,
+                "train_runtime": 1.6,
+            },  # trl's closing line: a mean over all steps
         ],
     )
     curve = train.curve(tmp_path)
@@ -218,15 +235,20 @@ def test_without_the_switch_gradients_are_wrong_on_such_a_cpu(quantized, params)
     assert len(wrong) > len(before) / 2
 
 
-def test_a_killed_training_goes_on_to_the_same_adapter(quantized, params, tok, tmp_path):
-    """Two steps at once, or one, a stop, and one more from the checkpoint: the same bytes."""
-    from safetensors.torch import load_file
+@pytest.fixture
+def trainer_in(quantized, params, tok):
+    """Make a trainer of two steps that keeps its checkpoints in a folder."""
     from trl import SFTTrainer
 
-    frame = pd.DataFrame({"question": [f"Why is {w} here?" for w in ("rain", "the cat", "the sun", "light")], "answer": ["It was warm."] * 4})
+    frame = pd.DataFrame(
+        {
+            "question": [f"Why is {w} here?" for w in ("rain", "the cat", "the sun", "light")],
+            "answer": ["It was warm."] * 4,
+        }
+    )
     params = with_sft(params, max_steps=2, batch_size=1, accumulation=2, patience=0, evaluations=2)
 
-    def trained(folder, stop_at: int | None = None):
+    def make(folder):
         rows, _ = train.rows(frame, params, tok)
         folder.mkdir(exist_ok=True)
         torch.manual_seed(0)
@@ -235,6 +257,26 @@ def test_a_killed_training_goes_on_to_the_same_adapter(quantized, params, tok, t
             eval_dataset=rows, processing_class=tok, callbacks=train.callbacks(params.sft, folder),
         )  # fmt: skip
         train.full_precision_adapter(trainer.model)
+        return trainer
+
+    return make
+
+
+def test_the_loss_counts_on_the_answer_and_its_end_of_sequence_only(trainer_in, tok, tmp_path):
+    trainer = trainer_in(tmp_path / "run")
+    prompt = tok("### Human: Why is rain here?\n ### Assistant:")["input_ids"]
+    batch = trainer.data_collator([trainer.train_dataset[0]])
+    ids, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
+    assert ids == [*prompt, *tok(" It was warm.", add_special_tokens=False)["input_ids"], tok.eos_token_id]
+    assert labels == [-100] * len(prompt) + ids[len(prompt) :]
+
+
+def test_a_killed_training_goes_on_to_the_same_adapter(trainer_in, tmp_path):
+    """Two steps at once, or one, a stop, and one more from the checkpoint: the same bytes."""
+    from safetensors.torch import load_file
+
+    def trained(folder, stop_at: int | None = None):
+        trainer = trainer_in(folder)
         if stop_at:
             trainer.add_callback(Stop(stop_at))
         trainer.train(resume_from_checkpoint=train.last_checkpoint(folder))

@@ -1,0 +1,92 @@
+import builtins
+from types import SimpleNamespace
+
+import pytest
+import torch
+from test_steps import NOTEBOOK, write_notebook
+
+from s2utils import artefacts, notebook, steps
+from s2utils.params import ParameterError
+
+
+@pytest.fixture
+def tree(tree):
+    """The repository's inputs, with a notebook for every step."""
+    for step in steps.STEPS.values():
+        write_notebook(tree / "notebooks" / f"{step.notebook}.ipynb", NOTEBOOK)
+    return tree
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list[str]:
+    """Everything that a notebook displays."""
+    import IPython.display
+
+    held: list[str] = []
+    monkeypatch.setattr(IPython.display, "display", lambda item: held.append(item.data))
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: held.append(n))
+    return held
+
+
+def test_a_run_starts_by_saying_what_runs_where(tree, shown):
+    run = notebook.start("sft", "smoke", train_set="sciq")
+    assert (run.step, run.profile, run.params.sft.max_steps) == ("sft", "smoke", 2)
+    assert shown[0] == run.params.runtime.threads
+    assert "**Profile smoke · train_set sciq**" in shown[1] and f"torch {torch.__version__}" in shown[1]
+    assert "| `sft.learning_rate` | `0.0002` |" in shown[1] and "leaderboard" not in shown[1]
+
+
+def test_every_parameter_is_one_row_of_a_table(tree, shown):
+    notebook.start("sft", "smoke")
+    table = shown[1].partition("|---|---|\n")[2].partition("\n\n")[0].split("\n")
+    assert len(table) == len(steps.settings("sft", notebook.load("smoke")))
+    assert all(row.startswith("| `") and row.endswith("` |") for row in table)
+    assert "| `model.prompt` | `### Human: {question}\\n ### Assistant:` |" in table
+
+
+def test_overrides_reach_the_run(tree, shown):
+    assert notebook.start("sft", "smoke", {"sft": {"max_steps": 7}}).params.sft.max_steps == 7
+    with pytest.raises(ParameterError, match="did you mean 'max_steps'?"):
+        notebook.start("sft", "smoke", {"sft": {"max_step": 7}})
+
+
+def kernel(monkeypatch, *cells: str) -> None:
+    """Pretend that a kernel has run these cells."""
+    monkeypatch.setattr(builtins, "get_ipython", lambda: SimpleNamespace(user_ns={"In": ["", *cells]}), raising=False)
+
+
+def test_a_parameter_that_the_notebook_does_not_have_is_refused(tree, shown, monkeypatch):
+    kernel(monkeypatch, 'profile: str = "cpu"', '# Parameters\nprofile = "smoke"\ntrain_sett = "sciq"\n')
+    with pytest.raises(ParameterError, match="unknown parameter 'train_sett'; did you mean 'train_set'?"):
+        notebook.start("sft", "smoke", train_set="sciq")
+
+
+def test_parameters_that_the_notebook_has_are_taken(tree, shown, monkeypatch):
+    kernel(monkeypatch, '# Parameters\nprofile = "smoke"\ntrain_set = "sciq"\noverrides = {"seed": 1}\n', "other = 1")
+    assert notebook.start("sft", "smoke", {"seed": 1}, train_set="sciq").params.seed == 1
+
+
+def test_an_artefact_lies_in_its_profile_and_is_ready_when_made(tree, shown):
+    run = notebook.start("sft", "smoke")
+    wanted = run.artefact("sciq")
+    assert wanted.folder == tree / "artefacts" / "smoke" / "sft" / "sciq" and not wanted.ready and wanted.manifest == {}
+    with wanted.making(rows=3):
+        (wanted.folder / "adapter.bin").write_bytes(b"x")
+    assert wanted.ready and wanted.manifest["rows"] == 3
+    assert run.require("sft", "sciq") == wanted
+    assert not notebook.start("sft", "smoke", {"sft": {"r": 3}}).artefact("sciq").ready
+
+
+def test_a_missing_earlier_step_names_its_notebook_and_the_command(tree, shown):
+    run = notebook.start("answers", "smoke")
+    with pytest.raises(artefacts.MissingArtefact, match="run notebooks/03_sft.ipynb first") as caught:
+        run.require("sft", "sciq")
+    assert "make 03_sft PROFILE=smoke" in str(caught.value)
+
+
+def test_profiles_never_mix(tree, shown):
+    smoke, cpu = notebook.start("sft", "smoke"), notebook.start("sft", "cpu")
+    assert smoke.artefact("sciq").folder != cpu.artefact("sciq").folder
+    assert smoke.artefact("sciq").key != cpu.artefact("sciq").key
+    assert (smoke.tables, smoke.figures) == (tree / "reports/smoke/tables", tree / "reports/smoke/figures")
+    assert [m.id for m in smoke.models] == [m.id for m in steps.models(smoke.params)]
