@@ -131,7 +131,7 @@ def drop_duplicates(frame: pd.DataFrame) -> None:
 
 
 def drop_several_answers(frame: pd.DataFrame) -> None:
-    """Posts with several surviving answers belong to reward modelling (STUDY: ELI5), not to fine-tuning."""
+    """Posts with several surviving answers belong to reward modelling (as in the study), not to fine-tuning."""
     kept = frame[frame["dropped"] == ""]
     several = kept.groupby(kept["id"].str.rsplit("/", n=1).str[0])["id"].transform("size") > 1
     drop(frame, frame.index.isin(several[several].index), "several answers (kept for reward modelling)")

@@ -4,7 +4,7 @@
 - `dequantized`: base → NF4 → bf16, + adapter, so inference sees the weights that training saw.
 
 The sum is made in float32, a layer at a time, and cast once. Trap: merging *into* a live 4-bit model
-re-quantises the sum; neither mode does that. Source: Dettmers et al. 2023 (QLoRA), STUDY merging.
+re-quantises the sum; neither mode does that. Source: Dettmers et al. 2023 (QLoRA).
 """
 
 from __future__ import annotations

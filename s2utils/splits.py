@@ -1,7 +1,7 @@
 """Disjoint splits without leakage: no question of one split is close to a question of another.
 
 Questions are embedded (mean-pooled sentence encoder, unit length); across splits a cosine at or above
-the limit removes the example from the larger split (STUDY: ELI5 with all-mpnet-base-v2, 0.6).
+the limit removes the example from the larger split (the study: all-mpnet-base-v2, 0.6).
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def quantized(tiny_llama, tmp_path):
                 weights.path, quantization_config=models.nf4(), dtype=torch.bfloat16, device_map={"": "cpu"}
             )
         model = get_peft_model(base, train.lora(params.sft))
-        train.full_precision_adapter(model)
+        train.settle_adapter(model, "base")
         generator = torch.Generator().manual_seed(1)
         for name, weight in model.named_parameters():
             if weight.requires_grad:
@@ -256,7 +256,7 @@ def trainer_in(quantized, params, tok):
             model=quantized(params, keep=True), args=train.config(params, len(rows), folder, tok.eos_token), train_dataset=rows,
             eval_dataset=rows, processing_class=tok, callbacks=train.callbacks(params.sft, folder),
         )  # fmt: skip
-        train.full_precision_adapter(trainer.model)
+        train.settle_adapter(trainer.model, "base")
         return trainer
 
     return make
