@@ -87,7 +87,9 @@ def ready(folder: Path, key: str) -> bool:
     manifest = read_json(folder / "manifest.json")
     if not manifest or manifest.get("key") != key:
         return False
-    return all((folder / f).is_file() and (folder / f).stat().st_size == m["bytes"] for f, m in manifest["files"].items())
+    return all(
+        (folder / f).is_file() and (folder / f).stat().st_size == m["bytes"] for f, m in manifest["files"].items()
+    )
 
 
 def require(folder: Path, key: str, notebook: str, command: str) -> dict:

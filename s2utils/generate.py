@@ -44,7 +44,11 @@ def completions(
     `ended` is False where the answer was cut at `max_new_tokens`.
     """
     stops = stop_ids(model, tok)
-    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0} if temperature else {"do_sample": False}
+    sampling = (
+        {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+        if temperature
+        else {"do_sample": False}
+    )
     with tqdm(total=len(prompts), initial=skip, desc=label, unit="answer") as bar:
         for start in range(skip, len(prompts), batch_size):
             batch = prompts[start : start + batch_size]

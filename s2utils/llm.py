@@ -19,7 +19,9 @@ from s2utils import artefacts
 from s2utils.params import Endpoint, ParameterError, Weights
 
 
-def ask(endpoint: Endpoint, chats: list[list[dict]], cache: Path, *, seed: int, label: str = "ask", loaded=None) -> list[dict]:
+def ask(
+    endpoint: Endpoint, chats: list[list[dict]], cache: Path, *, seed: int, label: str = "ask", loaded=None
+) -> list[dict]:
     """Replies {text, ended, error} to `chats` (lists of {role, content}), in order.
 
     `loaded` is an optional (model, tokenizer) to use for a local endpoint instead of loading its weights.
@@ -36,7 +38,15 @@ def ask(endpoint: Endpoint, chats: list[list[dict]], cache: Path, *, seed: int, 
 
 
 def _identity(endpoint: Endpoint, chat: list[dict], seed: int) -> str:
-    facts = [endpoint.model, endpoint.revision, endpoint.base_url, endpoint.max_new_tokens, endpoint.temperature, seed, chat]
+    facts = [
+        endpoint.model,
+        endpoint.revision,
+        endpoint.base_url,
+        endpoint.max_new_tokens,
+        endpoint.temperature,
+        seed,
+        chat,
+    ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -75,18 +85,33 @@ def _ask_server(endpoint: Endpoint, chats: dict[str, list[dict]], seed: int, lab
     def wait(state: tenacity.RetryCallState) -> float:
         response = getattr(state.outcome.exception(), "response", None)
         asked = response.headers.get("retry-after", "") if response is not None else ""
-        return min(float(asked), 120.0) if asked.replace(".", "", 1).isdigit() else tenacity.wait_random_exponential(max=60)(state)
+        return (
+            min(float(asked), 120.0)
+            if asked.replace(".", "", 1).isdigit()
+            else tenacity.wait_random_exponential(max=60)(state)
+        )
 
-    @tenacity.retry(retry=tenacity.retry_if_exception_type(transient), stop=tenacity.stop_after_attempt(6), wait=wait, reraise=True)
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(transient), stop=tenacity.stop_after_attempt(6), wait=wait, reraise=True
+    )
     def one(chat: list[dict]):
         return client.chat.completions.create(
-            model=endpoint.model, messages=chat, max_tokens=endpoint.max_new_tokens, temperature=endpoint.temperature, seed=seed
+            model=endpoint.model,
+            messages=chat,
+            max_tokens=endpoint.max_new_tokens,
+            temperature=endpoint.temperature,
+            seed=seed,
         )
 
     def reply(identity: str) -> dict:
         try:
             choice = one(chats[identity]).choices[0]
-            return {"id": identity, "text": choice.message.content or "", "ended": choice.finish_reason == "stop", "error": ""}
+            return {
+                "id": identity,
+                "text": choice.message.content or "",
+                "ended": choice.finish_reason == "stop",
+                "error": "",
+            }
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError):
             raise  # the same for every request: stop and say so
         except openai.OpenAIError as error:

@@ -35,7 +35,9 @@ def nf4_round_trip(weight: torch.Tensor) -> torch.Tensor:
 def deltas(adapter: Path) -> dict[str, torch.Tensor]:
     """Module name → α/r · B·A, float32, shape (out, in), from a saved LoRA adapter."""
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    unsupported = [k for k in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save") if config.get(k)]
+    unsupported = [
+        k for k in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save") if config.get(k)
+    ]
     unsupported += ["bias"] if config.get("bias", "none") != "none" else []
     if unsupported or config["peft_type"] != "LORA":
         raise MergeError(f"{adapter}: cannot merge {config['peft_type']} with {', '.join(unsupported) or 'this type'}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import logging
 import os
 import platform
 from dataclasses import dataclass
@@ -12,7 +13,19 @@ from pathlib import Path
 from s2utils import artefacts, paths, steps
 from s2utils.params import ParameterError, Params, load, nearest
 
-PACKAGES = ["torch", "transformers", "peft", "bitsandbytes", "datasets", "trl", "lm_eval", "bert-score", "rouge_score", "textstat", "pandas"]
+PACKAGES = [
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "datasets",
+    "trl",
+    "lm_eval",
+    "bert-score",
+    "rouge_score",
+    "textstat",
+    "pandas",
+]
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,11 @@ def start(step: str, profile: str, overrides: dict | None = None, **choices: obj
     torch.set_num_threads(run.params.runtime.threads)
     values = {k: str(v).replace("\n", "\\n") for k, v in steps.settings(step, run.params).items()}  # one line a row
     shown = "\n".join(f"| `{k}` | `{v}` |" for k, v in values.items())
-    device = torch.cuda.get_device_name() if run.params.runtime.device == "cuda" else platform.processor() or platform.machine()
+    device = (
+        torch.cuda.get_device_name()
+        if run.params.runtime.device == "cuda"
+        else platform.processor() or platform.machine()
+    )
     chosen = "".join(f" · {k} {v}" for k, v in choices.items())
     display(
         Markdown(
@@ -132,6 +149,8 @@ def environment() -> None:
     os.environ.setdefault("HF_DATASETS_CACHE", str(paths.cache() / "datasets"))
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # bitsandbytes warns that an optional kernel is not fetched from the hub; we do not run code from there
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 environment()

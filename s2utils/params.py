@@ -224,7 +224,7 @@ def profiles() -> list[str]:
 
 
 def nearest(name: str, known: typing.Iterable[str]) -> str:
-    """"; did you mean 'x'?" for the nearest known name, or the list of all."""
+    """Text that names the nearest known name ("; did you mean 'x'?"), or lists all."""
     known = [str(k) for k in known]
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"

@@ -48,7 +48,9 @@ def read(name: str, source: Source, seed: int) -> tuple[list[dict], Counter]:
             f"data.sources.{name} names; it has {', '.join(sorted(map(str, seen_columns)))}"
         )
     if not records:
-        raise SourceError(f"{source.path}: {count} rows and not one usable record ({dict(unreadable) or 'it is empty'})")
+        raise SourceError(
+            f"{source.path}: {count} rows and not one usable record ({dict(unreadable) or 'it is empty'})"
+        )
     return records, unreadable
 
 

@@ -52,7 +52,7 @@ def readability(answers: list[str], backend: str) -> pd.DataFrame:
 
 
 def summary(scores: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:
-    """One row per (model, merge_mode, dataset): n, n_cut, and each metric with interval and failures."""
+    """One row per (dataset, model, merge_mode): n, n_cut, and each metric with interval and failures."""
     settings: TextMetrics = params.text_metrics
     keys = ["model", "base", "variant", "train_set", "merge_mode", "dataset"]
     rows = []
@@ -62,4 +62,5 @@ def summary(scores: pd.DataFrame, metrics: list[str], params: Params) -> pd.Data
             mean, low, high = intervals.bootstrap(part[metric], settings.resamples, settings.confidence, params.seed)
             row |= {metric: mean, f"{metric}_ci_low": low, f"{metric}_ci_high": high, f"{metric}_n_failed": int(part[metric].isna().sum())}
         rows.append(row)
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    return frame.sort_values("dataset", key=lambda d: d.map(params.datasets.index), kind="stable").reset_index(drop=True)

@@ -34,7 +34,9 @@ def rows(frame: pd.DataFrame, params: Params, tok: PreTrainedTokenizerBase) -> t
     prompts = [models.plain_prompt(q, params.model) for q in frame["question"]]
     completions = [f" {a}" for a in frame["answer"]]
     lengths = [len(ids) + 1 for ids in tok([p + c for p, c in zip(prompts, completions)])["input_ids"]]  # + EOS
-    kept = [{"prompt": p, "completion": c} for p, c, n in zip(prompts, completions, lengths) if n <= params.sft.max_length]
+    kept = [
+        {"prompt": p, "completion": c} for p, c, n in zip(prompts, completions, lengths) if n <= params.sft.max_length
+    ]
     return Dataset.from_list(kept), len(frame) - len(kept)
 
 
@@ -45,11 +47,13 @@ def steps(sft: Sft, n_rows: int) -> int:
 
 def lora(sft: Sft) -> LoraConfig:
     """LoRA on every linear layer."""
-    return LoraConfig(r=sft.r, lora_alpha=sft.alpha, lora_dropout=sft.dropout, target_modules="all-linear", task_type="CAUSAL_LM")
+    return LoraConfig(
+        r=sft.r, lora_alpha=sft.alpha, lora_dropout=sft.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
 
 
 def config(params: Params, n_rows: int, folder: Path, eos: str) -> SFTConfig:
-    """Trl's configuration for this profile; checkpoints go into `folder`."""
+    """What trl is told for this profile; checkpoints go into `folder`."""
     sft, on_cpu = params.sft, params.runtime.device == "cpu"
     every = max(1, steps(sft, n_rows) // max(1, sft.evaluations))
     return SFTConfig(
@@ -106,11 +110,15 @@ class Recorder(TrainerCallback):
                 f"the loss is not a number at step {state.global_step}: lower sft.learning_rate, or look for broken rows. "
                 "The last checkpoint is kept; a rerun goes on from it."
             )
-        artefacts.append_jsonl(self.log, [{"step": state.global_step, "seconds": round(time.time() - self.started, 2)} | (logs or {})])
+        artefacts.append_jsonl(
+            self.log, [{"step": state.global_step, "seconds": round(time.time() - self.started, 2)} | (logs or {})]
+        )
 
     def on_save(self, args, state, control, **_):
         """Mark the checkpoint as whole; the marker is what a resume looks for."""
-        artefacts.write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER, {"step": state.global_step})
+        artefacts.write_json(
+            Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER, {"step": state.global_step}
+        )
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -139,7 +147,12 @@ def card(params: Params, train_set: str, result: dict) -> str:
     """Model card in hub format for an adapter."""
     weights = params.model.base.path
     base = weights if not weights.startswith("embedded:") else "HuggingFaceTB/SmolLM2-135M-Instruct"
-    head = {"base_model": base, "library_name": "peft", "pipeline_tag": "text-generation", "tags": ["lora", "qlora", "sft", "readability"]}
+    head = {
+        "base_model": base,
+        "library_name": "peft",
+        "pipeline_tag": "text-generation",
+        "tags": ["lora", "qlora", "sft", "readability"],
+    }
     lines = "\n".join(f"{k}: {json.dumps(v)}" for k, v in head.items())
     facts = "\n".join(f"| {k} | {v} |" for k, v in result.items())
     return (

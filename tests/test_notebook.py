@@ -30,7 +30,7 @@ def shown(monkeypatch) -> list[str]:
 
 def test_a_run_starts_by_saying_what_runs_where(tree, shown):
     run = notebook.start("sft", "smoke", train_set="sciq")
-    assert (run.step, run.profile, run.params.sft.max_steps) == ("sft", "smoke", 2)
+    assert (run.step, run.profile, run.params) == ("sft", "smoke", notebook.load("smoke"))
     assert shown[0] == run.params.runtime.threads
     assert "**Profile smoke · train_set sciq**" in shown[1] and f"torch {torch.__version__}" in shown[1]
     assert "| `sft.learning_rate` | `0.0002` |" in shown[1] and "leaderboard" not in shown[1]

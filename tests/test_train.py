@@ -221,6 +221,7 @@ def test_an_evaluation_leaves_the_lora_gradients_as_they_were(quantized, params)
         assert torch.equal(before[name], after[name]), name
 
 
+@pytest.mark.filterwarnings("ignore:bitsandbytes..gemv_4bit")
 def test_without_the_switch_gradients_are_wrong_on_such_a_cpu(quantized, params):
     """The trap that `keep_unpacked` is for: if this fails, bitsandbytes has mended it."""
     from bitsandbytes.functional import has_avx512bf16

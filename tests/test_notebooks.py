@@ -1,0 +1,57 @@
+"""The committed notebooks and the graph: clean, complete, and resolvable under every profile."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from s2utils import params, steps
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NAMES = "01_eda 02_datasets 03_sft 04_generate 05_text_metrics 06_leaderboard 07_mtbench".split()
+
+
+def test_the_seven_are_there():
+    assert [p.stem for p in NOTEBOOKS] == NAMES == [s.notebook for s in steps.STEPS.values()]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_is_clean(path):
+    notebook = nbformat.read(path, 4)
+    nbformat.validate(notebook)
+    code = [c for c in notebook.cells if c.cell_type == "code"]
+    assert not [c for c in code if c.outputs or c.execution_count], "outputs are committed"
+    tagged = [c for c in code if "parameters" in c.metadata.get("tags", [])]
+    assert tagged == [code[0]] and 'profile: str = "cpu"' in tagged[0].source
+    assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith(f"# {path.stem[:2]} · ")
+    for word in ("Reads", "Writes", "Runtime"):
+        assert f"| {word} |" in notebook.cells[0].source
+    titles = [line for c in notebook.cells if c.cell_type == "markdown" for line in c.source.splitlines() if line.startswith("## ")]
+    assert titles[-2:] == ["## Checks", "## Reading"]
+    assert max(len(c.source.splitlines()) for c in code) <= 40
+
+
+@pytest.mark.parametrize("profile", params.profiles())
+def test_graph_builds_under_every_profile(profile, tmp_path):
+    """`snakemake -n` resolves every rule; all models of the study are planned."""
+    tools = str(Path(sys.executable).parent)
+    environment = os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    command = ["snakemake", "-n", "--forceall", "--cores", "2", "--nolock", "--config", f"profile={profile}"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    planned = done.stdout + done.stderr
+    loaded = params.load(profile)
+    for row in steps.models(loaded):
+        assert f"answers/{row.id}/.done" in planned and f"mtbench/{row.id}/.done" in planned
+    scored = len(steps.models(loaded)) - steps.same_weights(loaded)
+    assert planned.count("rule leaderboard_one:") == scored
+
+
+def test_embedded_profiles_name_what_they_are():
+    """Nothing small is called ELI5."""
+    for profile in ("cpu", "smoke"):
+        assert not [d for d in params.load(profile).datasets if "eli5" in d.casefold()]

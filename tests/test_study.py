@@ -1,0 +1,236 @@
+"""The whole study, small and real: run twice (once killed in the middle), then looked at."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import nbformat
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLES = {
+    "leaderboard": ["average", "arc_acc_norm", "hellaswag_acc_norm", "mmlu_acc", "truthfulqa_mc2"],
+    "rouge": ["rouge_1_f1", "rouge_2_f1", "rouge_l_f1", "rouge_lsum_f1"],
+    "bertscore": ["bertscore_precision", "bertscore_recall", "bertscore_f1"],
+    "flesch": ["flesch_reading_ease", "flesch_kincaid_grade"],
+    "mtbench": ["single_turn_rating", "multi_turn_rating"],
+}
+pytestmark = pytest.mark.slow
+
+
+def copy_of_repository(folder: Path) -> Path:
+    """The files that git would give a fresh clone, without git."""
+    for name in ("Snakefile", "pyproject.toml", "notebooks", "params", "s2utils"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / name)
+    shutil.copytree(ROOT / "reports" / "published", folder / "reports" / "published")
+    return folder
+
+
+def environment(root: Path) -> dict:
+    tools = str(Path(sys.executable).parent)
+    return os.environ | {
+        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "S2_ROOT": str(root), "PYTHONPATH": str(root),
+        "HF_HUB_OFFLINE": "1",
+    }  # fmt: skip
+
+
+def snakemake(root: Path, *arguments: str, changes: str = "") -> list[str]:
+    return [
+        "snakemake", "--cores", "2", "--resources", "mem_mb=5600", "gpu=1", "--rerun-triggers", "mtime", "params", "input",
+        "--rerun-incomplete", "--nolock", "--scheduler", "greedy", "--config", "profile=smoke", f"set={changes}", *arguments,
+    ]  # fmt: skip
+
+
+def run(root: Path, command: list[str], timeout: int = 900) -> subprocess.CompletedProcess:
+    return subprocess.run(command, cwd=root, env=environment(root), capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory) -> Path:
+    """A finished smoke run in a copy of the repository."""
+    root = copy_of_repository(tmp_path_factory.mktemp("study") / "repository")
+    done = run(root, snakemake(root))
+    assert done.returncode == 0, done.stderr[-4000:]
+    return root
+
+
+def test_five_tables_with_intervals_and_failures(study):
+    for name, metrics in TABLES.items():
+        table = pd.read_csv(study / f"reports/smoke/tables/{name}.csv", keep_default_na=False)
+        wanted = ["model", "base", "variant", "train_set", "merge_mode", "n"]
+        wanted += [f"{m}{tail}" for m in metrics for tail in ("", "_ci_low", "_ci_high", "_n_failed")]
+        assert not [c for c in wanted if c not in table.columns], name
+        assert set(table["merge_mode"]) == {"none", "bf16", "dequantized"}
+        assert {"SmolLM2-135M", "SmolLM2-135M-chat", "SmolLM2-135M-sciq-wikilead"} <= set(table["model"])
+        assert (table["n"].astype(int) > 0).all()
+        for kind in ("md", "tex"):
+            assert (study / f"reports/smoke/tables/{name}.{kind}").stat().st_size > 200
+
+
+def test_failed_plus_parsed_judgements_are_all_judgements(study):
+    table = pd.read_csv(study / "reports/smoke/tables/mtbench.csv")
+    for row in table.itertuples():
+        name = row.model if row.merge_mode == "none" or row.merge_mode != row.merge_mode else f"{row.model}.{row.merge_mode}"
+        judged = (study / f"artefacts/smoke/mtbench/{name}/judged.jsonl").read_text().splitlines()
+        assert len(judged) == 2 * row.n
+
+
+def test_funnel_adds_up(study):
+    funnel = pd.read_csv(study / "reports/smoke/tables/funnel.csv")
+    for _, part in funnel.groupby("dataset"):
+        counts = part.set_index("reason")["n"]
+        assert counts["read"] == counts.drop("read").sum()
+
+
+def test_figures_in_three_formats_with_alt_text(study):
+    stems = {p.stem for p in (study / "reports/smoke/figures").glob("*.png")}
+    assert {"funnel", "sft_loss", "eda_readability", "density_flesch_reading_ease", "leaderboard_average", "mtbench"} <= stems
+    for stem in stems:
+        for kind in ("svg", "pdf", "txt"):
+            assert (study / f"reports/smoke/figures/{stem}.{kind}").stat().st_size > 0, stem
+
+
+def test_executed_notebooks_hold_no_error_and_name_the_profile(study):
+    executed = sorted((study / "artefacts/smoke/notebooks").glob("*.ipynb"))
+    assert {p.name.split(".")[0] for p in executed} == {p.stem for p in (ROOT / "notebooks").glob("*.ipynb")}
+    for path in executed:
+        notebook = nbformat.read(path, 4)
+        assert not [o for c in notebook.cells for o in c.get("outputs", []) if o.output_type == "error"], path.name
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.links, self.ids, self.loaded = [], set(), []
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.ids |= {values[k] for k in ("id", "name") if values.get(k)}
+        if tag == "a" and values.get("href"):
+            self.links.append(values["href"])
+        if tag in ("img", "script", "link", "iframe") and (values.get("src") or values.get("href")):
+            self.loaded.append(values.get("src") or values.get("href"))
+
+
+def test_report_links_resolve_and_nothing_is_loaded_from_outside(study):
+    report = study / "reports/smoke"
+    pages = [report / "index.html", *(report / "html").glob("*.html")]
+    assert len(pages) > 7
+    for page in pages:
+        parser = Links()
+        parser.feed(page.read_text(encoding="utf-8"))
+        assert not [u for u in parser.loaded if not u.startswith("data:")], page.name
+        for link in parser.links:
+            target, _, anchor = link.partition("#")
+            if re.match(r"[a-z]+:", target):
+                continue
+            assert not target or (page.parent / unquote(target)).exists(), f"{page.name}: {link}"
+            assert target or not anchor or unquote(anchor) in parser.ids, f"{page.name}: {link}"
+
+
+def test_provenance_names_what_made_the_numbers(study):
+    facts = json.loads((study / "reports/smoke/provenance.json").read_text())
+    assert facts["profile"] == "smoke" and facts["seeds"]["seed"] == 42
+    assert facts["commit"]["id"] == "unknown"  # a copy without git metadata
+    assert facts["versions"]["torch"].startswith("2.13.0")
+    assert any(a["step"] == "sft" and a["files"] for a in facts["artefacts"])
+    assert len(facts["notebooks"]) >= 7
+
+
+def test_report_in_a_browser_is_not_blank(study, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if not browser:
+        assert not os.environ.get("CI"), "CI must have Chromium"
+        pytest.skip("no Chromium on this machine")
+    picture = tmp_path / "index.png"
+    options = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update".split()
+    command = [browser, *options, f"--user-data-dir={tmp_path / 'user'}", "--window-size=1000,1600", f"--screenshot={picture}"]
+    subprocess.run([*command, (study / "reports/smoke/index.html").as_uri()], capture_output=True, timeout=120, check=True)
+    from PIL import Image
+
+    colours = Image.open(picture).convert("L").getcolors()
+    assert len(colours) > 20 and max(n for n, _ in colours) < 0.99 * 1000 * 1600
+
+
+def test_rerun_does_nothing_quickly(study):
+    started = time.time()
+    done = run(study, snakemake(study))
+    assert done.returncode == 0 and "Nothing to be done" in done.stderr + done.stdout, done.stderr[-2000:]
+    assert time.time() - started < 15
+
+
+def test_changed_parameter_reruns_what_depends_on_it_and_says_why(study):
+    done = run(study, snakemake(study, "-n", changes="generate.temperature=0.7"))
+    text = done.stdout + done.stderr
+    planned = set(re.findall(r"(?:local)?rule (\w+):", text))
+    assert {"generate_one", "generate", "text_metrics", "leaderboard_one", "mtbench_one", "report"} <= planned
+    assert not planned & {"eda", "datasets", "sft_one", "sft"}
+    assert "generate.temperature=0.7" in text
+
+
+def test_override_on_papermills_command_line(study, tmp_path):
+    """-y 'overrides: …' reaches the run, and an artefact made with other parameters is not taken."""
+    output = tmp_path / "03.ipynb"
+    notebook = study / "notebooks/03_sft.ipynb"
+    command = ["papermill", str(notebook), str(output), "-p", "profile", "smoke", "-p", "train_set", "sciq"]
+    done = run(study / "notebooks", [*command, "-y", "overrides: {seed: 7}"])
+    assert done.returncode and "was made with other parameters" in done.stderr and "02_datasets" in done.stderr
+    assert output.is_file(), "a failed run's notebook is kept"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["-p", "profil", "smoke"], "unknown parameter 'profil'; did you mean 'profile'?"),
+        (["-p", "profile", "smokey"], "there is no profile 'smokey'"),
+        (["-p", "profile", "smoke", "-y", "overrides: {sft: {max_step: 5}}"], "unknown parameter 'sft.max_step'; did you mean 'max_steps'?"),
+        (["-p", "profile", "smoke", "-p", "train_set", "sciqq"], "train_set 'sciqq' is not in sft.train_sets; did you mean 'sciq'?"),
+    ],
+)
+def test_notebooks_refuse_what_they_do_not_know(study, tmp_path, given, message):
+    done = run(study, ["papermill", "notebooks/03_sft.ipynb", str(tmp_path / "out.ipynb"), *given])
+    assert done.returncode and message in done.stderr, done.stderr[-1500:]
+
+
+def test_notebook_runs_from_its_own_folder(study, tmp_path):
+    """As "Run all" in JupyterLab does: working directory notebooks/, finished artefacts are used."""
+    done = run(study / "notebooks", ["papermill", "05_text_metrics.ipynb", str(tmp_path / "05.ipynb"), "-p", "profile", "smoke"])
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_killed_run_resumes_to_the_same_bytes(study, tmp_path_factory):
+    """SIGKILL in the middle of training; the rerun completes, and all five tables equal the first run's."""
+    root = copy_of_repository(tmp_path_factory.mktemp("killed") / "repository")
+    process = subprocess.Popen(
+        snakemake(root), cwd=root, env=environment(root), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.time() + 400
+    while not list(root.glob("artefacts/smoke/sft/*/before.json")) and time.time() < deadline and process.poll() is None:
+        time.sleep(0.2)
+    killed_at = [p.parent.name for p in root.glob("artefacts/smoke/sft/*/before.json")]
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert killed_at, "training never started"
+    assert not list(root.glob("reports/smoke/tables/rouge.csv"))
+    unfinished = [p for p in (root / "artefacts/smoke/sft").iterdir() if not (p / "manifest.json").is_file()]
+    assert unfinished, "the run was killed too late to test anything"
+    time.sleep(3)  # kernels notice that their parent is gone
+    done = run(root, snakemake(root))
+    assert done.returncode == 0, done.stderr[-4000:]
+    for name in TABLES:
+        ours, first = (r / f"reports/smoke/tables/{name}.csv" for r in (root, study))
+        assert ours.read_bytes() == first.read_bytes(), f"{name}.csv differs"
