@@ -18,7 +18,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH
 
-SNAKEMAKE = snakemake --cores $(CORES) --resources mem_mb=$(MEM_MB) gpu=1 --rerun-triggers mtime params input \
+# FLAGS goes to Snakemake as it is: FLAGS="--profile cluster/slurm" or FLAGS=-n
+SNAKEMAKE = snakemake $(FLAGS) --cores $(CORES) --resources mem_mb=$(MEM_MB) gpu=1 --rerun-triggers mtime params input \
   --rerun-incomplete --nolock --scheduler greedy --config profile=$(PROFILE) set='$(SET)'
 
 .PHONY: help setup reproduce test lint format report lab bench clean

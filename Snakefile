@@ -127,8 +127,13 @@ rule text_metrics:
     shell: papermill("text_metrics")
 
 
+def merged_model(wildcards):
+    """Base and chat need nothing of ours, so they are scored while data is still made."""
+    return f"{A}/answers/{wildcards.model}/.done" if steps.model(P, wildcards.model).train_set else []
+
+
 rule leaderboard_one:
-    input: f"{A}/answers/{{model}}/.done"
+    input: merged_model
     output: f"{A}/leaderboard/{{model}}/.done"
     params: *settings("leaderboard", notebook=False)
     threads: P.runtime.threads
@@ -148,7 +153,7 @@ rule leaderboard:
 
 
 rule mtbench_one:
-    input: f"{A}/answers/{{model}}/.done"
+    input: merged_model
     output: f"{A}/mtbench/{{model}}/.done"
     params: *settings("mtbench", notebook=False)
     threads: P.runtime.threads

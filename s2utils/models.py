@@ -102,11 +102,8 @@ def encoded(texts: list[str], tok: PreTrainedTokenizerBase, variant: str) -> lis
     return tok(texts, add_special_tokens=variant != "chat")["input_ids"]
 
 
-def weights_of(variant: str, params: Params) -> Weights:
-    """Weights that a base or chat row is made of."""
+def weights_of(variant: str, params: Params, merged: Path | None = None) -> Weights:
+    """Weights behind a row: the `merged` folder of a fine-tune, else what was published."""
+    if merged:
+        return Weights(str(merged), "")
     return params.model.chat if variant == "chat" else params.model.base
-
-
-def has_weights(folder: Path) -> bool:
-    """Whether a folder holds a saved model."""
-    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))

@@ -14,6 +14,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from s2utils import artefacts
 from s2utils.params import Params, flat
 from s2utils.paths import root
 
@@ -33,8 +34,8 @@ STEPS = {
     "sft": Step("03_sft", ("seed", "runtime", "model", "sft"), ("train",)),
     "answers": Step("04_generate", ("seed", "runtime", "model", "generate"), ("merge", "generate")),
     "text_metrics": Step("05_text_metrics", ("seed", "text_metrics"), ("text_metrics",)),
-    "leaderboard": Step("06_leaderboard", ("seed", "runtime", "leaderboard"), ("leaderboard",)),
-    "mtbench": Step("07_mtbench", ("seed", "runtime", "mtbench"), ("mtbench",)),
+    "leaderboard": Step("06_leaderboard", ("seed", "runtime", "model", "leaderboard"), ("leaderboard", "models")),
+    "mtbench": Step("07_mtbench", ("seed", "runtime", "model", "generate", "mtbench"), ("mtbench", "generate", "llm")),
 }
 
 
@@ -75,9 +76,11 @@ def same_weights(params: Params) -> bool:
 
 
 def settings(step: str, params: Params) -> dict[str, object]:
-    """Dotted parameter → value, for every parameter `step` reads itself."""
+    """Dotted parameter → value, for every parameter `step` reads itself; a file's hash beside its path."""
     wanted = STEPS[step].sections
-    return {k: v for k, v in flat(params).items() if any(k == w or k.startswith(f"{w}.") for w in wanted)}
+    values = {k: v for k, v in flat(params).items() if any(k == w or k.startswith(f"{w}.") for w in wanted)}
+    files = {k: root() / v for k, v in values.items() if isinstance(v, str) and v and (root() / v).is_file()}
+    return values | {f"{k}.sha256": artefacts.sha256(path) for k, path in files.items()}
 
 
 def upstream(step: str, params: Params, name: str = "") -> list[tuple[str, str]]:
@@ -90,8 +93,8 @@ def upstream(step: str, params: Params, name: str = "") -> list[tuple[str, str]]
         case "answers":
             row = model(params, name)
             return [("data", "")] + ([("sft", row.train_set)] if row.train_set else [])
-        case "leaderboard" | "mtbench":
-            return [("answers", name)]
+        case "leaderboard" | "mtbench":  # base and chat need nothing of ours
+            return [("answers", name)] if model(params, name).train_set else []
         case "text_metrics":
             return [("answers", row.id) for row in models(params)]
     raise KeyError(step)

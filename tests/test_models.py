@@ -103,16 +103,6 @@ def test_where_weights_lie(tree):
     assert models.located(Weights("someone/model", "")) == ("someone/model", {"revision": "main"})
 
 
-def test_a_folder_without_weights_is_told_from_one_with(tiny_llama, tmp_path):
-    assert not models.has_weights(tmp_path)
-    model = tiny_llama()
-    model.config.save_pretrained(tmp_path)
-    assert not models.has_weights(tmp_path)
-    model.save_pretrained(tmp_path)
-    assert models.has_weights(tmp_path)
-    loaded = models.full(Weights(str(tmp_path), ""), "bfloat16")
-    assert loaded.dtype == torch.bfloat16 and not loaded.training
-
 
 def test_a_4_bit_model_keeps_head_and_embeddings_and_is_never_packed(tiny_llama, tmp_path):
     import bitsandbytes
