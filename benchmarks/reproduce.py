@@ -33,7 +33,14 @@ def main():
             source = HERE / name
             (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
         shutil.copytree(HERE / "reports" / "published", copy / "reports" / "published")
-        command = ["snakemake", "--cores", str(chosen.cores), "--resources", f"mem_mb={os.environ.get('MEM_MB', 5600)}", "gpu=1"]
+        command = [
+            "snakemake",
+            "--cores",
+            str(chosen.cores),
+            "--resources",
+            f"mem_mb={os.environ.get('MEM_MB', 5600)}",
+            "gpu=1",
+        ]
         command += ["--scheduler", "greedy", "--quiet", "all", "--config", f"profile={chosen.profile}"]
         started = time.time()
         subprocess.run(command, cwd=copy, env=os.environ | {"PYTHONPATH": str(copy), "S2_ROOT": str(copy)}, check=True)
@@ -41,7 +48,9 @@ def main():
         files = sorted((copy / "artefacts" / chosen.profile / "benchmarks").glob("*.tsv"))
         jobs = pd.concat([pd.read_csv(f, sep="\t").assign(job=f.stem) for f in files])
     jobs["step"] = jobs["job"].str.split(".").str[0]
-    steps = jobs.groupby("step").agg(jobs=("s", "size"), seconds=("s", "sum"), longest=("s", "max"), peak_mb=("max_rss", "max"))
+    steps = jobs.groupby("step").agg(
+        jobs=("s", "size"), seconds=("s", "sum"), longest=("s", "max"), peak_mb=("max_rss", "max")
+    )
     print(steps.round(0).astype(int).to_string())
     result = {
         "name": f"reproduce ({chosen.profile})",

@@ -55,5 +55,7 @@ def examples(records: pd.DataFrame, n: int, seed: int) -> HTML:
     for (name, reason), group in records[records["dropped"] != ""].groupby(["dataset", "dropped"]):
         rows = group.sample(min(n, len(group)), random_state=seed)
         texts = "".join(f"<li>{html.escape(t[:400])}</li>" for t in rows["answer"])
-        parts.append(f"<details><summary>{html.escape(name)} · {html.escape(reason)} ({len(group):,})</summary><ul>{texts}</ul></details>")
+        parts.append(
+            f"<details><summary>{html.escape(name)} · {html.escape(reason)} ({len(group):,})</summary><ul>{texts}</ul></details>"
+        )
     return HTML("".join(parts))

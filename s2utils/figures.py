@@ -14,12 +14,18 @@ from matplotlib.figure import Figure
 
 from s2utils import artefacts
 
-METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None, "Producer": None}}
+METADATA = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Producer": None},
+}
 
 
 def style() -> None:
     """One look for every figure; colour-blind safe; the same bytes for the same data."""
-    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", rc={"figure.dpi": 100, "svg.hashsalt": "s2"})
+    sns.set_theme(
+        context="notebook", style="whitegrid", palette="colorblind", rc={"figure.dpi": 100, "svg.hashsalt": "s2"}
+    )
 
 
 def save(figure: Figure, name: str, folder: Path, alt: str, caption: str) -> HTML:

@@ -69,7 +69,7 @@ def completions(
             yield rows
 
 
-def answer_all(path: Path, rows: list[dict], prompts: list[list[int]], batch_size: int, make) -> list[dict]:
+def answer_all(path: Path, rows: list[dict], batch_size: int, make) -> list[dict]:
     """Append an answer to each of `rows` in the JSONL `path`, going on where an earlier attempt stopped.
 
     `make(skip)` yields batches as `completions` does. Returns all rows with their answers.

@@ -26,7 +26,10 @@ def bootstrap(values, resamples: int, confidence: float, seed: int) -> tuple[flo
         return float(values[0]), math.nan, math.nan
     rng = np.random.default_rng(seed)
     means = np.concatenate(
-        [values[rng.integers(0, len(values), (min(1000, resamples - i), len(values)))].mean(axis=1) for i in range(0, resamples, 1000)]
+        [
+            values[rng.integers(0, len(values), (min(1000, resamples - i), len(values)))].mean(axis=1)
+            for i in range(0, resamples, 1000)
+        ]
     )
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])

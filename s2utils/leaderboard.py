@@ -21,7 +21,12 @@ from s2utils.params import Leaderboard, Params
 TASKS = {"arc": "arc_challenge", "hellaswag": "hellaswag", "mmlu": "mmlu", "truthfulqa": "truthfulqa_mc2"}
 COLUMNS = {"arc": "arc_acc_norm", "hellaswag": "hellaswag_acc_norm", "mmlu": "mmlu_acc", "truthfulqa": "truthfulqa_mc2"}
 METRIC = {"arc": "acc_norm", "hellaswag": "acc_norm", "mmlu": "acc", "truthfulqa": "acc"}  # the harness calls mc2 acc
-METRICS = {"arc": "acc_norm", "hellaswag": "acc_norm", "mmlu": "acc, mean of subjects", "truthfulqa": "mc2"}  # as readers know them
+METRICS = {
+    "arc": "acc_norm",
+    "hellaswag": "acc_norm",
+    "mmlu": "acc, mean of subjects",
+    "truthfulqa": "mc2",
+}  # as readers know them
 OWN_SPLITS = {"arc": ("train", "test"), "hellaswag": ("train", "validation")}  # shots, scored
 
 
@@ -29,12 +34,20 @@ def task_configs(settings: Leaderboard, task: str, seed: int, folder: Path) -> l
     """lm-eval task configurations of one leaderboard task; embedded samples are written to `folder`."""
     shots = settings.shots[task]
     if settings.source == "hub":
-        return [{"task": name, "num_fewshot": shots} for name in (_hub_subjects(settings, seed) if task == "mmlu" else [TASKS[task]])]
+        return [
+            {"task": name, "num_fewshot": shots}
+            for name in (_hub_subjects(settings, seed) if task == "mmlu" else [TASKS[task]])
+        ]
     limit = settings.limit[task]
     if task == "mmlu":
         root = embedded.resolve("mmlu")
         return [
-            _local(f"mmlu_{s}", shots, folder, {"dev": _arrow(root / s / "dev"), "test": _sample(_arrow(root / s / "test"), limit, f"{seed}/{s}")[0]})
+            _local(
+                f"mmlu_{s}",
+                shots,
+                folder,
+                {"dev": _arrow(root / s / "dev"), "test": _sample(_arrow(root / s / "test"), limit, f"{seed}/{s}")[0]},
+            )
             for s in _chosen(sorted(p.name for p in root.iterdir() if p.is_dir()), settings, seed)
         ]
     if task == "truthfulqa":
@@ -104,11 +117,15 @@ def summary(scores: pd.DataFrame, params: Params) -> dict:
         if task == "truthfulqa":
             estimate = intervals.bootstrap(values["value"], resamples, confidence, params.seed)
         elif task == "mmlu":
-            subjects = [intervals.share(int(v.sum()), len(v), confidence) for _, v in values.groupby("subject")["value"]]
+            subjects = [
+                intervals.share(int(v.sum()), len(v), confidence) for _, v in values.groupby("subject")["value"]
+            ]
             estimate = intervals.average(subjects)
         else:
             estimate = intervals.share(int(values["value"].sum()), len(values), confidence)
-        row |= dict(zip((column, f"{column}_ci_low", f"{column}_ci_high"), (100 * e for e in estimate))) | {f"{column}_n_failed": 0}
+        row |= dict(zip((column, f"{column}_ci_low", f"{column}_ci_high"), (100 * e for e in estimate))) | {
+            f"{column}_n_failed": 0
+        }
         estimates.append(tuple(100 * e for e in estimate))
     mean, low, high = intervals.average(estimates)
     return row | {"average": mean, "average_ci_low": low, "average_ci_high": high, "average_n_failed": 0}
@@ -146,4 +163,10 @@ def _local(task: str, shots: int, folder: Path, parts: dict[str, datasets.Datase
         files[split] = str(folder / f"{task}.{split}.parquet")
         folder.mkdir(parents=True, exist_ok=True)
         data.to_parquet(files[split])
-    return {"task": task, "num_fewshot": shots, "dataset_path": "parquet", "dataset_name": None, "dataset_kwargs": {"data_files": files}}
+    return {
+        "task": task,
+        "num_fewshot": shots,
+        "dataset_path": "parquet",
+        "dataset_name": None,
+        "dataset_kwargs": {"data_files": files},
+    }

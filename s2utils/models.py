@@ -9,7 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from s2utils import embedded, paths
 from s2utils.params import Model, Params, Weights
@@ -90,7 +96,9 @@ def prompt(turns: list[str], variant: str, tok: PreTrainedTokenizerBase, model: 
     """
     if variant == "chat":
         roles = ("user", "assistant")
-        return chat_prompt([{"role": roles[i % 2], "content": t} for i, t in enumerate(turns)], tok, model.system_prompt)
+        return chat_prompt(
+            [{"role": roles[i % 2], "content": t} for i, t in enumerate(turns)], tok, model.system_prompt
+        )
     text = ""
     for question, answer in zip(turns[::2], [*turns[1::2], None]):
         text += plain_prompt(question, model) + (f" {answer.strip()}\n" if answer is not None else "")

@@ -48,12 +48,16 @@ def questions(settings: MtBench, seed: int) -> list[dict]:
             if len(turns) != 2 or not all(isinstance(t, str) and t.strip() for t in turns):
                 raise ValueError("turns must be two texts")
             points = row.get("must_hold", [[], []])
-            rows.append({"question_id": row["question_id"], "category": row["category"], "turns": turns, "must_hold": points})
+            rows.append(
+                {"question_id": row["question_id"], "category": row["category"], "turns": turns, "must_hold": points}
+            )
         except (ValueError, KeyError, TypeError) as error:
             raise ParameterError(f"{settings.questions}, line {number}: {type(error).__name__}: {error}") from error
     known = {row["category"] for row in rows}
     if unknown := [c for c in settings.categories if c not in known]:
-        raise ParameterError(f"mtbench.categories: {unknown[0]!r} is not in {settings.questions}; it has {', '.join(sorted(known))}")
+        raise ParameterError(
+            f"mtbench.categories: {unknown[0]!r} is not in {settings.questions}; it has {', '.join(sorted(known))}"
+        )
     rows = [row for row in rows if not settings.categories or row["category"] in settings.categories]
     if not settings.n or settings.n >= len(rows):
         return rows
@@ -73,7 +77,11 @@ def judge_chats(question: dict, answers: list[str]) -> list[list[dict]]:
         points = question["must_hold"][turn] if question["must_hold"] else []
         listed = "[A good answer]\n" + "\n".join(f"- {p}" for p in points) + "\n\n" if points else ""
         text = template.format(
-            question=question["turns"][0], question_2=question["turns"][1], answer=answers[0], answer_2=answers[1], points=listed
+            question=question["turns"][0],
+            question_2=question["turns"][1],
+            answer=answers[0],
+            answer_2=answers[1],
+            points=listed,
         )
         chats.append([{"role": "system", "content": JUDGE}, {"role": "user", "content": text}])
     return chats
@@ -103,5 +111,10 @@ def summary(judged: pd.DataFrame, params: Params) -> dict:
         values = judged.loc[judged["turn"] == turn, "rating"]
         settings = params.text_metrics
         mean, low, high = intervals.bootstrap(values, settings.resamples, settings.confidence, params.seed)
-        row |= {column: mean, f"{column}_ci_low": low, f"{column}_ci_high": high, f"{column}_n_failed": int(values.isna().sum())}
+        row |= {
+            column: mean,
+            f"{column}_ci_low": low,
+            f"{column}_ci_high": high,
+            f"{column}_n_failed": int(values.isna().sum()),
+        }
     return row

@@ -41,7 +41,7 @@ def write(endpoint: Endpoint, texts: list[str], cache: Path, seed: int, loaded=N
         todo = [i for i, reason in enumerate(reasons) if reason]
         chats = [chat(prompt, texts[i]) for i in todo]
         for i, reply in zip(todo, llm.ask(endpoint, chats, cache, seed=seed, label=label, loaded=loaded)):
-            questions[i], reasons[i] = (("", "no reply") if reply["error"] else parse(reply["text"], texts[i]))
+            questions[i], reasons[i] = ("", "no reply") if reply["error"] else parse(reply["text"], texts[i])
     return questions, reasons
 
 
@@ -72,4 +72,14 @@ def parse(reply: str, text: str) -> tuple[str, str]:
 
 def _content(text: str) -> set[str]:
     """Words of four letters or more, lower case."""
-    return set(re.findall(r"\w{4,}", text.casefold())) - {"what", "which", "when", "where", "does", "this", "that", "text", "about"}
+    return set(re.findall(r"\w{4,}", text.casefold())) - {
+        "what",
+        "which",
+        "when",
+        "where",
+        "does",
+        "this",
+        "that",
+        "text",
+        "about",
+    }

@@ -34,7 +34,9 @@ def embed(texts: list[str], weights: Weights, batch_size: int = 64, label: str =
     vectors = np.empty((len(texts), encoder.config.hidden_size), dtype=np.float32)
     for start in tqdm(range(0, len(order), batch_size), desc=label, unit="batch"):
         rows = order[start : start + batch_size]
-        batch = tok([texts[i] for i in rows], padding=True, truncation=True, max_length=256, return_tensors="pt").to(device)
+        batch = tok([texts[i] for i in rows], padding=True, truncation=True, max_length=256, return_tensors="pt").to(
+            device
+        )
         with torch.inference_mode():
             hidden = encoder(**batch).last_hidden_state  # (B, T, d)
         mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
@@ -88,13 +90,22 @@ def divide(frame: pd.DataFrame, data: Data, seed: int) -> pd.DataFrame:
     vectors = embed(kept["question"].tolist(), data.embedder, label="embed questions")
     remove, pairs = leaks(vectors, split, data.leakage_cosine)
     frame["split"] = split.reindex(frame.index).fillna("")
-    frame.loc[kept.index[remove], ["dropped", "split"]] = [f"cosine {data.leakage_cosine:g} or more to a smaller split", ""]
+    frame.loc[kept.index[remove], ["dropped", "split"]] = [
+        f"cosine {data.leakage_cosine:g} or more to a smaller split",
+        "",
+    ]
     for name in data.sources if data.train_max else ():
         rows = frame.index[(frame["split"] == "train") & (frame["dataset"] == name)].to_numpy(copy=True)
         beyond = np.random.default_rng(seed).permutation(rows)[data.train_max :]
         frame.loc[beyond, ["dropped", "split"]] = ["not needed: data.train_max", ""]
     asked = kept["question"].to_numpy()
-    return pd.DataFrame({"kept": asked[pairs["left"].astype(int)], "removed": asked[pairs["right"].astype(int)], "cosine": pairs["cosine"]})
+    return pd.DataFrame(
+        {
+            "kept": asked[pairs["left"].astype(int)],
+            "removed": asked[pairs["right"].astype(int)],
+            "cosine": pairs["cosine"],
+        }
+    )
 
 
 def write(frame: pd.DataFrame, folder: Path) -> None:

@@ -30,7 +30,9 @@ class Step:
 
 STEPS = {
     "eda": Step("01_eda", ("seed", "data.sources", "s2"), ("sources", "filters", "describe")),
-    "data": Step("02_datasets", ("seed", "data", "s2", "questions"), ("sources", "filters", "questions", "splits", "cards")),
+    "data": Step(
+        "02_datasets", ("seed", "data", "s2", "questions"), ("sources", "filters", "questions", "splits", "cards")
+    ),
     "sft": Step("03_sft", ("seed", "runtime", "model", "sft"), ("train",)),
     "answers": Step("04_generate", ("seed", "runtime", "model", "generate"), ("merge", "generate")),
     "text_metrics": Step("05_text_metrics", ("seed", "text_metrics"), ("text_metrics",)),
@@ -54,7 +56,10 @@ class ModelRow:
 def models(params: Params) -> list[ModelRow]:
     """Base, chat, and every train set under every merge, in the order of the tables."""
     name = params.model.name
-    rows = [ModelRow(name, name, name, "base", "", "none"), ModelRow(f"{name}-chat", f"{name}-chat", name, "chat", "", "none")]
+    rows = [
+        ModelRow(name, name, name, "base", "", "none"),
+        ModelRow(f"{name}-chat", f"{name}-chat", name, "chat", "", "none"),
+    ]
     for train_set in params.sft.train_sets:
         for mode in params.merge.modes:
             model = f"{name}-{train_set}"
@@ -161,7 +166,11 @@ def _plain(source: str) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
-                node.body = body[1:]
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
+            node.body = body[1:]
     return ast.dump(tree)

@@ -103,7 +103,10 @@ def write(frame: pd.DataFrame, name: str, folder: Path, caption: str) -> pd.Data
 def markdown(view: pd.DataFrame) -> str:
     """GitHub table; pipes and HTML in cells are escaped."""
     rows = [view.columns, ["---"] * len(view.columns), *view.astype(str).itertuples(index=False)]
-    return "\n".join("| " + " | ".join(html.escape(str(c), quote=False).replace("|", "\\|").replace("\n", " ") for c in r) + " |" for r in rows)
+    return "\n".join(
+        "| " + " | ".join(html.escape(str(c), quote=False).replace("|", "\\|").replace("\n", " ") for c in r) + " |"
+        for r in rows
+    )
 
 
 def latex(view: pd.DataFrame, caption: str, label: str) -> str:
@@ -117,7 +120,15 @@ def latex(view: pd.DataFrame, caption: str, label: str) -> str:
     )  # fmt: skip
 
 
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "·": r"$\cdot$", "±": r"$\pm$", "≥": r"$\geq$"}
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+    "·": r"$\cdot$",
+    "±": r"$\pm$",
+    "≥": r"$\geq$",
+}
 
 
 def latex_text(value: object) -> str:

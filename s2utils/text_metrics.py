@@ -29,7 +29,9 @@ def rouge(answers: list[str], references: list[str], stemmer: bool) -> pd.DataFr
     return pd.DataFrame([{name: s[kind].fmeasure for name, kind in ROUGE.items()} for s in scored])
 
 
-def bertscore(answers: list[str], references: list[str], weights: Weights, layer: int, device: str) -> tuple[pd.DataFrame, dict]:
+def bertscore(
+    answers: list[str], references: list[str], weights: Weights, layer: int, device: str
+) -> tuple[pd.DataFrame, dict]:
     """(one row per pair: precision, recall, F1; {hash, n_cut}). NaN for an empty answer."""
     from bert_score import BERTScorer
 
@@ -60,7 +62,14 @@ def summary(scores: pd.DataFrame, metrics: list[str], params: Params) -> pd.Data
         row = dict(zip(keys, group)) | {"n": len(part), "n_cut": int((~part["ended"]).sum())}
         for metric in metrics:
             mean, low, high = intervals.bootstrap(part[metric], settings.resamples, settings.confidence, params.seed)
-            row |= {metric: mean, f"{metric}_ci_low": low, f"{metric}_ci_high": high, f"{metric}_n_failed": int(part[metric].isna().sum())}
+            row |= {
+                metric: mean,
+                f"{metric}_ci_low": low,
+                f"{metric}_ci_high": high,
+                f"{metric}_n_failed": int(part[metric].isna().sum()),
+            }
         rows.append(row)
     frame = pd.DataFrame(rows)
-    return frame.sort_values("dataset", key=lambda d: d.map(params.datasets.index), kind="stable").reset_index(drop=True)
+    return frame.sort_values("dataset", key=lambda d: d.map(params.datasets.index), kind="stable").reset_index(
+        drop=True
+    )

@@ -42,7 +42,9 @@ def check_pickles() -> None:
     for name, pinned in PICKLES.items():
         found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         if found != pinned:
-            raise RuntimeError(f"{folder / name} has sha256 {found}, pinned is {pinned}: reinstall alt-profanity-check==1.9.1")
+            raise RuntimeError(
+                f"{folder / name} has sha256 {found}, pinned is {pinned}: reinstall alt-profanity-check==1.9.1"
+            )
 
 
 def _classifier(texts: list[str], model: str, batch_size: int) -> np.ndarray:
@@ -57,7 +59,9 @@ def _classifier(texts: list[str], model: str, batch_size: int) -> np.ndarray:
         raise ValueError(f"{model} has no toxicity label; it has {', '.join(network.config.id2label.values())}")
     scores = []
     for start in range(0, len(texts), batch_size):
-        batch = tokenizer(texts[start : start + batch_size], padding=True, truncation=True, max_length=512, return_tensors="pt")
+        batch = tokenizer(
+            texts[start : start + batch_size], padding=True, truncation=True, max_length=512, return_tensors="pt"
+        )
         with torch.inference_mode():
             scores.append(network(**batch.to(device)).logits[:, columns].sigmoid().amax(dim=1).float().cpu())
     return torch.cat(scores).numpy()

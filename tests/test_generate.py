@@ -91,7 +91,7 @@ def answer(path, model, tok, stop_after: int = 99) -> list[dict]:
                 raise KeyboardInterrupt
             yield batch
 
-    return generate.answer_all(path, ROWS, PROMPTS, OPTIONS["batch_size"], make)
+    return generate.answer_all(path, ROWS, OPTIONS["batch_size"], make)
 
 
 @pytest.mark.parametrize("batches", [0, 1, 3])
@@ -114,7 +114,7 @@ def test_a_finished_file_is_not_answered_again(model, tok, tmp_path):
     def never(skip):
         raise AssertionError("asked again")
 
-    assert generate.answer_all(tmp_path / "a.jsonl", ROWS, PROMPTS, 2, never) == whole
+    assert generate.answer_all(tmp_path / "a.jsonl", ROWS, 2, never) == whole
 
 
 def test_half_a_batch_on_disk_is_made_again(tmp_path):
@@ -129,7 +129,7 @@ def test_half_a_batch_on_disk_is_made_again(tmp_path):
         for start in range(skip, 7, 2):
             yield [{"text": f"new {i}"} for i in range(start, min(start + 2, 7))]
 
-    rows = generate.answer_all(path, ROWS, PROMPTS, 2, make)
+    rows = generate.answer_all(path, ROWS, 2, make)
     assert asked == [2]
     assert [row["text"] for row in rows] == ["old \u2028 one", "old", "new 2", "new 3", "new 4", "new 5", "new 6"]
     assert [json.loads(line)["id"] for line in path.read_text().split("\n") if line] == [row["id"] for row in ROWS]

@@ -103,7 +103,6 @@ def test_where_weights_lie(tree):
     assert models.located(Weights("someone/model", "")) == ("someone/model", {"revision": "main"})
 
 
-
 def test_a_4_bit_model_keeps_head_and_embeddings_and_is_never_packed(tiny_llama, tmp_path):
     import bitsandbytes
 

@@ -12,7 +12,7 @@ from s2utils import params, steps
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-NAMES = "01_eda 02_datasets 03_sft 04_generate 05_text_metrics 06_leaderboard 07_mtbench".split()
+NAMES = ["01_eda", "02_datasets", "03_sft", "04_generate", "05_text_metrics", "06_leaderboard", "07_mtbench"]
 
 
 def test_the_seven_are_there():
@@ -30,7 +30,13 @@ def test_notebook_is_clean(path):
     assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith(f"# {path.stem[:2]} · ")
     for word in ("Reads", "Writes", "Runtime"):
         assert f"| {word} |" in notebook.cells[0].source
-    titles = [line for c in notebook.cells if c.cell_type == "markdown" for line in c.source.splitlines() if line.startswith("## ")]
+    titles = [
+        line
+        for c in notebook.cells
+        if c.cell_type == "markdown"
+        for line in c.source.splitlines()
+        if line.startswith("## ")
+    ]
     assert titles[-2:] == ["## Checks", "## Reading"]
     assert max(len(c.source.splitlines()) for c in code) <= 40
 

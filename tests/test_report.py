@@ -11,6 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from s2utils import artefacts, paths, provenance, report, tables
+from s2utils.pages import last_states
 
 HOSTILE = "<script>alert(1)</script>"
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -227,7 +228,7 @@ def test_join_refuses_what_does_not_belong_together(tree):
     ],
 )
 def test_streams_end_as_a_terminal_shows_them(written, shown):
-    assert report.last_states(written) == shown
+    assert last_states(written) == shown
 
 
 def test_provenance_needs_no_git(tree, monkeypatch):

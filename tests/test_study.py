@@ -84,7 +84,11 @@ def test_five_tables_with_intervals_and_failures(study):
 def test_failed_plus_parsed_judgements_are_all_judgements(study):
     table = pd.read_csv(study / "reports/smoke/tables/mtbench.csv")
     for row in table.itertuples():
-        name = row.model if row.merge_mode == "none" or row.merge_mode != row.merge_mode else f"{row.model}.{row.merge_mode}"
+        name = (
+            row.model
+            if row.merge_mode == "none" or row.merge_mode != row.merge_mode
+            else f"{row.model}.{row.merge_mode}"
+        )
         judged = (study / f"artefacts/smoke/mtbench/{name}/judged.jsonl").read_text().splitlines()
         assert len(judged) == 2 * row.n
 
@@ -98,7 +102,14 @@ def test_funnel_adds_up(study):
 
 def test_figures_in_three_formats_with_alt_text(study):
     stems = {p.stem for p in (study / "reports/smoke/figures").glob("*.png")}
-    assert {"funnel", "sft_loss", "eda_readability", "density_flesch_reading_ease", "leaderboard_average", "mtbench"} <= stems
+    assert {
+        "funnel",
+        "sft_loss",
+        "eda_readability",
+        "density_flesch_reading_ease",
+        "leaderboard_average",
+        "mtbench",
+    } <= stems
     for stem in stems:
         for kind in ("svg", "pdf", "txt"):
             assert (study / f"reports/smoke/figures/{stem}.{kind}").stat().st_size > 0, stem
@@ -157,9 +168,24 @@ def test_report_in_a_browser_is_not_blank(study, tmp_path):
         assert not os.environ.get("CI"), "CI must have Chromium"
         pytest.skip("no Chromium on this machine")
     picture = tmp_path / "index.png"
-    options = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update".split()
-    command = [browser, *options, f"--user-data-dir={tmp_path / 'user'}", "--window-size=1000,1600", f"--screenshot={picture}"]
-    subprocess.run([*command, (study / "reports/smoke/index.html").as_uri()], capture_output=True, timeout=120, check=True)
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+    ]
+    command = [
+        browser,
+        *options,
+        f"--user-data-dir={tmp_path / 'user'}",
+        "--window-size=1000,1600",
+        f"--screenshot={picture}",
+    ]
+    subprocess.run(
+        [*command, (study / "reports/smoke/index.html").as_uri()], capture_output=True, timeout=120, check=True
+    )
     from PIL import Image
 
     colours = Image.open(picture).convert("L").getcolors()
@@ -197,8 +223,14 @@ def test_override_on_papermills_command_line(study, tmp_path):
     [
         (["-p", "profil", "smoke"], "unknown parameter 'profil'; did you mean 'profile'?"),
         (["-p", "profile", "smokey"], "there is no profile 'smokey'"),
-        (["-p", "profile", "smoke", "-y", "overrides: {sft: {max_step: 5}}"], "unknown parameter 'sft.max_step'; did you mean 'max_steps'?"),
-        (["-p", "profile", "smoke", "-p", "train_set", "sciqq"], "train_set 'sciqq' is not in sft.train_sets; did you mean 'sciq'?"),
+        (
+            ["-p", "profile", "smoke", "-y", "overrides: {sft: {max_step: 5}}"],
+            "unknown parameter 'sft.max_step'; did you mean 'max_steps'?",
+        ),
+        (
+            ["-p", "profile", "smoke", "-p", "train_set", "sciqq"],
+            "train_set 'sciqq' is not in sft.train_sets; did you mean 'sciq'?",
+        ),
     ],
 )
 def test_notebooks_refuse_what_they_do_not_know(study, tmp_path, given, message):
@@ -208,7 +240,10 @@ def test_notebooks_refuse_what_they_do_not_know(study, tmp_path, given, message)
 
 def test_notebook_runs_from_its_own_folder(study, tmp_path):
     """As "Run all" in JupyterLab does: working directory notebooks/, finished artefacts are used."""
-    done = run(study / "notebooks", ["papermill", "05_text_metrics.ipynb", str(tmp_path / "05.ipynb"), "-p", "profile", "smoke"])
+    done = run(
+        study / "notebooks",
+        ["papermill", "05_text_metrics.ipynb", str(tmp_path / "05.ipynb"), "-p", "profile", "smoke"],
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -216,10 +251,17 @@ def test_killed_run_resumes_to_the_same_bytes(study, tmp_path_factory):
     """SIGKILL in the middle of training; the rerun completes, and all five tables equal the first run's."""
     root = copy_of_repository(tmp_path_factory.mktemp("killed") / "repository")
     process = subprocess.Popen(
-        snakemake(root), cwd=root, env=environment(root), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        snakemake(root),
+        cwd=root,
+        env=environment(root),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.time() + 400
-    while not list(root.glob("artefacts/smoke/sft/*/before.json")) and time.time() < deadline and process.poll() is None:
+    while (
+        not list(root.glob("artefacts/smoke/sft/*/before.json")) and time.time() < deadline and process.poll() is None
+    ):
         time.sleep(0.2)
     killed_at = [p.parent.name for p in root.glob("artefacts/smoke/sft/*/before.json")]
     os.killpg(process.pid, signal.SIGKILL)
