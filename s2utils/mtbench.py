@@ -7,15 +7,18 @@ a small judge gives any number at all, so its ratings carry no weight.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import random
 import re
+from pathlib import Path
 
 import pandas as pd
 
-from s2utils import intervals, paths
+from s2utils import generate, intervals, models, paths
 from s2utils.params import MtBench, ParameterError, Params
+from s2utils.steps import ModelRow
 
 JUDGE = (
     "You are a strict and fair teacher. You rate answers that were written for children and for people who are "
@@ -70,6 +73,28 @@ def questions(settings: MtBench, seed: int) -> list[dict]:
     return sorted((r for _, _, r in sorted(ranked, key=lambda x: x[:2])[: settings.n]), key=lambda r: r["question_id"])
 
 
+def answer(network, tok, questions: list[dict], row: ModelRow, params: Params, folder: Path) -> list[list[dict]]:
+    """[answers to turn 1, answers to turn 2], kept in turn_1.jsonl and turn_2.jsonl of `folder`.
+
+    The second turn sees the first with the model's own answer, uncut.
+    """
+    sampling = {k: getattr(params.generate, k) for k in ("batch_size", "temperature", "top_p", "repetition_penalty")}
+    turns: list[list[dict]] = []
+    for turn in (1, 2):
+        said = [[q["turns"][0]] for q in questions]
+        if turn == 2:
+            said = [[*s, a["text"], q["turns"][1]] for s, a, q in zip(said, turns[0], questions)]
+        prompts = models.encoded([models.prompt(s, row.variant, tok, params.model) for s in said], tok, row.variant)
+        rows = [{"question_id": q["question_id"], "category": q["category"], "turn": turn} for q in questions]
+        make = functools.partial(
+            generate.completions, network, tok, prompts, seed=f"{params.seed}/{row.id}/{turn}",
+            max_new_tokens=params.mtbench.max_new_tokens, label=f"{row.id} turn {turn}", **sampling,
+        )  # fmt: skip
+        kept = folder / f"turn_{turn}.jsonl"
+        turns.append(generate.answer_all(kept, rows, sampling["batch_size"], lambda skip, make=make: make(skip=skip)))
+    return turns
+
+
 def judge_chats(question: dict, answers: list[str]) -> list[list[dict]]:
     """One chat for the judge per turn."""
     chats = []
@@ -89,7 +114,7 @@ def judge_chats(question: dict, answers: list[str]) -> list[list[dict]]:
 
 _RATINGS = (
     re.compile(r"\[\[\s*(\d+(?:\.\d+)?)\s*(?:/\s*10)?\s*\]\]"),
-    re.compile(r"\brating\b\W{0,5}(\d+(?:\.\d+)?)(?!\d)", re.IGNORECASE),
+    re.compile(r"\brating\b(?:\s+(?:is|of|would be))?\W{0,5}(\d+(?:\.\d+)?)(?!\d)", re.IGNORECASE),
     re.compile(r"\b(\d+(?:\.\d+)?)\s*(?:/|out of)\s*10\b", re.IGNORECASE),
 )
 

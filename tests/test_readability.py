@@ -51,11 +51,18 @@ def test_pyphen_is_textstat_0_7_3(text, ease):
     assert flesch(text, "pyphen")[0] == ease
 
 
-def test_pyphen_by_hand():
-    # 8 words in 2 sentences: 4.0; won-der-ful, hap-py: 11 syllables in 8 words are 1.375, rounded 1.4
-    assert flesch("He is so wonderful. She is happy now.", "pyphen") == (
-        pytest.approx(206.835 - 1.015 * 4.0 - 84.6 * 1.4, abs=0.005),
-        pytest.approx(0.39 * 4.0 + 11.8 * 1.4 - 15.59, abs=0.05),
+@pytest.mark.parametrize(
+    ("text", "sentence_words", "word_syllables"),
+    [
+        ("He is so wonderful. She is happy now.", 4.0, 1.4),  # won-der-ful, hap-py: 11 syllables / 8 words = 1.375
+        ("The sun is hot now. We see it. Rain is good.", 3.7, 1.0),  # 11 words / 3 sentences = 3.667
+        ("The sun is hot now. Yes. Rain is good.", 4.5, 1.0),  # a stretch of one word is no sentence, its word counts
+    ],
+)
+def test_pyphen_rounds_both_ratios_to_one_decimal(text, sentence_words, word_syllables):
+    assert flesch(text, "pyphen") == (
+        pytest.approx(206.835 - 1.015 * sentence_words - 84.6 * word_syllables, abs=0.0051),
+        pytest.approx(0.39 * sentence_words + 11.8 * word_syllables - 15.59, abs=0.051),
     )
 
 

@@ -1,0 +1,109 @@
+import json
+import math
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s2utils import mtbench, params
+from s2utils.params import ParameterError
+
+
+@pytest.mark.parametrize(
+    ("reply", "value"),
+    [
+        ("Good. Rating: [[10]]", 10),
+        ("Rating: [[8.5]]", 8.5),
+        ("Rating: [[ 7 / 10 ]]", 7),
+        ("My rating is 6.", 6),
+        ("I give it 7 out of 10", 7),
+        ("[[1]]", 1),
+        ("Rating: [[4]] … as I said, Rating: [[4]]", 4),
+    ],
+)
+def test_ratings_that_are_clear(reply, value):
+    assert mtbench.rating(reply) == value
+
+
+@pytest.mark.parametrize(
+    "reply", ["", "Rating: [[11]]", "Rating: [[0]]", "no number", "[[3]] or [[7]]", "It is the 2nd best.", "[[]]"]
+)
+def test_ratings_that_are_not(reply):
+    assert math.isnan(mtbench.rating(reply))
+
+
+@given(st.text())
+def test_a_rating_is_between_1_and_10_or_nothing(reply):
+    value = mtbench.rating(reply)
+    assert math.isnan(value) or 1 <= value <= 10
+
+
+@given(st.floats(1, 10).map(lambda x: round(x, 1)))
+def test_every_rating_in_the_asked_form_is_read(value):
+    assert mtbench.rating(f"Fine.\n\nRating: [[{value}]]") == value
+
+
+def test_our_sixty_questions():
+    rows = [json.loads(line) for line in (params.root() / "params/mts_bench.jsonl").read_text().splitlines()]
+    assert [r["question_id"] for r in rows] == list(range(1, 61))
+    assert pd.Series([r["category"] for r in rows]).value_counts().eq(10).all()
+    assert len({r["turns"][0] for r in rows}) == 60
+    assert all(len(r["turns"]) == len(r["must_hold"]) == 2 and all(r["must_hold"]) for r in rows)
+
+
+def test_a_sample_is_seeded_and_spread_over_the_categories():
+    settings = params.load("cpu").mtbench
+    first, again, other = (mtbench.questions(settings, seed) for seed in (1, 1, 2))
+    assert first == again != other and len(first) == settings.n == 10
+    assert pd.Series([q["category"] for q in first]).value_counts().between(1, 2).all()
+
+
+def test_mt_benchs_own_file_and_categories(sample):
+    path = sample("samples/mt_bench_questions.jsonl")
+    loaded = params.load(
+        "cpu", {"mtbench": {"questions": str(path), "categories": ["writing", "stem", "humanities"], "n": 0}}
+    )
+    rows = mtbench.questions(loaded.mtbench, 0)
+    assert len(rows) == 30 and {r["category"] for r in rows} == {"writing", "stem", "humanities"}
+    chats = mtbench.judge_chats(rows[0], ["first", "second"])
+    assert "[A good answer]" not in chats[0][1]["content"] and "second" in chats[1][1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 2"),
+        ('{"question_id": 2, "category": "x", "turns": ["one"]}', "two texts"),
+        ('{"question_id": 2, "turns": ["a", "b"]}', "category"),
+    ],
+)
+def test_broken_questions_name_file_and_line(tree, line, message):
+    good = '{"question_id": 1, "category": "x", "turns": ["a", "b"]}'
+    (tree / "params/own.jsonl").write_text(f"{good}\n{line}\n")
+    settings = params.load("cpu", {"mtbench": {"questions": "params/own.jsonl"}}).mtbench
+    with pytest.raises(ParameterError, match=r"own.jsonl, line 2") as raised:
+        mtbench.questions(settings, 0)
+    assert message in str(raised.value)
+
+
+def test_unknown_category_and_missing_file():
+    with pytest.raises(ParameterError, match="'poetry' is not in"):
+        mtbench.questions(params.load("cpu", {"mtbench": {"categories": ["poetry"]}}).mtbench, 0)
+    with pytest.raises(ParameterError, match="there is no file"):
+        mtbench.questions(params.load("cpu", {"mtbench": {"questions": "params/none.jsonl"}}).mtbench, 0)
+
+
+def test_unparsed_replies_are_counted():
+    judged = pd.DataFrame(
+        {
+            "question_id": [1, 1, 2, 2],
+            "turn": [1, 2, 1, 2],
+            "rating": [7.0, math.nan, 5.0, 3.0],
+            "ended": [True, True, False, True],
+        }
+    )
+    row = mtbench.summary(judged, params.load("cpu"))
+    assert (row["n"], row["n_cut"]) == (2, 1)
+    assert row["single_turn_rating"] == 6 and row["single_turn_rating_n_failed"] == 0
+    assert row["multi_turn_rating"] == 3 and row["multi_turn_rating_n_failed"] == 1
