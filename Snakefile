@@ -17,10 +17,13 @@ SCORED = [m for m in MODELS if not (steps.same_weights(P) and m == f"{P.model.na
 GPU = 1 if P.runtime.device == "cuda" else 0
 
 
-def settings(step, notebook=True):
-    """What a rule depends on, as flat text: a change reruns it, and Snakemake prints what changed."""
-    own = [f"{k}={v}" for k, v in steps.settings(step, P).items()]
-    own += [f"code={steps.code_digest(step)}"] + ([f"notebook={steps.notebook_digest(step)}"] if notebook else [])
+def settings(step, notebook=True, inherited=False):
+    """What a rule depends on, as flat text: a change reruns it, and Snakemake prints what changed.
+
+    `inherited` adds what the steps before it depend on, for rules that ignore the times of their inputs.
+    """
+    values = steps.lineage(step, P) if inherited else steps.settings(step, P) | {"code": steps.code_digest(step)}
+    own = [f"{k}={v}" for k, v in values.items()] + ([f"notebook={steps.notebook_digest(step)}"] if notebook else [])
     return [text.replace("{", "‹").replace("}", "›") for text in own]  # braces would be read as wildcards
 
 
@@ -100,7 +103,7 @@ def adapter_of(wildcards):
 rule generate_one:
     input: adapter_of
     output: f"{A}/answers/{{model}}/.done"
-    params: *settings("answers", notebook=False)
+    params: *settings("answers", notebook=False), *settings("merged", notebook=False)
     threads: P.runtime.threads
     resources: gpu=GPU, mem_mb=2200
     benchmark: f"{A}/benchmarks/04_generate.{{model}}.tsv"
@@ -128,14 +131,17 @@ rule text_metrics:
 
 
 def merged_model(wildcards):
-    """Base and chat need nothing of ours, so they are scored while data is still made."""
-    return f"{A}/answers/{wildcards.model}/.done" if steps.model(P, wildcards.model).train_set else []
+    """The rule that also merges. Only its model is read, so other answers alone rerun nothing (`ancient`).
+
+    Base and chat need nothing of ours and are scored while data is still made.
+    """
+    return ancient(f"{A}/answers/{wildcards.model}/.done") if steps.model(P, wildcards.model).train_set else []
 
 
 rule leaderboard_one:
     input: merged_model
     output: f"{A}/leaderboard/{{model}}/.done"
-    params: *settings("leaderboard", notebook=False)
+    params: *settings("leaderboard", notebook=False, inherited=True)
     threads: P.runtime.threads
     resources: gpu=GPU, mem_mb=2600
     benchmark: f"{A}/benchmarks/06_leaderboard.{{model}}.tsv"
@@ -155,7 +161,7 @@ rule leaderboard:
 rule mtbench_one:
     input: merged_model
     output: f"{A}/mtbench/{{model}}/.done"
-    params: *settings("mtbench", notebook=False)
+    params: *settings("mtbench", notebook=False, inherited=True)
     threads: P.runtime.threads
     resources: gpu=GPU, mem_mb=2200
     benchmark: f"{A}/benchmarks/07_mtbench.{{model}}.tsv"

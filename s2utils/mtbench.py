@@ -42,7 +42,7 @@ def questions(settings: MtBench, seed: int) -> list[dict]:
     if not path.is_file():
         raise ParameterError(f"mtbench.questions: there is no file {settings.questions}")
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():
             continue
         try:

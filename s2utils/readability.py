@@ -57,6 +57,6 @@ def _syllables(word: str) -> int:
 
 
 def _round(number: float, points: int) -> float:
-    """Round half away from zero, as textstat 0.7.3 does."""
+    """Round as textstat 0.7.3 does: half up, but a number below zero goes down (−2.347 becomes −2.4)."""
     scale = 10**points
     return math.floor(number * scale + math.copysign(0.5, number)) / scale

@@ -98,6 +98,12 @@ def divide(frame: pd.DataFrame, data: Data, seed: int) -> pd.DataFrame:
         rows = frame.index[(frame["split"] == "train") & (frame["dataset"] == name)].to_numpy(copy=True)
         beyond = np.random.default_rng(seed).permutation(rows)[data.train_max :]
         frame.loc[beyond, ["dropped", "split"]] = ["not needed: data.train_max", ""]
+    left = frame[frame["split"] == "train"]["dataset"].value_counts()
+    if short := [name for name in data.sources if not left.get(name)]:
+        raise ValueError(
+            f"{short[0]}: {(kept['dataset'] == short[0]).sum()} records survive the filter, too few for data.validation and "
+            "data.test: none is left to train on. Take smaller splits, more records, or wider limits in s2."
+        )
     asked = kept["question"].to_numpy()
     return pd.DataFrame(
         {

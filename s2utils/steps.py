@@ -1,7 +1,7 @@
 """The study's steps: which notebook makes what, from which parameters, code and earlier steps.
 
 The identity of an artefact is a hash over the parameter sections it reads, the code that makes it
-(the helper modules, and the notebook cells tagged ``makes-artefact``) and the identities of what it
+(the helper modules, and the notebook cells tagged ``makes-<step>``) and the identities of what it
 is made from. It needs no artefact on disk, so the graph and the notebooks always agree on it.
 Comments, docstrings and formatting are not part of it.
 """
@@ -34,7 +34,8 @@ STEPS = {
         "02_datasets", ("seed", "data", "s2", "questions"), ("sources", "filters", "questions", "splits", "cards")
     ),
     "sft": Step("03_sft", ("seed", "runtime", "model", "sft"), ("train",)),
-    "answers": Step("04_generate", ("seed", "runtime", "model", "generate"), ("merge", "generate")),
+    "merged": Step("04_generate", ("model",), ("merge", "models")),
+    "answers": Step("04_generate", ("seed", "runtime", "model", "generate"), ("generate", "models")),
     "text_metrics": Step("05_text_metrics", ("seed", "text_metrics"), ("text_metrics",)),
     "leaderboard": Step("06_leaderboard", ("seed", "runtime", "model", "leaderboard"), ("leaderboard", "models")),
     "mtbench": Step("07_mtbench", ("seed", "runtime", "model", "generate", "mtbench"), ("mtbench", "generate", "llm")),
@@ -96,13 +97,27 @@ def upstream(step: str, params: Params, name: str = "") -> list[tuple[str, str]]
         case "sft":
             return [("data", "")]
         case "answers":
-            row = model(params, name)
-            return [("data", "")] + ([("sft", row.train_set)] if row.train_set else [])
+            return [("data", ""), *upstream("leaderboard", params, name)]
+        case "merged":
+            return [("sft", model(params, name).train_set)]
         case "leaderboard" | "mtbench":  # base and chat need nothing of ours
-            return [("answers", name)] if model(params, name).train_set else []
+            return [("merged", name)] if model(params, name).train_set else []
         case "text_metrics":
             return [("answers", row.id) for row in models(params)]
     raise KeyError(step)
+
+
+def lineage(step: str, params: Params) -> dict[str, object]:
+    """Settings and code of `step` and of every step before it, for the models that are made here."""
+    before = {
+        "sft": ["data"],
+        "merged": ["sft"],
+        "leaderboard": ["merged"],
+        "mtbench": ["merged"],
+        "answers": ["merged"],
+    }
+    inherited = {k: v for earlier in before.get(step, []) for k, v in lineage(earlier, params).items()}
+    return inherited | settings(step, params) | {f"code of {step}": code_digest(step)}
 
 
 def key(step: str, params: Params, name: str = "") -> str:
@@ -123,7 +138,7 @@ def code_digest(step: str) -> str:
     parts = [module_digest(STEPS[step].modules)]
     notebook = json.loads((root() / "notebooks" / f"{STEPS[step].notebook}.ipynb").read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
-        if "makes-artefact" in cell["metadata"].get("tags", []):
+        if f"makes-{step}" in cell["metadata"].get("tags", []):
             parts.append(_plain("".join(cell["source"])))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

@@ -14,7 +14,7 @@ def write_notebook(path, artefact: str, other: str = "look = 1") -> None:
     cells = [
         {
             "cell_type": "code",
-            "metadata": {"tags": ["makes-artefact"]},
+            "metadata": {"tags": ["makes-data"]},
             "source": artefact.splitlines(True),
             "outputs": [],
         },

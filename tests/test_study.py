@@ -150,7 +150,7 @@ def test_report_links_resolve_and_nothing_is_loaded_from_outside(study):
             if re.match(r"[a-z]+:", target):
                 continue
             assert not target or (page.parent / unquote(target)).exists(), f"{page.name}: {link}"
-            assert target or not anchor or unquote(anchor) in parser.ids, f"{page.name}: {link}"
+            assert target or not anchor or {anchor, unquote(anchor)} & parser.ids, f"{page.name}: {link}"
 
 
 def test_provenance_names_what_made_the_numbers(study):
@@ -203,8 +203,8 @@ def test_changed_parameter_reruns_what_depends_on_it_and_says_why(study):
     done = run(study, snakemake(study, "-n", changes="generate.temperature=0.7"))
     text = done.stdout + done.stderr
     planned = set(re.findall(r"(?:local)?rule (\w+):", text))
-    assert {"generate_one", "generate", "text_metrics", "leaderboard_one", "mtbench_one", "report"} <= planned
-    assert not planned & {"eda", "datasets", "sft_one", "sft"}
+    assert {"generate_one", "generate", "text_metrics", "mtbench_one", "report"} <= planned
+    assert not planned & {"eda", "datasets", "sft_one", "sft", "leaderboard_one"}
     assert "generate.temperature=0.7" in text
 
 

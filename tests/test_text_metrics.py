@@ -108,7 +108,7 @@ def test_only_empty_answers_have_no_bertscore_at_all():
 
 def scores() -> pd.DataFrame:
     """Three answers of one model, two of another."""
-    key = {"base": "B", "variant": "base", "train_set": "", "merge_mode": "none", "dataset": "wiki"}
+    key = {"base": "B", "variant": "base", "train_set": "", "merge_mode": "none", "dataset": "sciq"}
     values = [("B", 0.2, True), ("B", 0.4, False), ("B", math.nan, True), ("C", 0.5, True), ("C", 0.5, True)]
     return pd.DataFrame([key | {"model": m, "rouge_1_f1": v, "ended": ended} for m, v, ended in values])
 
@@ -126,6 +126,14 @@ def test_the_summary_counts_what_failed_and_what_was_cut(tree):
 def test_a_metric_that_failed_everywhere_is_empty_not_0(tree):
     frame = text_metrics.summary(scores().assign(rouge_1_f1=math.nan), ["rouge_1_f1"], load("smoke"))
     assert frame["rouge_1_f1"].isna().all() and frame["rouge_1_f1_n_failed"].tolist() == [3, 2]
+
+
+def test_data_sets_stand_in_the_order_of_the_profile(tree):
+    frame = pd.concat([scores().assign(dataset=d) for d in ("full", "wikilead", "sciq")])
+    summary = text_metrics.summary(frame, ["rouge_1_f1"], load("smoke"))
+    assert summary[["dataset", "model"]].to_numpy().tolist() == [
+        [d, m] for d in ("sciq", "wikilead", "full") for m in ("B", "C")
+    ]
 
 
 def test_the_seed_of_the_intervals_is_the_profiles(tree):
