@@ -79,7 +79,7 @@ rule sft_one:
     output: f"{A}/sft/{{train_set}}/.done"
     params: *settings("sft", notebook=False)
     threads: P.runtime.threads
-    resources: gpu=GPU, mem_mb=2600
+    resources: gpu=GPU, mem_mb=3200
     priority: 10
     benchmark: f"{A}/benchmarks/03_sft.{{train_set}}.tsv"
     log: **logs("sft", "{train_set}")
@@ -143,7 +143,7 @@ rule leaderboard_one:
     output: f"{A}/leaderboard/{{model}}/.done"
     params: *settings("leaderboard", notebook=False, inherited=True)
     threads: P.runtime.threads
-    resources: gpu=GPU, mem_mb=2600
+    resources: gpu=GPU, mem_mb=2200
     benchmark: f"{A}/benchmarks/06_leaderboard.{{model}}.tsv"
     log: **logs("leaderboard", "{model}")
     shell: papermill("leaderboard", model="{wildcards.model}")
