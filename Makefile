@@ -57,7 +57,7 @@ format: setup     ## make lint happy
 	@ruff check --fix . ; ruff format . ; nbstripout --keep-id notebooks/*.ipynb
 
 report: setup     ## the pages again; PROFILES="a100-7b a100-13b" joins profiles of one study
-	@python -m s2utils.report $(PROFILES)
+	@python -m s2utils.report $(PROFILES) --set '$(SET)'
 
 lab: setup        ## JupyterLab with the kernel registered
 	@python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (ipykernel)" >/dev/null

@@ -2,8 +2,7 @@
 #   snakemake --cores 2 --config profile=cpu
 # An executed notebook is kept under artefacts/<profile>/notebooks/, also when it failed.
 # `.done` files say what Snakemake has run; what an artefact was made from is in its manifest.json.
-import hashlib, json, os, shlex
-from pathlib import Path
+import json, os, shlex
 
 os.environ.setdefault("PYTHONPATH", os.getcwd())
 from s2utils import params as parameters, paths, steps
@@ -15,6 +14,12 @@ A, R = f"artefacts/{PROFILE}", f"reports/{PROFILE}"
 MODELS = [row.id for row in steps.models(P)]
 SCORED = [m for m in MODELS if not (steps.same_weights(P) and m == f"{P.model.name}-chat")]
 GPU = 1 if P.runtime.device == "cuda" else 0
+LOOK = steps.module_digest(("tables", "figures", "intervals")) + steps.files_digest("reports/published/*.csv")
+
+
+def mb(cpu):
+    """Memory a job takes on the cpu profiles; a GPU job has its machine to itself."""
+    return 0 if GPU else cpu
 
 
 def settings(step, notebook=True, inherited=False):
@@ -23,7 +28,9 @@ def settings(step, notebook=True, inherited=False):
     `inherited` adds what the steps before it depend on, for rules that ignore the times of their inputs.
     """
     values = steps.lineage(step, P) if inherited else steps.settings(step, P) | {"code": steps.code_digest(step)}
-    own = [f"{k}={v}" for k, v in values.items()] + ([f"notebook={steps.notebook_digest(step)}"] if notebook else [])
+    if notebook:  # the run that readers see: its tables and figures
+        values = values | steps.settings("text_metrics", P) | {"notebook": steps.notebook_digest(step), "look": LOOK}
+    own = [f"{k}={v}" for k, v in values.items()]
     return [text.replace("{", "‹").replace("}", "›") for text in own]  # braces would be read as wildcards
 
 
@@ -60,6 +67,7 @@ rule eda:
     params: *settings("eda")
     threads: P.runtime.threads
     benchmark: f"{A}/benchmarks/01_eda.tsv"
+    resources: gpu=GPU
     log: **logs("eda")
     shell: papermill("eda")
 
@@ -79,7 +87,7 @@ rule sft_one:
     output: f"{A}/sft/{{train_set}}/.done"
     params: *settings("sft", notebook=False)
     threads: P.runtime.threads
-    resources: gpu=GPU, mem_mb=3200
+    resources: gpu=GPU, mem_mb=mb(3200)
     priority: 10
     benchmark: f"{A}/benchmarks/03_sft.{{train_set}}.tsv"
     log: **logs("sft", "{train_set}")
@@ -91,6 +99,7 @@ rule sft:
     output: f"{A}/sft/.done"
     params: *settings("sft")
     benchmark: f"{A}/benchmarks/03_sft.tsv"
+    resources: gpu=GPU
     log: **logs("sft")
     shell: papermill("sft")
 
@@ -105,7 +114,7 @@ rule generate_one:
     output: f"{A}/answers/{{model}}/.done"
     params: *settings("answers", notebook=False), *settings("merged", notebook=False)
     threads: P.runtime.threads
-    resources: gpu=GPU, mem_mb=2200
+    resources: gpu=GPU, mem_mb=mb(2200)
     benchmark: f"{A}/benchmarks/04_generate.{{model}}.tsv"
     log: **logs("answers", "{model}")
     shell: papermill("answers", model="{wildcards.model}")
@@ -116,6 +125,7 @@ rule generate:
     output: f"{A}/answers/.done"
     params: *settings("answers")
     benchmark: f"{A}/benchmarks/04_generate.tsv"
+    resources: gpu=GPU
     log: **logs("answers")
     shell: papermill("answers")
 
@@ -143,7 +153,7 @@ rule leaderboard_one:
     output: f"{A}/leaderboard/{{model}}/.done"
     params: *settings("leaderboard", notebook=False, inherited=True)
     threads: P.runtime.threads
-    resources: gpu=GPU, mem_mb=2200
+    resources: gpu=GPU, mem_mb=mb(2200)
     benchmark: f"{A}/benchmarks/06_leaderboard.{{model}}.tsv"
     log: **logs("leaderboard", "{model}")
     shell: papermill("leaderboard", model="{wildcards.model}")
@@ -154,6 +164,7 @@ rule leaderboard:
     output: f"{A}/leaderboard/.done"
     params: *settings("leaderboard")
     benchmark: f"{A}/benchmarks/06_leaderboard.tsv"
+    resources: gpu=GPU
     log: **logs("leaderboard")
     shell: papermill("leaderboard")
 
@@ -163,7 +174,7 @@ rule mtbench_one:
     output: f"{A}/mtbench/{{model}}/.done"
     params: *settings("mtbench", notebook=False, inherited=True)
     threads: P.runtime.threads
-    resources: gpu=GPU, mem_mb=2200
+    resources: gpu=GPU, mem_mb=mb(2200)
     benchmark: f"{A}/benchmarks/07_mtbench.{{model}}.tsv"
     log: **logs("mtbench", "{model}")
     shell: papermill("mtbench", model="{wildcards.model}")
@@ -174,6 +185,7 @@ rule mtbench:
     output: f"{A}/mtbench/.done"
     params: *settings("mtbench")
     benchmark: f"{A}/benchmarks/07_mtbench.tsv"
+    resources: gpu=GPU
     log: **logs("mtbench")
     shell: papermill("mtbench")
 
@@ -185,5 +197,5 @@ rule report:
     output: f"{R}/index.html"
     params:
         code=steps.module_digest(("report",)),
-        look=hashlib.sha256(b"".join(Path(f"s2utils/report.{k}").read_bytes() for k in ("html", "css"))).hexdigest()[:16],
-    shell: "python -m s2utils.report " + shlex.quote(PROFILE) + (" --set " + shlex.quote(str(config.get("set"))) if CHANGES else "")
+        look=steps.files_digest("s2utils/report.*"),
+    shell: "python -m s2utils.report --record " + shlex.quote(PROFILE) + (" --set " + shlex.quote(str(config.get("set"))) if CHANGES else "")

@@ -1,6 +1,7 @@
 """Cleaning, and the filter that defines "simple and safe" (S²); every dropped record has a reason.
 
-The order is the study's: clean the text, then drop by length, question, ease, grade, votes, toxicity.
+The order is the study's: clean the text, then drop by length, question, ease and grade; then, for
+fine-tuning only, posts with several answers left, few votes, toxicity.
 Trap: a text without words scores as very easy in some readability libraries; here it is dropped first.
 """
 
@@ -99,8 +100,6 @@ def rejection(record: dict, kind: str, s2: S2) -> str:
         return f"reading ease under {s2.fre_min:g}"
     if not record["fkg"] < s2.fkg_max:
         return f"grade {s2.fkg_max:g} or above"
-    if record["score"] is not None and record["score"] < s2.score_min:
-        return f"under {s2.score_min} votes"
     return ""
 
 
@@ -137,6 +136,11 @@ def drop_several_answers(frame: pd.DataFrame) -> None:
     kept = frame[frame["dropped"] == ""]
     several = kept.groupby(kept["id"].str.rsplit("/", n=1).str[0])["id"].transform("size") > 1
     drop(frame, frame.index.isin(several[several].index), "several answers (kept for reward modelling)")
+
+
+def drop_unpopular(frame: pd.DataFrame, s2: S2) -> None:
+    """Drop answers with too few votes; records without votes stay."""
+    drop(frame, frame["score"].notna() & (pd.to_numeric(frame["score"]) < s2.score_min), f"under {s2.score_min} votes")
 
 
 def drop_toxic(frame: pd.DataFrame, s2: S2) -> None:

@@ -36,7 +36,7 @@ def completions(
     top_p: float = 1.0,
     repetition_penalty: float = 1.0,
     skip: int = 0,
-    label: str = "generate",
+    label: str | None = "generate",
 ) -> Iterator[list[dict]]:
     """Yield a batch of {text, n_tokens, ended} at a time, in the order of `prompts` (lists of token ids).
 
@@ -49,7 +49,7 @@ def completions(
         if temperature
         else {"do_sample": False}
     )
-    with tqdm(total=len(prompts), initial=skip, desc=label, unit="answer") as bar:
+    with tqdm(total=len(prompts), initial=skip, desc=label, unit="answer", disable=label is None) as bar:
         for start in range(skip, len(prompts), batch_size):
             batch = prompts[start : start + batch_size]
             torch.manual_seed(int(hashlib.sha256(f"{seed}/{start}".encode()).hexdigest()[:15], 16))

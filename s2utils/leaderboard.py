@@ -3,7 +3,7 @@
 Metrics as on the leaderboard: acc_norm for ARC and HellaSwag, acc for MMLU (unweighted mean of its
 subjects), mc2 for TruthfulQA; no BOS token. From the hub the harness takes its own data. Embedded data
 holds no training split, so a seeded sample is scored and shots come from the other documents: never
-from a scored one. Source: the harness's tasks; Open LLM Leaderboard v1 (2023).
+from a scored one. Trap: in bf16 a log-likelihood of −114 has steps of 0.5, so the softmax is taken in float32. Source: the harness's tasks; Open LLM Leaderboard v1 (2023).
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def evaluate(model, tok, params: Params, folder: Path) -> pd.DataFrame:
     from lm_eval.tasks import TaskManager
 
     settings = params.leaderboard
-    lm = HFLM(pretrained=model, tokenizer=tok, batch_size=settings.batch_size, add_bos_token=False)
+    lm = HFLM(
+        pretrained=model, tokenizer=tok, batch_size=settings.batch_size, add_bos_token=False, softmax_dtype="float32"
+    )
     manager = TaskManager()
     frames = []
     for task in TASKS:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -18,11 +19,20 @@ from tqdm.auto import tqdm
 from s2utils import artefacts
 from s2utils.params import Endpoint, ParameterError, Weights
 
+PASSING = ("RateLimitError", "APIConnectionError", "APITimeoutError", "InternalServerError")
+
+
+class ServerError(RuntimeError):
+    """A server did not answer; what it did answer is kept."""
+
 
 def ask(
     endpoint: Endpoint, chats: list[list[dict]], cache: Path, *, seed: int, label: str = "ask", loaded=None
 ) -> list[dict]:
     """Replies {text, ended, error} to `chats` (lists of {role, content}), in order.
+
+    Raises ServerError when requests failed for good in a way that passes (limits, outages), after all the
+    others were kept: a rerun asks only for those.
 
     `loaded` is an optional (model, tokenizer) to use for a local endpoint instead of loading its weights.
     """
@@ -30,10 +40,21 @@ def ask(
     ids = [_identity(endpoint, chat, seed) for chat in chats]
     missing = {i: chat for i, chat in zip(ids, chats) if i not in known or known[i]["error"]}
     if missing:
-        ask_backend = _ask_local if endpoint.backend == "local" else _ask_server
-        for batch in ask_backend(endpoint, missing, seed, label, loaded):
+        local = endpoint.backend == "local"
+        batches = (
+            _ask_local(endpoint, dict(zip(ids, chats)), set(missing), seed, label, loaded)
+            if local
+            else _ask_server(endpoint, missing, seed, label)
+        )
+        for batch in batches:
             artefacts.append_jsonl(cache, batch)
             known |= {row["id"]: row for row in batch}
+    failed = Counter(known[i]["error"] for i in missing if known[i]["error"] in PASSING)
+    if failed:
+        raise ServerError(
+            f"{sum(failed.values())} of {len(missing)} requests to {endpoint.model} failed six times "
+            f"({', '.join(failed)}). The other replies are kept in {cache.name}: run again to ask only for these."
+        )
     return [known[i] for i in ids]
 
 
@@ -50,7 +71,8 @@ def _identity(endpoint: Endpoint, chat: list[dict], seed: int) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _ask_local(endpoint: Endpoint, chats: dict[str, list[dict]], seed: int, label: str, loaded):
+def _ask_local(endpoint: Endpoint, chats: dict[str, list[dict]], missing: set[str], seed: int, label: str, loaded):
+    """Batches are cut from all chats, so that one asked again after a kill sees the same neighbours."""
     import torch
 
     from s2utils import generate, models
@@ -60,16 +82,22 @@ def _ask_local(endpoint: Endpoint, chats: dict[str, list[dict]], seed: int, labe
     model, tok = loaded or (models.full(weights, "bfloat16", device), models.tokenizer(weights))
     ids = list(chats)
     prompts = models.encoded([models.chat_prompt(chats[i], tok) for i in ids], tok, "chat")
-    done = 0
-    for rows in generate.completions(
-        model, tok, prompts, seed=f"{seed}/{label}", batch_size=endpoint.batch_size,
-        max_new_tokens=endpoint.max_new_tokens, temperature=endpoint.temperature, label=label,
-    ):  # fmt: skip
-        yield [{"id": ids[done + i], "text": r["text"], "ended": r["ended"], "error": ""} for i, r in enumerate(rows)]
-        done += len(rows)
+    size = endpoint.batch_size
+    for start in tqdm(range(0, len(ids), size), desc=label, unit="batch"):
+        batch = ids[start : start + size]
+        if not missing & set(batch):
+            continue
+        rows = next(
+            generate.completions(
+                model, tok, prompts[start : start + size], seed=f"{seed}/{label}/{start}", batch_size=size,
+                max_new_tokens=endpoint.max_new_tokens, temperature=endpoint.temperature, label=None,
+            )
+        )  # fmt: skip
+        replies = [{"id": i, "text": r["text"], "ended": r["ended"], "error": ""} for i, r in zip(batch, rows)]
+        yield [r for r in replies if r["id"] in missing]
 
 
-def _ask_server(endpoint: Endpoint, chats: dict[str, list[dict]], seed: int, label: str, loaded):
+def _ask_server(endpoint: Endpoint, chats: dict[str, list[dict]], seed: int, label: str):
     import openai
     import tenacity
 

@@ -32,8 +32,8 @@ def nf4_round_trip(weight: torch.Tensor) -> torch.Tensor:
     return dequantize_4bit(packed, state)
 
 
-def deltas(adapter: Path) -> dict[str, torch.Tensor]:
-    """Module name → α/r · B·A, float32, shape (out, in), from a saved LoRA adapter."""
+def factors(adapter: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor, float]]:
+    """Module name → A (r, in), B (out, r) and the scale α/r of a saved LoRA adapter."""
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     unsupported = [
         k for k in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save") if config.get(k)
@@ -46,8 +46,13 @@ def deltas(adapter: Path) -> dict[str, torch.Tensor]:
     found = {}
     for name in (n for n in tensors if n.endswith(".lora_A.weight")):
         module = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
-        found[module] = scale * (tensors[name.replace("lora_A", "lora_B")].float() @ tensors[name].float())
+        found[module] = (tensors[name], tensors[name.replace("lora_A", "lora_B")], scale)
     return found
+
+
+def delta(a: torch.Tensor, b: torch.Tensor, scale: float, device: torch.device | str = "cpu") -> torch.Tensor:
+    """α/r · B·A in float32, shape (out, in)."""
+    return scale * (b.to(device).float() @ a.to(device).float())
 
 
 @torch.no_grad()
@@ -59,12 +64,12 @@ def merge(model: PreTrainedModel, adapter: Path, mode: str) -> tuple[PreTrainedM
     """
     if mode not in MODES:
         raise ValueError(f"unknown merge mode {mode!r}; known: {', '.join(MODES)}")
-    added = deltas(adapter)
+    added = factors(adapter)
     linear = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
     head = model.get_output_embeddings()
     if missing := sorted(set(added) - set(linear)):
         raise MergeError(f"{adapter} was trained on another base: {missing[0]} is not in the model")
-    if not any(delta.abs().max() > 0 for delta in added.values()):
+    if not any(b.abs().max() > 0 and a.abs().max() > 0 for a, b, _ in added.values()):
         raise MergeError(f"{adapter} changes no weight: was it saved before training?")
     largest, total, count = 0.0, 0.0, 0
     for name, module in tqdm(linear.items(), desc=f"merge {mode}", unit="layer"):
@@ -73,9 +78,10 @@ def merge(model: PreTrainedModel, adapter: Path, mode: str) -> tuple[PreTrainedM
         before = module.weight.data
         weight = nf4_round_trip(before) if mode == "dequantized" else before
         if name in added:
-            if added[name].shape != weight.shape:
+            a, b, scale = added[name]
+            if (b.shape[0], a.shape[1]) != weight.shape:
                 raise MergeError(f"{adapter} was trained on another base: {name} is {tuple(weight.shape)}")
-            weight = (weight.float() + added[name].to(weight.device)).to(weight.dtype)
+            weight = (weight.float() + delta(a, b, scale, weight.device)).to(weight.dtype)
         change = (weight.float() - before.float()).abs()
         largest, total, count = max(largest, change.max().item()), total + change.sum().item(), count + change.numel()
         module.weight.data = weight

@@ -42,7 +42,7 @@ class Artefact:
 
     def making(self, **facts):
         """Context in which the artefact is made; see `artefacts.making`."""
-        return artefacts.making(self.folder, self.key, facts)
+        return artefacts.making(self.folder, self.key, {"versions": versions(), "device": device(), **facts})
 
     @property
     def manifest(self) -> dict:
@@ -115,6 +115,13 @@ def start(step: str, profile: str, overrides: dict | None = None, **choices: obj
         )
     )
     return run
+
+
+def device() -> str:
+    """The machine that computes."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:

@@ -77,6 +77,7 @@ class Data:
     test: dict[str, int]
     leakage_cosine: float
     embedder: Weights
+    embedder_tokens: int  # questions are cut there, as the encoder was trained
 
 
 @dataclass(frozen=True)

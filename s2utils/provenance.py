@@ -140,6 +140,8 @@ def finished(profile: str, params: Params) -> list[dict]:
                     "key": manifest["key"],
                     "current": manifest["key"] == _key(step, params, name),
                     "seconds": manifest["seconds"],
+                    "versions": manifest.get("versions"),
+                    "device": manifest.get("device"),
                     "sha256": {f: facts["sha256"] for f, facts in manifest["files"].items()},
                 }
             )

@@ -222,12 +222,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("profiles", nargs="+", metavar="profile")
     parser.add_argument("--set", default="", metavar="'sft.max_steps=5'", help="parameters the run was made with")
     parser.add_argument("--show", action="store_true", help="only say where the report is, and its headline numbers")
+    parser.add_argument("--record", action="store_true", help="write provenance.json anew: this machine made the run")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.show:
             index = paths.reports("+".join(chosen.profiles)) / "index.html"
         elif len(chosen.profiles) == 1:
-            provenance.write(chosen.profiles[0], chosen.set)
+            if chosen.record or not (paths.reports(chosen.profiles[0]) / "provenance.json").is_file():
+                provenance.write(chosen.profiles[0], chosen.set)
             index = build(chosen.profiles[0], chosen.set)
         else:
             index = join(chosen.profiles, chosen.set)

@@ -19,8 +19,10 @@ SPLITS = ("train", "validation", "test")
 COLUMNS = ["dataset", "id", "question", "answer", "group", "score", "n_words", "fre", "fkg"]
 
 
-def embed(texts: list[str], weights: Weights, batch_size: int = 64, label: str = "embed") -> np.ndarray:
-    """Unit sentence vectors, shape (len(texts), d), float32. Texts are cut at 256 tokens."""
+def embed(
+    texts: list[str], weights: Weights, max_tokens: int, batch_size: int = 64, label: str = "embed"
+) -> np.ndarray:
+    """Unit sentence vectors, shape (len(texts), d), float32. Texts are cut at `max_tokens`."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -34,9 +36,9 @@ def embed(texts: list[str], weights: Weights, batch_size: int = 64, label: str =
     vectors = np.empty((len(texts), encoder.config.hidden_size), dtype=np.float32)
     for start in tqdm(range(0, len(order), batch_size), desc=label, unit="batch"):
         rows = order[start : start + batch_size]
-        batch = tok([texts[i] for i in rows], padding=True, truncation=True, max_length=256, return_tensors="pt").to(
-            device
-        )
+        batch = tok(
+            [texts[i] for i in rows], padding=True, truncation=True, max_length=max_tokens, return_tensors="pt"
+        ).to(device)
         with torch.inference_mode():
             hidden = encoder(**batch).last_hidden_state  # (B, T, d)
         mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
@@ -87,7 +89,7 @@ def divide(frame: pd.DataFrame, data: Data, seed: int) -> pd.DataFrame:
     """
     kept = frame[frame["dropped"] == ""]
     split = assign(kept, data, seed)
-    vectors = embed(kept["question"].tolist(), data.embedder, label="embed questions")
+    vectors = embed(kept["question"].tolist(), data.embedder, data.embedder_tokens, label="embed questions")
     remove, pairs = leaks(vectors, split, data.leakage_cosine)
     frame["split"] = split.reindex(frame.index).fillna("")
     frame.loc[kept.index[remove], ["dropped", "split"]] = [

@@ -151,6 +151,13 @@ def module_digest(modules: tuple[str, ...]) -> str:
 
 
 @functools.lru_cache
+def files_digest(pattern: str) -> str:
+    """Hash of the files that match `pattern`, below the root."""
+    files = sorted(root().glob(pattern))
+    return hashlib.sha256("".join(artefacts.sha256(f) for f in files).encode()).hexdigest()[:16]
+
+
+@functools.lru_cache
 def notebook_digest(step: str) -> str:
     """Hash of a notebook's cells, outputs left out: an edit reruns the notebook."""
     notebook = json.loads((root() / "notebooks" / f"{STEPS[step].notebook}.ipynb").read_text(encoding="utf-8"))

@@ -39,6 +39,13 @@ LABELS = {
     "bertscore_f1": "F1", "flesch_reading_ease": "Reading ease", "flesch_kincaid_grade": "Grade",
     "single_turn_rating": "Single turn", "multi_turn_rating": "Multi-turn",
 }  # fmt: skip
+PUBLISHED = {
+    "leaderboard": "Published: harness of 2023, its own order of shots, no intervals.",
+    "rouge": "Published: prompt probably scored with the answer, no intervals.",
+    "bertscore": "Published: prompt probably scored with the answer, no intervals.",
+    "flesch": "Published: prompt scored with the answer, textstat 0.7.3, no intervals.",
+    "mtbench": "Published: 30 questions of MT-bench, rated by GPT-4, no intervals.",
+}
 DECIMALS = {"leaderboard": 2, "rouge": 4, "bertscore": 4, "flesch": 2, "mtbench": 2}
 
 
@@ -88,6 +95,8 @@ def _cell(frame: pd.DataFrame, i: int, metric: str, digits: int) -> str:
 def write(frame: pd.DataFrame, name: str, folder: Path, caption: str) -> pd.DataFrame:
     """Write <name>.csv, .md, .tex and .txt (the caption) into `folder`; returns what readers see."""
     frame = beside(frame, name).round(6)
+    if frame[[f"{m}_published" for m in METRICS[name]]].notna().any(axis=None):
+        caption = f"{caption} {PUBLISHED[name]}"
     view = shown(frame, name)
     with artefacts.replacing(folder / f"{name}.csv") as file:
         frame.to_csv(file, index=False, lineterminator="\n")

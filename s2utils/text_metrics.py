@@ -38,6 +38,7 @@ def bertscore(
     path, _ = models.located(weights)
     scorer = BERTScorer(model_type=path, num_layers=layer, device=device, batch_size=32)
     scorer._tokenizer.model_max_length = 512  # encoders without a stated limit overflow otherwise
+    restore_prefix_space(scorer._tokenizer)
     frame = pd.DataFrame(math.nan, index=range(len(answers)), columns=BERTSCORE)
     some = [i for i, (a, r) in enumerate(zip(answers, references)) if a.strip() and r.strip()]
     if some:
@@ -46,6 +47,18 @@ def bertscore(
     texts = sorted({*answers, *references})
     cut = sum(len(ids) > 512 for ids in scorer._tokenizer(texts, truncation=False)["input_ids"]) if texts else 0
     return frame, {"bertscore_hash": scorer.hash.replace(path, weights.path), "bertscore_texts_cut": cut}
+
+
+def restore_prefix_space(tok) -> None:
+    """Let a byte-level tokenizer (RoBERTa) treat the first word as any other, as BERTScore asks for.
+
+    bert_score passes `add_prefix_space=True` to `encode`, which transformers 5 ignores without a word.
+    """
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    backend = getattr(tok, "backend_tokenizer", None)
+    if backend is not None and isinstance(backend.pre_tokenizer, ByteLevel):
+        backend.pre_tokenizer = ByteLevel(add_prefix_space=True, use_regex=True)
 
 
 def readability(answers: list[str], backend: str) -> pd.DataFrame:

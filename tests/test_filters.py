@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from s2utils import filters
+from s2utils import filters, params
 from s2utils.params import S2
 
 SIMPLE = "The sun is hot and big. It gives us light in the day. At night we see the moon and the stars in the sky."
@@ -139,8 +139,7 @@ REASONS = [
     ("posts", {"question": "Good day", "body": "I like rain."}, "no question"),
     ("qa", {"answer": HARD}, "reading ease under 60"),
     ("qa", {"answer": GRADE}, "grade 9 or above"),
-    ("posts", {"score": 3}, "under 4 votes"),
-    ("posts", {"score": 4}, ""),
+    ("posts", {"score": 3}, ""),  # votes count for fine-tuning only, later
     ("qa", {"score": None}, ""),
     ("articles", {"question": "", "score": None}, ""),
 ]
@@ -247,3 +246,12 @@ def test_most_real_answers_of_the_sample_are_simple(tree, sample):
     frame = filters.measure(sources.read("ELI5", posts, 0)[0], "posts", dataclasses.replace(RULES, score_min=-1000))
     long = frame[~frame["dropped"].isin(["empty answer", "under 20 words", "no question"])]
     assert (long["dropped"] == "").mean() == pytest.approx(0.59, abs=0.04)
+
+
+def test_votes_are_looked_at_after_posts_with_several_answers():
+    """As in the study: an answer with few votes still makes its post one for reward modelling."""
+    frame = pd.DataFrame({"id": ["a/1", "a/2", "b/1", "c/1", "d/1"], "score": [12, 1, 3, 4, None], "dropped": [""] * 5})
+    filters.drop_several_answers(frame)
+    filters.drop_unpopular(frame, params.load("cpu").s2)
+    several = "several answers (kept for reward modelling)"
+    assert frame["dropped"].tolist() == [several, several, "under 4 votes", "", ""]

@@ -120,11 +120,13 @@ def test_how_many_at_once_is_not_another_question(server, endpoint, tmp_path):
     assert len(server.seen) == 1
 
 
-def test_a_lasting_failure_comes_back_with_its_reason_and_is_asked_again_next_time(server, endpoint, tmp_path):
+def test_a_lasting_outage_stops_with_its_reason_and_is_asked_again_next_time(server, endpoint, tmp_path):
     server.script = [(500, None)] * 6
     cache = tmp_path / "c.jsonl"
-    reply = llm.ask(endpoint, chats("q"), cache, seed=1)[0]
-    assert (reply["text"], reply["ended"], reply["error"]) == ("", False, "InternalServerError")
+    with pytest.raises(
+        llm.ServerError, match=r"1 of 1 requests .* failed six times \(InternalServerError\).*run again"
+    ):
+        llm.ask(endpoint, chats("q"), cache, seed=1)
     assert len(server.seen) == 6
     assert llm.ask(endpoint, chats("q"), cache, seed=1)[0]["text"] == "echo: q"
     assert llm.ask(endpoint, chats("q"), cache, seed=1)[0]["text"] == "echo: q"

@@ -117,8 +117,8 @@ def test_embeddings_norms_biases_and_head_stay(base, adapter, case, mode):
 
 def test_the_sum_is_made_in_float32_and_rounded_once(base, adapter):
     model = models.full(base, "bfloat16")
-    name, delta = next(iter(merge.deltas(adapter).items()))
-    wanted = (model.get_submodule(name).weight.data.float() + delta).to(torch.bfloat16)
+    name, factors = next(iter(merge.factors(adapter).items()))
+    wanted = (model.get_submodule(name).weight.data.float() + merge.delta(*factors)).to(torch.bfloat16)
     assert torch.equal(merged_into(model, adapter, "bf16").get_submodule(name).weight.data, wanted)
 
 
@@ -141,13 +141,13 @@ def test_a_merged_model_survives_the_disk(base, adapter, tmp_path):
 
 
 def test_the_scale_is_alpha_over_r(base, tmp_path):
-    once = merge.deltas(save_adapter(models.full(base, "float32"), tmp_path / "one", lora_alpha=4))
+    once = merge.factors(save_adapter(models.full(base, "float32"), tmp_path / "one", lora_alpha=4))
     torch.manual_seed(0)
     config = json.loads((tmp_path / "one" / "adapter_config.json").read_text())
     (tmp_path / "one" / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 12}))
-    thrice = merge.deltas(tmp_path / "one")
+    thrice = merge.factors(tmp_path / "one")
     for name in once:
-        assert torch.allclose(3 * once[name], thrice[name])
+        assert torch.allclose(3 * merge.delta(*once[name]), merge.delta(*thrice[name]))
 
 
 @pytest.mark.parametrize("other", [{"num_hidden_layers": 1}, {"intermediate_size": 192}, {"num_key_value_heads": 4}])

@@ -16,7 +16,7 @@ def data(validation=None, test=None) -> Data:
     """Two data sets, a and b, and the sizes of their splits."""
     return Data(
         sources={"a": None, "b": None}, union="full", train_max=0, validation=validation or SIZES["validation"],
-        test=test or SIZES["test"], leakage_cosine=0.6, embedder=Weights("", ""),
+        test=test or SIZES["test"], leakage_cosine=0.6, embedder=Weights("", ""), embedder_tokens=256,
     )  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def test_leaking_and_surplus_rows_are_dropped_with_their_reason(monkeypatch):
     frame["question"] = [f"q{i}" for i in range(len(frame))]
     asked = []
 
-    def embed(texts, weights, label):
+    def embed(texts, weights, max_tokens, label):
         asked.extend(texts)
         vectors = np.eye(len(texts), dtype=np.float32)
         split = splits.assign(frame[~out], data(), seed=1)
@@ -181,10 +181,10 @@ def test_a_sample_is_seeded_and_no_longer_than_the_split(tmp_path):
 def test_close_questions_have_close_vectors():
     weights = Weights("embedded:all-minilm-l6-v2", "")
     texts = ["Why is the sky blue?", "What makes the sky look blue?", "How do I bake bread?", ""]
-    vectors = splits.embed(texts, weights, batch_size=2)
+    vectors = splits.embed(texts, weights, 256, batch_size=2)
     assert vectors.shape == (4, 384) and vectors.dtype == np.float32
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     cosine = vectors @ vectors.T
     assert cosine[0, 1] > 0.8 > 0.3 > cosine[0, 2]
-    alone = splits.embed(texts[:1], weights)
+    alone = splits.embed(texts[:1], weights, 256)
     assert np.allclose(alone[0], vectors[0], atol=1e-5)  # padding and order do not matter

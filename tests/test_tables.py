@@ -103,7 +103,10 @@ def test_a_table_is_written_whole(tree, tmp_path):
     back = pd.read_csv(tmp_path / "tables" / "leaderboard.csv")
     assert back["average"].tolist() == [0.333333, 50.0] and back["average_published"].tolist() == [53.40, 56.34]
     assert len(view) == 2 and written[".md"].count("\n|") == 4
-    assert r"50 \% of it" in written[".tex"] and written[".txt"] == "50 % of it | n = 3\n"
+    assert (
+        r"50 \% of it" in written[".tex"]
+        and written[".txt"] == f"50 % of it | n = 3 {tables.PUBLISHED['leaderboard']}\n"
+    )
     assert written[".tex"].count(r"\begin{") == written[".tex"].count(r"\end{") == 2
 
 

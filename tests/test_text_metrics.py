@@ -143,3 +143,19 @@ def test_the_seed_of_the_intervals_is_the_profiles(tree):
     frame = pd.concat([scores()] * 9).assign(rouge_1_f1=range(45))
     one, other = (text_metrics.summary(frame, ["rouge_1_f1"], dataclasses.replace(params, seed=s)) for s in (1, 2))
     assert one["rouge_1_f1_ci_low"].tolist() != other["rouge_1_f1_ci_low"].tolist()
+
+
+def test_a_byte_level_encoder_sees_the_first_word_like_any_other():
+    """bert_score asks RoBERTa's tokenizer for a prefix space, which transformers 5 ignores."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import BPE
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import PreTrainedTokenizerFast
+
+    letters = {c: i for i, c in enumerate(["<unk>", "Ġ", *"icefloat"]) if c}
+    backend = Tokenizer(BPE(vocab={c: i for i, c in enumerate(dict.fromkeys(letters))}, merges=[], unk_token="<unk>"))
+    backend.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    tok = PreTrainedTokenizerFast(tokenizer_object=backend)
+    assert tok.tokenize("ice")[0] == "i"
+    text_metrics.restore_prefix_space(tok)
+    assert tok.tokenize("ice")[0] == "Ġ"

@@ -307,3 +307,8 @@ class Stop(train.TrainerCallback):
     def on_step_end(self, args, state, control, **_):
         control.should_training_stop = state.global_step >= self.step
         return control
+
+
+def test_a_counter_that_starts_again_is_summed_over_attempts():
+    assert train.total([3, 7, 2, 5]) == 12
+    assert train.total([]) == 0 and train.total([4, 4]) == 4
