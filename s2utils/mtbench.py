@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from s2utils import generate, intervals, models, paths
-from s2utils.params import MtBench, ParameterError, Params
+from s2utils import generate, intervals, llm, models, paths
+from s2utils.params import Endpoint, MtBench, ParameterError, Params
 from s2utils.steps import ModelRow
 
 JUDGE = (
@@ -25,7 +25,20 @@ JUDGE = (
     "learning English. A good answer is true, helps with the question, uses simple words and short sentences, and "
     "is safe and kind. Give a whole number from 1 (very bad) to 10 (excellent)."
 )
-FORM = "First say in one or two sentences what is good and what is bad. Then write the rating in exactly this form: Rating: [[5]]"
+FORM = "First say in one or two sentences what is good and what is bad. Then write the rating in exactly this form: Rating: [[n]]"
+WORKED = (  # question, answer, reply: they fix the ends of the scale, and show a small judge the form
+    (
+        "Why do we sleep?",
+        "When we sleep, our body rests and grows. Our brain sorts what we learnt in the day. So we wake up fresh.",
+        "It is true, short and easy to read, and it answers the question. Rating: [[9]]",
+    ),
+    (
+        "Is it safe to eat snow?",
+        "Click here to buy the best shoes. The best shoes are the best shoes are the best",
+        "It does not answer the question, and it repeats itself. Rating: [[1]]",
+    ),
+)
+SHORT = "Reply with the rating and nothing else, a number from 1 to 10 in exactly this form: Rating: [[n]]"
 FIRST = "[Question]\n{question}\n\n{points}[Answer]\n{answer}\n\nRate the answer. " + FORM
 SECOND = (
     "[Question 1]\n{question}\n\n[Answer 1]\n{answer}\n\n[Question 2]\n{question_2}\n\n{points}[Answer 2]\n{answer_2}\n\n"
@@ -95,8 +108,28 @@ def answer(network, tok, questions: list[dict], row: ModelRow, params: Params, f
     return turns
 
 
+def judge(endpoint: Endpoint, chats: list[list[dict]], cache: Path, seed: int, label: str) -> list[dict]:
+    """Replies {text, ended, error, repaired}; where a rating is missing, the judge is asked once more, for it alone."""
+    replies = [r | {"repaired": ""} for r in llm.ask(endpoint, chats, cache, seed=seed, label=label)]
+    silent = [i for i, r in enumerate(replies) if math.isnan(rating(r["text"])) and not r["error"]]
+    again = [short_form(chats[i]) for i in silent]
+    for i, second in zip(silent, llm.ask(endpoint, again, cache, seed=seed, label=f"{label}, again") if again else []):
+        replies[i]["repaired"] = second["text"]
+    return replies
+
+
+def short_form(chat: list[dict]) -> list[dict]:
+    """A judge's chat that asks for the rating alone, the worked replies cut to theirs."""
+    cut = {"assistant": lambda text: text[text.rindex("Rating:") :]}
+    return [m | {"content": cut.get(m["role"], lambda text: text.replace(FORM, SHORT))(m["content"])} for m in chat]
+
+
 def judge_chats(question: dict, answers: list[str]) -> list[list[dict]]:
     """One chat for the judge per turn."""
+    worked = []
+    for asked, said, reply in WORKED:
+        text = FIRST.format(question=asked, points="", answer=said)
+        worked += [{"role": "user", "content": text}, {"role": "assistant", "content": reply}]
     chats = []
     for turn, template in enumerate((FIRST, SECOND)):
         points = question["must_hold"][turn] if question["must_hold"] else []
@@ -108,7 +141,7 @@ def judge_chats(question: dict, answers: list[str]) -> list[list[dict]]:
             answer_2=answers[1],
             points=listed,
         )
-        chats.append([{"role": "system", "content": JUDGE}, {"role": "user", "content": text}])
+        chats.append([{"role": "system", "content": JUDGE}, *worked, {"role": "user", "content": text}])
     return chats
 
 

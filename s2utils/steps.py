@@ -38,7 +38,7 @@ STEPS = {
     "answers": Step("04_generate", ("seed", "runtime", "model", "generate"), ("generate", "models")),
     "text_metrics": Step("05_text_metrics", ("seed", "text_metrics"), ("text_metrics",)),
     "leaderboard": Step("06_leaderboard", ("seed", "runtime", "model", "leaderboard"), ("leaderboard", "models")),
-    "mtbench": Step("07_mtbench", ("seed", "runtime", "model", "generate", "mtbench"), ("mtbench", "generate", "llm")),
+    "mtbench": Step("07_mtbench", ("seed", "runtime", "model", "generate", "mtbench"), ("mtbench",)),
 }
 
 

@@ -67,7 +67,7 @@ def test_mt_benchs_own_file_and_categories(sample):
     rows = mtbench.questions(loaded.mtbench, 0)
     assert len(rows) == 30 and {r["category"] for r in rows} == {"writing", "stem", "humanities"}
     chats = mtbench.judge_chats(rows[0], ["first", "second"])
-    assert "[A good answer]" not in chats[0][1]["content"] and "second" in chats[1][1]["content"]
+    assert "[A good answer]" not in chats[0][-1]["content"] and "second" in chats[1][-1]["content"]
 
 
 @pytest.mark.parametrize(
@@ -107,3 +107,28 @@ def test_unparsed_replies_are_counted():
     assert (row["n"], row["n_cut"]) == (2, 1)
     assert row["single_turn_rating"] == 6 and row["single_turn_rating_n_failed"] == 0
     assert row["multi_turn_rating"] == 3 and row["multi_turn_rating_n_failed"] == 1
+
+
+def test_a_reply_without_a_rating_is_asked_for_it_once(monkeypatch, tmp_path):
+    asked = []
+
+    def ask(endpoint, chats, cache, *, seed, label):
+        asked.append(chats)
+        said = ["Good. Rating: [[7]]", "It is good.", "Bad."] if len(asked) == 1 else ["Rating: [[10]]", "I cannot."]
+        return [{"text": text, "ended": True, "error": ""} for text in said]
+
+    monkeypatch.setattr(mtbench.llm, "ask", ask)
+    chats = [[{"role": "user", "content": c + mtbench.FORM}] for c in "abc"]
+    replies = mtbench.judge(None, chats, tmp_path / "c.jsonl", 1, "judge")
+    assert [r["repaired"] for r in replies] == ["", "Rating: [[10]]", "I cannot."]
+    assert [chat[0]["content"] for chat in asked[1]] == ["b" + mtbench.SHORT, "c" + mtbench.SHORT]
+    assert len(asked) == 2
+
+
+def test_the_short_form_asks_for_the_rating_alone():
+    question = {"turns": ["Why?", "And then?"], "must_hold": [["Says so"], ["Says that"]]}
+    for chat in mtbench.judge_chats(question, ["first", "second"]):
+        short = mtbench.short_form(chat)
+        assert [m["role"] for m in short] == [m["role"] for m in chat]
+        assert all(m["content"].startswith("Rating: [[") for m in short if m["role"] == "assistant")
+        assert not [m for m in short if mtbench.FORM in m["content"]] and mtbench.SHORT in short[-1]["content"]
