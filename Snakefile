@@ -72,7 +72,20 @@ rule eda:
     shell: papermill("eda")
 
 
+rule filter_one:  # a share of the sources; worth its start only where there are several
+    output: f"{A}/filtered/{{shard}}/.done"
+    params: *settings("filtered", notebook=False)
+    threads: P.runtime.threads
+    resources: mem_mb=mb(1000)
+    benchmark: f"{A}/benchmarks/02_datasets.{{shard}}.tsv"
+    log: text=f"{A}/notebooks/02_datasets.{{shard}}.log"
+    shell:
+        f"python -m s2utils.shards {PROFILE} {{wildcards.shard}} --set {shlex.quote(str(config.get('set', '') or ''))} > {{log.text}} 2>&1 "
+        "|| {{ tail -n 40 {log.text} >&2; exit 1; }}; touch {output}"
+
+
 rule datasets:
+    input: [f"{A}/filtered/{shard}/.done" for shard in range(P.data.shards) if P.data.shards > 1]
     output: f"{A}/data/.done"
     params: *settings("data")
     threads: P.runtime.threads

@@ -1,69 +1,175 @@
-"""Cleaning, and the filter that defines "simple and safe" (S²); every dropped record has a reason.
+"""Cleaning, and the filter that defines "simple and safe" (S²): small steps on one record, named in params.
 
-The order is the study's: clean the text, then drop by length, question, ease and grade; then, for
-fine-tuning only, posts with several answers left, few votes, toxicity.
-Trap: a text without words scores as very easy in some readability libraries; here it is dropped first.
+`s2.steps` lists them for each kind of source, in order. A text step (text → text) is applied to answer,
+question and body; a rule says why a record is dropped, "" where it stays. Steps that compare records are in
+`corpus`. Trap: a text without words scores as very easy in some readability libraries; here it is
+dropped first. Source: the study's section on data.
 """
 
 from __future__ import annotations
 
 import html
+import itertools
 import re
-from collections import Counter
 
-import numpy as np
 import pandas as pd
 
 from s2utils.params import S2
-from s2utils.readability import flesch, words
-from s2utils.toxicity import toxicity
+from s2utils.readability import measure as readability
+from s2utils.readability import words
 
-_QUOTED = re.compile(r"^[ \t]*(?:>|&gt;).*$", re.MULTILINE)
-_LINK = re.compile(r"\[([^\[\]]*)\]\([^()\s]*\)")
-_URL = re.compile(r"_url_\d+_|https?://\S+|www\.\S+")
-_BULLET = re.compile(r"^[ \t]*(?:(?:#{1,6}|[*+-])[ \t]+)+", re.MULTILINE)  # and headings
-_MARKS = re.compile(r"\*\*\*|\*\*|~~|__|`+|(?<!\w)\*(?=\S)|(?<=\S)\*(?!\w)")
+COLUMNS = ["dataset", "id", "post", "question", "answer", "score", "group", "n_words", "fre", "fkg", "dropped"]
+
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
+_QUOTED = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
+_LINK = re.compile(r"\[([^\[\]]*)\]\([ \t]*[^()\s]*[ \t]*\)")
+_URL = re.compile(r"_url_\d+_|\bURL_\d+\b|https?://\S+|www\.\S+")  # copies of ELI5 hold _url_0_ or URL_0
+_BULLET = re.compile(r"^[ \t]*(?:(?:#{1,6}|[*+-])[ \t]+)+", re.MULTILINE)  # and headings
+_MARKS = re.compile(r"\*\*\*|\*\*|~~|__|`+|(?<!\w)\*(?=\S)|(?<=\S)\*(?!\w)")
+_PARAGRAPHS = re.compile(r"\n\s*\n")
 _MARKUP = re.compile(r"\{\||\|\}|\[\[|\]\]|\{\{|\}\}|<ref|</?table|\bthumb\||\bpx\|", re.IGNORECASE)
 _META = re.compile(r"^\s*\[?(meta|mod post|announcement|open thread|megathread|weekly|monthly)\b", re.IGNORECASE)
 _ASKS = re.compile(
     r"\?|\b(why|how|what|when|where|who|whom|whose|which|eli5|explain|difference between|is it|are there|do|does|can)\b",
     re.IGNORECASE,
 )
-
+_MAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
+_PHONE = re.compile(  # +49 30 1234567 · (555) 123-4567 · 555-123-4567; not 10 000 000
+    r"(?<![\w.])(?:\+\d{1,3}(?:[ .-]?\d){7,12}|\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}([.-])\d{3}\1\d{4})(?![\w-])"
+)
+_USER = re.compile(r"(?<!\w)/?u/[\w-]{3,20}|(?<!\w)@\w{3,20}")
 
 LAYERS = 30  # how deep marks may lie in marks (&amp;amp;gt;) before a text is taken for an attack
 
 
-def clean(text: str) -> str:
-    """Text without markdown, quoted passages, URLs and control characters, white space squeezed.
+# Text steps: text → text
 
-    Cleaning a clean text changes nothing. A text that is still not clean after `LAYERS` passes comes back empty.
-    """
+
+def unescape(text: str) -> str:
+    """HTML entities, however deep, as their characters; control characters gone; line ends as one line feed."""
     for _ in range(LAYERS):
-        before, text = text, _clean_once(text)
-        if text == before:
-            return text
-    return ""
+        if "&" not in text or (plain := html.unescape(text)) == text:
+            break
+        text = plain
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text if text.replace("\n", "").isprintable() else _CONTROL.sub("", text)
 
 
-def _clean_once(text: str) -> str:
-    text = html.unescape(text).replace("\r\n", "\n").replace("\r", "\n")
-    text = _CONTROL.sub("", text)
-    text = _QUOTED.sub("", text)
-    text = _LINK.sub(r"\1", text)
-    text = _URL.sub("", text)
-    text = _BULLET.sub("", text)
-    text = _MARKS.sub("", text)
-    return squeeze(text)
+def strip_markdown(text: str) -> str:
+    """Links as their text; bullets, headings, bold, italic and code marks gone."""
+    if "](" in text:
+        text = _LINK.sub(r"\1", text)
+    if "- " in text or "* " in text or "+ " in text or "# " in text or "\t" in text:
+        text = _BULLET.sub("", text)
+    return _MARKS.sub("", text) if "*" in text or "`" in text or "~~" in text or "__" in text else text
+
+
+def drop_quotes(text: str) -> str:
+    """Quoted lines (`> …`) gone."""
+    return _QUOTED.sub("", text) if ">" in text else text
+
+
+def drop_urls(text: str) -> str:
+    """URLs and their placeholders (`_url_0_`) gone."""
+    return _URL.sub("", text) if "://" in text or "www." in text or "_url_" in text or "URL_" in text else text
 
 
 def squeeze(text: str) -> str:
     """Runs of white space as one space; paragraph breaks stay."""
-    paragraphs = [" ".join(p.split()) for p in re.split(r"\n\s*\n", text)]
+    if "\n" not in text:
+        return " ".join(text.split())
+    paragraphs = [" ".join(p.split()) for p in _PARAGRAPHS.split(text)]
     return "\n\n".join(p for p in paragraphs if p)
+
+
+def mask_personal(text: str) -> str:
+    """E-mail addresses, phone numbers and user names as [e-mail], [phone], [user]. Beyond the study."""
+    if "@" in text:
+        text = _MAIL.sub("[e-mail]", text)
+    if "u/" in text or "@" in text:
+        text = _USER.sub("[user]", text)
+    return _PHONE.sub("[phone]", text)
+
+
+TEXT_STEPS = {f.__name__: f for f in (unescape, strip_markdown, drop_quotes, drop_urls, squeeze, mask_personal)}
+CLEANING = ("unescape", "strip_markdown", "drop_quotes", "squeeze", "drop_urls", "squeeze")  # the study's order
+
+
+def clean(text: str, names: tuple[str, ...] = CLEANING) -> str:
+    """`text` after the text steps `names`, in order, again and again until nothing changes.
+
+    So cleaning a clean text changes nothing. A text that never settles comes back empty.
+    """
+    functions = [TEXT_STEPS[name] for name in names]
+    settled: set = set()  # steps known to leave the text as it is
+    for _ in range(LAYERS):
+        for function in functions:
+            if function in settled:
+                continue
+            changed = function(text)
+            if changed == text:
+                settled.add(function)
+            else:
+                text = changed
+                settled.clear()
+        if len(settled) == len({*functions}):
+            return text
+    return ""
+
+
+# Rules: a record with its measures → why it is dropped
+
+
+def min_words(record: dict, kind: str, s2: S2) -> str:
+    """Long enough to say something."""
+    return f"under {s2.min_words[kind]} words" if record["n_words"] < s2.min_words[kind] else ""
+
+
+def max_words(record: dict, kind: str, s2: S2) -> str:
+    """Short enough to be an answer."""
+    return f"over {s2.max_words} words" if record["n_words"] > s2.max_words else ""
+
+
+def asks(record: dict, kind: str, s2: S2) -> str:
+    """A post must hold a question: meta posts and open threads do not."""
+    if kind == "posts":
+        return "" if is_question(record["question"], record["body"]) else "no question"
+    return "" if record["question"] else "empty question"
+
+
+def reading_ease(record: dict, kind: str, s2: S2) -> str:
+    """Simple: Flesch reading ease at least the limit."""
+    return "" if record["fre"] >= s2.fre_min else f"reading ease under {s2.fre_min:g}"
+
+
+def grade(record: dict, kind: str, s2: S2) -> str:
+    """Simple: Flesch-Kincaid grade below the limit."""
+    return "" if record["fkg"] < s2.fkg_max else f"grade {s2.fkg_max:g} or above"
+
+
+def markup(record: dict, kind: str, s2: S2) -> str:
+    """No table or image markup left."""
+    return "markup left" if _MARKUP.search(record["answer"]) else ""
+
+
+def language(record: dict, kind: str, s2: S2) -> str:
+    """In the wanted language; a text too short to tell stays. Beyond the study."""
+    from s2utils.language import languages
+
+    found, _ = languages([record["answer"]])[0]
+    return "" if found in ("", s2.language) else f"not in language {s2.language}"
+
+
+RULES = {f.__name__: f for f in (min_words, max_words, asks, reading_ease, grade, markup, language)}
+STEPS = (*TEXT_STEPS, "leading_paragraphs", *RULES)
+
+
+def is_question(title: str, body: str = "") -> bool:
+    """Whether a post asks something."""
+    return not _META.match(title) and bool(_ASKS.search(f"{title} {body}"))
 
 
 def leading_paragraphs(text: str, enough: int) -> str:
@@ -77,93 +183,37 @@ def leading_paragraphs(text: str, enough: int) -> str:
     return "\n\n".join(kept)
 
 
-def asks(title: str, body: str = "") -> bool:
-    """Whether a post holds a question: meta posts and open threads do not."""
-    return not _META.match(title) and bool(_ASKS.search(f"{title} {body}"))
+def apply(record: dict, kind: str, s2: S2) -> dict:
+    """A copy of `record`, cleaned, with n_words, fre, fkg and `dropped`: the first reason, "" where it stays.
 
-
-def rejection(record: dict, kind: str, s2: S2) -> str:
-    """Why a cleaned record is dropped, "" where it stays. `record` also holds fre, fkg and n_words."""
-    if not record["answer"]:
-        return "empty answer"
-    if record["n_words"] < s2.min_words[kind]:
-        return f"under {s2.min_words[kind]} words"
-    if kind == "articles" and record["n_words"] > s2.max_words:
-        return f"over {s2.max_words} words"
-    if kind == "articles" and _MARKUP.search(record["answer"]):
-        return "markup left"
-    if kind == "qa" and not record["question"]:
-        return "empty question"
-    if kind == "posts" and not asks(record["question"], record["body"]):
-        return "no question"
-    if not record["fre"] >= s2.fre_min:
-        return f"reading ease under {s2.fre_min:g}"
-    if not record["fkg"] < s2.fkg_max:
-        return f"grade {s2.fkg_max:g} or above"
-    return ""
+    A dropped record is still cleaned and measured, so that another choice of limits can be looked at.
+    """
+    row, reason = dict(record), ""
+    measured = False
+    for is_text, names in itertools.groupby(s2.steps[kind], TEXT_STEPS.__contains__):
+        if is_text:
+            chain = tuple(names)
+            for column in ("answer", "question", "body"):
+                row[column] = clean(row[column], chain)
+            measured = False
+            continue
+        for name in names:
+            if name == "leading_paragraphs":
+                shorter = leading_paragraphs(row["answer"], s2.paragraph_words)
+                measured, row["answer"] = measured and shorter == row["answer"], shorter
+                continue
+            if not measured:
+                row["n_words"], row["fre"], row["fkg"] = readability(row["answer"], s2.readability)
+                measured = True
+            reason = reason or RULES[name](row, kind, s2)
+    if not measured:
+        row["n_words"], row["fre"], row["fkg"] = readability(row["answer"], s2.readability)
+    row["dropped"] = reason if row["n_words"] else "empty answer"
+    row["question"] = "\n".join(part for part in (row["question"], row.pop("body")) if part)
+    return row
 
 
 def measure(records: list[dict], kind: str, s2: S2, progress=iter) -> pd.DataFrame:
-    """One row per record, cleaned, with n_words, fre, fkg and `dropped` (the reason, or "")."""
-    rows = []
-    for record in progress(records):
-        answer = clean(record["answer"])
-        if kind == "articles":
-            answer = leading_paragraphs(answer, s2.paragraph_words)
-        row = record | {"question": clean(record["question"]), "body": clean(record["body"]), "answer": answer}
-        row["fre"], row["fkg"] = flesch(answer, s2.readability)
-        row["n_words"] = len(words(answer))
-        row["dropped"] = rejection(row, kind, s2)
-        row["question"] = "\n".join(part for part in (row["question"], row.pop("body")) if part)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def drop(frame: pd.DataFrame, mask: pd.Series, reason: str) -> None:
-    """Mark the rows of `mask` that are still kept as dropped for `reason`, in place."""
-    frame.loc[mask & (frame["dropped"] == ""), "dropped"] = reason
-
-
-def drop_duplicates(frame: pd.DataFrame) -> None:
-    """Drop repeated answers, and repeated question-answer pairs, keeping the first."""
-    kept = frame[frame["dropped"] == ""]
-    again = kept["answer"].str.casefold().duplicated()
-    drop(frame, frame.index.isin(again[again].index), "duplicate answer")
-
-
-def drop_several_answers(frame: pd.DataFrame) -> None:
-    """Posts with several surviving answers belong to reward modelling (as in the study), not to fine-tuning."""
-    kept = frame[frame["dropped"] == ""]
-    several = kept.groupby(kept["id"].str.rsplit("/", n=1).str[0])["id"].transform("size") > 1
-    drop(frame, frame.index.isin(several[several].index), "several answers (kept for reward modelling)")
-
-
-def drop_unpopular(frame: pd.DataFrame, s2: S2) -> None:
-    """Drop answers with too few votes; records without votes stay."""
-    drop(frame, frame["score"].notna() & (pd.to_numeric(frame["score"]) < s2.score_min), f"under {s2.score_min} votes")
-
-
-def drop_toxic(frame: pd.DataFrame, s2: S2) -> None:
-    """Drop answers with a toxicity label over the limit; only answers still kept are scored."""
-    kept = frame[frame["dropped"] == ""]
-    scores = toxicity(kept["answer"].tolist(), s2.toxicity_model)
-    drop(frame, frame.index.isin(kept.index[scores > s2.toxicity_max]), f"toxicity over {s2.toxicity_max:g}")
-
-
-def drop_beyond(frame: pd.DataFrame, keep: int, seed: int, reason: str) -> None:
-    """Keep a seeded sample of `keep` of the rows still kept."""
-    kept = frame.index[frame["dropped"] == ""].to_numpy(copy=True)
-    if len(kept) > keep:
-        beyond = np.random.default_rng(seed).permutation(kept)[keep:]
-        drop(frame, frame.index.isin(beyond), reason)
-
-
-def funnel(frame: pd.DataFrame, unreadable: Counter) -> pd.DataFrame:
-    """One row per reason: dataset, reason, n. kept + dropped = read is asserted."""
-    dataset = frame["dataset"].iat[0]
-    counts = Counter(unreadable) + Counter(frame["dropped"].where(frame["dropped"] != "", "kept"))
-    read = len(frame) + sum(unreadable.values())
-    assert sum(counts.values()) == read, "a record was lost"
-    kept = counts.pop("kept", 0)
-    rows = [("read", read), *counts.most_common(), ("kept", kept)]
-    return pd.DataFrame([{"dataset": dataset, "reason": r, "n": n} for r, n in rows])
+    """One row per record after `apply`, columns `COLUMNS`."""
+    rows = [apply(record, kind, s2) for record in progress(records)]
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"score": "Int64", "dropped": "str"})

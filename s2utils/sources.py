@@ -1,190 +1,189 @@
-"""Read the sources of questions and answers as one kind of record, whatever they look like.
+"""Turn the raw rows of any source into one kind of record.
 
-A record is a dict: dataset, id, question, body, answer, score (votes or None), group (subreddit, topic
-or ""). Nothing is lost silently: what cannot be read comes back counted by reason, so that
-read = records + unreadable. Kinds: `qa` (one question and one answer a row), `articles` (a text without
-a question), `posts` (a question with a list of answers and their votes: {a_id, text, score}).
+A record is a dict: dataset, id, post (the question's identity: a post's id, else id), question, body,
+answer, score (votes or None), group (subreddit, topic or ""). Nothing is lost silently: what cannot be
+used comes back counted by reason, so that read = records + unreadable. Kinds: `qa` (one question and one
+answer a row), `articles` (a text without a question), `posts` (a question with lists of answers, their
+ids and votes). Trap: columns are dotted paths: `answers.text` reads both {"answers": {"text": [...]}} and
+{"answers": [{"text": ...}, ...]}; a key that itself holds the dots comes first.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
-import random
-import zlib
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import islice
 
-from s2utils import embedded, paths
+from s2utils import readers, wikitext
 from s2utils.params import Source
+from s2utils.readers import SourceError, Unreadable, writable
 
-SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".arrow")
-
-
-class SourceError(ValueError):
-    """A source that cannot be read at all; the message names it, the trouble and the remedy."""
+MISSING = object()  # no such column in this row; a column may also hold null
+DELETED = ("[deleted]", "[removed]")  # what reddit shows instead of a text that is gone
+Row = tuple[int, dict | Unreadable]
 
 
 def read(name: str, source: Source, seed: int) -> tuple[list[dict], Counter]:
-    """Records of a source and the count of rows (or answers) that could not be read, by reason.
+    """All records of a source and the count of rows (or answers) that could not be used, by reason.
 
-    With `max_records` a seeded sample of the rows is taken; the rest is neither read nor counted.
+    Raises SourceError if not one record is usable.
     """
-    records, unreadable, seen_columns = [], Counter(), Counter()
-    count = 0
-    for number, row in _sampled(source, seed):
-        count += 1
-        if not isinstance(row, dict):
-            unreadable["broken row"] += 1
-            continue
-        seen_columns.update(row.keys())
-        records += _records(name, source, row, number, unreadable)
-    missing = [c for c in _columns(source) if c and not seen_columns[c]]
-    if count and missing and seen_columns:
-        raise SourceError(
-            f"{source.path}: no row has the column{'s' * (len(missing) > 1)} {', '.join(missing)} that "
-            f"data.sources.{name} names; it has {', '.join(sorted(map(str, seen_columns)))}"
-        )
-    if not records:
+    found, unreadable = [], Counter()
+    for block in blocks(name, source, seed):
+        new, left_out = records(name, source, block)
+        found += new
+        unreadable += left_out
+    if not found:
+        count = sum(unreadable.values())
         raise SourceError(
             f"{source.path}: {count} rows and not one usable record ({dict(unreadable) or 'it is empty'})"
         )
-    return records, unreadable
+    return found, unreadable
 
 
-def _columns(source: Source) -> list[str]:
-    return [source.id, source.question, source.body, source.answer, source.group]
+def blocks(name: str, source: Source, seed: int, size: int = 10_000) -> Iterator[list[Row]]:
+    """Numbered raw rows, `size` at a time; with `max_records` a seeded sample of the usable ones.
+
+    Raises SourceError if no row of the first block has one of the columns that the source names.
+    """
+    rows = readers.rows(source)
+    if source.max_records:
+        rows = readers.sample(rows, source.max_records, seed)
+    numbered = enumerate(rows, start=1)
+    checked = False
+    while block := list(islice(numbered, size)):
+        if not checked:
+            held = [row for _, row in block if isinstance(row, dict)]
+            checked = bool(held)
+            _check_columns(name, source, held)
+        yield block
 
 
-def _records(name: str, source: Source, row: dict, number: int, unreadable: Counter) -> list[dict]:
+def records(name: str, source: Source, rows: list[Row]) -> tuple[list[dict], Counter]:
+    """The records of numbered raw rows, and what could not be used, by reason.
+
+    A row of posts counts each of its answers, and once where they cannot be told apart. Any JSON value may
+    stand anywhere in a row.
+    """
+    found, unreadable = [], Counter()
+    groups = {group.casefold() for group in source.groups}  # reddit's names come in any case
+    for number, row in rows:
+        if isinstance(row, Unreadable):
+            unreadable[row.reason] += row.n
+        elif groups and _text(row, source.group).casefold() not in groups:
+            unreadable["other group"] += 1
+        else:
+            found += _records(name, source, number, row, unreadable)
+    return found, unreadable
+
+
+def _records(name: str, source: Source, number: int, row: dict, unreadable: Counter) -> list[dict]:
     """The records of one row; what is wrong with the others goes into `unreadable`."""
-
-    def text(column: str) -> str | None:
-        value = row.get(column) if column else ""
-        return _writable(value) if isinstance(value, str) else None
-
-    question, body, group = text(source.question), text(source.body) or "", text(source.group) or ""
-    identity = _writable(str(row.get(source.id, number) if source.id else number))
-    if question is None:
+    if source.question and not isinstance(_look_up(row, source.question), str):
         unreadable["no question"] += 1
         return []
-    answers = [(row.get(source.answer), None, "")]
+    identity = _identity(_look_up(row, source.id) if source.id else None, number)
+    answers = [(_look_up(row, source.answer), _look_up(row, source.score) if source.score else None, "")]
+    body = _text(row, source.body)
     if source.kind == "posts":
-        held = row.get(source.answer)
+        body = "" if body.strip() in DELETED else body  # the title may still ask
         try:
-            answers = list(zip(held["text"], held["score"], [f"/{a}" for a in held["a_id"]], strict=True))
-        except (TypeError, KeyError, ValueError):
+            answers = _answers(source, row)
+        except (TypeError, ValueError):
             unreadable["broken answers"] += 1
             return []
-    records = []
+        if not answers:
+            unreadable["post without answers"] += 1
+    shared = {"question": _text(row, source.question), "body": body, "group": _text(row, source.group)}
+    found = []
     for answer, score, tail in answers:
-        if not isinstance(answer, str) or not (score is None or isinstance(score, int)) or isinstance(score, bool):
-            unreadable["answer is not text" if not isinstance(answer, str) else "votes are not a number"] += 1
-            continue
-        records.append(
-            {"dataset": name, "id": identity + tail, "question": question, "body": body, "answer": _writable(answer),
-             "score": score, "group": group}
-        )  # fmt: skip
-    return records
-
-
-def _writable(text: str) -> str:
-    """Half a surrogate pair, which JSON can spell and no file can hold, becomes "?"."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _sampled(source: Source, seed: int) -> Iterator[tuple[int, object]]:
-    """(row number, row), all of them or a seeded sample in the source's order."""
-    rows = enumerate(_rows(source), start=1)
-    if not source.max_records:
-        yield from rows
-        return
-    held = list(rows)
-    keep = random.Random(seed).sample(range(len(held)), min(source.max_records, len(held)))
-    yield from (held[i] for i in sorted(keep))
-
-
-def _rows(source: Source) -> Iterator[object]:
-    """Raw rows of a file or a hub data set; None for a row that is broken."""
-    if source.path.startswith("embedded:"):
-        path = embedded.resolve(source.path)
-    else:
-        path = paths.root() / source.path
-        if not path.is_file():
-            looks_local = any(source.path.endswith(s) or source.path.endswith(s + ".gz") for s in SUFFIXES)
-            if looks_local or source.path.startswith((".", "/")):
-                raise SourceError(f"{source.path}: there is no such file (paths start at the repository's root)")
-            yield from _hub_rows(source)
-            return
-    kind = Path(path.name.removesuffix(".gz")).suffix
-    if kind not in SUFFIXES:
-        raise SourceError(f"{source.path}: cannot read '{kind}' files; known: {', '.join(SUFFIXES)} (also .gz)")
-    if kind in (".parquet", ".arrow"):
-        yield from _column_rows(source, path)
-        return
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
         try:
-            if kind == ".csv":
-                csv.field_size_limit(2**31 - 1)
-                yield from (None if None in row or None in row.values() else row for row in csv.DictReader(file))
-            elif kind == ".json" and (start := _first(file)) in "[{" and not _is_lines(file):
-                value = json.load(file)
-                yield from value.values() if start == "{" else value
-            else:
-                for line in file:
-                    if line.strip():
-                        yield _parsed(line)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise SourceError(f"{source.path}: the file is cut or not gzip ({error}); fetch it again") from error
-        except (ValueError, RecursionError) as error:
-            raise SourceError(f"{source.path}: not valid {kind[1:]} ({error})") from error
-
-
-def _column_rows(source: Source, path: Path) -> Iterator[dict]:
-    import datasets
-    import pyarrow.parquet
-
-    try:
-        if path.suffix == ".arrow":
-            yield from datasets.Dataset.from_file(str(path))
+            votes = _votes(score)
+        except ValueError:
+            votes = MISSING
+        if not isinstance(answer, str):
+            unreadable["answer is not text"] += 1
+        elif votes is MISSING:
+            unreadable["votes are not a number"] += 1
+        elif answer.strip() in DELETED:
+            unreadable["deleted"] += 1
         else:
-            for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
-                yield from batch.to_pylist()
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{source.path}: not valid {path.suffix[1:]} ({error})") from error
+            text = answer
+            if row.get("wikitext") is True and not (text := wikitext.plain(answer)):
+                unreadable["no prose"] += 1
+                continue
+            own = {"dataset": name, "id": identity + tail, "post": identity, "answer": writable(text), "score": votes}
+            found.append(own | shared)
+    return found
 
 
-def _hub_rows(source: Source) -> Iterator[object]:
-    import datasets
-
-    try:
-        yield from datasets.load_dataset(source.path, source.config or None, split=source.split or "train")
-    except (OSError, ValueError) as error:
-        raise SourceError(
-            f"hub data set {source.path} could not be loaded ({type(error).__name__}: {str(error)[:200]}); check the "
-            "connection, HF_TOKEN for gated sets, or give a local file in data.sources"
-        ) from error
-
-
-def _first(file) -> str:
-    """First character that is not white space; the file is back at its start."""
-    start = next((c for c in iter(lambda: file.read(1), "") if not c.isspace()), "")
-    file.seek(0)
-    return start
+def _answers(source: Source, row: dict) -> list[tuple[object, object, str]]:
+    """(answer, votes, end of its id) of each answer; TypeError or ValueError where the lists do not match."""
+    texts = _look_up(row, source.answer)
+    scores = _look_up(row, source.score) if source.score else [None] * len(texts)
+    ids = _look_up(row, source.answer_id) if source.answer_id else [None] * len(texts)
+    if not (isinstance(texts, list) and isinstance(scores, list) and isinstance(ids, list)):
+        raise TypeError("not lists")
+    numbered = enumerate(zip(texts, scores, ids, strict=True), start=1)
+    return [(text, score, f"/{_identity(held, n)}") for n, (text, score, held) in numbered]
 
 
-def _is_lines(file) -> bool:
-    """Whether the first line is a whole JSON value and another follows: JSON lines under a .json name."""
-    first, second = file.readline(), file.readline()
-    file.seek(0)
-    return bool(second.strip()) and _parsed(first) is not None
+def _look_up(row: object, path: str) -> object:
+    """What stands at a dotted path: a list where the path crosses a list of objects, MISSING where nothing does."""
+    if isinstance(row, list):
+        found = [_look_up(item, path) if isinstance(item, dict) else MISSING for item in row]
+        return found if not found or any(v is not MISSING for v in found) else MISSING
+    if not isinstance(row, dict):
+        return MISSING
+    if path in row:
+        return row[path]
+    head, dot, rest = path.partition(".")
+    return _look_up(row[head], rest) if dot and head in row else MISSING
 
 
-def _parsed(line: str) -> object:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
+def _text(row: dict, path: str) -> str:
+    value = _look_up(row, path) if path else ""
+    return writable(value) if isinstance(value, str) else ""
+
+
+def _identity(value: object, number: int) -> str:
+    """An id as text; the number of the row or answer where there is none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # ids from a column with gaps
+    return writable(str(value)) if isinstance(value, (str, int)) and not isinstance(value, bool) else str(number)
+
+
+def _votes(value: object) -> int | None:
+    """Votes as a whole number of 64 bits, None where there are none; ValueError for anything else."""
+    if value is None or value is MISSING or value == "" or value != value:  # NaN: a gap in a column of numbers
         return None
+    if isinstance(value, str) and len(value) < 20:
+        value = float(value)  # CSV knows only text
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
+        raise ValueError(value)
+    return value
+
+
+def _check_columns(name: str, source: Source, rows: list[dict]) -> None:
+    """SourceError if a column that the source names is in none of the rows."""
+    columns = [source.id, source.question, source.body, source.answer, source.answer_id, source.score, source.group]
+    missing = [c for c in columns if c and all(_look_up(row, c) is MISSING for row in rows)]
+    if rows and missing:
+        there = sorted({column for row in rows for column in _columns(row)})
+        listed = ", ".join(there[:40]) + (f" and {len(there) - 40} more" if len(there) > 40 else "")
+        raise SourceError(
+            f"{source.path}: no row has the column{'s' * (len(missing) > 1)} {', '.join(missing)} that "
+            f"data.sources.{name} names; it has {listed}"
+        )
+
+
+def _columns(row: dict) -> Iterator[str]:
+    """The row's columns as paths, two levels deep."""
+    for key, value in row.items():
+        inner = value[0] if isinstance(value, list) and value else value
+        if isinstance(inner, dict) and inner:
+            yield from (f"{key}.{below}" for below in inner)
+        else:
+            yield str(key)

@@ -28,10 +28,25 @@ class Step:
     modules: tuple[str, ...]  # helper modules that make its artefact (their imports are followed)
 
 
+RECORD_RULES = tuple(
+    f"s2.{k}"
+    for k in ("steps", "readability", "fre_min", "fkg_max", "min_words", "paragraph_words", "max_words", "language")
+)
 STEPS = {
-    "eda": Step("01_eda", ("seed", "data.sources", "s2"), ("sources", "filters", "describe")),
+    "eda": Step(
+        "01_eda",
+        ("seed", "data.sources", "s2", "eda", "model.base", "sft.max_length"),
+        ("sources", "filters", "toxicity", "describe"),
+    ),
+    "filtered": Step(
+        "02_datasets",
+        ("seed", "data.sources", "data.shards", "data.keep_rejected", *RECORD_RULES),
+        ("sources", "filters", "shards"),
+    ),
     "data": Step(
-        "02_datasets", ("seed", "data", "s2", "questions"), ("sources", "filters", "questions", "splits", "cards")
+        "02_datasets",
+        ("seed", "data", "s2", "questions", "leaderboard.source", "mtbench.questions"),
+        ("shards", "corpus", "sets", "questions", "splits", "cards"),
     ),
     "sft": Step("03_sft", ("seed", "runtime", "model", "sft"), ("train",)),
     "merged": Step("04_generate", ("model",), ("merge", "models")),
@@ -92,8 +107,10 @@ def settings(step: str, params: Params) -> dict[str, object]:
 def upstream(step: str, params: Params, name: str = "") -> list[tuple[str, str]]:
     """(step, name) of the artefacts that `step` reads for `name`."""
     match step:
-        case "eda" | "data":
+        case "eda" | "filtered":
             return []
+        case "data":
+            return [("filtered", str(shard)) for shard in range(params.data.shards)]
         case "sft":
             return [("data", "")]
         case "answers":

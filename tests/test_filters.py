@@ -1,20 +1,16 @@
 import dataclasses
+import gzip
+import json
 import time
-from collections import Counter
 
-import pandas as pd
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from s2utils import filters, params
-from s2utils.params import S2
 
 SIMPLE = "The sun is hot and big. It gives us light in the day. At night we see the moon and the stars in the sky."
-RULES = S2(
-    fre_min=60.0, fkg_max=9.0, readability="pyphen", min_words={"qa": 20, "articles": 20, "posts": 20}, paragraph_words=300,
-    max_words=500, score_min=4, toxicity_max=0.1, toxicity_model="profanity-check",
-)  # fmt: skip
+RULES = params.load("cpu").s2
 
 
 def record(**changes) -> dict:
@@ -22,6 +18,7 @@ def record(**changes) -> dict:
     facts = {
         "dataset": "d",
         "id": "1",
+        "post": "1",
         "question": "Why is it hot?",
         "body": "",
         "answer": SIMPLE,
@@ -104,7 +101,7 @@ def test_leading_paragraphs_are_whole_and_enough():
     "title", ["Why is it so?", "ELI5: the moon", "explain rain", "[ELI5] What is rain", "Can dogs see"]
 )
 def test_a_question_asks(title):
-    assert filters.asks(title)
+    assert filters.is_question(title)
 
 
 @pytest.mark.parametrize(
@@ -112,11 +109,13 @@ def test_a_question_asks(title):
     ["META: is this allowed?", "Open thread: ask here", "[Mod post] why we closed", "Weekly question?", "Thanks all"],
 )
 def test_meta_posts_and_statements_do_not_ask(title):
-    assert not filters.asks(title)
+    assert not filters.is_question(title)
 
 
 def test_a_question_in_the_body_counts():
-    assert filters.asks("The moon", "Where does it go by day?") and not filters.asks("The moon", "I like it.")
+    assert filters.is_question("The moon", "Where does it go by day?") and not filters.is_question(
+        "The moon", "I like it."
+    )
 
 
 HARD = (
@@ -153,11 +152,62 @@ def test_each_reason_is_reached_and_nothing_else_is(kind, changes, reason):
 
 def test_the_limits_are_the_studys():
     """Reading ease 60 stays, grade 9 goes."""
-    row = record() | {"n_words": 30}
-    assert filters.rejection(row | {"fre": 60.0, "fkg": 8.9}, "qa", RULES) == ""
-    assert filters.rejection(row | {"fre": 59.99, "fkg": 8.9}, "qa", RULES) == "reading ease under 60"
-    assert filters.rejection(row | {"fre": 60.0, "fkg": 9.0}, "qa", RULES) == "grade 9 or above"
-    assert filters.rejection(row | {"fre": float("nan"), "fkg": float("nan")}, "qa", RULES) == "reading ease under 60"
+    assert filters.reading_ease({"fre": 60.0}, "qa", RULES) == filters.grade({"fkg": 8.9}, "qa", RULES) == ""
+    assert filters.reading_ease({"fre": 59.99}, "qa", RULES) == "reading ease under 60"
+    assert filters.grade({"fkg": 9.0}, "qa", RULES) == "grade 9 or above"
+    assert filters.reading_ease({"fre": float("nan")}, "qa", RULES) == "reading ease under 60"
+    for profile in params.profiles():
+        rules = params.load(profile).s2
+        assert (rules.fre_min, rules.fkg_max, rules.score_min, rules.toxicity_max) == (60, 9, 4, 0.1)
+
+
+def test_the_parameters_know_every_step():
+    assert params.RECORD_STEPS == filters.STEPS
+
+
+def with_steps(kind: str, *names: str):
+    return dataclasses.replace(RULES, steps=RULES.steps | {kind: list(names)})
+
+
+def test_the_order_decides_the_reason_and_a_step_left_out_is_off():
+    short = record(answer="Notwithstanding heterogeneity.")
+    first = filters.apply(short, "qa", with_steps("qa", "min_words", "reading_ease"))
+    second = filters.apply(short, "qa", with_steps("qa", "reading_ease", "min_words"))
+    neither = filters.apply(record(answer="*Short* &amp; hot."), "qa", with_steps("qa"))
+    assert (first["dropped"], second["dropped"]) == ("under 20 words", "reading ease under 60")
+    assert (neither["dropped"], neither["answer"], neither["n_words"]) == ("", "*Short* &amp; hot.", 3)
+
+
+def test_a_text_step_after_a_rule_is_measured_again():
+    row = filters.apply(
+        record(answer=SIMPLE + " https://a.b/c"), "qa", with_steps("qa", "min_words", "drop_urls", "squeeze")
+    )
+    assert row["n_words"] == len(SIMPLE.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Mail me at a.b+c@mail.example.org now", "Mail me at [e-mail] now"),
+        ("Call +49 30 1234567 or (555) 123-4567 or 555-123-4567.", "Call [phone] or [phone] or [phone]."),
+        ("As u/some_body and /u/other-1 and @handle said", "As [user] and [user] and [user] said"),
+        (
+            "In 2019 we saw 10 000 000 birds, 3.14159265 and 1990-2000.",
+            "In 2019 we saw 10 000 000 birds, 3.14159265 and 1990-2000.",
+        ),
+        ("and/or menu/ordering", "and/or menu/ordering"),
+    ],
+)
+def test_personal_details_are_masked(text, wanted):
+    assert filters.mask_personal(text) == wanted
+    assert filters.mask_personal(wanted) == wanted
+
+
+def test_language_is_a_rule():
+    rules = with_steps("qa", "language")
+    german = "Die Sonne ist heiß und groß. Sie gibt uns am Tag Licht, und in der Nacht sehen wir den Mond."
+    assert filters.apply(record(answer=german), "qa", rules)["dropped"] == "not in language en"
+    assert filters.apply(record(), "qa", rules)["dropped"] == ""
 
 
 def test_an_article_is_cut_at_a_paragraph_before_it_is_measured():
@@ -166,92 +216,31 @@ def test_an_article_is_cut_at_a_paragraph_before_it_is_measured():
     assert (row["answer"], row["dropped"]) == (SIMPLE, "")
 
 
-def frame_of(*answers: str, ids=None) -> pd.DataFrame:
-    """Measured rows, one an answer."""
-    ids = ids or [str(i) for i in range(len(answers))]
-    return filters.measure([record(answer=a, id=i) for a, i in zip(answers, ids)], "posts", RULES)
-
-
-def test_the_first_of_equal_answers_stays():
-    frame = frame_of(SIMPLE, SIMPLE.upper(), "Too short.", "Too short.")
-    filters.drop_duplicates(frame)
-    assert frame["dropped"].tolist() == ["", "duplicate answer", "under 20 words", "under 20 words"]
-
-
-def test_posts_with_several_surviving_answers_go_to_reward_modelling():
-    other = SIMPLE.replace("sun", "fire")
-    frame = frame_of(SIMPLE, other, SIMPLE + " Yes.", "Short.", ids=["p1/a", "p1/b", "p2/a", "p2/b"])
-    filters.drop_several_answers(frame)
-    several = "several answers (kept for reward modelling)"
-    assert frame["dropped"].tolist() == [several, several, "", "under 20 words"]
-
-
-def test_toxic_answers_are_dropped_and_only_kept_ones_are_scored(monkeypatch):
-    asked = []
-
-    def scores(texts, model):
-        asked.append((texts, model))
-        return pd.Series([0.1, 0.11]).to_numpy()
-
-    monkeypatch.setattr(filters, "toxicity", scores)
-    frame = frame_of(SIMPLE, "Short.", SIMPLE + " Yes.")
-    filters.drop_toxic(frame, RULES)
-    assert frame["dropped"].tolist() == ["", "under 20 words", "toxicity over 0.1"]
-    assert asked == [([SIMPLE, SIMPLE + " Yes."], "profanity-check")]
-
-
-def test_a_seeded_sample_stays():
-    def kept(keep: int, seed: int) -> list[int]:
-        frame = frame_of(*(SIMPLE + f" {i}." for i in range(20)), "Short.")
-        filters.drop_beyond(frame, keep, seed, "not needed")
-        assert frame["dropped"].value_counts().get("not needed", 0) == max(0, 20 - keep)
-        return frame.index[frame["dropped"] == ""].tolist()
-
-    assert kept(5, 1) == kept(5, 1) != kept(5, 2)
-    assert len(kept(5, 1)) == 5 and kept(99, 1) == list(range(20))
-
-
-answers = st.one_of(st.text(max_size=40), st.sampled_from([SIMPLE, SIMPLE + " Yes.", HARD, "Short.", "> all quoted"]))
-anything = st.builds(
-    record, answer=answers, question=st.text(max_size=10), body=st.text(max_size=10), score=st.none() | st.integers(-5, 9),
-    id=st.sampled_from(["p1/a", "p1/b", "p2/a", "p3"]),
-)  # fmt: skip
-
-
-@given(
-    records=st.lists(anything, min_size=1, max_size=12),
-    kind=st.sampled_from(["qa", "articles", "posts"]),
-    unreadable=st.dictionaries(st.sampled_from(["broken row", "no question"]), st.integers(1, 9)),
+answers = st.one_of(
+    st.text(max_size=40), texts, st.sampled_from([SIMPLE, SIMPLE + " Yes.", HARD, "Short.", "> all quoted"])
 )
-def test_kept_and_dropped_are_what_was_read(records, kind, unreadable):
-    frame = filters.measure(records, kind, RULES)
-    filters.drop_duplicates(frame)
-    if kind == "posts":
-        filters.drop_several_answers(frame)
-    filters.drop_beyond(frame, 3, 0, "not needed")
-    table = filters.funnel(frame, Counter(unreadable)).set_index("reason")["n"]
-    assert table["read"] == len(records) + sum(unreadable.values())
-    assert table.drop("read").sum() == table["read"]
-    assert table["kept"] == (frame["dropped"] == "").sum() <= 3
-    assert frame["id"].tolist() == [r["id"] for r in records]
+orders = st.lists(st.sampled_from([s for s in filters.STEPS if s != "language"]), max_size=8)
+
+
+@given(answer=answers, question=texts, kind=st.sampled_from(params.KINDS), names=orders)
+def test_any_order_of_steps_on_any_text_gives_a_record(answer, question, kind, names):
+    row = filters.apply(record(answer=answer, question=question), kind, with_steps(kind, *names))
+    assert set(row) == {*record(), "n_words", "fre", "fkg", "dropped"} - {"body"}
+    assert (row["n_words"] == 0) == (row["dropped"] == "empty answer")
+
+
+@given(texts, st.permutations([*filters.TEXT_STEPS]))
+def test_cleaning_in_any_order_settles(text, names):
+    once = filters.clean(text, tuple(names))
+    assert filters.clean(once, tuple(names)) == once
 
 
 def test_most_real_answers_of_the_sample_are_simple(tree, sample):
     """59 % of the answers with 20 words or more pass both limits."""
-    from s2utils import sources
-    from s2utils.params import Source
-
-    posts = Source(kind="posts", path=str(sample("samples/eli5_category_validation.json.gz")), config="", split="", id="q_id", question="title",
-                   body="selftext", answer="answers", group="category", max_records=300)  # fmt: skip
-    frame = filters.measure(sources.read("ELI5", posts, 0)[0], "posts", dataclasses.replace(RULES, score_min=-1000))
+    posts = json.loads(gzip.decompress(sample("samples/eli5_category_validation.json.gz").read_bytes()))
+    rows = [
+        record(question=p["title"], body=p["selftext"], answer=a) for p in posts[:300] for a in p["answers"]["text"]
+    ]
+    frame = filters.measure(rows, "posts", RULES)
     long = frame[~frame["dropped"].isin(["empty answer", "under 20 words", "no question"])]
     assert (long["dropped"] == "").mean() == pytest.approx(0.59, abs=0.04)
-
-
-def test_votes_are_looked_at_after_posts_with_several_answers():
-    """As in the study: an answer with few votes still makes its post one for reward modelling."""
-    frame = pd.DataFrame({"id": ["a/1", "a/2", "b/1", "c/1", "d/1"], "score": [12, 1, 3, 4, None], "dropped": [""] * 5})
-    filters.drop_several_answers(frame)
-    filters.drop_unpopular(frame, params.load("cpu").s2)
-    several = "several answers (kept for reward modelling)"
-    assert frame["dropped"].tolist() == [several, several, "under 4 votes", "", ""]

@@ -1,9 +1,12 @@
 import dataclasses
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from s2utils import artefacts, llm
 from s2utils.params import Endpoint, ParameterError
@@ -20,6 +23,9 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.script: list = []  # (status, body) taken one a request; afterwards it echoes
         self.seen: list[dict] = []
+        self.times: list[float] = []  # when each request came
+        self.hold = threading.Event()  # a request waits until it is set
+        self.hold.set()
         self.lock = threading.Lock()
 
 
@@ -28,7 +34,9 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.server.lock:
             self.server.seen.append(body | {"path": self.path, "authorization": self.headers["Authorization"]})
+            self.server.times.append(time.monotonic())
             status, reply = self.server.script.pop(0) if self.server.script else (200, None)
+        self.server.hold.wait(20)
         if reply is None:
             reply = (
                 completion(f"echo: {body['messages'][-1]['content']}")
@@ -48,10 +56,10 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def completion(text, reason: str = "stop") -> dict:
+def completion(text, reason: str = "stop", **more) -> dict:
     """A reply as the protocol has it."""
     choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": text}}
-    return {"id": "c", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+    return {"id": "c", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], **more}
 
 
 @pytest.fixture
@@ -61,6 +69,7 @@ def server(monkeypatch):
     thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     yield running
+    running.hold.set()
     running.shutdown()
     running.server_close()
 
@@ -69,8 +78,9 @@ def server(monkeypatch):
 def endpoint(server) -> Endpoint:
     url = f"http://127.0.0.1:{server.server_port}/v1"
     return Endpoint(
-        "openai", "gpt-test", "", url, "TEST_KEY", concurrency=3, batch_size=1, max_new_tokens=17, temperature=0.5
-    )
+        "openai", "gpt-test", "", url, "TEST_KEY", concurrency=3, batch_size=1, max_new_tokens=17, temperature=0.5,
+        requests_per_minute=0, price_in=0.0, price_out=0.0, budget=0.0,
+    )  # fmt: skip
 
 
 def chats(*texts: str) -> list[list[dict]]:
@@ -114,10 +124,23 @@ def test_other_settings_are_another_question(server, endpoint, tmp_path, change)
     assert len(server.seen) == 3
 
 
-def test_how_many_at_once_is_not_another_question(server, endpoint, tmp_path):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"concurrency": 1, "batch_size": 9},
+        {"requests_per_minute": 60},
+        {"price_in": 1.0, "price_out": 1.0, "budget": 1.0},
+    ],
+)
+def test_pace_and_price_are_not_another_question(server, endpoint, tmp_path, change):
     llm.ask(endpoint, chats("a"), tmp_path / "c.jsonl", seed=1)
-    llm.ask(dataclasses.replace(endpoint, concurrency=1, batch_size=9), chats("a"), tmp_path / "c.jsonl", seed=1)
+    llm.ask(dataclasses.replace(endpoint, **change), chats("a"), tmp_path / "c.jsonl", seed=1)
     assert len(server.seen) == 1
+
+
+def test_the_name_of_a_kept_reply_stays(endpoint, tmp_path):
+    plain = dataclasses.replace(endpoint, base_url="")
+    assert llm._identity(plain, chats("a")[0], 1) == "1a7542448949807aacbcbe15"
 
 
 def test_a_lasting_outage_stops_with_its_reason_and_is_asked_again_next_time(server, endpoint, tmp_path):
@@ -142,6 +165,7 @@ def test_a_lasting_outage_stops_with_its_reason_and_is_asked_again_next_time(ser
         (200, {"choices": []}),
         (200, {"choices": None}),
         (200, {"choices": [{"index": 0, "finish_reason": "stop"}]}),
+        (200, completion(["not", "text"])),
         (200, []),
     ],
 )
@@ -208,8 +232,129 @@ def test_local_weights_are_asked_in_their_chat_template(llama2, tiny_llama, tmp_
     from s2utils import models
 
     model, tok = tiny_llama(vocab_size=len(llama2)), models.prepared(llama2)
-    local = Endpoint("local", "tiny", "", "", "", 1, batch_size=2, max_new_tokens=4, temperature=0.0)
+    local = Endpoint("local", "tiny", "", "", "", 1, 2, 4, 0.0, 0, 0.0, 0.0, 0.0)
     cache = tmp_path / "c.jsonl"
     first = llm.ask(local, chats("Why?", "How?", "Who?"), cache, seed=1, loaded=(model, tok))
     assert len(first) == 3 and all(r["error"] == "" and isinstance(r["ended"], bool) for r in first)
     assert llm.ask(local, chats("How?"), cache, seed=1, loaded=("not", "needed")) == [first[1]]
+
+
+def test_a_minute_holds_no_more_requests_than_allowed_retries_included(server, endpoint, tmp_path):
+    server.script = [(500, None), (429, None)]
+    paced = dataclasses.replace(endpoint, requests_per_minute=300)
+    llm.ask(paced, chats(*"abc"), tmp_path / "c.jsonl", seed=1)
+    llm.ask(paced, chats(*"def"), tmp_path / "c.jsonl", seed=1)  # the pace goes on from call to call
+    assert len(server.times) == 8
+    assert server.times[-1] - server.times[0] >= 7 * 0.2 - 0.05  # the network's own delays differ a little
+
+
+@given(st.lists(st.floats(0, 90), max_size=40), st.integers(1, 12))
+def test_the_pace_holds_for_any_arrivals(arrivals, per_minute):
+    class Clock(threading.Event):  # waiting moves the clock
+        now = 0.0
+
+        def wait(self, seconds):
+            self.now += seconds
+
+    clock, pace, starts = Clock(), llm._Pace(per_minute), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(llm.time, "monotonic", lambda: clock.now)
+        for arrival in sorted(arrivals):
+            clock.now = max(clock.now, arrival)
+            pace.wait(clock)
+            starts.append(clock.now)
+    assert all(later - first >= 60 - 1e-6 for first, later in zip(starts, starts[per_minute:]))
+
+
+def test_an_estimate_counts_what_is_distinct_and_not_cached(server, endpoint, tmp_path):
+    cache, priced = tmp_path / "c.jsonl", dataclasses.replace(endpoint, price_in=1000.0, price_out=2000.0)
+    wanted = chats("a" * 40, "b" * 40, "b" * 40, "c" * 80)
+    found = llm.estimate(priced, wanted, cache, seed=1)
+    assert found == {"requests": 3, "prompt_tokens": 40, "completion_tokens": 51, "dollars": pytest.approx(0.142)}
+    llm.ask(endpoint, chats("a" * 40), cache, seed=1)
+    assert llm.estimate(priced, wanted, cache, seed=1)["requests"] == 2
+    assert llm.estimate(priced, wanted, cache, seed=2)["requests"] == 3
+    assert llm.estimate(priced, [], cache, seed=1)["dollars"] == 0
+    assert len(server.seen) == 1
+
+
+def test_what_it_costs_is_said_before_asking(server, endpoint, tmp_path, capsys):
+    priced = dataclasses.replace(endpoint, price_in=1000.0, price_out=2000.0)
+    llm.ask(priced, chats("a" * 40), tmp_path / "c.jsonl", seed=1, label="write")
+    capsys.readouterr()
+    llm.ask(priced, chats("a" * 40, "b" * 40, "b" * 40), tmp_path / "c.jsonl", seed=1, label="write")
+    said = capsys.readouterr().out
+    assert (
+        said == "write: 1 requests to gpt-test (1 more are cached), about 10 tokens in, at most 17 out, 0.04 dollars\n"
+    )
+    llm.ask(priced, chats("a" * 40, "b" * 40), tmp_path / "c.jsonl", seed=1)
+    assert capsys.readouterr().out == ""
+
+
+def test_above_the_budget_nothing_is_asked(server, endpoint, tmp_path):
+    dear = dataclasses.replace(endpoint, price_out=1e6, budget=16.9)
+    with pytest.raises(
+        ParameterError, match=r"17\.00 dollars, above 'budget: 16\.9'.*raise 'budget' beside 'model: gpt-test'"
+    ):
+        llm.ask(dear, chats("a"), tmp_path / "c.jsonl", seed=1)
+    assert not server.seen and not (tmp_path / "c.jsonl").exists()
+    llm.ask(dataclasses.replace(dear, budget=17.0), chats("a"), tmp_path / "c.jsonl", seed=1)
+    llm.ask(dear, chats("a"), tmp_path / "c.jsonl", seed=1)  # what is cached costs nothing
+    assert len(server.seen) == 1
+
+
+def test_the_tokens_a_server_counted_are_kept(server, endpoint, tmp_path):
+    cache = tmp_path / "c.jsonl"
+    counted = {"usage": {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}}
+    server.script = [(200, completion("x", **counted)), (200, completion("y", usage=["odd"])), (400, None)]
+    replies = llm.ask(dataclasses.replace(endpoint, concurrency=1), chats(*"abc"), cache, seed=1)
+    assert [(r["prompt_tokens"], r["completion_tokens"]) for r in replies] == [(11, 5), (None, None), (None, None)]
+    assert llm.usage(cache) == {
+        "requests": 3, "failed": 1, "uncounted": 1, "prompt_tokens": 11, "completion_tokens": 5,
+    }  # fmt: skip
+    assert llm.cost(dataclasses.replace(endpoint, price_in=2.0, price_out=4.0), 11, 5) == pytest.approx(42e-6)
+
+
+def test_a_cache_without_counts_still_reads(server, endpoint, tmp_path):
+    cache = tmp_path / "c.jsonl"
+    first = llm.ask(endpoint, chats("a"), cache, seed=1)
+    row = artefacts.read_jsonl(cache)[0]
+    cache.write_text(json.dumps({key: row[key] for key in ("id", "text", "ended", "error")}) + "\n")
+    assert llm.ask(endpoint, chats("a"), cache, seed=1) == first and len(server.seen) == 1
+    assert llm.usage(cache)["uncounted"] == 1 and llm.usage(tmp_path / "none.jsonl")["requests"] == 0
+
+
+def test_an_interrupt_stops_at_once_and_a_rerun_asks_for_the_rest(server, endpoint, tmp_path, monkeypatch):
+    cache, kept = tmp_path / "c.jsonl", artefacts.append_jsonl
+
+    def interrupted(path, rows):
+        kept(path, rows)
+        server.hold.clear()  # from now on no request is answered
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(artefacts, "append_jsonl", interrupted)
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        llm.ask(endpoint, chats(*(f"q{i}" for i in range(500))), cache, seed=1)
+    assert time.monotonic() - started < 2
+    monkeypatch.undo()
+    monkeypatch.setenv("TEST_KEY", KEY)
+    server.hold.set()
+    time.sleep(0.2)
+    asked = len(server.seen)
+    assert asked <= 3 * endpoint.concurrency
+    replies = llm.ask(endpoint, chats(*(f"q{i}" for i in range(30))), cache, seed=1)
+    assert [r["text"] for r in replies] == [f"echo: q{i}" for i in range(30)]
+    assert len(server.seen) - asked == 29
+
+
+def test_a_stop_ends_the_retries(server, endpoint, tmp_path):
+    import openai
+
+    server.script = [(401, None), *[(500, None)] * 60]
+    with pytest.raises(openai.AuthenticationError):
+        llm.ask(endpoint, chats(*(f"q{i}" for i in range(50))), tmp_path / "c.jsonl", seed=1)
+    time.sleep(0.3)
+    asked = len(server.seen)
+    time.sleep(0.3)
+    assert len(server.seen) == asked <= 15

@@ -1,11 +1,14 @@
+import gzip
+import json
 import math
 
 import pandas as pd
 import pytest
+import textstat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2utils.readability import BACKENDS, flesch, words
+from s2utils.readability import BACKENDS, flesch, measure, words
 
 EASY = "The cat sat on the mat. It was warm. The dog ran to the cat. They had fun in the sun."
 HARD = (
@@ -118,3 +121,27 @@ def test_any_text_has_a_finite_score_or_none(text):
 def test_case_does_not_move_the_score(text):
     both = flesch(text, "pyphen"), flesch(text.upper(), "pyphen")
     assert both[0] == both[1] or all(math.isnan(v) for pair in both for v in pair)
+
+
+pieces = st.sampled_from([*"ab Tt.!?,'’-_\n\xa0é3", "don't", "it's ", " 'n' ", "the ", "'s", "happy ", "..."])
+
+
+@given(st.lists(pieces, max_size=60).map("".join))
+def test_cmudict_is_textstat_0_7_8_on_any_text(text):
+    if words(text):
+        wanted = textstat.flesch_reading_ease(text), textstat.flesch_kincaid_grade(text)
+        assert flesch(text, "cmudict") == wanted
+
+
+@given(st.text(max_size=300))
+def test_any_unicode_is_counted(text):
+    for backend in BACKENDS:
+        n, ease, grade = measure(text, backend)
+        assert n == len(words(text)) and math.isnan(ease) == math.isnan(grade) == (n == 0)
+
+
+def test_cmudict_is_textstat_0_7_8_on_real_answers(sample):
+    posts = json.loads(gzip.decompress(sample("samples/eli5_category_validation.json.gz").read_bytes()))
+    for text in [t for post in posts[:300] for t in post["answers"]["text"]]:
+        if words(text):
+            assert flesch(text, "cmudict") == (textstat.flesch_reading_ease(text), textstat.flesch_kincaid_grade(text))

@@ -1,6 +1,8 @@
 import csv
 import gzip
 import json
+import pickle
+import random
 from collections import Counter
 
 import pandas as pd
@@ -16,10 +18,11 @@ from s2utils.sources import SourceError
 
 def source(path: str, kind: str = "qa", **changes) -> Source:
     """A source with the columns that the tests use."""
-    columns = {"qa": ("q", "a", ""), "articles": ("", "text", ""), "posts": ("q", "answers", "body")}
+    columns = {"qa": ("q", "a", ""), "articles": ("", "text", ""), "posts": ("q", "answers.text", "body")}
     question, answer, body = columns[kind]
+    answer_id, score = ("answers.a_id", "answers.score") if kind == "posts" else ("", "")
     facts = {"kind": kind, "path": str(path), "config": "", "split": "", "id": "id", "question": question, "body": body,
-             "answer": answer, "group": "", "max_records": 0}  # fmt: skip
+             "answer": answer, "answer_id": answer_id, "score": score, "group": "", "groups": [], "max_records": 0}  # fmt: skip
     return Source(**(facts | changes))
 
 
@@ -268,10 +271,10 @@ def test_a_sample_is_seeded_and_keeps_the_order(tree):
 
 def test_real_posts_with_votes(tree, sample):
     real = sample("samples/eli5_category_validation.json.gz")
-    columns = {"id": "q_id", "question": "title", "body": "selftext", "answer": "answers", "group": "category"}
+    columns = {"id": "q_id", "question": "title", "body": "selftext", "group": "category"}
     records, unreadable = sources.read("ELI5", source(real, "posts", **columns), 0)
     assert not unreadable
-    assert len({r["id"].split("/")[0] for r in records}) == 2375
+    assert len({r["post"] for r in records}) == 2375
     assert len({r["id"] for r in records}) == len(records)
     assert all(isinstance(r["score"], int) for r in records)
     assert Counter(type(r["group"]) for r in records) == {str: len(records)}
@@ -282,3 +285,192 @@ def test_real_written_questions(tree, sample):
     records, unreadable = sources.read("wiki", source(real, question="question", answer="trunc_text", id=""), 0)
     assert len(records) + sum(unreadable.values()) == 1000
     assert len(records) > 990
+
+
+SPELLINGS = [
+    {"id": "p", "q": "Why?", "body": "", "answers": {"text": ["So.", "No."], "a_id": ["x", "y"], "score": [5, -1]}},
+    {"id": "p", "q": "Why?", "body": "", "answers": [{"text": "So.", "a_id": "x", "score": 5}, {"text": "No.", "a_id": "y", "score": -1}]},
+    {"id": "p", "q": "Why?", "body": "", "answers.text": ["So.", "No."], "answers.a_id": ["x", "y"], "answers.score": [5.0, "-1"],
+     "answers": {"text": ["another column"]}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", SPELLINGS)
+def test_dotted_paths_read_lists_in_objects_and_objects_in_lists(row):
+    records, unreadable = sources.records("d", source("", "posts"), [(1, row)])
+    assert not unreadable
+    assert [(r["id"], r["post"], r["answer"], r["score"]) for r in records] == [
+        ("p/x", "p", "So.", 5), ("p/y", "p", "No.", -1),
+    ]  # fmt: skip
+
+
+def test_a_missing_path_is_named_beside_the_paths_there_are(tree):
+    path = put(tree, "a.jsonl", [ROWS["posts"][0]])
+    there = "it has answers.a_id, answers.score, answers.text, body"
+    with pytest.raises(SourceError, match=f"no row has the column answers.votes .* {there}"):
+        sources.read("d", source(path, "posts", score="answers.votes"), 0)
+
+
+def test_answers_without_ids_or_votes_are_numbered():
+    row = {"id": 7.0, "q": "Why?", "answers": {"text": ["So.", "No."]}}
+    records, _ = sources.records("d", source("", "posts", answer_id="", score="", body=""), [(1, row)])
+    assert [(r["id"], r["score"]) for r in records] == [("7/1", None), ("7/2", None)]
+
+
+def test_votes_are_whole_numbers_however_they_are_stored():
+    good = {5: [5, 5.0, "5", "5.0"], None: [None, float("nan"), ""], -3: [-3]}
+    bad = [5.5, "many", True, [5], {}, 2**63, 1e300, float("inf"), "nan", "9" * 5000]
+    votes = [v for held in good.values() for v in held] + bad
+    rows = [(i, {"id": str(i), "q": "?", "a": "So.", "v": v}) for i, v in enumerate(votes)]
+    records, unreadable = sources.records("d", source("", score="v"), rows)
+    assert [r["score"] for r in records] == [5, 5, 5, 5, None, None, None, -3]
+    assert unreadable == {"votes are not a number": len(bad)}
+
+
+def test_every_answer_of_a_post_counts_and_a_post_without_one_counts_once():
+    held = {"text": ["[deleted]", " [removed] ", "So.", None, "No."], "a_id": list("abcde"), "score": [1, 1, 1, 1, "x"]}
+    rows = [
+        {"id": "1", "q": "?", "answers": held},
+        {"id": "2", "q": "?", "answers": {"text": [], "a_id": [], "score": []}},
+        {"id": "3", "q": "?", "answers": []},
+        {"id": "4", "q": None, "answers": held},
+    ]
+    records, unreadable = sources.records("d", source("", "posts", body=""), list(enumerate(rows, 1)))
+    assert [r["answer"] for r in records] == ["So."]
+    assert unreadable == {
+        "deleted": 2, "answer is not text": 1, "votes are not a number": 1, "post without answers": 2, "no question": 1,
+    }  # fmt: skip
+
+
+def test_other_groups_are_counted():
+    rows = [
+        (i, {"id": "1", "q": "?", "a": "So.", "g": g}) for i, g in enumerate(["AskScience", "askscience", "x", None])
+    ]
+    records, unreadable = sources.records("d", source("", group="g", groups=["askscience"]), rows)
+    assert [r["group"] for r in records] == ["AskScience", "askscience"] and unreadable == {"other group": 2}
+
+
+def test_a_removed_body_is_empty():
+    row = ROWS["posts"][0] | {"body": "[removed]"}
+    records, _ = sources.records("d", source("", "posts"), [(1, row)])
+    assert [r["body"] for r in records] == ["", ""]
+
+
+def test_wikitext_is_turned_into_prose_with_the_records():
+    rows = [(1, {"id": "1", "text": "A '''[[cat]]'''.", "wikitext": True}), (2, {"id": "2", "text": "A '''cat'''."})]
+    rows.append((3, {"id": "3", "text": "* only\n* a list", "wikitext": True}))
+    records, unreadable = sources.records("d", source("", "articles"), rows)
+    assert [r["answer"] for r in records] == ["A cat.", "A '''cat'''."] and unreadable == {"no prose": 1}
+
+
+def test_blocks_hold_all_rows_in_order_and_travel_to_other_processes(tree):
+    path = put(tree, "a.jsonl", [{"id": str(i), "q": "Why?", "a": "So."} for i in range(25)])
+    held = list(sources.blocks("d", source(path), 0, size=10))
+    assert [len(block) for block in held] == [10, 10, 5]
+    assert [number for block in held for number, _ in block] == list(range(1, 26))
+    work, facts, block = pickle.loads(pickle.dumps((sources.records, source(path), held[0])))
+    assert work("d", facts, block) == sources.records("d", source(path), held[0])
+
+
+def test_columns_are_looked_for_in_the_first_block_with_rows(tree):
+    (tree / "a.jsonl").write_text("broken\n" * 5 + '{"id": "1", "title": "x"}\n' + "broken\n" * 5)
+    found = sources.blocks("d", source("a.jsonl"), 0, size=3)
+    assert len(next(found)) == 3
+    with pytest.raises(SourceError, match="no row has the columns q, a that data.sources.d names; it has id, title"):
+        next(found)
+
+
+NAMES = ("id", "q", "a", "body", "answers", "text", "a_id", "score", "answers.text", "g", "wikitext")
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("\ud83d"),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=4), inner, max_size=5)
+    ),
+    max_leaves=20,
+)
+
+
+def answers_of(row: object) -> int:
+    """Answers that a row of posts lists, 1 where it lists none."""
+    held = sources._look_up(row, "answers.text")
+    return len(held) or 1 if isinstance(held, list) else 1
+
+
+ROW_REASONS = {"no question", "broken answers", "broken row", "post without answers"}  # these count a row once
+
+
+def check_account(kind: str, row: object, records: list[dict], unreadable: Counter) -> None:
+    """A row is accounted for once, or once an answer, and its records can be written."""
+    counted = len(records) + sum(unreadable.values())
+    assert counted == (1 if kind != "posts" or ROW_REASONS & set(unreadable) else answers_of(row))
+    for record in records:
+        assert set(record) == {"dataset", "id", "post", "question", "body", "answer", "score", "group"}
+        assert all(isinstance(record[k], str) for k in record if k != "score")
+    json.dumps(records, ensure_ascii=False).encode("utf-8")
+
+
+@pytest.mark.parametrize("kind", ["qa", "articles", "posts"])
+@given(row=json_values, whole=st.booleans())
+def test_any_json_is_records_and_reasons(kind, row, whole):
+    row = row if isinstance(row, dict) else {"answers": row, "q": "Why?", "a": row, "text": row, "id": row}
+    row = ROWS[kind][0] | row if whole else row
+    records, unreadable = sources.records("d", source("", kind, group="g"), [(1, row)])
+    check_account(kind, row, records, unreadable)
+
+
+def test_lists_nested_as_deep_as_json_goes_do_not_crash():
+    deep = json.loads("[" * 900 + "]" * 900)
+    for kind in ROWS:
+        row = {"id": deep, "q": "?", "a": deep, "text": deep, "body": deep, "answers": deep, "g": deep}
+        assert sources.records("d", source("", kind, group="g"), [(1, row)])[0] == []
+
+
+ODD = [None, True, 7, -2.5, float("nan"), 10**30, "", "Why is it so?", "caf\u00e9", "\ud83d half", "[deleted]", "5"]
+
+
+def odd_rows(n: int, seed: int) -> list[bytes]:
+    """JSON lines with every kind of damage, one with a string of 5 MB."""
+    draw = random.Random(seed)
+
+    def value(depth: int = 0) -> object:
+        if depth == 3 or draw.random() < 0.6:
+            return draw.choice(ODD)
+        inner = [value(depth + 1) for _ in range(draw.randrange(4))]
+        return draw.choice([inner, dict(zip(draw.sample(NAMES, len(inner)), inner))])
+
+    def line(i: int) -> bytes:
+        row = {"id": f"r{i}", "q": "Why?", "body": "I ask.", "a": "So it is.", "text": "A text.", "g": "x",
+               "answers": {"text": ["So.", "No."], "a_id": ["x", "y"], "score": [1, 2]}}  # fmt: skip
+        for key in draw.sample(list(row), draw.randrange(4)):
+            if draw.random() < 0.3:
+                del row[key]
+            elif key == "answers" and draw.random() < 0.7:
+                row[key][draw.choice(["text", "a_id", "score"])] = draw.choice([value(), [value(), value()]])
+            else:
+                row[key] = value()
+        if i == n // 2:
+            row |= {"q": "Why?", "a": "word " * 10**6, "text": "word " * 10**6}
+        written = json.dumps(row, ensure_ascii=draw.random() < 0.5)
+        if i != n // 2 and draw.random() < 0.08:
+            return draw.choice([written[: len(written) // 2], "[1]", "null", "7", "{}]"]).encode("utf-8", "replace")
+        return written.encode(draw.choice(["utf-8", "latin-1", "cp1252"]), "replace")
+
+    return [line(i) for i in range(n)]
+
+
+@pytest.mark.parametrize("kind", ["qa", "articles", "posts"])
+def test_ten_thousand_odd_rows_are_all_accounted_for(tree, kind):
+    (tree / "a.jsonl").write_bytes(b"\n".join(odd_rows(10_000, seed=3)))
+    facts = source("a.jsonl", kind, group="g")
+    kept, reasons, read = [], Counter(), 0
+    for block in sources.blocks("d", facts, 0, size=1000):
+        for number, row in block:
+            records, unreadable = sources.records("d", facts, [(number, row)])
+            check_account(kind, row, records, unreadable)
+            kept, reasons, read = kept + [len(records)], reasons + unreadable, read + 1
+    assert read == 10_000
+    records, unreadable = sources.read("d", facts, 0)
+    assert (len(records), unreadable) == (sum(kept), reasons) and len(records) > 5000
+    expected = {"posts": {"post without answers", "broken answers", "votes are not a number", "no question"}}
+    assert {"broken row", "answer is not text", "deleted"} | expected.get(kind, set()) <= set(unreadable)
+    assert kind == "posts" or max(len(r["answer"]) for r in records) == 5_000_000

@@ -15,7 +15,7 @@ SIZES = {"validation": {"a": 5, "b": 3}, "test": {"a": 4, "b": 2}}
 def data(validation=None, test=None) -> Data:
     """Two data sets, a and b, and the sizes of their splits."""
     return Data(
-        sources={"a": None, "b": None}, union="full", train_max=0, validation=validation or SIZES["validation"],
+        sources={"a": None, "b": None}, union="full", shards=1, keep_rejected=True, held_out=0.1, pairs_max=10, train_max=0, validation=validation or SIZES["validation"],
         test=test or SIZES["test"], leakage_cosine=0.6, embedder=Weights("", ""), embedder_tokens=256,
     )  # fmt: skip
 
@@ -24,7 +24,7 @@ def rows(n_a: int = 30, n_b: int = 20) -> pd.DataFrame:
     """Rows of both data sets, their index not the usual one."""
     names = ["a"] * n_a + ["b"] * n_b
     frame = pd.DataFrame(
-        {"dataset": names, "id": [f"{d}{i:03}" for i, d in enumerate(names)], "question": "Why?", "answer": "So.", "group": "",
+        {"dataset": names, "id": [f"{d}{i:03}" for i, d in enumerate(names)], "post": [f"{d}{i:03}" for i, d in enumerate(names)], "set": "sft", "question": "Why?", "answer": "So.", "group": "",
          "score": [i if i % 2 else None for i in range(len(names))], "n_words": 3, "fre": 90.5, "fkg": 1.5}
     )  # fmt: skip
     return frame.sample(frac=1, random_state=1).set_index(np.arange(len(names)) * 3 + 7)
@@ -45,8 +45,10 @@ def test_splits_are_seeded():
     assert one.index.equals(frame.index)
 
 
-def test_one_data_set_does_not_move_the_other():
+def test_neither_the_order_nor_another_data_set_moves_a_question():
     one = splits.assign(rows(30, 20), data(), seed=1)
+    shuffled = rows().sample(frac=1, random_state=5)
+    assert splits.assign(shuffled, data(), seed=1).sort_index().equals(one.sort_index())
     frame = rows(30, 20)
     other = splits.assign(frame[frame["dataset"] == "a"], data(), seed=1)
     assert one[other.index].equals(other)
@@ -66,7 +68,7 @@ def units(vectors: np.ndarray) -> np.ndarray:
 def test_no_pair_across_splits_comes_too_close_and_the_larger_split_pays(seed, names, limit, block):
     vectors = units(np.random.default_rng(seed).normal(size=(len(names), 3)))
     split = pd.Series(names)
-    remove, pairs = splits.leaks(vectors, split, limit, block)
+    remove, pairs, near = splits.leaks(vectors, split, limit, block)
     kept, cosine = ~remove, vectors @ vectors.T
     across = split.to_numpy()[:, None] != split.to_numpy()[None, :]
     assert not (across & (cosine >= limit + 1e-6))[np.ix_(kept, kept)].any()
@@ -76,59 +78,69 @@ def test_no_pair_across_splits_comes_too_close_and_the_larger_split_pays(seed, n
         assert sizes[split[right]] >= sizes[split[left]]
         assert value >= limit and value == pytest.approx(cosine[left, right], abs=1e-6)
     assert sorted(pairs["right"]) == np.flatnonzero(remove).tolist()
+    left = np.where((across & kept[:, None] & kept[None, :]), cosine, -2)
+    if left.max() > -2:  # the closest pair that remains is shown first
+        assert near["cosine"].iat[0] == pytest.approx(left.max(), abs=1e-6)
 
 
 def test_the_smallest_split_loses_nothing():
     split = pd.Series(["train"] * 6 + ["validation"] * 3 + ["test"])
-    remove, pairs = splits.leaks(np.ones((10, 1), dtype=np.float32), split, 0.6)
+    remove, pairs, _ = splits.leaks(np.ones((10, 1), dtype=np.float32), split, 0.6)
     assert split[~remove].tolist() == ["test"] and len(pairs) == 9
 
 
 def test_of_equal_splits_train_loses():
     split = pd.Series(["train", "validation"])
-    remove, _ = splits.leaks(np.ones((2, 1), dtype=np.float32), split, 0.6)
+    remove, _, _ = splits.leaks(np.ones((2, 1), dtype=np.float32), split, 0.6)
     assert remove.tolist() == [True, False]
 
 
 def test_likeness_inside_one_split_is_no_leak():
-    remove, pairs = splits.leaks(np.ones((4, 1), dtype=np.float32), pd.Series(["train"] * 4), 0.6)
+    remove, pairs, _ = splits.leaks(np.ones((4, 1), dtype=np.float32), pd.Series(["train"] * 4), 0.6)
     assert not remove.any() and pairs.empty
 
 
 def test_nothing_is_removed_where_nothing_is_close():
     vectors = np.eye(6, dtype=np.float32)
-    remove, pairs = splits.leaks(vectors, pd.Series(["train", "validation", "test"] * 2), 0.6)
+    remove, pairs, _ = splits.leaks(vectors, pd.Series(["train", "validation", "test"] * 2), 0.6)
     assert not remove.any() and pairs.empty
 
 
-def test_leaking_and_surplus_rows_are_dropped_with_their_reason(monkeypatch):
-    frame = rows().assign(dropped="")
-    frame.loc[frame.index[:5], "dropped"] = "under 20 words"
-    out = frame["dropped"] != ""
+def test_leaking_and_surplus_questions_are_dropped_with_their_reason(monkeypatch, tmp_path):
+    frame = rows().reset_index(drop=True)
     frame["question"] = [f"q{i}" for i in range(len(frame))]
+    frame["dropped"] = ["under 20 words"] * 5 + [""] * 45
+    prompts = pd.DataFrame({"dataset": "a", "post": [f"p{i}" for i in range(20)], "question": "Why?", "dropped": ""})
+    table = splits.questions(frame, prompts)
+    assert len(table) == 65 and table["set"].value_counts().to_dict() == {"sft": 45, "rl": 20}
     asked = []
 
     def embed(texts, weights, max_tokens, label):
-        asked.extend(texts)
+        asked.append(texts)
         vectors = np.eye(len(texts), dtype=np.float32)
-        split = splits.assign(frame[~out], data(), seed=1)
+        split = splits.assign(table, data(), seed=1)
         test, train = (np.flatnonzero(split == s)[0] for s in ("test", "train"))
         vectors[train] = vectors[test]  # one training question is a test question
         return vectors
 
     monkeypatch.setattr(splits, "embed", embed)
     limited = dataclasses.replace(data(), train_max=6)
-    pairs = splits.divide(frame, limited, seed=1)
-    assert asked == frame.loc[~out, "question"].tolist()
-    assert len(pairs) == 1 and pairs["cosine"].tolist() == [1.0]
-    leaked = frame[frame["question"] == pairs["removed"].iat[0]].iloc[0]
-    assert (leaked["split"], leaked["dropped"]) == ("", "cosine 0.6 or more to a smaller split")
-    assert frame.loc[frame["question"] == pairs["kept"].iat[0], "split"].item() == "test"
-    found = pd.crosstab(frame["dataset"], frame["split"])
-    assert found[["train", "validation", "test"]].loc["a"].tolist() == [6, 5, 4]
-    assert found[["train", "validation", "test"]].loc["b"].tolist() == [6, 3, 2]
+    pairs, near = splits.divide(table, limited, 1, tmp_path / "v.npy")
+    again = table.copy()
+    splits.divide(again, limited, 1, tmp_path / "v.npy")
+    assert asked == [table["question"].tolist()] and again.equals(table)  # embedded once
+    assert pairs[["kept_split", "removed_split", "cosine"]].values.tolist() == [["test", "train", 1.0]]
+    assert (near["cosine"] == 0).all()
+    splits.apply(table, frame, prompts)
+    leaked = table[table["reason"] == "cosine 0.6 or more to a smaller split"]
+    assert len(leaked) == 1 and (leaked["split"] == "").all()
+    found = pd.crosstab(frame["dataset"], frame["split"])[["train", "validation", "test"]]
+    assert found.loc["a"].tolist() == [6, 5, 4] and found.loc["b"].tolist() == [6, 3, 2]
     assert ((frame["split"] == "") == (frame["dropped"] != "")).all()
-    assert (frame.loc[out, "dropped"] == "under 20 words").all()
+    assert (frame.loc[:4, "dropped"] == "under 20 words").all()
+    assert prompts["split"].value_counts().drop("", errors="ignore").to_dict()["validation"] == 2  # a tenth of 20
+    sizes = splits.sizes(frame, prompts.head(0).assign(dropped="", split=""), prompts)
+    assert sizes["n"].sum() == 65 - (frame["dropped"] == "not needed: data.train_max").sum() - 5 + 5
 
 
 def test_splits_survive_the_disk(tmp_path):

@@ -54,7 +54,7 @@ def keys(profile: str = "smoke", overrides=None) -> dict[tuple[str, str], str]:
     """The key of every artefact of a profile, the code read anew."""
     forget_digests()
     params = load(profile, overrides)
-    names = {"eda": [""], "data": [""], "sft": params.sft.train_sets, "text_metrics": [""]}
+    names = {"eda": [""], "filtered": ["0"], "data": [""], "sft": params.sft.train_sets, "text_metrics": [""]}
     ids = [row.id for row in steps.models(params)]
     names["merged"] = [row.id for row in steps.models(params) if row.train_set]
     return {(step, name): steps.key(step, params, name) for step in steps.STEPS for name in names.get(step, ids)}
@@ -69,7 +69,7 @@ def test_every_artefact_has_its_own_key(study):
     found, params = keys(), load("smoke")
     train_sets, models = len(params.sft.train_sets), len(steps.models(params))
     assert models == 2 + train_sets * len(params.merge.modes)
-    assert len(found) == len(set(found.values())) == 3 + train_sets + (models - 2) + 3 * models
+    assert len(found) == len(set(found.values())) == 4 + train_sets + (models - 2) + 3 * models
 
 
 def test_keys_are_the_same_tomorrow(study):
@@ -80,7 +80,11 @@ def test_keys_are_the_same_tomorrow(study):
     ("override", "wanted"),
     [
         ("data.train_max=7", {"data", "sft", "merged", "answers", "text_metrics", "leaderboard", "mtbench"}),
-        ("s2.fre_min=50", {"eda", "data", "sft", "merged", "answers", "text_metrics", "leaderboard", "mtbench"}),
+        ("s2.score_min=5", {"eda", "data", "sft", "merged", "answers", "text_metrics", "leaderboard", "mtbench"}),
+        (
+            "s2.fre_min=50",
+            {"eda", "filtered", "data", "sft", "merged", "answers", "text_metrics", "leaderboard", "mtbench"},
+        ),
         ("sft.r=4", {"sft", "merged", "answers", "text_metrics", "leaderboard", "mtbench"}),
         ("generate.top_p=0.5", {"answers", "text_metrics", "mtbench"}),
         ("text_metrics.resamples=5", {"text_metrics"}),
@@ -121,6 +125,7 @@ def test_code_moves_the_steps_that_use_it_even_at_second_hand(study):
     (study / "s2utils" / "readability.py").write_text("def flesch():\n    return 2\n")
     assert moved(before, keys()) == {
         "eda",
+        "filtered",
         "data",
         "sft",
         "merged",
@@ -156,7 +161,7 @@ def test_any_cell_is_part_of_what_the_notebook_shows(study):
 def test_settings_are_the_sections_of_the_step(study):
     found = steps.settings("eda", load("smoke"))
     assert "seed" in found and "s2.fre_min" in found and "data.sources.sciq.path" in found
-    assert not any(k.startswith(("data.validation", "sft", "model")) for k in found)
+    assert not any(k.startswith(("data.validation", "sft.r", "model.chat")) for k in found)
 
 
 def test_the_models_of_the_study(tree):

@@ -106,3 +106,28 @@ def test_a_classifier_without_a_toxicity_label_is_refused(classifier):
     folder, _ = classifier(["positive", "negative"])
     with pytest.raises(ValueError, match="has no toxicity label; it has positive, negative"):
         toxicity.toxicity([NEUTRAL], folder)
+
+
+def test_a_detoxify_checkpoint_scores_as_the_same_weights_in_safetensors(classifier, tmp_path):
+    import torch
+
+    folder, network = classifier()
+    path = Path(folder) / "unbiased.ckpt"
+    config = {"dataset": {"args": {"classes": LABELS}}, "arch": {"args": {"model_type": "roberta-base"}}}
+    torch.save(
+        {"config": config, "state_dict": network.state_dict() | {"roberta.embeddings.position_ids": torch.arange(4)}},
+        path,
+    )
+    texts = [NEUTRAL, INSULT]
+    assert np.allclose(toxicity.toxicity(texts, str(path)), toxicity.toxicity(texts, folder), atol=1e-6)
+
+
+def test_a_checkpoint_that_runs_code_or_is_another_is_refused(classifier):
+    import torch
+
+    folder, _ = classifier()
+    path = Path(folder) / "bad.ckpt"
+    for held in ({"config": {}, "state_dict": {}}, {"run": Path("x")}, [1]):
+        torch.save(held, path)
+        with pytest.raises(ValueError, match="not a Detoxify checkpoint"):
+            toxicity.toxicity(["a"], str(path))

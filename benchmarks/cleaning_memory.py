@@ -1,0 +1,84 @@
+"""Memory and throughput of cleaning and measuring as the rows grow: 100,000 and 1,000,000 synthetic rows.
+
+ours: peak memory (proportional set size, all processes of the job) at 1,000,000 rows; peer: at 100,000 rows, same
+code. ratio = peer / ours: 1.0 is flat, limit 0.77 is a peak 1.3 times as high. Rows a second stand beside it. What
+follows in 02_datasets holds the kept records in memory; that part is not measured here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import measure
+import pandas as pd
+import psutil
+import readability
+
+SIZES = (100_000, 1_000_000)
+JOB = "import sys, readability, pathlib, os; from s2utils import shards; folder = pathlib.Path(sys.argv[1]); " \
+      "shards.write(folder / 'out', readability.profile(folder / 'forum.jsonl', 'pyphen', os.cpu_count()), 0)"  # fmt: skip
+
+
+def synthetic(path: Path, n: int) -> None:
+    """`n` answers, three a post, put together from 20,000 texts."""
+    texts, draw = readability.answers(20_000), random.Random(1)
+    with open(path, "w", encoding="utf-8") as file:
+        for i in range(0, n, 3):
+            size = min(3, n - i)
+            held = {
+                "a_id": [f"a{j}" for j in range(size)],
+                "text": draw.choices(texts, k=size),
+                "score": [5, 4, 3][:size],
+            }
+            file.write(json.dumps({"id": str(i), "question": f"Why is that so, number {i}?", "answers": held}) + "\n")
+
+
+def tree_mb(process: psutil.Process) -> float:
+    """Memory of a process and its children, shared pages counted once."""
+    total = 0
+    for one in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            total += one.memory_full_info().pss
+    return total / 2**20
+
+
+def run(n: int) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        synthetic(Path(folder) / "forum.jsonl", n)
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+        started, peak = time.perf_counter(), 0.0
+        job = subprocess.Popen([sys.executable, "-c", JOB, folder], env=environment, stderr=subprocess.DEVNULL)
+        watched = psutil.Process(job.pid)
+        while job.poll() is None:
+            with contextlib.suppress(psutil.Error):
+                peak = max(peak, tree_mb(watched))
+            time.sleep(0.2)
+        seconds = time.perf_counter() - started
+        if job.returncode:
+            raise SystemExit(f"the job at {n:,} rows failed with status {job.returncode}")
+        done = sum(len(pd.read_parquet(f, columns=["id"])) for f in (Path(folder) / "out").glob("*.parquet"))
+        assert done == n, f"{done} of {n} rows came out"
+    return {"rows": n, "peak_mb": round(peak), "seconds": round(seconds, 1), "rows_per_second": round(n / seconds)}
+
+
+def main():
+    table = pd.DataFrame([run(n) for n in SIZES])
+    print(table.to_string(index=False))
+    small, large = table.iloc[0], table.iloc[1]
+    measure.write(
+        "cleaning_memory", ours=float(large["peak_mb"]), peer=float(small["peak_mb"]),
+        ratio=round(float(small["peak_mb"] / large["peak_mb"]), 2), limit=0.77, unit="MB", n=SIZES[1],
+        runs=table.to_dict("records"), throughput_ratio=round(float(large["rows_per_second"] / small["rows_per_second"]), 2),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+import bz2
+import gzip
+import json
+import lzma
+import tracemalloc
+
+import pyarrow as pa
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+from test_sources import ROWS, source
+
+from s2utils import readers
+from s2utils.readers import SourceError, Unreadable
+
+PACK = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstandard.ZstdCompressor(write_checksum=True).compress,
+}
+TEXT = "".join(f"line {i} {i * i * 2654435761 % 2**32:08x}\n" for i in range(60_000))
+
+
+@pytest.mark.parametrize("suffix", ["", *PACK])
+def test_lines_are_numbered_and_whole(tree, suffix):
+    path = tree / f"a.txt{suffix}"
+    data = "\ufeffone\r\ntwo\u2028still two\x85\n\nfour".encode()
+    path.write_bytes(PACK[suffix](data) if suffix else data)
+    assert list(readers.lines(path)) == [(1, "one\r"), (2, "two\u2028still two\x85"), (3, ""), (4, "four")]
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_a_file_of_several_streams_is_read_to_its_end(tree, suffix):
+    path = tree / f"a.txt{suffix}"
+    path.write_bytes(b"".join(PACK[suffix](part) for part in (b"a\nb", b"", b"c\n", TEXT.encode())) + b"\0" * 8)
+    found = [line for _, line in readers.lines(path)]
+    assert found[:2] == ["a", "bc"] and "\n".join(found[2:]) + "\n" == TEXT
+
+
+def test_the_window_of_reddit_dumps_and_skippable_frames(tree):
+    path = tree / "a.txt.zst"
+    long = zstandard.ZstdCompressionParameters.from_level(3, window_log=31, enable_ldm=True)
+    stream = zstandard.ZstdCompressor(compression_params=long).compressobj()
+    skippable = (0x184D2A50).to_bytes(4, "little") + (3).to_bytes(4, "little") + b"abc"
+    path.write_bytes(skippable + stream.compress(TEXT.encode()) + stream.flush() + skippable)
+    assert sum(1 for _ in readers.lines(path)) == 60_000
+
+
+@pytest.mark.parametrize("suffix", PACK)
+@pytest.mark.parametrize("share", [0.0, 0.0001, 0.3, 0.5, 0.9, 0.99999])
+def test_a_cut_file_gives_the_lines_before_the_cut_and_then_says_so(tree, suffix, share):
+    whole = PACK[suffix](TEXT.encode())
+    path = tree / f"a.txt{suffix}"
+    path.write_bytes(whole[: int(len(whole) * share)])
+    found = []
+    with pytest.raises(
+        SourceError, match=rf"^a.txt{suffix}: the file is cut .* after line \d+; fetch it again"
+    ) as error:
+        found.extend(readers.lines(path))
+    assert f"after line {len(found)};" in str(error.value)
+    assert [line for _, line in found] == TEXT.split("\n")[: len(found)]
+    assert found or share < 0.9, "the last block, bzip2's of 900 kB, is all that a decompressor holds back"
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_a_cut_between_the_last_bytes_is_seen(tree, suffix):
+    whole = PACK[suffix](b"a\nb\n")
+    for n in range(1, min(8, len(whole))):
+        (tree / f"a{suffix}").write_bytes(whole[:-n])
+        with pytest.raises(SourceError, match="fetch it again"):
+            list(readers.lines(tree / f"a{suffix}"))
+
+
+@pytest.mark.parametrize("suffix", PACK)
+@given(data=st.binary(max_size=200))
+def test_any_bytes_are_lines_or_a_named_error(tmp_path_factory, suffix, data):
+    path = tmp_path_factory.mktemp("bytes") / f"a.txt{suffix}"
+    path.write_bytes(data)
+    try:
+        list(readers.lines(path))
+    except SourceError as error:
+        assert path.name in str(error)
+
+
+def test_mixed_encodings_are_read_to_the_end(tree):
+    kinds = [json.dumps({"q": "Café?"}, ensure_ascii=False).encode(e) for e in ("utf-8", "latin-1", "cp1252", "utf-16")]
+    (tree / "a.jsonl").write_bytes(b"\n".join([*kinds, b'{"q": "last"}']))
+    found = list(readers.rows(source("a.jsonl")))
+    assert found[:2] == [{"q": "Café?"}, {"q": "Caf\ufffd?"}] and found[-1] == {"q": "last"}
+    assert Unreadable("broken row") in found  # UTF-16 is no JSON line
+
+
+@pytest.mark.parametrize("suffix", ["", *PACK])
+@pytest.mark.parametrize("kind", ["json", "jsonl", "ndjson", "csv"])
+def test_every_text_format_is_read_packed_or_plain(tree, kind, suffix):
+    written = ROWS["qa"]
+    text = "".join(json.dumps(row) + "\n" for row in written)
+    if kind == "json":
+        text = json.dumps(written, indent=1)
+    elif kind == "csv":
+        text = 'id,q,a\r\n1,Why?,Because.\r\n2,"How, ""so""?","Like\nthis."\r\n'
+    path = tree / f"a.{kind}{suffix}"
+    path.write_bytes(PACK[suffix](text.encode()) if suffix else text.encode())
+    assert list(readers.rows(source(path.name))) == written
+
+
+@pytest.mark.parametrize("suffix", PACK)
+@pytest.mark.parametrize("kind", ["json", "jsonl", "csv", "xml"])
+def test_a_cut_file_of_any_kind_is_named_once(tree, kind, suffix):
+    whole = PACK[suffix](TEXT.encode())
+    (tree / f"a.{kind}{suffix}").write_bytes(whole[: len(whole) // 10])
+    with pytest.raises(SourceError, match=rf"^a.{kind}{suffix}: ") as error:
+        list(readers.rows(source(f"a.{kind}{suffix}")))
+    assert str(error.value).count("a." + kind) == 1
+
+
+def test_one_json_line_is_one_row(tree):
+    (tree / "a.json").write_text('{"id": "1", "q": "Why?", "a": "So."}\n')
+    assert list(readers.rows(source("a.json"))) == [{"id": "1", "q": "Why?", "a": "So."}]
+
+
+def test_an_arrow_file_with_a_footer_is_read_too(tree):
+    table = pa.Table.from_pylist(ROWS["qa"] * 1500)
+    with pa.OSFile(str(tree / "a.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as written:
+        written.write_table(table)
+    assert list(readers.rows(source("a.arrow"))) == ROWS["qa"] * 1500
+
+
+def test_a_packed_parquet_file_and_a_broken_csv_are_named(tree):
+    (tree / "a.parquet.gz").write_bytes(gzip.compress(b"PAR1"))
+    with pytest.raises(
+        SourceError, match=r"a.parquet.gz: cannot read '.parquet.gz' files; known: .*but parquet and arrow"
+    ):
+        list(readers.rows(source("a.parquet.gz")))
+
+
+def test_a_sample_is_uniform_and_holds_no_more_than_it_keeps():
+    hits = [0] * 20
+    for seed in range(4000):
+        for row in readers.sample(({"i": i} for i in range(20)), 5, seed):
+            hits[row["i"]] += 1
+    assert all(abs(n - 1000) < 150 for n in hits), "5 of 20: each row in a quarter of the samples (5 sigma)"
+
+    tracemalloc.start()
+    kept = list(readers.sample(({"i": i, "text": "x" * 1000} for i in range(50_000)), 10, 0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(kept) == 10 and peak < 1_000_000
+
+
+def test_a_sample_is_of_usable_rows_and_sums_the_others():
+    held = [Unreadable("broken row"), {"i": 1}, Unreadable("redirect", 5), {"i": 2}, Unreadable("broken row"), {"i": 3}]
+    found = list(readers.sample(held, 2, 0))
+    assert found[2:] == [Unreadable("broken row", 2), Unreadable("redirect", 5)]
+    assert [row["i"] for row in found[:2]] == sorted(row["i"] for row in found[:2])
+
+
+def test_memory_does_not_grow_with_the_rows(tree):
+    line = json.dumps({"id": "1", "q": "Why?", "a": "So. " * 250}).encode() + b"\n"
+    (tree / "a.jsonl.zst").write_bytes(b"".join(PACK[".zst"](line * 1000) for _ in range(40)))
+    tracemalloc.start()
+    assert sum(1 for _ in readers.rows(source("a.jsonl.zst"))) == 40_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12_000_000, "of 41 MB of text"
