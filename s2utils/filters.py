@@ -8,6 +8,7 @@ dropped first. Source: the study's section on data.
 
 from __future__ import annotations
 
+import functools
 import html
 import itertools
 import re
@@ -24,9 +25,10 @@ _CONTROL = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 _QUOTED = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
-_LINK = re.compile(r"\[([^\[\]]*)\]\([ \t]*[^()\s]*[ \t]*\)")
+_LINK = re.compile(r"\[([^\[\]]*)\]\([ \t]*+[^()\s]*+[ \t]*+\)")
 _URL = re.compile(r"_url_\d+_|\bURL_\d+\b|https?://\S+|www\.\S+")  # copies of ELI5 hold _url_0_ or URL_0
 _BULLET = re.compile(r"^[ \t]*(?:(?:#{1,6}|[*+-])[ \t]+)+", re.MULTILINE)  # and headings
+_LEADS = frozenset(" \t#*+-")  # what a line must begin with to hold a bullet
 _MARKS = re.compile(r"\*\*\*|\*\*|~~|__|`+|(?<!\w)\*(?=\S)|(?<=\S)\*(?!\w)")
 _PARAGRAPHS = re.compile(r"\n\s*\n")
 _MARKUP = re.compile(r"\{\||\|\}|\[\[|\]\]|\{\{|\}\}|<ref|</?table|\bthumb\||\bpx\|", re.IGNORECASE)
@@ -62,8 +64,10 @@ def strip_markdown(text: str) -> str:
     """Links as their text; bullets, headings, bold, italic and code marks gone."""
     if "](" in text:
         text = _LINK.sub(r"\1", text)
-    if "- " in text or "* " in text or "+ " in text or "# " in text or "\t" in text:
+    if "\n" in text:
         text = _BULLET.sub("", text)
+    elif text[:1] in _LEADS and (found := _BULLET.match(text)):
+        text = text[found.end() :]
     return _MARKS.sub("", text) if "*" in text or "`" in text or "~~" in text or "__" in text else text
 
 
@@ -103,6 +107,8 @@ def clean(text: str, names: tuple[str, ...] = CLEANING) -> str:
 
     So cleaning a clean text changes nothing. A text that never settles comes back empty.
     """
+    if not text:
+        return text
     functions = [TEXT_STEPS[name] for name in names]
     settled: set = set()  # steps known to leave the text as it is
     for _ in range(LAYERS):
@@ -118,6 +124,11 @@ def clean(text: str, names: tuple[str, ...] = CLEANING) -> str:
         if len(settled) == len({*functions}):
             return text
     return ""
+
+
+@functools.lru_cache(maxsize=4)  # the answers to one post come one after the other
+def _clean_question(question: str, body: str, names: tuple[str, ...]) -> tuple[str, str]:
+    return clean(question, names), clean(body, names)
 
 
 # Rules: a record with its measures → why it is dropped
@@ -193,8 +204,8 @@ def apply(record: dict, kind: str, s2: S2) -> dict:
     for is_text, names in itertools.groupby(s2.steps[kind], TEXT_STEPS.__contains__):
         if is_text:
             chain = tuple(names)
-            for column in ("answer", "question", "body"):
-                row[column] = clean(row[column], chain)
+            row["answer"] = clean(row["answer"], chain)
+            row["question"], row["body"] = _clean_question(row["question"], row["body"], chain)
             measured = False
             continue
         for name in names:

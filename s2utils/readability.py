@@ -27,9 +27,9 @@ _INSIDE_CMU = re.compile(r"[^\w\s.']+")
 _QUOTES = re.compile(RE_NONCONTRACTION_APOSTROPHE)
 
 
-def _ascii(pattern: re.Pattern) -> dict[int, str]:
+def _ascii(pattern: re.Pattern) -> dict[int, str | None]:
     """The pattern for str.translate, which on ASCII texts is many times faster; ! and ? become full stops."""
-    table = {i: "" for i in range(128) if pattern.match(chr(i))}
+    table = {i: None for i in range(128) if pattern.match(chr(i))}
     return table if pattern is _PUNCTUATION else table | {ord("!"): ".", ord("?"): "."}
 
 

@@ -36,7 +36,7 @@ STEPS = {
     "eda": Step(
         "01_eda",
         ("seed", "data.sources", "s2", "eda", "model.base", "sft.max_length"),
-        ("sources", "filters", "toxicity", "describe"),
+        ("sources", "filters", "readability", "toxicity", "describe", "models"),
     ),
     "filtered": Step(
         "02_datasets",

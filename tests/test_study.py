@@ -107,7 +107,7 @@ def test_figures_in_three_formats_with_alt_text(study):
     assert {
         "funnel",
         "sft_loss",
-        "eda_readability",
+        *(f"eda_{name}" for name in ("lengths", "readability", "limits", "share_kept", "vocabulary", "terms")),
         "density_flesch_reading_ease",
         "leaderboard_average",
         "mtbench",
