@@ -5,8 +5,9 @@ PROFILE ?= cpu
 PROFILES ?= $(PROFILE)
 SET ?=
 PYTHON ?= python3
-CORES ?= $(shell getconf _NPROCESSORS_ONLN)
-MEM_MB ?= 5600
+# on a cluster the limits are a single job's, so they must not be those of a laptop
+CORES ?= $(if $(findstring cluster/,$(FLAGS)),1000,$(shell getconf _NPROCESSORS_ONLN))
+MEM_MB ?= $(if $(findstring cluster/,$(FLAGS)),1000000,5600)
 export S2_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/s2
 # keep Jupyter, IPython and matplotlib from writing into the home folder
 export JUPYTER_RUNTIME_DIR := $(S2_CACHE)/jupyter/runtime
@@ -22,7 +23,7 @@ unexport PYTHONPATH
 SNAKEMAKE = snakemake $(FLAGS) --cores $(CORES) --resources mem_mb=$(MEM_MB) gpu=1 --rerun-triggers mtime params input \
   --rerun-incomplete --nolock --scheduler greedy --config profile=$(PROFILE) set='$(SET)'
 
-.PHONY: help setup reproduce test lint format report lab bench clean
+.PHONY: help setup reproduce test lint format report lab bench preflight publish clean
 help:            ## this list
 	@grep -hE '^[a-z].*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
@@ -43,6 +44,9 @@ setup: .venv/ready  ## virtual environment from the lock, models and data into t
 reproduce: setup  ## the whole study of PROFILE, from sources to report
 	@$(SNAKEMAKE)
 	@python -m s2utils.report $(PROFILE) --show
+
+preflight: setup  ## what a run of PROFILE lacks, and what it will take: hours, memory, disk, dollars
+	@python -m s2utils.preflight $(PROFILE) --set '$(SET)'
 
 0%: setup         # make 03_sft: one notebook and what it needs
 	@rule=$@; $(SNAKEMAKE) $${rule#*_}
@@ -65,6 +69,9 @@ lab: setup        ## JupyterLab with the kernel registered
 
 bench: setup      ## every script in benchmarks/
 	@for script in benchmarks/*.py; do python $$script || exit 1; done
+
+publish: setup    ## list what WHAT=artefacts/cpu/sft/sciq TO=me/name would push to the hub; YES=1 pushes it
+	@python -m s2utils.publish '$(WHAT)' '$(TO)' $(if $(filter 1 yes,$(YES)),--yes)
 
 clean:            ## delete the artefacts and reports of PROFILE
 	rm -rf artefacts/$(PROFILE) reports/$(PROFILE) .snakemake

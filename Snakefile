@@ -17,9 +17,17 @@ GPU = 1 if P.runtime.device == "cuda" else 0
 LOOK = steps.module_digest(("tables", "figures", "intervals")) + steps.files_digest("reports/published/*.csv")
 
 
-def mb(cpu):
-    """Memory a job takes on the cpu profiles; a GPU job has its machine to itself."""
-    return 0 if GPU else cpu
+def mb(cpu, gpu):
+    """Memory a job takes in MB, on the cpu profiles and on a GPU; a retry asks for as much again.
+
+    On a GPU: weights of 13 billion parameters (26 GB) pass through memory when they are loaded whole, merged or saved.
+    """
+    return lambda wildcards, attempt: attempt * (gpu if GPU else cpu)
+
+
+def minutes(gpu):
+    """The longest a job may take on a cluster: generous for 13B, an hour on the cpu profiles; a retry has as much again."""
+    return lambda wildcards, attempt: attempt * (gpu if GPU else 60)
 
 
 def settings(step, notebook=True, inherited=False):
@@ -67,7 +75,7 @@ rule eda:
     params: *settings("eda")
     threads: P.runtime.threads
     benchmark: f"{A}/benchmarks/01_eda.tsv"
-    resources: gpu=GPU
+    resources: gpu=GPU, mem_mb=mb(1000, 16000), runtime=minutes(120)
     log: **logs("eda")
     shell: papermill("eda")
 
@@ -76,7 +84,7 @@ rule filter_one:  # a share of the sources; worth its start only where there are
     output: f"{A}/filtered/{{shard}}/.done"
     params: *settings("filtered", notebook=False)
     threads: P.runtime.threads
-    resources: mem_mb=mb(1000)
+    resources: mem_mb=mb(1000, 6000), runtime=minutes(240)
     benchmark: f"{A}/benchmarks/02_datasets.{{shard}}.tsv"
     log: text=f"{A}/notebooks/02_datasets.{{shard}}.log"
     shell:
@@ -89,7 +97,7 @@ rule datasets:
     output: f"{A}/data/.done"
     params: *settings("data")
     threads: P.runtime.threads
-    resources: gpu=GPU
+    resources: gpu=GPU, mem_mb=mb(1500, 32000), runtime=minutes(720)
     benchmark: f"{A}/benchmarks/02_datasets.tsv"
     log: **logs("data")
     shell: papermill("data")
@@ -100,7 +108,7 @@ rule sft_one:
     output: f"{A}/sft/{{train_set}}/.done"
     params: *settings("sft", notebook=False)
     threads: P.runtime.threads
-    resources: gpu=GPU, mem_mb=mb(3200)
+    resources: gpu=GPU, mem_mb=mb(3200, 48000), runtime=minutes(1440)
     priority: 10
     benchmark: f"{A}/benchmarks/03_sft.{{train_set}}.tsv"
     log: **logs("sft", "{train_set}")
@@ -127,14 +135,33 @@ rule generate_one:
     output: f"{A}/answers/{{model}}/.done"
     params: *settings("answers", notebook=False), *settings("merged", notebook=False)
     threads: P.runtime.threads
-    resources: gpu=GPU, mem_mb=mb(2200)
+    resources: gpu=GPU, mem_mb=mb(2200, 64000), runtime=minutes(240)
     benchmark: f"{A}/benchmarks/04_generate.{{model}}.tsv"
     log: **logs("answers", "{model}")
     shell: papermill("answers", model="{wildcards.model}")
 
 
+def all_merges(wildcards):
+    """The rules that merge a train set. Their answers are not read, so other answers rerun nothing (`ancient`)."""
+    rows = [row for row in steps.models(P) if row.train_set == wildcards.train_set]
+    return rules.datasets.output + [ancient(f"{A}/answers/{row.id}/.done") for row in rows]
+
+
+rule divergence_one:
+    input: all_merges
+    output: f"{A}/divergence/{{train_set}}/.done"
+    params: *settings("divergence", notebook=False, inherited=True)
+    threads: P.runtime.threads
+    resources: gpu=GPU, mem_mb=mb(2600, 64000), runtime=minutes(120)
+    benchmark: f"{A}/benchmarks/04_generate.merges-of-{{train_set}}.tsv"
+    log: **logs("divergence", "merges-of-{train_set}")
+    shell: papermill("divergence", train_set="{wildcards.train_set}")
+
+
 rule generate:
-    input: expand(f"{A}/answers/{{model}}/.done", model=MODELS)
+    input:
+        expand(f"{A}/answers/{{model}}/.done", model=MODELS),
+        expand(f"{A}/divergence/{{train_set}}/.done", train_set=P.sft.train_sets),
     output: f"{A}/answers/.done"
     params: *settings("answers")
     benchmark: f"{A}/benchmarks/04_generate.tsv"
@@ -147,7 +174,7 @@ rule text_metrics:
     input: expand(f"{A}/answers/{{model}}/.done", model=MODELS)
     output: f"{A}/text_metrics/.done"
     params: *settings("text_metrics")
-    resources: gpu=GPU
+    resources: gpu=GPU, mem_mb=mb(1000, 16000), runtime=minutes(120)
     benchmark: f"{A}/benchmarks/05_text_metrics.tsv"
     log: **logs("text_metrics")
     shell: papermill("text_metrics")
@@ -166,7 +193,7 @@ rule leaderboard_one:
     output: f"{A}/leaderboard/{{model}}/.done"
     params: *settings("leaderboard", notebook=False, inherited=True)
     threads: P.runtime.threads
-    resources: gpu=GPU, mem_mb=mb(2200)
+    resources: gpu=GPU, mem_mb=mb(2200, 64000), runtime=minutes(1440)
     benchmark: f"{A}/benchmarks/06_leaderboard.{{model}}.tsv"
     log: **logs("leaderboard", "{model}")
     shell: papermill("leaderboard", model="{wildcards.model}")
@@ -187,7 +214,7 @@ rule mtbench_one:
     output: f"{A}/mtbench/{{model}}/.done"
     params: *settings("mtbench", notebook=False, inherited=True)
     threads: P.runtime.threads
-    resources: gpu=GPU, mem_mb=mb(2200)
+    resources: gpu=GPU, mem_mb=mb(2200, 64000), runtime=minutes(240)
     benchmark: f"{A}/benchmarks/07_mtbench.{{model}}.tsv"
     log: **logs("mtbench", "{model}")
     shell: papermill("mtbench", model="{wildcards.model}")

@@ -6,6 +6,7 @@ after which most LoRA gradients are silently zero; `quantized` switches that off
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -31,6 +32,17 @@ def located(weights: Weights) -> tuple[str, dict]:
     return weights.path, {"revision": weights.revision or "main"}
 
 
+def folder(weights: Weights) -> Path:
+    """Local folder of the model's configuration and safetensors, fetched from the hub where it is not local."""
+    path, options = located(weights)
+    if Path(path).is_dir():
+        return Path(path)
+    from huggingface_hub import snapshot_download
+
+    wanted = ["model*.safetensors", "model.safetensors.index.json", "config.json", "generation_config.json"]
+    return Path(snapshot_download(path, allow_patterns=wanted, **options))
+
+
 def tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
     """Tokenizer with a padding token that is not the end-of-sequence token, padding on the left."""
     path, options = located(weights)
@@ -53,8 +65,11 @@ def nf4(dtype: torch.dtype = torch.bfloat16) -> BitsAndBytesConfig:
 
 
 def full(weights: Weights, dtype: str, device: str = "cpu") -> PreTrainedModel:
-    """The model in `dtype`, for inference."""
+    """The model in `dtype`, for inference; of an adapter's folder the 4-bit base beneath its unmerged adapter."""
     path, options = located(weights)
+    if (kept := Path(path) / "adapter_config.json").is_file():
+        config = json.loads(kept.read_text(encoding="utf-8"))
+        return adapted(Weights(config["base_model_name_or_path"], config.get("revision") or ""), Path(path), device)
     model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), use_safetensors=True, **options)
     return model.to(device).eval()
 
@@ -66,6 +81,13 @@ def quantized(weights: Weights, device: str = "cpu") -> PreTrainedModel:
         path, quantization_config=nf4(), dtype=torch.bfloat16, use_safetensors=True, device_map={"": device}, **options
     )
     return keep_unpacked(model)
+
+
+def adapted(base: Weights, adapter: Path, device: str = "cpu") -> PreTrainedModel:
+    """The model as it was trained: NF4 base, its LoRA layers beside the weights, not merged; computes in bf16."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(quantized(base, device), adapter).get_base_model().eval()
 
 
 def keep_unpacked(model: torch.nn.Module) -> torch.nn.Module:

@@ -168,11 +168,17 @@ class Sft:
     eval_rows: int  # validation rows; 0 takes all
     patience: int  # evaluations without improvement before stopping; 0: never
     gradient_checkpointing: bool
+    packing: bool  # several rows in one sequence of max_length; with FlashAttention only, see train.batching
+    padding_free: bool  # the rows of a batch without padding; with FlashAttention only
+    samples: int  # validation questions answered at each evaluation; 0: none
+    sample_tokens: int  # new tokens of such an answer
+    country: str  # ISO 3166 code of three letters, for the carbon of a kWh; "": energy is not measured
+    report_to: list[str]  # trackers beside log.jsonl
 
 
 @dataclass(frozen=True)
 class Merge:
-    """How adapters become models: bf16 (simple), dequantized (careful)."""
+    """How adapters become models: bf16 (simple), dequantized (careful), adapter (4-bit base, unmerged)."""
 
     modes: list[str]
 
@@ -188,6 +194,10 @@ class Generate:
     top_p: float
     repetition_penalty: float
     batch_size: int
+    backend: str  # "local" weights, or "openai": a server that serves the model under its id
+    base_url: str  # of the server
+    key_env: str  # environment variable that holds its key; "" for none
+    concurrency: int  # requests at a time, server only
 
 
 @dataclass(frozen=True)
@@ -385,6 +395,7 @@ RECORD_STEPS = (
     "max_words", "asks", "reading_ease", "grade", "markup", "language",
 )  # fmt: skip
 CORPUS_STEPS = ("duplicates", "near_duplicates", "contamination", "votes", "toxicity", "edit_tail")
+TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow")
 CHOICES = types.MappingProxyType(
     {
         "runtime.device": ("cpu", "cuda"),
@@ -394,11 +405,12 @@ CHOICES = types.MappingProxyType(
         "questions.writer.backend": ("local", "openai"),
         "mtbench.judge.backend": ("local", "openai"),
         "leaderboard.source": ("hub", "embedded"),
+        "generate.backend": ("local", "openai"),
     }
 )
 POSITIVE = (
     "runtime.threads", "sft.r", "sft.alpha", "sft.learning_rate", "sft.batch_size", "sft.accumulation",
-    "sft.max_length", "generate.n", "generate.max_new_tokens", "generate.temperature", "generate.batch_size",
+    "sft.max_length", "sft.sample_tokens", "generate.n", "generate.concurrency", "generate.max_new_tokens", "generate.temperature", "generate.batch_size",
     "generate.repetition_penalty", "text_metrics.resamples", "leaderboard.batch_size", "mtbench.max_new_tokens", "mtbench.judge.concurrency", "questions.writer.concurrency", "questions.copied_words", "data.shards", "data.pairs_max",
 )  # fmt: skip
 
@@ -423,6 +435,14 @@ def _check(params: Params, file: str) -> None:
         choose(f"data.sources.{name}.kind", source.kind, KINDS)
     for name in params.sft.train_sets:
         choose("sft.train_sets", name, [params.train_set_name(d) for d in params.datasets])
+    for name in params.sft.report_to:
+        choose("sft.report_to", name, TRACKERS)
+    if params.sft.country and not (len(params.sft.country) == 3 and params.sft.country.isupper()):
+        raise ParameterError(
+            f"{file}: 'sft.country' must be three capital letters such as USA, or empty, not {params.sft.country!r}"
+        )
+    if params.sft.samples < 0:
+        raise ParameterError(f"{file}: 'sft.samples' must not be below 0; 0 takes none")
     for key, section in (("s2.steps", params.s2.steps), ("s2.min_words", params.s2.min_words)):
         choose(key, tuple(sorted(section)), [tuple(sorted(KINDS))])
     named = [
@@ -434,8 +454,10 @@ def _check(params: Params, file: str) -> None:
             choose(key, name, known)
     if not 0 <= params.data.held_out < 0.5:
         raise ParameterError(f"{file}: 'data.held_out' must lie between 0 and 0.5, not {params.data.held_out}")
+    if params.generate.backend == "openai" and not params.generate.base_url:
+        raise ParameterError(f"{file}: 'generate.backend' is openai, so 'generate.base_url' must name the server")
     for mode in params.merge.modes:
-        choose("merge.modes", mode, ("bf16", "dequantized"))
+        choose("merge.modes", mode, ("bf16", "dequantized", "adapter"))
     if "{question}" not in params.model.prompt:
         raise ParameterError(f"{file}: 'model.prompt' must hold {{question}}")
     if not 0 < params.text_metrics.confidence < 1:

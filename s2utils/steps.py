@@ -32,6 +32,8 @@ RECORD_RULES = tuple(
     f"s2.{k}"
     for k in ("steps", "readability", "fre_min", "fkg_max", "min_words", "paragraph_words", "max_words", "language")
 )
+SAMPLING = tuple(f"generate.{k}" for k in ("batch_size", "temperature", "top_p", "repetition_penalty"))
+ANSWERING = (*SAMPLING, "generate.n", "generate.sample_seed", "generate.max_new_tokens", "generate.backend")
 STEPS = {
     "eda": Step(
         "01_eda",
@@ -50,10 +52,15 @@ STEPS = {
     ),
     "sft": Step("03_sft", ("seed", "runtime", "model", "sft"), ("train",)),
     "merged": Step("04_generate", ("model",), ("merge", "models")),
-    "answers": Step("04_generate", ("seed", "runtime", "model", "generate"), ("generate", "models")),
+    "answers": Step("04_generate", ("seed", "runtime", "model", *ANSWERING), ("generate", "serve", "models")),
+    "divergence": Step(
+        "04_generate",
+        ("seed", "runtime", "model", "merge", "sft.eval_rows", "sft.max_length", "sft.batch_size"),
+        ("divergence",),
+    ),
     "text_metrics": Step("05_text_metrics", ("seed", "text_metrics"), ("text_metrics",)),
     "leaderboard": Step("06_leaderboard", ("seed", "runtime", "model", "leaderboard"), ("leaderboard", "models")),
-    "mtbench": Step("07_mtbench", ("seed", "runtime", "model", "generate", "mtbench"), ("mtbench",)),
+    "mtbench": Step("07_mtbench", ("seed", "runtime", "model", *SAMPLING, "mtbench"), ("mtbench",)),
 }
 
 
@@ -117,6 +124,9 @@ def upstream(step: str, params: Params, name: str = "") -> list[tuple[str, str]]
             return [("data", ""), *upstream("leaderboard", params, name)]
         case "merged":
             return [("sft", model(params, name).train_set)]
+        case "divergence":  # a train set under all its merges
+            rows = [row for row in models(params) if row.train_set == name]
+            return [("data", ""), ("sft", name), *(("merged", row.id) for row in rows)]
         case "leaderboard" | "mtbench":  # base and chat need nothing of ours
             return [("merged", name)] if model(params, name).train_set else []
         case "text_metrics":
@@ -132,6 +142,7 @@ def lineage(step: str, params: Params) -> dict[str, object]:
         "leaderboard": ["merged"],
         "mtbench": ["merged"],
         "answers": ["merged"],
+        "divergence": ["merged"],
     }
     inherited = {k: v for earlier in before.get(step, []) for k, v in lineage(earlier, params).items()}
     return inherited | settings(step, params) | {f"code of {step}": code_digest(step)}

@@ -52,6 +52,30 @@ def merged_into(model, adapter, mode: str):
     return merge.merge(model, adapter, mode)[0]
 
 
+def exact(base, adapter):
+    """The trained model: the adapter beside the 4-bit weights as bf16 arithmetic sees them; sums in float32."""
+    import bitsandbytes
+
+    live = models.quantized(base)
+    for module in live.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            held = bitsandbytes.functional.dequantize_4bit(module.weight.data, module.weight.quant_state)
+            assert held.dtype == torch.bfloat16
+            module.forward = lambda x, w=held, m=module: torch.nn.functional.linear(x, w.float(), m.bias)
+            module.bias = None if module.bias is None else torch.nn.Parameter(module.bias.float())
+        else:
+            for weight in module.parameters(recurse=False):
+                weight.data = weight.data.float()
+    return PeftModel.from_pretrained(live, adapter).eval()
+
+
+def written(base, adapter, folder, mode: str, dtype: str = "bfloat16", shard: int = merge.SHARD):
+    """The merged model as `merge.write` leaves it on the disk, loaded."""
+    folder.mkdir(exist_ok=True)
+    merge.write(base, dtype, adapter, mode, folder, shard=shard)
+    return models.full(Weights(str(folder), ""), dtype)
+
+
 IDS = torch.arange(3, 83).reshape(2, 40)
 
 
@@ -91,15 +115,24 @@ def test_the_round_trip_has_sixteen_levels_a_block():
     assert all(len(row.unique()) <= 16 for row in tripped)
 
 
-def test_the_careful_merge_answers_like_the_4_bit_base_with_its_adapter(base, adapter):
-    live = models.AutoModelForCausalLM.from_pretrained(
-        base.path, quantization_config=models.nf4(torch.float32), dtype=torch.float32, device_map={"": "cpu"}
-    )
-    reference = logits(PeftModel.from_pretrained(models.keep_unpacked(live), adapter).eval())
-    careful = logits(merged_into(models.full(base, "float32"), adapter, "dequantized"))
-    simple = logits(merged_into(models.full(base, "float32"), adapter, "bf16"))
+def test_the_careful_merge_answers_like_the_4_bit_base_with_its_adapter(base, adapter, tmp_path):
+    reference = logits(exact(base, adapter))
+    careful = logits(written(base, adapter, tmp_path / "careful", "dequantized", "float32"))
+    simple = logits(written(base, adapter, tmp_path / "simple", "bf16", "float32"))
     assert (careful - reference).abs().max() < 1e-4
     assert (simple - reference).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_nf4_comes_from_the_bf16_weights_that_training_saw(tiny_llama, tmp_path, dtype):
+    """A published base in float16, as Llama-2's: whatever the dtype of inference, the same 4-bit weights."""
+    tiny_llama().to(torch.float16).save_pretrained(tmp_path / "base")
+    base = Weights(str(tmp_path / "base"), "")
+    adapter = save_adapter(models.full(base, "float32"), tmp_path / "adapter")
+    careful = written(base, adapter, tmp_path / "merged", "dequantized", dtype)
+    trained = merge.merge(models.full(base, "bfloat16").float(), adapter, "dequantized")[0].to(getattr(torch, dtype))
+    for name, module in merge.linear(careful).items():
+        assert torch.equal(module.weight, trained.get_submodule(name).weight), name
 
 
 @pytest.mark.parametrize("mode", merge.MODES)
@@ -134,10 +167,117 @@ def test_the_change_that_is_reported_is_the_change_that_was_made(base, adapter, 
     assert facts["mean_abs_change"] == pytest.approx(changes.mean().item(), rel=1e-4)
 
 
-def test_a_merged_model_survives_the_disk(base, adapter, tmp_path):
-    merged = merged_into(models.full(base, "bfloat16"), adapter, "dequantized")
-    merged.save_pretrained(tmp_path / "merged")
-    assert torch.equal(logits(models.full(Weights(str(tmp_path / "merged"), ""), "bfloat16")), logits(merged))
+@pytest.mark.parametrize("shard", [merge.SHARD, 100_000, 1], ids=["one file", "some files", "a file a tensor"])
+@pytest.mark.parametrize("mode", merge.MODES)
+def test_writing_shard_by_shard_is_the_merge_in_memory_to_the_bit(base, adapter, tmp_path, mode, shard):
+    whole, facts = merge.merge(models.full(base, "bfloat16"), adapter, mode)
+    whole.save_pretrained(tmp_path / "whole")
+    loaded = written(base, adapter, tmp_path / "merged", mode, shard=shard)
+    ours, wanted = weights(loaded), weights(whole)
+    assert set(ours) == set(wanted) and all(torch.equal(ours[name], wanted[name]) for name in wanted)
+    assert torch.equal(logits(loaded), logits(whole))
+    assert (loaded.lm_head.weight is loaded.model.embed_tokens.weight) == loaded.config.tie_word_embeddings
+    for file in ("config.json", "generation_config.json"):
+        theirs = json.loads((tmp_path / "whole" / file).read_text())
+        assert json.loads((tmp_path / "merged" / file).read_text()) == theirs
+    assert merge.write(base, "bfloat16", adapter, mode, tmp_path / "merged", shard=shard) == pytest.approx(facts)
+
+
+def test_a_base_in_several_files_is_merged_like_one(base, adapter, tmp_path):
+    models.full(base, "bfloat16").save_pretrained(tmp_path / "split", max_shard_size="60KB")
+    assert len(list((tmp_path / "split").glob("*.safetensors"))) > 2
+    one = written(base, adapter, tmp_path / "one", "dequantized")
+    many = written(Weights(str(tmp_path / "split"), ""), adapter, tmp_path / "many", "dequantized", shard=150_000)
+    assert len(list((tmp_path / "many").glob("*.safetensors"))) > 1
+    assert all(torch.equal(weight, weights(one)[name]) for name, weight in weights(many).items())
+
+
+def test_a_killed_merge_goes_on_with_the_file_it_stopped_in(base, adapter, tmp_path, monkeypatch):
+    facts = merge.write(base, "bfloat16", adapter, "dequantized", make(tmp_path / "whole"), shard=100_000)
+    save, saved = merge.save_file, []
+
+    def killed(tensors, path, **rest):
+        if len(saved) == 2:
+            path.write_bytes(b"half a file")
+            raise KeyboardInterrupt
+        saved.append(path)
+        save(tensors, path, **rest)
+
+    folder = make(tmp_path / "killed")
+    monkeypatch.setattr(merge, "save_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        merge.write(base, "bfloat16", adapter, "dequantized", folder, shard=100_000)
+    before = {p.name: p.stat().st_mtime_ns for p in folder.glob("model*.safetensors")}
+    assert len(before) == 2
+    monkeypatch.setattr(merge, "save_file", save)
+    assert merge.write(base, "bfloat16", adapter, "dequantized", folder, shard=100_000) == facts
+    assert all((folder / name).stat().st_mtime_ns == time for name, time in before.items())
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == {
+        p.name: p.read_bytes() for p in (tmp_path / "whole").iterdir()
+    }
+
+
+def make(folder):
+    """The folder, made."""
+    folder.mkdir()
+    return folder
+
+
+def test_no_more_than_a_file_of_weights_is_alive(tiny_llama, tmp_path, monkeypatch):
+    """A model of many files: what was written is gone before the next file is read."""
+    import gc
+
+    base = Weights(str(tmp_path / "base"), "")
+    tiny_llama(num_hidden_layers=48).to(torch.bfloat16).save_pretrained(base.path)
+    adapter = save_adapter(models.full(base, "float32"), tmp_path / "adapter")
+    gc.collect()
+    known = {id(o) for o in gc.get_objects()}
+    alive, save = [], merge.save_file
+
+    def counted(tensors, path, **rest):
+        new = [o for o in gc.get_objects() if id(o) not in known and type(o) is torch.Tensor and o.device.type == "cpu"]
+        alive.append(sum(t.nbytes for t in new if t.dtype == torch.bfloat16))
+        save(tensors, path, **rest)
+
+    monkeypatch.setattr(merge, "save_file", counted)
+    merge.write(base, "bfloat16", adapter, "dequantized", make(tmp_path / "merged"), shard=500_000)
+    assert len(alive) >= 8 and 0 < max(alive) < 2 * 500_000
+
+
+@pytest.mark.parametrize("case", [{}], ids=["plain"])
+def test_a_base_without_safetensors_is_refused(base, adapter, tmp_path):
+    (tmp_path / "base" / "model.safetensors").rename(tmp_path / "base" / "pytorch_model.bin")
+    with pytest.raises(MergeError, match="holds no model.safetensors"):
+        merge.write(base, "bfloat16", adapter, "bf16", tmp_path)
+
+
+@pytest.mark.parametrize("case", [{}], ids=["plain"])
+def test_a_base_with_other_names_is_refused(base, adapter, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    file = tmp_path / "base" / "model.safetensors"
+    renamed = {name.replace("q_proj", "query"): weight for name, weight in load_file(file).items()}
+    save_file(renamed, file, metadata={"format": "pt"})
+    with pytest.raises(MergeError, match="does not hold model.layers.0.self_attn.q_proj.weight"):
+        merge.write(base, "bfloat16", adapter, "bf16", tmp_path)
+
+
+def test_an_adapter_that_is_kept_is_the_exact_model(base, adapter, tmp_path):
+    assert merge.write(base, "bfloat16", adapter, "adapter", make(tmp_path / "kept")) == {}
+    assert not list((tmp_path / "kept").glob("model*"))
+    kept = models.full(Weights(str(tmp_path / "kept"), ""), "bfloat16")
+    theirs = PeftModel.from_pretrained(models.quantized(base), adapter).eval()
+    assert torch.equal(logits(kept), logits(theirs))
+    assert not torch.equal(logits(kept), logits(models.quantized(base)))
+    assert (logits(kept) - logits(exact(base, adapter))).abs().max() < 0.1  # bf16 arithmetic
+
+
+@pytest.mark.parametrize("case", [{}], ids=["plain"])
+def test_a_kept_adapter_generates(base, adapter, tmp_path):
+    merge.write(base, "bfloat16", adapter, "adapter", make(tmp_path / "kept"))
+    kept = models.full(Weights(str(tmp_path / "kept"), ""), "bfloat16")
+    assert isinstance(kept, models.PreTrainedModel)
+    assert kept.generate(IDS[:, :5], max_new_tokens=3, do_sample=False).shape[1] > 5
 
 
 def test_the_scale_is_alpha_over_r(base, tmp_path):
@@ -152,9 +292,12 @@ def test_the_scale_is_alpha_over_r(base, tmp_path):
 
 @pytest.mark.parametrize("other", [{"num_hidden_layers": 1}, {"intermediate_size": 192}, {"num_key_value_heads": 4}])
 @pytest.mark.parametrize("case", [{}], ids=["plain"])
-def test_an_adapter_of_another_base_is_refused(adapter, tiny_llama, other):
+def test_an_adapter_of_another_base_is_refused(adapter, tiny_llama, tmp_path, other):
     with pytest.raises(MergeError, match="was trained on another base: model.layers"):
         merge.merge(tiny_llama(**other), adapter, "bf16")
+    tiny_llama(**other).save_pretrained(tmp_path / "other")
+    with pytest.raises(MergeError, match="was trained on another base: model.layers"):
+        merge.write(Weights(str(tmp_path / "other"), ""), "bfloat16", adapter, "bf16", tmp_path)
 
 
 @pytest.mark.parametrize("case", [{}], ids=["plain"])
@@ -162,6 +305,9 @@ def test_an_adapter_that_changes_nothing_is_refused(base, tmp_path):
     zero = save_adapter(models.full(base, "float32"), tmp_path / "zero", scale=0.0)
     with pytest.raises(MergeError, match="changes no weight: was it saved before training?"):
         merge.merge(models.full(base, "float32"), zero, "bf16")
+    for mode in (*merge.MODES, "adapter"):
+        with pytest.raises(MergeError, match="changes no weight: was it saved before training?"):
+            merge.write(base, "bfloat16", zero, mode, tmp_path)
 
 
 @pytest.mark.parametrize("case", [{}], ids=["plain"])

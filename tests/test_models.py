@@ -103,6 +103,40 @@ def test_where_weights_lie(tree):
     assert models.located(Weights("someone/model", "")) == ("someone/model", {"revision": "main"})
 
 
+def test_the_folder_of_a_model_on_the_hub_is_fetched_without_other_formats(tree, monkeypatch):
+    import fnmatch
+
+    import huggingface_hub
+
+    asked = {}
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda name, **options: asked.update(options, name=name) or "/hub/copy"
+    )
+    (tree / "weights").mkdir()
+    assert models.folder(Weights("weights", "")) == tree / "weights" and not asked
+    assert str(models.folder(Weights("someone/model", "abc"))) == "/hub/copy"
+    assert (asked["name"], asked["revision"]) == ("someone/model", "abc")
+    published = ["model-00001-of-00002.safetensors", "model.safetensors.index.json", "config.json", "pytorch_model.bin",
+                 "consolidated.safetensors", "original/consolidated.00.pth", "generation_config.json"]  # fmt: skip
+    fetched = [f for f in published if any(fnmatch.fnmatch(f, pattern) for pattern in asked["allow_patterns"])]
+    assert fetched == [published[0], published[1], published[2], published[6]]
+
+
+def test_an_adapters_folder_is_loaded_over_the_4_bit_base_it_names(tiny_llama, tmp_path):
+    import bitsandbytes
+    from peft import LoraConfig, get_peft_model
+
+    model = tiny_llama().to(torch.bfloat16)
+    model.save_pretrained(tmp_path / "base")
+    wrapped = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+    wrapped.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
+    wrapped.save_pretrained(tmp_path / "adapter")
+    loaded = models.full(Weights(str(tmp_path / "adapter"), ""), "bfloat16")
+    layers = [m for m in loaded.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    assert len(layers) == 2 * 7 and not any(m.support_avx512bf16_for_cpu for m in layers) and not loaded.training
+    assert sum(name.endswith("lora_A.default.weight") for name, _ in loaded.named_parameters()) == 2 * 7
+
+
 def test_a_4_bit_model_keeps_head_and_embeddings_and_is_never_packed(tiny_llama, tmp_path):
     import bitsandbytes
 

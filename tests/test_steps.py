@@ -56,6 +56,7 @@ def keys(profile: str = "smoke", overrides=None) -> dict[tuple[str, str], str]:
     params = load(profile, overrides)
     names = {"eda": [""], "filtered": ["0"], "data": [""], "sft": params.sft.train_sets, "text_metrics": [""]}
     ids = [row.id for row in steps.models(params)]
+    names["divergence"] = params.sft.train_sets
     names["merged"] = [row.id for row in steps.models(params) if row.train_set]
     return {(step, name): steps.key(step, params, name) for step in steps.STEPS for name in names.get(step, ids)}
 
@@ -69,7 +70,7 @@ def test_every_artefact_has_its_own_key(study):
     found, params = keys(), load("smoke")
     train_sets, models = len(params.sft.train_sets), len(steps.models(params))
     assert models == 2 + train_sets * len(params.merge.modes)
-    assert len(found) == len(set(found.values())) == 4 + train_sets + (models - 2) + 3 * models
+    assert len(found) == len(set(found.values())) == 4 + 2 * train_sets + (models - 2) + 3 * models
 
 
 def test_keys_are_the_same_tomorrow(study):
@@ -79,14 +80,32 @@ def test_keys_are_the_same_tomorrow(study):
 @pytest.mark.parametrize(
     ("override", "wanted"),
     [
-        ("data.train_max=7", {"data", "sft", "merged", "answers", "text_metrics", "leaderboard", "mtbench"}),
-        ("s2.score_min=5", {"eda", "data", "sft", "merged", "answers", "text_metrics", "leaderboard", "mtbench"}),
+        (
+            "data.train_max=7",
+            {"data", "sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"},
+        ),
+        (
+            "s2.score_min=5",
+            {"eda", "data", "sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"},
+        ),
         (
             "s2.fre_min=50",
-            {"eda", "filtered", "data", "sft", "merged", "answers", "text_metrics", "leaderboard", "mtbench"},
+            {
+                "eda",
+                "filtered",
+                "data",
+                "sft",
+                "merged",
+                "answers",
+                "divergence",
+                "text_metrics",
+                "leaderboard",
+                "mtbench",
+            },
         ),
-        ("sft.r=4", {"sft", "merged", "answers", "text_metrics", "leaderboard", "mtbench"}),
+        ("sft.r=4", {"sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"}),
         ("generate.top_p=0.5", {"answers", "text_metrics", "mtbench"}),
+        ("sft.eval_rows=3", {"sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"}),
         ("text_metrics.resamples=5", {"text_metrics"}),
         ("leaderboard.shots.arc=3", {"leaderboard"}),
         ("mtbench.judge.temperature=0.3", {"mtbench"}),
@@ -110,6 +129,13 @@ def test_one_train_set_does_not_depend_on_another(study):
     upstream = steps.upstream("answers", params, "SmolLM2-135M-sciq.bf16")
     assert upstream == [("data", ""), ("merged", "SmolLM2-135M-sciq.bf16")]
     assert steps.upstream("merged", params, "SmolLM2-135M-sciq.bf16") == [("sft", "sciq")]
+    assert steps.upstream("divergence", params, "sciq") == [
+        ("data", ""), ("sft", "sciq"), ("merged", "SmolLM2-135M-sciq.bf16"), ("merged", "SmolLM2-135M-sciq.dequantized"),
+    ]  # fmt: skip
+
+
+def test_another_merge_moves_the_comparison_of_merges_and_no_model(study):
+    assert moved(keys(overrides="merge.modes=[bf16]"), keys()) == {"divergence", "text_metrics"}
 
 
 def test_comments_docstrings_and_layout_do_not_move_a_key(study):
@@ -130,6 +156,7 @@ def test_code_moves_the_steps_that_use_it_even_at_second_hand(study):
         "sft",
         "merged",
         "answers",
+        "divergence",
         "text_metrics",
         "leaderboard",
         "mtbench",
@@ -138,7 +165,7 @@ def test_code_moves_the_steps_that_use_it_even_at_second_hand(study):
     (study / "s2utils" / "merge.py").write_text("X = 2\n")
     after = keys()
     assert before["data", ""] == after["data", ""] and before["sft", "sciq"] == after["sft", "sciq"]
-    assert moved(before, after) == {"merged", "answers", "text_metrics", "leaderboard", "mtbench"}
+    assert moved(before, after) == {"merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"}
 
 
 def test_only_the_cells_that_make_the_artefact_are_part_of_its_key(study):
@@ -147,7 +174,7 @@ def test_only_the_cells_that_make_the_artefact_are_part_of_its_key(study):
     write_notebook(path, NOTEBOOK + "  # said otherwise", "look = 2")
     assert keys() == before
     write_notebook(path, "made = 2")
-    assert moved(before, keys()) == {"sft", "merged", "answers", "text_metrics", "leaderboard", "mtbench"}
+    assert moved(before, keys()) == {"sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"}
 
 
 def test_any_cell_is_part_of_what_the_notebook_shows(study):

@@ -1,0 +1,182 @@
+"""How far a merged model stands from the exact one, the 4-bit base with its adapter unmerged beside it.
+
+On human answers, token by token (teacher forcing): KL(exact ‖ model) of the next-token distributions in
+nats a token, the share of tokens with the same likeliest next token, and the perplexity, where each
+answer counts once whatever its length; in the weights: absolute differences |ΔW|. Logits are compared
+in float32. Trap: a 4-bit model on a CPU must not be packed (`models.keep_unpacked`), or the exact
+model is itself up to 0.9 logit off. Source: Dettmers et al. 2023 (QLoRA).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from s2utils import intervals, merge, models
+from s2utils.params import Params, Weights
+
+EXACT, WRONG, ROUNDED, BASE = "adapter", "requantized", "nf4", "none"  # beside the merges: see `load`
+MOST = 200  # answers; more narrow the intervals little and logits of all are kept
+METRICS = ("kl", "loss", "agreement")
+
+
+def tokens(
+    frame: pd.DataFrame, params: Params, tok: PreTrainedTokenizerBase
+) -> tuple[list[tuple[list[int], int]], int]:
+    """((token ids, length of the prompt) an answer, how many were over `sft.max_length`), shortest first.
+
+    Prompt, space, answer and end of sequence, as in training.
+    """
+    prompts = [models.plain_prompt(q, params.model) for q in frame["question"]]
+    starts = [len(ids) for ids in tok(prompts)["input_ids"]]
+    texts = [f"{p} {a}{tok.eos_token}" for p, a in zip(prompts, frame["answer"])]
+    rows = [row for row in zip(tok(texts)["input_ids"], starts) if len(row[0]) <= params.sft.max_length]
+    return sorted(rows, key=lambda row: len(row[0])), len(frame) - len(rows)
+
+
+def load(mode: str, params: Params, adapter: Path, merged: dict[str, Path]) -> PreTrainedModel:
+    """A model of the comparison: that in the folder `merged[mode]`, or one that merges are compared with.
+
+    adapter: exact. requantized: the merge that goes wrong. nf4, none: the base in 4 bits and as published,
+    without adapter. A merge that stands no nearer to the exact model than nf4 has lost what was learnt.
+    """
+    device = params.runtime.device
+    if mode == EXACT:
+        return models.adapted(params.model.base, adapter, device)
+    if mode == WRONG:
+        return requantized(params.model.base, adapter, device)
+    if mode == ROUNDED:
+        return models.quantized(params.model.base, device).eval()
+    weights = params.model.base if mode == BASE else Weights(str(merged[mode]), "")
+    return models.full(weights, params.model.dtype, device)
+
+
+def requantized(base: Weights, adapter: Path, device: str = "cpu") -> PreTrainedModel:
+    """The merge that goes wrong: peft adds the adapter to a live 4-bit model and rounds the sum to 4 bits again."""
+    from peft import PeftModel
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Merge lora module to 4-bit")  # what is measured here
+        merged = PeftModel.from_pretrained(models.quantized(base, device), adapter).merge_and_unload()
+    return models.keep_unpacked(merged).eval()
+
+
+@torch.inference_mode()
+def logits(
+    network: PreTrainedModel, rows: list[tuple[list[int], int]], batch_size: int, label: str | None = None
+) -> Iterator[torch.Tensor]:
+    """Yield the logits (answer tokens, vocabulary) that predict an answer, in the order of `rows`."""
+    for first in tqdm(range(0, len(rows), batch_size), desc=label, unit="batch", disable=label is None):
+        batch = rows[first : first + batch_size]
+        ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row, _ in batch], batch_first=True)  # (B, T)
+        lengths = torch.tensor([[len(row)] for row, _ in batch])
+        skipped = min(start for _, start in batch) - 1  # prompts need no logits
+        found = network(
+            input_ids=ids.to(network.device),
+            attention_mask=(torch.arange(ids.shape[1]) < lengths).to(network.device),
+            use_cache=False,
+            logits_to_keep=torch.arange(skipped, ids.shape[1], device=network.device),
+        ).logits  # (B, T - skipped, V)
+        for i, (row, start) in enumerate(batch):
+            yield found[i, start - 1 - skipped : len(row) - 1 - skipped]
+
+
+def distance(exact: torch.Tensor, found: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
+    """Means over the tokens of one answer. `exact`, `found` (N, V) logits, `targets` (N,) the tokens that came.
+
+    kl: nats a token, ≥ 0 but for rounding. loss: nats a token, of `found`. agreement: share in 0–1.
+    """
+    p = torch.log_softmax(exact.to(found.device).float(), dim=-1)
+    q = torch.log_softmax(found.float(), dim=-1)
+    return {
+        "n_tokens": len(targets),
+        "kl": (p.exp() * (p - q)).sum(-1).mean().item(),
+        "loss": -q.gather(1, targets.to(q.device)[:, None]).mean().item(),
+        "agreement": (p.argmax(-1) == q.argmax(-1)).float().mean().item(),
+    }
+
+
+def answers(network: PreTrainedModel, rows: list, exact: list[torch.Tensor], batch_size: int, mode: str) -> list[dict]:
+    """One row per answer: merge_mode, question (its position) and its `distance` to the `exact` logits."""
+    found = logits(network, rows, batch_size, mode)
+    return [
+        {"merge_mode": mode, "question": i} | distance(e, f, torch.tensor(ids[start:]))
+        for i, (e, f, (ids, start)) in enumerate(zip(exact, found, rows))
+    ]
+
+
+@torch.inference_mode()
+def layers(params: Params, adapter: Path, merged: dict[str, Path]) -> list[dict]:
+    """One row per merge_mode and linear layer: module, layer (its number), max and mean of |ΔW|, and n weights.
+
+    ΔW is the difference to what the exact model computes with, NF4(base) + α/r·B·A in float32. Read a layer
+    at a time from the files of the base and of the `merged` models; the others are computed from the base.
+    """
+    base, dtype, device = params.model.base, params.model.dtype, params.runtime.device
+    source, added = models.folder(base), merge.factors(adapter)
+    where = {mode: merge.tensors(folder) for mode, folder in merged.items()}
+    names = [f"{name}.weight" for name in merge.linear(merge.plan(source, dtype))]
+    rows = []
+    for name, weight in tqdm(merge.read(source, merge.tensors(source), names), total=len(names), desc="ΔW"):
+        module, weight = name.removesuffix(".weight"), weight.to(device)
+        rounded = merge.summed(weight, "dequantized", None)
+        exact = rounded + merge.delta(*added[module], device) if module in added else rounded
+        held = {m: next(merge.read(f, where[m], [name]))[1].to(device) for m, f in merged.items()}
+        held |= {WRONG: merge.nf4_round_trip(exact), ROUNDED: rounded, BASE: weight.to(getattr(torch, dtype))}
+        number = next((int(part) for part in module.split(".") if part.isdigit()), -1)
+        rows += [{"merge_mode": m, "module": module, "layer": number} | merge.change(w, exact) for m, w in held.items()]
+    return rows
+
+
+def summary(found: pd.DataFrame, moved: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """One row per merge_mode of one train set: n, each metric with interval, and |ΔW| over all layers.
+
+    Perplexity is exp of the mean loss. The exact model has no |ΔW|: it is what others are measured against.
+    """
+    rows = []
+    for mode, part in found.groupby("merge_mode", sort=False):
+        row = {"merge_mode": mode, "n": len(part), "n_tokens": int(part["n_tokens"].sum())}
+        for metric in METRICS:
+            estimate = _interval(part[metric], params)
+            name = "perplexity" if metric == "loss" else metric
+            values = [math.exp(v) for v in estimate] if metric == "loss" else estimate
+            row |= dict(zip((name, f"{name}_ci_low", f"{name}_ci_high"), values))
+            row[f"{name}_n_failed"] = int(part[metric].isna().sum())
+        changes = moved[moved["merge_mode"] == mode].set_index("module")[["max", "mean", "n"]].to_dict("index")
+        rows.append(row | (merge.overall(changes) if changes else {}))
+    return pd.DataFrame(rows)
+
+
+def paired(found: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:
+    """One row per pair of merge modes (the later minus the earlier): n questions, mean difference, interval.
+
+    `found` has merge_mode, question and `metrics`; only questions that both have are counted.
+    """
+    rows = []
+    for one, other in itertools.combinations(found["merge_mode"].unique(), 2):
+        left, right = (found[found["merge_mode"] == m].set_index("question")[metrics] for m in (one, other))
+        apart = (right - left).dropna(how="all")
+        row = {"merge_mode": other, "minus": one, "n": len(apart)}
+        for metric in metrics:
+            names = (f"{metric}_difference", f"{metric}_difference_ci_low", f"{metric}_difference_ci_high")
+            row |= dict(zip(names, _interval(apart[metric], params)))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def verdict(low: float, high: float, below: str, above: str) -> str:
+    """`below` or `above` where an interval of differences leaves out 0, else that it cannot be told."""
+    return below if high < 0 else above if low > 0 else "not told apart"
+
+
+def _interval(values: pd.Series, params: Params) -> tuple[float, float, float]:
+    settings = params.text_metrics
+    return intervals.bootstrap(values.astype(float), settings.resamples, settings.confidence, params.seed)

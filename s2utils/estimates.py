@@ -1,0 +1,284 @@
+"""What a run will take: hours, memory and disk of every step, from shapes and a measured machine.
+
+Nothing is loaded. Every estimate carries its formula with the numbers put in (docs/preflight.md explains them).
+Times are seconds, sizes bytes. Rates are measured (`machine.measure`); what they cannot know is in `machine.SHARES`
+and the assumptions below. The shares of the CPU were set once on a recorded run of the cpu profile (LOG.md), so
+there an estimate lies within 30 %; those of the GPU are from published figures, and no GPU has tested them.
+Trap: tokens are characters / 4, as in `llm`; a text of numbers or another script has more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+
+from s2utils import mtbench, questions, steps
+from s2utils.machine import ADAM, NF4, Costs, Machine, Shape, activations, training_weights
+from s2utils.params import Endpoint, ParameterError, Params
+
+CHARS = 4  # characters a token
+ENCODER = 86e6  # weights of a RoBERTa-base without its embeddings
+LATENCY, WRITING = 1.0, 0.02  # seconds until a server begins, and a token it writes
+START = {  # seconds of loop speed REFERENCE.loop until a notebook's own work starts, its figures included (recorded)
+    "eda": 12, "data": 12, "sft": 18, "answers": 12, "text_metrics": 19, "leaderboard": 14, "mtbench": 12,
+}  # fmt: skip
+PROCESS = {"cpu": 1.3e9, "cuda": 0.7e9}  # bytes before any weight: Python with torch, trl, Jupyter · the CUDA context
+ROW = {
+    "clean": 38e-6,
+    "eda": 2e-3,
+    "resample": 0.3e-6,
+}  # seconds on REFERENCE: a text cleaned, described, a value drawn
+# characters of a shot, forward passes a document (counted on the embedded copies; MMLU's choices are one token each)
+SHOT = {"arc": (184, 4), "hellaswag": (386, 4), "mmlu": (393, 1), "truthfulqa": (112, 6.8)}
+HEADER = {"truthfulqa": 800}  # characters before the first shot
+SIZE = {"arc": 1172, "hellaswag": 10042, "mmlu": 14042 // 57, "truthfulqa": 817}  # documents (MMLU: a subject)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What is known of a source: rows, those left for fine-tuning, mean characters of their answers and questions."""
+
+    rows: int
+    kept: int
+    answer: int
+    question: int
+    known: bool = True
+
+
+TEXTS = {  # counted here (embedded), or by the study (its lengths are guesses from samples)
+    "embedded:sciq": Texts(1000, 350, 393, 76),
+    "embedded:wikilead": Texts(10_033, 1350, 394, 45),
+    "vblagoje/lfqa": Texts(669_139, 41_568, 550, 80),
+    "wikimedia/wikipedia": Texts(205_328, 75_242, 700, 45),
+}
+UNKNOWN = Texts(100_000, 20_000, 500, 80, known=False)
+
+
+@dataclass
+class Estimate:
+    """One step: `seconds` of all its jobs one after another, peak bytes of the largest job, bytes it leaves on disk."""
+
+    step: str
+    jobs: int
+    memory: float = 0.0
+    disk: float = 0.0
+    dollars: float = 0.0
+    asked: list[tuple[str, Endpoint, float]] = field(default_factory=list)  # (who, endpoint, dollars of one job)
+    parts: list[tuple[float, str]] = field(default_factory=list)  # (seconds, formula)
+    sizes: list[str] = field(default_factory=list)  # formulas of memory and disk
+    host: float = 0.0  # bytes beside the GPU; without one all memory is the host's
+
+    @property
+    def seconds(self) -> float:
+        """Sum of the parts."""
+        return sum(seconds for seconds, _ in self.parts)
+
+    def takes(self, seconds: float, formula: str) -> None:
+        """Add a part."""
+        self.parts.append((seconds, formula))
+
+
+def texts(params: Params) -> dict[str, Texts]:
+    """What is known of each source, cut to what the parameters read and keep."""
+    found = {}
+    for name, source in params.data.sources.items():
+        t, data = TEXTS.get(source.path, UNKNOWN), params.data
+        rows = min(t.rows, source.max_records or t.rows)
+        kept = t.kept * rows // t.rows
+        if data.train_max:  # a fifth more than needed is kept, as 02_datasets does
+            kept = min(kept, (data.train_max + data.validation[name] + data.test[name]) * 6 // 5)
+        found[name] = Texts(rows, kept, t.answer, t.question, t.known)
+    return found
+
+
+def estimate(params: Params, model: Shape, machine: Machine) -> list[Estimate]:
+    """One estimate a notebook, in the order of the study."""
+    c, known = Costs(params, model, machine), texts(params)
+    made = [
+        _eda(c, known),
+        _data(c, known),
+        _sft(c, known),
+        _answers(c),
+        _text_metrics(c),
+        _leaderboard(c),
+        _mtbench(c),
+    ]
+    for e, step in zip(made, START):
+        seconds = START[step] * c.host
+        e.takes(e.jobs * seconds, f"{e.jobs} notebooks × {seconds:.0f} s to start")
+        e.memory += PROCESS[machine.device]
+        e.sizes.insert(0, f"process {PROCESS[machine.device] / 1e9:.1f}")
+        e.host = e.memory if machine.device == "cpu" else 2 * PROCESS["cpu"] + model.total * c.width * (e.jobs > 1)
+    return made
+
+
+def _eda(c: Costs, known: dict[str, Texts]) -> Estimate:
+    e, sample = Estimate("01_eda", 1, disk=5e6), c.params.eda.sample
+    rows = sum(min(t.rows, sample or t.rows) for t in known.values())
+    e.takes(rows * ROW["eda"] * c.host, f"{rows:,} texts described × {1e3 * ROW['eda'] * c.host:.1f} ms")
+    return e
+
+
+def _data(c: Costs, known: dict[str, Texts]) -> Estimate:
+    p, writer = c.params, c.params.questions.writer
+    e = Estimate("02_datasets", 1, disk=sum(t.rows * (t.answer + t.question) * 1.5 for t in known.values()))
+    rows, guessed = sum(t.rows for t in known.values()), [name for name, t in known.items() if not t.known]
+    note = f"; of {', '.join(guessed)} only guessed: 100,000, of them 20,000 kept" if guessed else ""
+    e.takes(rows * ROW["clean"] * c.host, f"{rows:,} texts cleaned × {1e6 * ROW['clean'] * c.host:.0f} µs{note}")
+    if p.s2.toxicity_model != "profanity-check":
+        tokens = sum(t.kept * t.answer for t in known.values()) / CHARS
+        took = tokens * 2 * ENCODER / (c.machine.f32 * c.share("compute"))
+        e.takes(took, f"toxicity: {tokens:,.0f} tokens × 2 × {ENCODER / 1e6:.0f} M FLOP in float32")
+    for name, source in p.data.sources.items():
+        if source.kind == "articles":
+            n = 1.3 * known[name].kept  # three in ten are asked twice (recorded)
+            chat = questions.chat(questions.FIRST, "x" * min(known[name].answer, questions.CUT))
+            _ask(c, e, "question writer", writer, n, sum(len(m["content"]) for m in chat) / CHARS, 1)
+    e.sizes.append("disk: kept and rejected texts")
+    return e
+
+
+def _sft(c: Costs, known: dict[str, Texts]) -> Estimate:
+    p, m, s = c.params, c.model, c.params.sft
+    e = Estimate("03_sft", len(s.train_sets) + 1)
+    sizes, lengths, held = {}, {}, {}
+    template = len(p.model.prompt.replace("{question}", "")) + 1
+    for name, t in known.items():
+        left = max(1, t.kept * 5 // 6 if p.data.train_max else t.kept) - p.data.validation[name] - p.data.test[name]
+        sizes[name] = max(1, min(left, p.data.train_max or left))
+        lengths[name] = min(s.max_length, (t.question + t.answer + template) / CHARS)
+        held[name] = min(p.data.validation[name], t.kept)
+    lora = m.widths * s.r
+    work = 2 + 2 + 2 * s.gradient_checkpointing  # forward, backward through frozen weights, and once more forward
+    for train_set in s.train_sets:
+        parts = list(known) if p.dataset_of(train_set) == p.data.union else [train_set]
+        rows = sum(sizes[n] for n in parts)
+        length = sum(sizes[n] * lengths[n] for n in parts) / rows
+        updates = s.max_steps or max(1, round(s.epochs * rows / (s.batch_size * s.accumulation)))
+        seen = updates * s.batch_size * s.accumulation
+        tokens, batches = seen * length, seen / s.batch_size
+        flop = tokens * (work * m.active + 6 * lora + work * m.layers * m.hidden * length)
+        e.takes(
+            flop / c.rate,
+            f"{train_set}: {tokens:,.0f} tokens × ({work} N + 6 LoRA + attention) FLOP ÷ {c.rate / 1e9:,.0f} GFLOP/s",
+        )
+        again = (work / 2) * batches * m.linear * 2 / c.machine.fresh
+        e.takes(again, f"{train_set}: {batches:,.0f} batches × {work / 2:.0f} × NF4 weights unpacked to bf16")
+        e.takes(tokens * m.vocab * 20 / c.machine.fresh, f"{train_set}: tokens × {m.vocab:,} logits × 20 bytes")
+        evaluations = 1 + updates // max(1, updates // max(1, s.evaluations))
+        asked = sum(held[n] for n in parts)
+        asked = evaluations * min(s.eval_rows or asked, asked)
+        took = c.forward(asked * length, length, logits=True) + asked / s.batch_size * m.linear * 2 / c.machine.fresh
+        e.takes(took + c.load(), f"{train_set}: {asked:,} rows evaluated × 2 N, and loading")
+    state = ADAM.get(s.optimizer, 8.0)
+    weights, trained = training_weights(m), lora * (8 + state)
+    seen = activations(m, s.batch_size, s.max_length, s.gradient_checkpointing, s.dropout > 0)
+    logits = s.batch_size * s.max_length * m.vocab * 14
+    e.memory = weights + trained + seen + logits
+    e.disk = len(s.train_sets) * lora * 4 + 3 * lora * (4 + state)
+    e.sizes += [
+        f"NF4 linear {NF4:.3f} × {m.linear / 1e9:.2f} + others 2 × {m.other / 1e9:.2f}: {weights / 1e9:.2f}",
+        f"LoRA {lora / 1e6:.1f} M × (4 weight + 4 gradient + {state:.0f} {s.optimizer}): {trained / 1e9:.2f}",
+        f"activations {s.batch_size} × {s.max_length} tokens{', checkpointed' if s.gradient_checkpointing else ''}: {seen / 1e9:.2f}",
+        f"logits {s.batch_size} × {s.max_length} × {m.vocab:,} × 14 bytes: {logits / 1e9:.2f}",
+        f"disk: adapters float32 × {len(s.train_sets)}, 3 checkpoints",
+    ]
+    return e
+
+
+def _answers(c: Costs) -> Estimate:
+    p, m, g = c.params, c.model, c.params.generate
+    rows = steps.models(p)
+    e, n, prompt = Estimate("04_generate", len(rows) + 1), g.n * len(p.datasets), 30
+    took = c.answer(n, g.batch_size, prompt, g.max_new_tokens, g.top_p < 1) + c.load()
+    e.takes(
+        len(rows) * took,
+        f"{len(rows)} models × {n} answers × {g.max_new_tokens} tokens, {g.batch_size} at a time: 2 N a token, weights read a step",
+    )
+    merged = [row for row in rows if row.merge_mode in ("bf16", "dequantized")]
+    e.takes(
+        len(merged) * (m.linear * 24 / c.machine.fresh + 3 * c.load()),
+        f"{len(merged)} merges: 24 bytes a weight, read, written and hashed",
+    )
+    weights, cache = m.total * c.width, c.kv(g.batch_size * (prompt + g.max_new_tokens))
+    logits = g.batch_size * m.vocab * 24
+    e.memory, e.disk = weights + cache + logits, len(merged) * m.total * c.width
+    e.sizes += [
+        f"weights {c.width} × {m.total / 1e9:.2f}: {weights / 1e9:.2f}",
+        f"KV cache {g.batch_size} × {prompt + g.max_new_tokens} × {m.layers} layers × {m.kv} × 2 × {c.width} bytes: {cache / 1e9:.2f}",
+        f"disk: {len(merged)} merged models × {m.total * c.width / 1e9:.2f}",
+    ]
+    return e
+
+
+def _text_metrics(c: Costs) -> Estimate:
+    p = c.params
+    models, e = len(steps.models(p)), Estimate("05_text_metrics", 1, disk=5e6)
+    values = p.text_metrics.resamples * models * len(p.datasets) * 9 * p.generate.n
+    e.takes(
+        values * ROW["resample"] * c.host,
+        f"{p.text_metrics.resamples:,} resamples × {models} models × {len(p.datasets)} sets × 9 metrics × {p.generate.n}",
+    )
+    return e
+
+
+def _leaderboard(c: Costs) -> Estimate:
+    p, m, s = c.params, c.model, c.params.leaderboard
+    rows = [r for r in steps.models(p) if not (steps.same_weights(p) and r.variant == "chat")]
+    e, took, longest, passes = Estimate("06_leaderboard", len(rows) + 1, disk=2e7), c.load(), 0.0, 0.0
+    for task, (characters, choices) in SHOT.items():
+        documents = min(s.limit[task] or SIZE[task], SIZE[task]) * ((s.mmlu_subjects or 57) if task == "mmlu" else 1)
+        length = (characters * (s.shots[task] + 1) + HEADER.get(task, 0)) / CHARS
+        took += c.forward(documents * choices * length, length, logits=True)
+        passes, longest = passes + documents * choices, max(longest, length)
+    e.takes(
+        len(rows) * took,
+        f"{len(rows)} models × {passes:,.0f} sequences of up to {longest:,.0f} tokens: 2 N a token, 10 bytes a logit",
+    )
+    logits = s.batch_size * longest * m.vocab * (c.width + 8)
+    e.memory = m.total * c.width + logits
+    e.sizes += [
+        f"weights: {m.total * c.width / 1e9:.2f}",
+        f"logits {s.batch_size} × {longest:,.0f} × {m.vocab:,} × {c.width + 8} bytes: {logits / 1e9:.2f}",
+    ]
+    return e
+
+
+def _mtbench(c: Costs) -> Estimate:
+    p, m, s = c.params, c.model, c.params.mtbench
+    rows, batch = steps.models(p), p.generate.batch_size
+    e, asked = Estimate("07_mtbench", len(rows) + 1, disk=1e7), []
+    with contextlib.suppress(ParameterError):  # a missing file is for the checks to tell
+        asked = mtbench.questions(s, p.seed)
+    n, new = len(asked), s.max_new_tokens
+    second = 2 * 20 + new  # the first turn, its answer, the second turn
+    took = sum(c.answer(n, batch, prompt, new, p.generate.top_p < 1) for prompt in (20, second)) + c.load()
+    e.takes(len(rows) * took, f"{len(rows)} models × 2 turns × {n} answers × {new} tokens")
+    chats = [chat for q in asked for chat in mtbench.judge_chats(q, ["x" * (new * CHARS)] * 2)]
+    prompt = sum(len(part["content"]) for chat in chats for part in chat) / len(chats) / CHARS if chats else 0
+    again = 2 if s.judge.backend == "local" else 1  # a small judge is asked once more for the rating alone
+    _ask(c, e, "judge", s.judge, again * len(chats), prompt, len(rows))
+    cache = c.kv(batch * (second + new))
+    e.memory = m.total * c.width + cache
+    e.sizes += [
+        f"weights: {m.total * c.width / 1e9:.2f}",
+        f"KV cache {batch} × {second + new:,} tokens: {cache / 1e9:.2f}",
+    ]
+    return e
+
+
+def _ask(c: Costs, e: Estimate, who: str, endpoint: Endpoint, n: float, prompt: float, jobs: int) -> None:
+    """Add `jobs` times `n` chats of `prompt` tokens: seconds, and dollars for a server."""
+    new = endpoint.max_new_tokens
+    if endpoint.backend == "local":
+        took = c.answer(n, max(1, endpoint.batch_size), prompt, new, sampled=endpoint.temperature > 0)
+        e.takes(jobs * took, f"{who}: {jobs} × {n:,.0f} chats of {prompt:,.0f} + {new} tokens")
+        return
+    gap = max(
+        (LATENCY + WRITING * new) / endpoint.concurrency,
+        60 / endpoint.requests_per_minute if endpoint.requests_per_minute else 0.0,
+    )
+    dollars = n * (prompt * endpoint.price_in + new * endpoint.price_out) / 1e6
+    e.takes(jobs * n * gap, f"{who}: {jobs} × {n:,.0f} requests × {gap:.2f} s")
+    e.dollars += jobs * dollars
+    e.asked.append((who, endpoint, dollars))

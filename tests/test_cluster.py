@@ -1,0 +1,295 @@
+"""The graph on a cluster: a one-node Slurm of plain processes, and training in several processes."""
+
+import getpass
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from test_study import copy_of_repository, environment, run, snakemake
+
+ROOT = Path(__file__).resolve().parents[1]
+PROFILE = ("--profile", "cluster/slurm")
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Slurm:
+    """A controller, a node with sixteen cores and a GPU that it only claims to have, and their key service.
+
+    Everything lies in one short folder (a socket's path may have 107 characters) and runs as this user.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.running = folder, []
+        self.host = socket.gethostname().split(".")[0]
+        srun = shutil.which("srun")
+        self.variables = {
+            "SLURM_CONF": str(folder / "slurm.conf"),
+            "PATH": f"{folder}/bin{os.pathsep}{os.environ['PATH']}",
+        }
+        for name in ("state", "spool", "bin"):
+            (folder / name).mkdir()
+        (folder / "munge.key").write_bytes(os.urandom(64))
+        (folder / "munge.key").chmod(0o600)
+        (folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")
+        (folder / "slurm.conf").write_text(self.settings())
+        # Snakemake's job step drops every SLURM_ variable before it calls srun, and with it where our cluster is
+        (folder / "bin/srun").write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {srun} "$@"\n')
+        (folder / "bin/srun").chmod(0o755)
+
+    def settings(self) -> str:
+        user, folder = getpass.getuser(), self.folder
+        return f"""ClusterName=test
+SlurmctldHost={self.host}(127.0.0.1)
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+SlurmctldPort={free_port()}
+SlurmdPort={free_port()}
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmdParameters=config_overrides
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+MpiDefault=none
+MailProg=/bin/true
+PlugStackConfig=/dev/null
+JobCompType=jobcomp/filetxt
+JobCompLoc={folder}/jobs.txt
+GresTypes=gpu
+NodeName={self.host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=200000 Gres=gpu:1 State=UNKNOWN
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+    def start(self) -> None:
+        """Start the three services; RuntimeError with their logs where the node does not come up."""
+        folder = self.folder
+        files = [
+            f"--{k}-file={folder}/munge{v}"
+            for k, v in {"key": ".key", "pid": "d.pid", "log": "d.log", "seed": ".seed"}.items()
+        ]
+        for name, options in {
+            "munged": ["--foreground", "--force", f"--socket={folder}/munge.socket", *files],
+            "slurmctld": ["-D", "-f", folder / "slurm.conf"],
+            "slurmd": ["-D", "-f", folder / "slurm.conf", "-N", self.host],
+        }.items():
+            with (folder / f"{name}.out").open("w") as out:
+                self.running.append(
+                    subprocess.Popen(
+                        [program(name), *map(str, options)], env=os.environ | self.variables, stdout=out, stderr=out,
+                        start_new_session=True,
+                    )
+                )  # fmt: skip
+            deadline = time.time() + 10
+            while name == "munged" and not (folder / "munge.socket").exists() and time.time() < deadline:
+                time.sleep(0.1)
+        deadline = time.time() + 30
+        while time.time() < deadline and all(process.poll() is None for process in self.running):
+            if "idle" in self.ask("sinfo", "--noheader", "--format=%T"):
+                return
+            time.sleep(0.5)
+        said = "\n".join(f"{p.name}: {p.read_text()[-500:]}" for p in folder.glob("*.out"))
+        raise RuntimeError(f"Slurm's node did not come up:\n{said}")
+
+    def ask(self, *command: str) -> str:
+        return subprocess.run(
+            command, env=os.environ | self.variables, capture_output=True, text=True, timeout=30
+        ).stdout  # fmt: skip
+
+    def jobs(self) -> list[dict]:
+        """One dict a finished job, as Slurm wrote it down."""
+        listing = self.folder / "jobs.txt"
+        lines = listing.read_text().splitlines() if listing.is_file() else []
+        return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
+
+    def stop(self) -> None:
+        self.ask("scancel", "--user", getpass.getuser())
+        for process in reversed(self.running):
+            process.terminate()
+        for process in self.running:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def program(name: str) -> str | None:
+    """Path of a service; they lie outside of a user's PATH."""
+    return shutil.which(name, path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch", "srun") if not program(name)]
+    if missing:
+        assert not os.environ.get("CI"), "CI must have Slurm (slurm-wlm, munge)"
+        pytest.skip(f"no Slurm on this machine: {', '.join(missing)} (Debian: slurm-wlm, munge)")
+    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
+    folder.chmod(0o755)
+    cluster = Slurm(folder)
+    try:
+        try:
+            cluster.start()
+        except RuntimeError as error:
+            assert not os.environ.get("CI"), error
+            pytest.skip(str(error))
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    folder = copy_of_repository(tmp_path_factory.mktemp("cluster") / "repository")
+    shutil.copytree(ROOT / "cluster", folder / "cluster")
+    return folder
+
+
+def submit(root: Path, slurm: Slurm, *arguments: str, profile: str = "smoke", seconds: int = 8):
+    """Run the graph with the repository's profile for Slurm, looking after the jobs sooner: `seconds`, then 10 more each."""
+    command = [
+        "snakemake", *PROFILE, "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", str(seconds),
+        "--latency-wait", "5", "--config", f"profile={profile}", "set=", *arguments,
+    ]  # fmt: skip
+    ours = environment(root) | slurm.variables
+    ours["PATH"] = f"{slurm.folder}/bin{os.pathsep}{environment(root)['PATH']}"
+    return subprocess.run(command, cwd=root, env=ours, capture_output=True, text=True, timeout=400)
+
+
+def test_the_fan_out_of_training_as_slurm_jobs_makes_the_same_adapters(root, slurm):
+    targets = [f"artefacts/smoke/sft/{name}/.done" for name in ("sciq", "sciq-wikilead")]
+    alone = run(root, snakemake(root, "--", *targets))
+    assert alone.returncode == 0, alone.stderr[-4000:]
+    (root / "artefacts/smoke/sft").rename(root / "artefacts/smoke/sft-alone")
+    done = submit(root, slurm, "--", *targets)
+    assert done.returncode == 0, done.stderr[-4000:]
+
+    jobs = slurm.jobs()
+    print("\n".join(f"{j['JobId']} {j['JobState']} {j['Tres']} {j['StartTime']} {j['EndTime']}" for j in jobs))
+    assert [j["JobState"] for j in jobs] == ["COMPLETED"] * 2 and {j["NodeList"] for j in jobs} == {slurm.host}
+    assert all(j["Tres"].startswith("cpu=1,mem=3200M") and j["TimeLimit"] == "60" for j in jobs)
+    assert max(j["StartTime"] for j in jobs) < min(j["EndTime"] for j in jobs), "the jobs did not run side by side"
+    assert {j["JobId"] for j in jobs} == set(re.findall(r"submitted with SLURM jobid (\d+)", done.stdout + done.stderr))
+    adapters = sorted((root / "artefacts/smoke/sft").glob("*/adapter_model.safetensors"))
+    assert len(adapters) == 2
+    for adapter in adapters:
+        first = root / "artefacts/smoke/sft-alone" / adapter.parent.name / adapter.name
+        assert adapter.read_bytes() == first.read_bytes(), adapter.parent.name
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_every_rule_says_what_it_needs_and_a_retry_asks_for_more(root, attempt):
+    """Planned only, so without Slurm."""
+    command = ["snakemake", "-n", *PROFILE, "--attempt", str(attempt), "--config", "profile=a100-7b", "set="]
+    done = run(root, command)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = re.findall(r"rule (\w+):\n(?:    .*\n)*?    resources: (.*)", done.stdout + done.stderr)
+    planned = {rule: dict(part.split("=", 1) for part in text.split(", ")) for rule, text in found}
+    needs = {rule: (r.get("gpu", "0"), int(r["mem_mb"]), int(r["runtime"])) for rule, r in planned.items()}
+    assert needs["sft_one"] == ("1", 48000 * attempt, 1440 * attempt)
+    assert needs["filter_one"] == ("0", 6000 * attempt, 240 * attempt)
+    assert needs["report"] == ("0", 4000, 60)
+    heavy = {rule: need for rule, need in needs.items() if rule.endswith("_one")}
+    assert len(heavy) >= 5 and all(mb > 4000 and minutes > 60 for _, mb, minutes in heavy.values())
+
+
+def test_a_job_of_the_study_asks_for_its_gpu(root, slurm):
+    """The node's GPU is not there, so the notebook refuses; Slurm has granted it all the same."""
+    before = len(slurm.jobs())
+    done = submit(root, slurm, "--retries", "0", "--", "artefacts/a100-7b/eda/.done", profile="a100-7b")
+    (job,) = slurm.jobs()[before:]
+    assert (job["JobState"], job["TimeLimit"]) == ("FAILED", "120") and job["Tres"].startswith("cpu=8,mem=16000M")
+    assert "TresPerJob=gres:gpu:1" in slurm.ask("scontrol", "show", "job", job["JobId"])
+    said = (root / "artefacts/a100-7b/notebooks/01_eda.log").read_text()
+    assert done.returncode and "runtime.device is cuda and no GPU is visible" in said
+
+
+TRAINING = """
+import json, sys
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from s2utils import models, train
+from s2utils.params import Weights, load
+
+base, tokenizer, folder, batch, accumulation = sys.argv[1:]
+sft = {"batch_size": int(batch), "accumulation": int(accumulation), "max_steps": 3, "evaluations": 1, "patience": 0}
+params = load("smoke", {"sft": sft | {"dropout": 0.0, "learning_rate": 1.0e-3, "max_length": 64}})
+tok = models.tokenizer(Weights(tokenizer, ""))
+words = ("rain", "the cat", "the sun", "light", "a dog", "a cloud", "the mat", "a colour")
+frame = pd.DataFrame({"question": [f"Why is {w} here?" for w in words], "answer": [f"It was {w} " * (1 + i % 3) for i, w in enumerate(words)]})
+rows, _ = train.rows(frame, params, tok)
+torch.manual_seed(0)
+trainer = train.Trainer(
+    model=models.quantized(Weights(base, "")), args=train.config(params, len(rows), Path(folder), tok.eos_token),
+    train_dataset=rows, eval_dataset=rows, processing_class=tok, peft_config=train.lora(params.sft),
+)
+train.settle_adapter(trainer.model, "base")
+trainer.train()
+if trainer.is_world_process_zero():
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    held_out = [row["eval_loss"] for row in trainer.state.log_history if "eval_loss" in row]
+    wrapped = type(trainer.model_wrapped).__name__
+    found = {"world": trainer.args.world_size, "wrapped": wrapped, "losses": losses, "held_out": held_out}
+    (Path(folder) / "found.json").write_text(json.dumps(found))
+"""
+
+
+def test_two_processes_train_to_the_losses_of_one(tiny_llama, llama2_folder, tmp_path):
+    """Eight rows a step: 2 processes of 2 × 2 rows, or one of 4 × 2. `accelerate launch --cpu` would start only one."""
+    import torch
+
+    tiny_llama().to(torch.bfloat16).save_pretrained(tmp_path / "base")
+    script = tmp_path / "training.py"
+    script.write_text(TRAINING)
+
+    def trained(processes: int, accumulation: int) -> dict:
+        folder = tmp_path / f"of-{processes}"
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        command = [*launcher, script, tmp_path / "base", llama2_folder, folder, "2", str(accumulation)]
+        done = run(ROOT, list(map(str, command)), timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads((folder / "found.json").read_text())
+
+    one, two = trained(1, 4), trained(2, 2)
+    assert (one["world"], two["world"], two["wrapped"]) == (1, 2, "DistributedDataParallel")
+    assert len(one["losses"]) == 3 and one["losses"][2] < one["losses"][0] - 0.01, "nothing was learnt"
+    assert two["losses"] == pytest.approx(one["losses"], abs=1e-3)
+    assert two["held_out"] == pytest.approx(one["held_out"], abs=1e-3)
+
+
+def test_accelerate_reads_the_settings_for_a_sharded_base(monkeypatch):
+    """Its launcher hands them on as variables. Training cannot be tried here: on a CPU accelerate falls back to whole copies."""
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.utils import FullyShardedDataParallelPlugin
+
+    settings = load_config_from_file(str(ROOT / "cluster/fsdp-qlora.yaml"))  # raises at a key that it does not know
+    assert (settings.distributed_type, settings.mixed_precision, settings.use_cpu) == ("FSDP", "bf16", False)
+    for key, value in settings.fsdp_config.items():
+        monkeypatch.setenv(key.upper(), str(value))
+    monkeypatch.setenv("FSDP_SYNC_MODULE_STATES", "false")  # these two ask for a GPU at once
+    monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "false")
+    plugin = FullyShardedDataParallelPlugin()
+    assert (plugin.sharding_strategy.name, plugin.state_dict_type.name) == ("FULL_SHARD", "FULL_STATE_DICT")
+    assert plugin.fsdp_version == 1 and not plugin.use_orig_params and not plugin.cpu_offload.offload_params
