@@ -84,7 +84,7 @@ def profile(path: Path, backend: str, cores: int) -> params.Params:
     """Parameters that read the JSON lines at `path` with `cores` processes."""
     p = params.load("cpu")
     source = Source(
-        "posts", str(path), "", "", "id", "question", "", "answers.text", "answers.a_id", "answers.score", "", [], 0
+        "posts", str(path), "", "", "", "id", "question", "", "answers.text", "answers.a_id", "answers.score", "", [], 0
     )
     return dataclasses.replace(
         p,

@@ -111,6 +111,9 @@ def making(folder: Path, key: str, facts: dict | None = None) -> Iterator[dict]:
     if partial.get("key") != key and folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    for half in folder.rglob(".*.*"):  # what a kill left of `replacing`
+        if half.is_file():
+            half.unlink()
     (folder / "manifest.json").unlink(missing_ok=True)
     if partial.get("key") != key:
         write_json(folder / "making.json", {"key": key})

@@ -6,12 +6,14 @@ Trap: texts come from strangers; they are escaped, and offensive ones stay behin
 from __future__ import annotations
 
 import html
+import re
 
 import pandas as pd
 from IPython.display import HTML
 
 from s2utils import embedded
 from s2utils.params import Params
+from s2utils.splits import SPLITS
 
 LICENCES = {
     "embedded:sciq": "CC BY-NC 3.0 (SciQ)",
@@ -20,7 +22,6 @@ LICENCES = {
     "rexarski/eli5_category": "reddit text, no licence stated",
     "wikimedia/wikipedia": "CC BY-SA 3.0 and GFDL",
 }
-SPLITS = ("train", "validation", "test")
 SETS = {"": "fine-tuning pairs", "rm_": "pairs for reward modelling", "rl_": "prompts for reinforcement learning"}
 
 
@@ -62,8 +63,8 @@ def dataset(params: Params, sizes: pd.DataFrame, funnel: pd.DataFrame, example: 
 
 
 def _line(text: str) -> str:
-    """Text in one line of Markdown, nothing of it taken for HTML."""
-    return html.escape(" ".join(text.split())[:600], quote=False)
+    """Text in one line of Markdown, nothing of it taken for markup or HTML: a text could bring a picture along."""
+    return re.sub(r"([\\`*_\[\]!|#~])", r"\\\1", html.escape(" ".join(text.split())[:600], quote=False))
 
 
 def _table(frame: pd.DataFrame) -> str:

@@ -49,12 +49,14 @@ def near_duplicates(frame: pd.DataFrame, params: Params) -> pd.DataFrame:
 
 
 def contamination(frame: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """Drop records that share a run of words with an evaluation set; returns id, set, document, run."""
+    """Drop records that share a run of words with an evaluation set; returns dataset, id, set, document, run."""
     left, n = kept(frame), params.s2.contamination_words
     index = overlap.index(overlap.evaluation_sets(params), n)
     found = overlap.hits((left["question"] + "\n" + left["answer"]).tolist(), index, n)
-    found.insert(0, "id", left["id"].to_numpy()[found.pop("position").to_numpy(dtype=int)])
-    drop(frame, frame["id"].isin(found["id"]), f"{n} words of an evaluation set")
+    rows = left.iloc[found.pop("position").to_numpy(dtype=int)]
+    drop(frame, frame.index.isin(rows.index), f"{n} words of an evaluation set")
+    found.insert(0, "id", rows["id"].to_numpy())
+    found.insert(0, "dataset", rows["dataset"].to_numpy())
     return found
 
 
@@ -93,14 +95,17 @@ def run(
     return {name: table for name, table in shown.items() if table is not None}
 
 
-def drop_beyond(frame: pd.DataFrame, dataset: str, keep: int, seed: int, reason: str) -> None:
-    """Keep a seeded sample of `keep` of a data set's rows that are still kept for fine-tuning."""
-    left = frame.index[(frame["dropped"] == "") & (frame["dataset"] == dataset) & (frame["set"] == "sft")].to_numpy(
-        copy=True
-    )
-    if len(left) > keep:
-        beyond = np.random.default_rng(seed).permutation(left)[keep:]
-        drop(frame, frame.index.isin(beyond), reason)
+def drop_beyond(frame: pd.DataFrame, dataset: str, params: Params) -> None:
+    """Keep a seeded sample of a data set's rows for fine-tuning, where `data.train_max` asks for one.
+
+    A fifth more than the splits need are kept: written questions fail, and neighbours leak.
+    """
+    data = params.data
+    keep = (data.train_max + data.validation[dataset] + data.test[dataset]) * 6 // 5
+    left = kept(frame)[lambda f: (f["dataset"] == dataset) & (f["set"] == "sft")].index.to_numpy(copy=True)
+    if data.train_max and len(left) > keep:
+        beyond = np.random.default_rng(params.seed).permutation(left)[keep:]
+        drop(frame, frame.index.isin(beyond), "not needed: data.train_max")
 
 
 def funnel(dataset: str, before: Counter, frame: pd.DataFrame) -> pd.DataFrame:

@@ -25,14 +25,18 @@ _CONTROL = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 _QUOTED = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
-_LINK = re.compile(r"\[([^\[\]]*)\]\([ \t]*+[^()\s]*+[ \t]*+\)")
-_URL = re.compile(r"_url_\d+_|\bURL_\d+\b|https?://\S+|www\.\S+")  # copies of ELI5 hold _url_0_ or URL_0
+_LINK = re.compile(r"\[([^\[\]]*)\]\([ \t]*+(?:[^()\s]|\([^()\s]*\))*+[ \t]*+\)")  # …/Foo_(bar) is common
+_URL = re.compile(r"_(?:url|URL)_\d+_|\bURL_\d+\b|https?://\S+|www\.\S+")  # copies of ELI5: _url_0_, _URL_0_, URL_0
 _BULLET = re.compile(r"^[ \t]*(?:(?:#{1,6}|[*+-])[ \t]+)+", re.MULTILINE)  # and headings
 _LEADS = frozenset(" \t#*+-")  # what a line must begin with to hold a bullet
 _MARKS = re.compile(r"\*\*\*|\*\*|~~|__|`+|(?<!\w)\*(?=\S)|(?<=\S)\*(?!\w)")
 _PARAGRAPHS = re.compile(r"\n\s*\n")
 _MARKUP = re.compile(r"\{\||\|\}|\[\[|\]\]|\{\{|\}\}|<ref|</?table|\bthumb\||\bpx\|", re.IGNORECASE)
-_META = re.compile(r"^\s*\[?(meta|mod post|announcement|open thread|megathread|weekly|monthly)\b", re.IGNORECASE)
+_META = re.compile(
+    r"^\s*(?:\[\s*(?:meta|mod post|announcement)\s*\]|(?:meta|mod post|announcement)\s*:"
+    r"|(?:open|weekly|monthly|daily|mega)[ -]?(?:thread|question|discussion))",
+    re.IGNORECASE,
+)
 _ASKS = re.compile(
     r"\?|\b(why|how|what|when|where|who|whom|whose|which|eli5|explain|difference between|is it|are there|do|does|can)\b",
     re.IGNORECASE,

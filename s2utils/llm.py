@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 from s2utils import artefacts
 from s2utils.params import Endpoint, ParameterError, Weights
 
+ATTEMPTS = 6  # a request
 PASSING = ("RateLimitError", "APIConnectionError", "APITimeoutError", "InternalServerError")
 
 
@@ -214,7 +215,7 @@ def _ask_server(endpoint: Endpoint, chats: dict[str, list[dict]], seed: int, lab
         return tenacity.wait_random_exponential(max=60)(state)
 
     @tenacity.retry(
-        retry=tenacity.retry_if_exception_type(transient), stop=tenacity.stop_after_attempt(6), wait=pause,
+        retry=tenacity.retry_if_exception_type(transient), stop=tenacity.stop_after_attempt(ATTEMPTS), wait=pause,
         sleep=tenacity.sleep_using_event(stop), reraise=True,
     )  # fmt: skip
     def one(chat: list[dict]):
@@ -232,14 +233,19 @@ def _ask_server(endpoint: Endpoint, chats: dict[str, list[dict]], seed: int, lab
             if not isinstance(text, str):
                 raise TypeError
             return _row(identity, text, choice.finish_reason == "stop") | _counted(completion)
-        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError):
-            raise  # the same for every request: stop and say so
+        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
+            where, status = endpoint.base_url or "the server", error.status_code  # its text may repeat the key
+            raise ParameterError(
+                f"{where} refused model {endpoint.model} (status {status}): check the key in {endpoint.key_env}, the "
+                "model's name and base_url"
+            ) from None
         except openai.OpenAIError as error:
             why = type(error).__name__
         except (ValueError, TypeError, AttributeError, IndexError):  # status 200, and not what the protocol says
             why = "malformed reply"
         return _row(identity, "", False, why)
 
+    in_a_row = 0
     pool, waiting = ThreadPoolExecutor(endpoint.concurrency), iter(chats)
     running = {pool.submit(reply, i) for i in islice(waiting, endpoint.concurrency)}  # never more: a long list is cheap
     try:
@@ -248,8 +254,15 @@ def _ask_server(endpoint: Endpoint, chats: dict[str, list[dict]], seed: int, lab
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 running |= {pool.submit(reply, i) for i in islice(waiting, len(done))}
                 for job in sorted(done, key=lambda job: job.exception() is not None):  # keep replies before raising
-                    yield [job.result()]
+                    row = job.result()
+                    yield [row]
                     bar.update()
+                    in_a_row = in_a_row + 1 if row["error"] in PASSING else 0
+                if in_a_row >= max(8, 2 * endpoint.concurrency):
+                    raise ServerError(
+                        f"{endpoint.model}: {in_a_row} requests in a row failed {ATTEMPTS} times each ({row['error']}): an outage, "
+                        "or a quota that is used up. The replies so far are kept; run again to go on."
+                    )
     finally:  # an error or Ctrl-C stops at once: no retry, no new request, and those under way are not waited for
         stop.set()
         pool.shutdown(wait=False, cancel_futures=True)

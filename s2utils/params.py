@@ -58,6 +58,7 @@ class Source:
     path: str  # `embedded:<name>`, hub id, a local file, or a folder of reddit dumps (RS_*, RC_*)
     config: str  # hub configuration, "" for none
     split: str  # hub split
+    revision: str  # of a hub set; "" for its newest
     id: str  # columns …
     question: str
     body: str
@@ -408,7 +409,13 @@ CHOICES = types.MappingProxyType(
         "generate.backend": ("local", "openai"),
     }
 )
+BETWEEN = {  # both ends allowed
+    "data.held_out": (0, 0.4), "data.train_max": (0, 10**9), "data.validation": (0, 10**9), "data.test": (0, 10**9),
+    "data.leakage_cosine": (-1, 1.01), "s2.toxicity_max": (0, 1), "s2.near_duplicate": (0.01, 1), "s2.min_words": (0, 10**6),
+    "eda.sample": (0, 10**9), "questions.similarity_min": (-1, 1), "questions.writer.temperature": (0, 10),
+}  # fmt: skip
 POSITIVE = (
+    "questions.writer.batch_size", "mtbench.judge.batch_size", "s2.contamination_words", "eda.topics",
     "runtime.threads", "sft.r", "sft.alpha", "sft.learning_rate", "sft.batch_size", "sft.accumulation",
     "sft.max_length", "sft.sample_tokens", "generate.n", "generate.concurrency", "generate.max_new_tokens", "generate.temperature", "generate.batch_size",
     "generate.repetition_penalty", "text_metrics.resamples", "leaderboard.batch_size", "mtbench.max_new_tokens", "mtbench.judge.concurrency", "questions.writer.concurrency", "questions.copied_words", "data.shards", "data.pairs_max",
@@ -452,8 +459,15 @@ def _check(params: Params, file: str) -> None:
     for key, names, known in named + [(f"s2.steps.{k}", v, RECORD_STEPS) for k, v in params.s2.steps.items()]:
         for name in names:
             choose(key, name, known)
-    if not 0 <= params.data.held_out < 0.5:
-        raise ParameterError(f"{file}: 'data.held_out' must lie between 0 and 0.5, not {params.data.held_out}")
+    for key, (low, high) in BETWEEN.items():
+        for name, value in {k: v for k, v in values.items() if k == key or k.startswith(f"{key}.")}.items():
+            if not low <= value <= high:
+                raise ParameterError(f"{file}: '{name}' must lie between {low:g} and {high:g}, not {value}")
+    for name, source in params.data.sources.items():
+        if source.max_records < 0:
+            raise ParameterError(
+                f"{file}: 'data.sources.{name}.max_records' must be 0 or more, not {source.max_records}"
+            )
     if params.generate.backend == "openai" and not params.generate.base_url:
         raise ParameterError(f"{file}: 'generate.backend' is openai, so 'generate.base_url' must name the server")
     for mode in params.merge.modes:

@@ -103,12 +103,12 @@ def sources(values: dict[str, object]) -> dict[str, dict]:
             found[str(path)] = {"archive": embedded.ARCHIVES[archive].requirement, "member": member}
         elif (paths.root() / str(path)).is_file():
             found[str(path)] = {"sha256": artefacts.sha256(paths.root() / str(path))}
-        elif f"{section}.revision" in values:
+        elif f"{section}.config" not in values:
             revision = values[f"{section}.revision"]
             found[str(path)] = {"revision": revision, "commit": _hub_commit("models", str(path), str(revision))}
         else:
-            facts = {"config": values[f"{section}.config"], "split": values[f"{section}.split"]}
-            found[str(path)] = {**facts, "commit": _hub_commit("datasets", str(path), "main")}
+            facts = {fact: values[f"{section}.{fact}"] for fact in ("config", "split", "revision")}
+            found[str(path)] = {**facts, "commit": _hub_commit("datasets", str(path), str(facts["revision"]))}
     return found
 
 

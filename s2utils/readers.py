@@ -247,8 +247,10 @@ def _hub_rows(source: Source) -> Iterator[dict]:
     import datasets
 
     try:
-        yield from datasets.load_dataset(source.path, source.config or None, split=source.split or "train")
-    except (OSError, ValueError) as error:
+        yield from datasets.load_dataset(
+            source.path, source.config or None, split=source.split or "train", revision=source.revision or None
+        )
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise SourceError(
             f"hub data set {source.path} could not be loaded ({type(error).__name__}: {str(error)[:200]}); check the "
             "connection, HF_TOKEN for gated sets, or give a local file in data.sources"

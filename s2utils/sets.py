@@ -8,7 +8,9 @@ Source: the study's section on data.
 
 from __future__ import annotations
 
+import heapq
 import itertools
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -36,30 +38,38 @@ def assign(frame: pd.DataFrame) -> None:
     drop(frame, frame.index.isin(rm.index[asked_twice]), "question is in the fine-tuning set")
 
 
+def keep_apart(frame: pd.DataFrame) -> None:
+    """Drop written questions that the reward-modelling set asks already, or that were written twice, in place."""
+    left = kept(frame).assign(folded=lambda f: f["question"].str.casefold())
+    sft, rm = left[left["set"] == "sft"], left[left["set"] == "rm"]
+    drop(frame, frame.index.isin(sft.index[sft["folded"].isin(set(rm["folded"]))]), "question is in another set")
+
+
 def pairs(frame: pd.DataFrame, most: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(RM pairs, their count by fate): chosen has more votes than rejected, at most `most` pairs a question.
 
     The widest vote margins go first. Answers left without a pair are dropped in `frame`, in place.
     """
-    rm = kept(frame)[lambda f: f["set"] == "rm"]
-    rows, counts = [], {}
-    for (dataset, _), group in rm.groupby(["dataset", "post"], sort=False):
-        ranked = group.sort_values(["score", "id"], ascending=[False, True])
-        both = list(itertools.combinations(ranked.itertuples(), 2))
-        unequal = [(a, b) for a, b in both if a.score > b.score]
-        unequal.sort(key=lambda p: (p[1].score - p[0].score, p[0].id, p[1].id))
+    rm = kept(frame)[lambda f: f["set"] == "rm"].sort_values(["score", "id"], ascending=[False, True], kind="stable")
+    chosen, rejected, counts = [], [], {}
+    for (dataset, _), rows in rm.groupby(["dataset", "post"], sort=False).indices.items():
+        votes = rm["score"].to_numpy()[rows]
+        ties = sum(n * (n - 1) // 2 for n in Counter(votes).values())
+        both = len(rows) * (len(rows) - 1) // 2
+        unequal = ((a, b) for a, b in itertools.combinations(range(len(rows)), 2) if votes[a] > votes[b])
+        widest = heapq.nsmallest(most, unequal, key=lambda p: (votes[p[1]] - votes[p[0]], p))
         count = counts.setdefault(dataset, {"pairs": 0, "equal votes": 0, f"over {most} a question": 0, "kept": 0})
-        count["pairs"] += len(both)
-        count["equal votes"] += len(both) - len(unequal)
-        count["kept"] += len(unequal[:most])
-        count[f"over {most} a question"] += len(unequal[most:])
-        rows += [
-            (dataset, a.post, a.question, a.id, b.id, a.answer, b.answer, int(a.score - b.score))
-            for a, b in unequal[:most]
-        ]
-    table = pd.DataFrame(rows, columns=PAIRS).assign(dropped="")
-    unused = rm["id"].isin(table["chosen_id"]) | rm["id"].isin(table["rejected_id"])
-    drop(frame, frame.index.isin(rm.index[~unused]), f"beyond {most} pairs a question")
+        for fate, n in zip(count, (both, ties, both - ties - len(widest), len(widest))):
+            count[fate] += n
+        chosen += [rows[a] for a, _ in widest]
+        rejected += [rows[b] for _, b in widest]
+    one, other = rm.iloc[chosen].reset_index(drop=True), rm.iloc[rejected].reset_index(drop=True)
+    table = one[["dataset", "post", "question"]].assign(
+        chosen_id=one["id"], rejected_id=other["id"], chosen=one["answer"], rejected=other["answer"],
+        margin=(one["score"] - other["score"]).astype("int64"), dropped="",
+    )  # fmt: skip
+    unused = ~rm.index.isin(rm.index[[*chosen, *rejected]])
+    drop(frame, frame.index.isin(rm.index[unused]), f"beyond {most} pairs a question")
     fates = pd.DataFrame([{"dataset": d, "reason": r, "n": n} for d, c in counts.items() for r, n in c.items()])
     return table, fates
 

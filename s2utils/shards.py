@@ -13,12 +13,14 @@ import contextlib
 import itertools
 import json
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,7 +39,7 @@ SCHEMA = pa.schema(
 def write(folder: Path, params: Params, shard: int) -> None:
     """Write the blocks of `shard` (0 to data.shards − 1) that are missing in `folder`."""
     workers = params.runtime.threads
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_die_with_parent) if workers > 1 else None
     running: set = set()
     try:
         for name, source in params.data.sources.items():
@@ -60,6 +62,16 @@ def write(folder: Path, params: Params, shard: int) -> None:
     finally:
         if pool:
             pool.shutdown(cancel_futures=True)
+
+
+def _die_with_parent() -> None:
+    """End this worker when the job that started it is killed; it would wait for work forever."""
+
+    def watch() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _block(name: str, source: Source, s2: S2, keep_rejected: bool, raw: list, path: Path) -> None:
@@ -95,14 +107,21 @@ def kept(folders: list[Path], name: str) -> tuple[pd.DataFrame, Counter]:
     return frame.astype({"score": "Int64"}), counts
 
 
-def questions(folders: list[Path], name: str) -> pd.DataFrame:
-    """One row per question of a source that holds one: dataset, post, question, group. Meta posts are left out."""
-    parts = []
-    for path in files(folders, name):
-        frame = pq.read_table(path, columns=["dataset", "post", "question", "group", "dropped"]).to_pandas()
-        asked = frame[(frame["question"] != "") & ~frame["dropped"].isin(["no question", "empty question"])]
-        parts.append(asked.drop(columns="dropped").drop_duplicates("post"))
-    return pd.concat(parts, ignore_index=True).drop_duplicates("post")
+def questions(folders: list[Path], params: Params) -> pd.DataFrame:
+    """One row per question of all sources but articles, which have none: dataset, post, question, group.
+
+    Where `asks` is a step, meta posts and open threads are left out, whatever their answers fell for.
+    """
+    parts = [pd.DataFrame({c: pd.Series(dtype="str") for c in ("dataset", "post", "question", "group")})]
+    for name, source in params.data.sources.items():
+        for path in files(folders, name) if source.kind != "articles" else ():
+            frame = pq.read_table(path, columns=list(parts[0].columns)).to_pandas()
+            asked = frame[frame["question"] != ""].drop_duplicates("post")
+            if source.kind == "posts" and "asks" in params.s2.steps["posts"]:
+                asks = [filters.is_question(*q.partition("\n")[::2]) for q in asked["question"]]
+                asked = asked[np.array(asks, dtype=bool)]
+            parts.append(asked)
+    return pd.concat(parts, ignore_index=True).drop_duplicates(["dataset", "post"])
 
 
 def rejected(folders: list[Path], frame: pd.DataFrame, n: int, seed: int, path: Path | None) -> pd.DataFrame:

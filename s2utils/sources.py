@@ -150,18 +150,20 @@ def _identity(value: object, number: int) -> str:
     """An id as text; the number of the row or answer where there is none."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # ids from a column with gaps
-    return writable(str(value)) if isinstance(value, (str, int)) and not isinstance(value, bool) else str(number)
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
+        return str(number)
+    return writable(str(value))
 
 
 def _votes(value: object) -> int | None:
-    """Votes as a whole number of 64 bits, None where there are none; ValueError for anything else."""
+    """Votes as a whole number of at most 2⁵³, None where there are none; ValueError for anything else."""
     if value is None or value is MISSING or value == "" or value != value:  # NaN: a gap in a column of numbers
         return None
     if isinstance(value, str) and len(value) < 20:
         value = float(value)  # CSV knows only text
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > 2**53:  # beyond, tables would round it
         raise ValueError(value)
     return value
 

@@ -97,12 +97,14 @@ def leaks(
     return remove, pd.DataFrame(pairs, columns=columns), pd.DataFrame(near, columns=columns)
 
 
-def divide(questions: pd.DataFrame, data: Data, seed: int, vectors: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def divide(questions: pd.DataFrame, data: Data, seed: int, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Give every question its `split`, in place, "" where it leaks (`reason` says so) or is beyond `train_max`.
 
-    `questions` has dataset, post, set and question, one row each. Embeddings are kept in the file `vectors`,
-    so that a killed run does not compute them again. Returns (pairs that leaked, closest pairs left), as text.
+    `questions` has dataset, post, set and question, one row each. Embeddings are kept in `folder` under a hash
+    of the questions, so that a killed run does not compute them again. Returns (pairs that leaked, closest pairs left), as text.
     """
+    listed = "\0".join(questions["question"]).encode("utf-8", "replace")
+    vectors = folder / f"vectors-{hashlib.sha256(listed).hexdigest()[:16]}.npy"
     if not vectors.is_file():
         made = embed(questions["question"].tolist(), data.embedder, data.embedder_tokens, label="embed questions")
         with artefacts.replacing(vectors, "wb") as file:

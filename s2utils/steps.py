@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from s2utils import artefacts
 from s2utils.params import Params, flat
@@ -107,8 +108,26 @@ def settings(step: str, params: Params) -> dict[str, object]:
     """Dotted parameter → value, for every parameter `step` reads itself; a file's hash beside its path."""
     wanted = STEPS[step].sections
     values = {k: v for k, v in flat(params).items() if any(k == w or k.startswith(f"{w}.") for w in wanted)}
-    files = {k: root() / v for k, v in values.items() if isinstance(v, str) and v and (root() / v).is_file()}
-    return values | {f"{k}.sha256": artefacts.sha256(path) for k, path in files.items()}
+    held = {k: root() / v for k, v in values.items() if isinstance(v, str) and v and not v.startswith("embedded:")}
+    return values | {f"{k}.content": _content(path) for k, path in held.items() if path.exists()}
+
+
+def _content(path: Path) -> str:
+    """Hash of a local file; of a folder (dumps of many GB, weights) the names, sizes and times of its files."""
+    if path.is_file():
+        facts = path.stat()
+        return _hashed(path, facts.st_size, facts.st_mtime_ns)
+    listed = [
+        (str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns)
+        for p in sorted(path.rglob("*"))
+        if p.is_file()
+    ]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=1024)
+def _hashed(path: Path, size: int, modified: int) -> str:
+    return artefacts.sha256(path)
 
 
 def upstream(step: str, params: Params, name: str = "") -> list[tuple[str, str]]:

@@ -59,8 +59,10 @@ def _classifier(texts: list[str], model: str, batch_size: int) -> np.ndarray:
     if model.endswith((".ckpt", ".pt")):
         tokenizer, network = _detoxify(paths.root() / model)
     else:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        network = AutoModelForSequenceClassification.from_pretrained(model, use_safetensors=True)
+        name, _, revision = model.partition("@")
+        pinned = {"revision": revision or "main"}
+        tokenizer = AutoTokenizer.from_pretrained(name, **pinned)
+        network = AutoModelForSequenceClassification.from_pretrained(name, use_safetensors=True, **pinned)
     network.eval().to(device)
     columns = [i for i, label in network.config.id2label.items() if label.lower() in TOXIC_LABELS]
     if not columns:

@@ -188,3 +188,15 @@ def test_a_manifest_lists_every_file_but_its_own(tmp_path):
     manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
     assert list(manifest["files"]) == ["a.txt", "b.txt"]
     assert manifest["seconds"] >= 0
+
+
+def test_what_a_kill_left_half_written_is_not_part_of_the_artefact(tmp_path):
+    folder = tmp_path / "step"
+    with pytest.raises(KeyboardInterrupt), artefacts.making(folder, "k"):
+        (folder / "whole.txt").write_text("a")
+        (folder / ".train.parquet.x1y2z3").write_text("half")
+        raise KeyboardInterrupt
+    with artefacts.making(folder, "k"):
+        pass
+    assert set(artefacts.read_json(folder / "manifest.json")["files"]) == {"whole.txt"}
+    assert not list(folder.glob(".train*"))

@@ -1,3 +1,4 @@
+import dataclasses
 from collections import Counter
 
 import pandas as pd
@@ -41,9 +42,10 @@ def test_near_duplicates_are_listed_with_what_they_repeat():
 def test_what_repeats_an_evaluation_set_is_dropped_and_listed(monkeypatch):
     run = "one two three four five six seven eight nine ten eleven twelve thirteen"
     monkeypatch.setattr(corpus.overlap, "evaluation_sets", lambda p: {"arc": ["Other.", f"Well, {run}!"]})
-    frame = frame_of("It is hot.", f"So {run.upper()} it goes.", f"{run} again", dropped=["", "", "short"])
+    frame = frame_of("It is hot.", f"So {run.upper()} it goes.", f"{run} again", "Cold.", dropped=["", "", "short", ""])
+    frame["dataset"], frame["id"] = ["d", "d", "d", "e"], ["0", "1", "2", "1"]  # ids are a data set's own
     shown = corpus.contamination(frame, P)
-    assert frame["dropped"].tolist() == ["", "13 words of an evaluation set", "short"]
+    assert frame["dropped"].tolist() == ["", "13 words of an evaluation set", "short", ""]
     assert shown[["id", "set", "document", "run"]].values.tolist() == [["1", "arc", 1, run]]
 
 
@@ -90,14 +92,14 @@ def test_steps_for_fine_tuning_leave_the_others_alone():
 
 
 def test_a_seeded_sample_stays():
-    def kept(keep: int, seed: int) -> list[int]:
+    def kept(train_max: int, seed: int) -> list[int]:
+        data = dataclasses.replace(P.data, train_max=train_max, validation={"d": 2}, test={"d": 1})
         frame = frame_of(*"abcdefghijklmnopqrst", "short", dropped=[""] * 20 + ["short"]).assign(set="sft")
-        corpus.drop_beyond(frame, "d", keep, seed, "not needed")
-        assert frame["dropped"].value_counts().get("not needed", 0) == max(0, 20 - keep)
+        corpus.drop_beyond(frame, "d", dataclasses.replace(P, data=data, seed=seed))
         return frame.index[frame["dropped"] == ""].tolist()
 
-    assert kept(5, 1) == kept(5, 1) != kept(5, 2)
-    assert len(kept(5, 1)) == 5 and kept(99, 1) == list(range(20))
+    assert kept(2, 1) == kept(2, 1) != kept(2, 2)
+    assert len(kept(2, 1)) == 6 and kept(99, 1) == kept(0, 1) == list(range(20))
 
 
 rows = st.fixed_dictionaries(

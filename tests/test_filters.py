@@ -36,6 +36,8 @@ def record(**changes) -> dict:
         ("* one\n* two", "one two"),
         ("See [the page](https://a.b/c) now.", "See the page now."),
         ("See _url_0_ and https://a.b/c?d=e and www.x.org now.", "See and and now."),
+        ("See [the reflex]( URL_0 ) and URL_1, _URL_2_ or _url_3_.", "See the reflex and , or ."),
+        ("See [Foo](https://en.wikipedia.org/wiki/Foo_(bar)).", "See Foo."),
         ("&gt; quoted\n\nMine.", "Mine."),
         ("> quoted\nMine &amp; yours &lt;3", "Mine & yours <3"),
         ("&amp;gt; quoted twice over\n\nMine.", "Mine."),
@@ -98,7 +100,15 @@ def test_leading_paragraphs_are_whole_and_enough():
 
 
 @pytest.mark.parametrize(
-    "title", ["Why is it so?", "ELI5: the moon", "explain rain", "[ELI5] What is rain", "Can dogs see"]
+    "title",
+    [
+        "Why is it so?",
+        "ELI5: the moon",
+        "explain rain",
+        "Monthly payments: how do they work?",
+        "[ELI5] What is rain",
+        "Can dogs see",
+    ],
 )
 def test_a_question_asks(title):
     assert filters.is_question(title)

@@ -191,7 +191,7 @@ def test_data_sets_and_train_sets_are_named_as_in_the_study(tree):
 
 PUBLISHED = {
     "seed": 42, "s2.fre_min": 60.0, "s2.fkg_max": 9.0, "s2.readability": "pyphen", "s2.score_min": 4,
-    "s2.toxicity_max": 0.1, "s2.toxicity_model": "unitary/unbiased-toxic-roberta", "s2.min_words.posts": 20,
+    "s2.toxicity_max": 0.1, "s2.toxicity_model": "unitary/unbiased-toxic-roberta@main", "s2.min_words.posts": 20,
     "s2.min_words.articles": 50, "s2.paragraph_words": 300, "s2.max_words": 500, "data.leakage_cosine": 0.6,
     "data.embedder.path": "sentence-transformers/all-mpnet-base-v2", "data.sources.ELI5.path": "vblagoje/lfqa",
     "data.sources.wiki.path": "wikimedia/wikipedia", "data.sources.wiki.config": "20231101.simple",
@@ -234,3 +234,26 @@ def test_the_root_is_found_from_a_folder_below(tree, monkeypatch):
     (tree / "notebooks" / "deep").mkdir(parents=True)
     monkeypatch.chdir(tree / "notebooks" / "deep")
     assert paths.root() == tree
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["data.validation.sciq=-5", "data.train_max=-1", "data.leakage_cosine=60", "s2.toxicity_max=10", "s2.near_duplicate=7",
+     "data.sources.sciq.max_records=-3", "questions.writer.batch_size=0", "data.held_out=0.5", "data.shards=0"],
+)  # fmt: skip
+def test_values_out_of_range_are_refused(change):
+    with pytest.raises(ParameterError, match=change.split("=")[0].replace(".", r"\.")):
+        load("cpu", change)
+
+
+@pytest.mark.parametrize(
+    ("change", "near"),
+    [
+        ("s2.sft_steps=[vote]", "votes"),
+        ("s2.steps.qa=[squeze]", "squeeze"),
+        ("s2.corpus_steps=[near_duplicate]", "near_duplicates"),
+    ],
+)
+def test_an_unknown_step_is_refused_with_the_nearest_name(change, near):
+    with pytest.raises(ParameterError, match=f"did you mean '{near}'"):
+        load("cpu", change)

@@ -255,5 +255,5 @@ def test_provenance_names_the_commit_behind_a_moving_revision(tree, monkeypatch)
     refs.write_text("abc123")
     record = provenance.collect("a100-7b", None)
     assert record["sources"]["meta-llama/Llama-2-7b-hf"] == {"revision": "main", "commit": "abc123"}
-    assert record["sources"]["vblagoje/lfqa"] == {"config": "", "split": "train", "commit": ""}
+    assert record["sources"]["vblagoje/lfqa"] == {"config": "", "split": "train", "revision": "main", "commit": ""}
     assert record["archives"] == {}

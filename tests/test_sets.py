@@ -75,3 +75,31 @@ def test_no_votes_and_no_rows_make_empty_sets():
     empty = frame.head(0)
     sets.assign(empty)
     assert sets.prompts(empty, empty).empty
+
+
+def test_a_written_question_that_another_set_asks_is_dropped():
+    frame = frame_of(("a/1", 9), ("a/2", 1), ("b/1", None))
+    sets.assign(frame)
+    frame.loc[2, "question"] = "WHY A?"
+    sets.keep_apart(frame)
+    assert frame["dropped"].tolist() == ["", "", "question is in another set"]
+
+
+def test_answers_of_two_data_sets_may_share_an_id():
+    frame = pd.concat(
+        [frame_of(("1/1", 9), ("1/2", 5), ("1/3", 1)), frame_of(("1/2", 9), ("1/4", 1)).assign(dataset="e")],
+        ignore_index=True,
+    )
+    sets.assign(frame)
+    pairs, _ = sets.pairs(frame, 1)
+    assert pairs[["dataset", "chosen_id", "rejected_id"]].values.tolist() == [["d", "1/1", "1/3"], ["e", "1/2", "1/4"]]
+    assert frame["dropped"].tolist() == ["", "beyond 1 pairs a question", "", "", ""]
+
+
+def test_a_post_of_thousands_of_answers_takes_seconds():
+    frame = frame_of(*((f"a/{i}", i % 700) for i in range(2000)))
+    sets.assign(frame)
+    pairs, fates = sets.pairs(frame, 10)
+    counts = fates.set_index("reason")["n"]
+    assert len(pairs) == 10 and pairs["margin"].iat[0] == 699
+    assert counts["pairs"] == 2000 * 1999 // 2 == counts.drop("pairs").sum()

@@ -11,6 +11,7 @@ import sys
 import time
 
 import pandas as pd
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,7 +19,7 @@ from s2utils import artefacts, params, paths, shards
 from s2utils.params import Source
 
 SIMPLE = "The sun is hot and big. It gives us light in the day. At night we see the moon and the stars in the sky."
-QA = Source(kind="qa", path="", config="", split="", id="id", question="question", body="", answer="answer", answer_id="", score="score",
+QA = Source(kind="qa", path="", config="", split="", revision="", id="id", question="question", body="", answer="answer", answer_id="", score="score",
             group="", groups=[], max_records=0)  # fmt: skip
 
 
@@ -90,8 +91,44 @@ def test_kept_and_dropped_are_what_was_read(made, tmp_path):
     unread = sum(others[r] for r in ("broken row", "no question", "answer is not text"))
     assert len(pq.read_table(side)) == sum(others.values()) - unread
     assert set(examples.groupby("dropped").size()) == {3} and (examples["answer"] != "").all()
-    asked = shards.questions(folders, "rows")
-    assert len(asked) == 500 - unread and list(asked.columns) == ["dataset", "post", "question", "group"]
+    asked = shards.questions(folders, p)
+    assert (
+        len(asked) == 500 - unread
+    )  # each asks why and list(asked.columns) == ["dataset", "post", "question", "group"]
+
+
+def test_a_meta_post_is_no_prompt_whatever_its_answers_fell_for(made, tree, tmp_path):
+    p = made(path="posts.jsonl")
+    source = dataclasses.replace(p.data.sources["rows"], kind="posts", answer="a.text", score="a.score")
+    p = dataclasses.replace(p, data=dataclasses.replace(p.data, sources={"rows": source}))
+    rows = [{"id": "1", "question": "[Meta] Open thread of the week", "a": {"text": ["ok thanks"], "score": [4]}},
+            {"id": "2", "question": "Why is it hot?", "a": {"text": ["So."], "score": [4]}}]  # fmt: skip
+    (tree / "posts.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    shards.write(tmp_path / "0", p, 0)
+    assert shards.kept([tmp_path / "0"], "rows")[1] == {"under 20 words": 2}
+    assert shards.questions([tmp_path / "0"], p)["question"].tolist() == ["Why is it hot?"]
+
+
+def test_workers_end_with_the_job_that_started_them(tmp_path):
+    script = """
+import os, signal, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from s2utils import shards
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=shards._die_with_parent)
+    print(pool.submit(os.getpid).result(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    (tmp_path / "job.py").write_text(script)
+    done = subprocess.run([sys.executable, str(tmp_path / "job.py")], capture_output=True, text=True, timeout=120)
+    worker = int(done.stdout)
+    for _ in range(100):
+        if not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    raise AssertionError("the worker lives on")
 
 
 def test_examples_do_not_depend_on_the_shards(made, tmp_path):

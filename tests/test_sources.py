@@ -21,7 +21,7 @@ def source(path: str, kind: str = "qa", **changes) -> Source:
     columns = {"qa": ("q", "a", ""), "articles": ("", "text", ""), "posts": ("q", "answers.text", "body")}
     question, answer, body = columns[kind]
     answer_id, score = ("answers.a_id", "answers.score") if kind == "posts" else ("", "")
-    facts = {"kind": kind, "path": str(path), "config": "", "split": "", "id": "id", "question": question, "body": body,
+    facts = {"kind": kind, "path": str(path), "config": "", "split": "", "revision": "", "id": "id", "question": question, "body": body,
              "answer": answer, "answer_id": answer_id, "score": score, "group": "", "groups": [], "max_records": 0}  # fmt: skip
     return Source(**(facts | changes))
 

@@ -125,10 +125,13 @@ def test_leaking_and_surplus_questions_are_dropped_with_their_reason(monkeypatch
 
     monkeypatch.setattr(splits, "embed", embed)
     limited = dataclasses.replace(data(), train_max=6)
-    pairs, near = splits.divide(table, limited, 1, tmp_path / "v.npy")
+    pairs, near = splits.divide(table, limited, 1, tmp_path)
     again = table.copy()
-    splits.divide(again, limited, 1, tmp_path / "v.npy")
+    splits.divide(again, limited, 1, tmp_path)
     assert asked == [table["question"].tolist()] and again.equals(table)  # embedded once
+    other = table.assign(question=table["question"] + " then?")
+    splits.divide(other, limited, 1, tmp_path)  # other questions, as many: not the vectors of the first
+    assert asked[1] == other["question"].tolist()
     assert pairs[["kept_split", "removed_split", "cosine"]].values.tolist() == [["test", "train", 1.0]]
     assert (near["cosine"] == 0).all()
     splits.apply(table, frame, prompts)

@@ -216,3 +216,14 @@ def test_a_model_is_found_by_its_id(tree):
 
 def test_base_and_chat_weights(tree):
     assert steps.same_weights(load("cpu")) and not steps.same_weights(load("a100-7b"))
+
+
+def test_a_folder_of_dumps_has_an_identity(study, tmp_path):
+    folder = study / "dumps"
+    folder.mkdir()
+    (folder / "RS_1.jsonl").write_text("{}")
+    where = "data.sources.sciq.path=dumps"
+    before = keys(overrides=where)
+    assert keys(overrides=where) == before
+    (folder / "RC_1.jsonl").write_text("{}")
+    assert {"filtered", "data", "eda"} <= moved(before, keys(overrides=where))
