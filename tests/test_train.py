@@ -1,16 +1,25 @@
 import dataclasses
+import errno
 import json
 import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
+import httpx
 import pandas as pd
 import pytest
 import torch
-import yaml
+from conftest import REPOSITORY
+from huggingface_hub.errors import GatedRepoError
 from peft import get_peft_model
 
 from s2utils import artefacts, models, train
-from s2utils.params import Weights, load
+from s2utils.params import ParameterError, Weights, load
 from s2utils.train import Recorder, TrainingError
 
 
@@ -103,9 +112,72 @@ def test_the_configuration_of_the_study(tree, tmp_path):
     assert config.max_steps == 905 and config.eval_steps == config.save_steps == 45
     assert config.optim == "paged_adamw_8bit" and config.weight_decay == 0.1 and config.warmup_steps == 0.03
     assert config.bf16 and config.gradient_checkpointing and config.max_length == 1024
-    stopping = [c for c in train.callbacks(params.sft, tmp_path) if hasattr(c, "early_stopping_patience")]
-    assert [c.early_stopping_patience for c in stopping] == [5]
-    assert len(train.callbacks(dataclasses.replace(params.sft, patience=0), tmp_path)) == 1
+    kinds = [type(c).__name__ for c in train.callbacks(with_sft(params, country=""), tmp_path, None, {"prompt": ["a"]})]
+    assert kinds == ["Recorder", "Samples", "EarlyStoppingCallback"]
+    off = with_sft(params, country="", samples=0, patience=0)
+    assert [type(c).__name__ for c in train.callbacks(off, tmp_path, None, {"prompt": []})] == ["Recorder"]
+
+
+@pytest.fixture
+def flash(monkeypatch):
+    """As if flash_attn were installed."""
+    find = train.importlib.util.find_spec
+    monkeypatch.setattr(
+        train.importlib.util, "find_spec", lambda name, *a: object() if name == "flash_attn" else find(name, *a)
+    )
+
+
+ASKED = [(False, False), (True, False), (False, True), (True, True)]
+
+
+@pytest.mark.parametrize(("packing", "padding_free"), ASKED)
+def test_rows_are_padded_where_flash_attention_is_missing_and_the_record_says_so(params, packing, padding_free):
+    layout = train.batching(with_sft(params, packing=packing, padding_free=padding_free).sft, "cpu")
+    assert (layout["attention"], layout["packing"], layout["padding_free"]) == ("sdpa", False, False)
+    assert ("flash_attn" in layout["note"]) == (packing or padding_free)
+
+
+@pytest.mark.parametrize(("packing", "padding_free"), ASKED)
+def test_with_flash_attention_the_layout_is_what_was_asked(params, flash, packing, padding_free):
+    layout = train.batching(with_sft(params, packing=packing, padding_free=padding_free).sft, "cuda")
+    asked = packing or padding_free
+    assert layout == {
+        "attention": "flash_attention_2" if asked else "sdpa", "packing": packing, "padding_free": asked, "note": "",
+    }  # fmt: skip
+    assert train.batching(with_sft(params, packing=packing).sft, "cpu")["packing"] is False
+
+
+def test_the_configuration_follows_the_layout(params, tmp_path, monkeypatch):
+    layout = {"attention": "flash_attention_2", "packing": True, "padding_free": True, "note": ""}
+    monkeypatch.setattr(train, "batching", lambda sft, device: layout)
+    many = with_sft(params, max_steps=0, epochs=3.0, evaluations=20)
+    config = train.config(many, 1000, tmp_path, "</s>")
+    assert config.packing and config.padding_free and config.max_length == params.sft.max_length
+    assert config.max_steps == -1 and config.num_train_epochs == 3.0 and config.eval_steps == config.save_steps == 0.05
+    assert config.eval_packing is False
+    layout["packing"] = False
+    config = train.config(many, 1000, tmp_path, "</s>")
+    assert not config.packing and config.padding_free and config.max_length is None  # trl refuses both
+
+
+def test_trackers_are_passed_through(tree, tmp_path):
+    assert train.config(with_sft(load("smoke"), report_to=["tensorboard"]), 9, tmp_path, "</s>").report_to == [
+        "tensorboard"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("sft.report_to=[wandbb]", "did you mean 'wandb'"),
+        ("sft.country=usa", "three capital letters"),
+        ("sft.samples=-1", "must not be below 0"),
+        ("sft.sample_tokens=0", "must be above 0"),
+    ],
+)
+def test_parameters_that_cannot_be_used_are_refused(tree, change, message):
+    with pytest.raises(ParameterError, match=message):
+        load("smoke", change)
 
 
 def test_only_a_checkpoint_written_to_its_end_is_resumed_from(tmp_path):
@@ -115,11 +187,19 @@ def test_only_a_checkpoint_written_to_its_end_is_resumed_from(tmp_path):
     assert train.last_checkpoint(tmp_path) is None
     recorder = Recorder(tmp_path)
     for step in (5, 90):
-        recorder.on_save(SimpleNamespace(output_dir=str(tmp_path)), SimpleNamespace(global_step=step), None)
+        recorder.on_save(
+            SimpleNamespace(output_dir=str(tmp_path)),
+            SimpleNamespace(global_step=step, is_world_process_zero=True),
+            None,
+        )
+    helper = SimpleNamespace(
+        global_step=100, is_world_process_zero=False
+    )  # must not vouch for what another process writes
+    recorder.on_save(SimpleNamespace(output_dir=str(tmp_path)), helper, None)
     assert train.last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-90")
 
 
-STATE = SimpleNamespace(global_step=7)
+STATE = SimpleNamespace(global_step=7, is_world_process_zero=True)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -159,14 +239,6 @@ def test_the_curve_has_one_row_a_step_the_last_one_counting(tmp_path):
     assert curve["step"].tolist() == [1, 2]
     assert curve["train_loss"].tolist() == [3.0, 2.1]
     assert curve["eval_loss"].tolist()[1] == 2.3
-
-
-def test_the_card_is_a_hub_card(params):
-    text = train.card(params, "sciq", {"steps": 2})
-    _, head, body = text.split("---\n", 2)
-    assert yaml.safe_load(head)["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
-    assert yaml.safe_load(head)["library_name"] == "peft"
-    assert "# SmolLM2-135M-sciq" in body and "| steps | 2 |" in body
 
 
 @pytest.fixture
@@ -238,24 +310,32 @@ def test_without_the_switch_gradients_are_wrong_on_such_a_cpu(quantized, params)
 
 @pytest.fixture
 def trainer_in(quantized, params, tok):
-    """Make a trainer of two steps that keeps its checkpoints in a folder."""
-    from trl import SFTTrainer
-
+    """Make a trainer of two steps that keeps its checkpoints in a folder; `changes` go into the training section."""
     frame = pd.DataFrame(
         {
             "question": [f"Why is {w} here?" for w in ("rain", "the cat", "the sun", "light")],
-            "answer": ["It was warm."] * 4,
+            "answer": ["It was warm.", "So.", "The cat sat on the mat because it was warm.", "It was warm."],
         }
     )
-    params = with_sft(params, max_steps=2, batch_size=1, accumulation=2, patience=0, evaluations=2)
+    base = params
+    usual = {
+        "max_steps": 2,
+        "batch_size": 1,
+        "accumulation": 2,
+        "patience": 0,
+        "evaluations": 2,
+        "samples": 0,
+        "country": "",
+    }
 
-    def make(folder):
+    def make(folder, kind=train.Trainer, **changes):
+        params = with_sft(base, **(usual | changes))
         rows, _ = train.rows(frame, params, tok)
         folder.mkdir(exist_ok=True)
         torch.manual_seed(0)
-        trainer = SFTTrainer(
+        trainer = kind(
             model=quantized(params, keep=True), args=train.config(params, len(rows), folder, tok.eos_token), train_dataset=rows,
-            eval_dataset=rows, processing_class=tok, callbacks=train.callbacks(params.sft, folder),
+            eval_dataset=rows, processing_class=tok, callbacks=train.callbacks(params, folder, tok, rows),
         )  # fmt: skip
         train.settle_adapter(trainer.model, "base")
         return trainer
@@ -312,3 +392,278 @@ class Stop(train.TrainerCallback):
 def test_a_counter_that_starts_again_is_summed_over_attempts():
     assert train.total([3, 7, 2, 5]) == 12
     assert train.total([]) == 0 and train.total([4, 4]) == 4
+
+
+def test_the_loss_and_its_gradients_are_those_of_all_logits(trainer_in, tmp_path):
+    """Ours against trl's own on the same padded batch, and against the definition."""
+    from trl import SFTTrainer
+
+    found = {}
+    for kind in (train.Trainer, SFTTrainer):
+        trainer = trainer_in(tmp_path / kind.__name__, kind)
+        batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
+        assert (batch["attention_mask"] == 0).any() and (batch["labels"] == -100).any()
+        for n in (None, torch.tensor(50)):
+            trainer.model.zero_grad()
+            loss = trainer.compute_loss(trainer.model, dict(batch), num_items_in_batch=n)
+            loss.backward()
+            gradients = {k: w.grad.clone() for k, w in trainer.model.named_parameters() if w.requires_grad}
+            found[kind, n is None] = (loss.item(), gradients)
+    for per_batch in (True, False):
+        (ours, gradients), (trls, others) = found[train.Trainer, per_batch], found[SFTTrainer, per_batch]
+        assert ours == pytest.approx(trls, rel=2e-3)
+        for name, gradient in gradients.items():
+            assert (gradient - others[name]).norm() < 0.02 * others[name].norm(), name
+    with torch.no_grad():
+        logits = (
+            trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1].float()
+        )
+        kept = batch["labels"][:, 1:] != -100
+        expected = torch.nn.functional.cross_entropy(logits[kept], batch["labels"][:, 1:][kept])
+    assert found[train.Trainer, True][0] == pytest.approx(expected.item(), rel=5e-3)
+    assert found[train.Trainer, False][0] == pytest.approx(expected.item() * kept.sum().item() / 50, rel=5e-3)
+
+
+def test_rows_without_a_learnt_token_are_counted_packed_ones_too(trainer_in, tmp_path):
+    assert train.masked(trainer_in(tmp_path / "run").train_dataset) == 0
+    rows = [{"labels": [-100, 5]}, {"labels": [-100, -100]}]
+    packed = [{"labels": [-100, 5, -100, -100, -100, 6], "seq_lengths": [2, 2, 2]}]
+    assert train.masked(rows) == 1 and train.masked(packed) == 1
+
+
+def adapter(folder) -> dict[str, torch.Tensor]:
+    """Weights of a saved adapter."""
+    from safetensors.torch import load_file
+
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def same(one: dict, other: dict) -> bool:
+    """Whether two adapters are equal to the bit."""
+    return bool(one) and set(one) == set(other) and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.filterwarnings("ignore:Could not find a config file in base")
+def test_sample_answers_do_not_change_the_training(trainer_in, tmp_path):
+    for name, changes in {"without": {}, "with": {"samples": 2, "sample_tokens": 4}}.items():
+        trainer = trainer_in(tmp_path / name, dropout=0.1, max_steps=4, **changes)
+        trainer.train()
+        trainer.save_model(tmp_path / name / "adapter")
+    assert same(adapter(tmp_path / "without"), adapter(tmp_path / "with"))
+    rows = artefacts.read_jsonl(tmp_path / "with" / "samples.jsonl")
+    assert [row["step"] for row in rows] == [2, 2, 4, 4] and all(row["n_tokens"] <= 4 for row in rows)
+    assert len({row["prompt"] for row in rows}) == 2 and not (tmp_path / "without" / "samples.jsonl").exists()
+
+
+def test_the_curve_of_samples_counts_each_question_once_a_step(tmp_path):
+    simple = {"flesch_reading_ease": 100.0, "flesch_kincaid_grade": 1.0}
+    rows = [
+        {"step": 0, "prompt": "a", "text": "", "ended": False},  # no word: no readability
+        {"step": 0, "prompt": "b", "text": "So.", "ended": True} | simple,
+        {"step": 2, "prompt": "a", "text": "It is.", "ended": False} | simple,
+        {"step": 2, "prompt": "a", "text": "It is.", "ended": True} | simple,  # killed and answered again
+    ]
+    artefacts.append_jsonl(tmp_path / "samples.jsonl", rows)
+    found = train.samples(tmp_path)
+    assert found["step"].tolist() == [0, 2] and found["n"].tolist() == [2, 1] and found["n_failed"].tolist() == [1, 0]
+    assert found["flesch_reading_ease"].tolist() == [100.0, 100.0] and found["ended"].tolist() == [0.5, 1.0]
+    assert train.samples(tmp_path / "nowhere").empty
+
+
+def test_the_result_counts_rows_tokens_and_cost(trainer_in, tmp_path):
+    folder = tmp_path / "run"
+    trainer = trainer_in(folder, country="USA")
+    artefacts.write_json(folder / "before.json", trainer.evaluate())
+    trainer.train()
+    found = train.result(trainer, folder, trainer.train_dataset, trainer.eval_dataset, 3)
+    assert (found["steps"], found["train_rows"], found["rows_too_long"], found["rows_masked"]) == (2, 4, 3, 0)
+    assert found["tokens"] == sum(len(row["input_ids"]) for row in trainer.train_dataset)  # one epoch, no padding
+    assert found["kwh"] > 0 and found["co2_kg"] > 0 and found["seconds"] > 0
+    assert found["peak_memory_mb"] > 100 and found["peak_gpu_mb"] == 0
+    assert {"seconds", "kwh", "co2_kg"} < set(found) and set(train.MACHINE) < set(found)
+
+
+METER = """
+import os, sys
+done = []
+def watch(event, given):
+    writes = event == "open" and isinstance(given[1], str) and set(given[1]) & set("wax+")
+    if writes and isinstance(given[0], str) and not given[0].startswith("/dev/") or event in ("socket.connect", "socket.getaddrinfo"):
+        done.append((event, str(given[0])))
+from s2utils import train
+sys.dont_write_bytecode = True
+sys.addaudithook(watch)
+meter = train.Meter("FRA")
+sum(i * i for i in range(10**6))
+first = meter.read()
+sum(i * i for i in range(10**6))
+second = meter.read()
+meter.tracker.stop()
+assert 0 < first["kwh"] < second["kwh"] and 0 < first["co2_kg"] < second["co2_kg"], (first, second)
+assert not done, done
+assert not os.listdir("."), os.listdir(".")
+"""
+
+
+def environment() -> dict:
+    """What a process needs to run this copy."""
+    return os.environ | {"S2_ROOT": str(REPOSITORY), "PYTHONPATH": str(REPOSITORY)}
+
+
+def test_energy_is_measured_without_network_and_without_files(tmp_path):
+    command = [sys.executable, "-B", "-c", METER]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_an_unknown_country_is_named():
+    with pytest.raises(TrainingError, match="'XYZ' is no country"):
+        train.Meter("XYZ")
+
+
+def test_out_of_memory_names_what_to_change_and_a_rerun_goes_on(trainer_in, params, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    trainer = trainer_in(folder)
+    step = type(trainer).training_step
+
+    def starved(self, *args, **kwargs):
+        if self.state.global_step == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(train.Trainer, "training_step", starved)
+    wanted = "sft.batch_size 2.*sft.accumulation.*sft.gradient_checkpointing.*goes on from the last whole checkpoint"
+    with pytest.raises(TrainingError, match=wanted), train.explained(params):
+        trainer.train()
+    assert train.last_checkpoint(folder).endswith("checkpoint-1")
+    monkeypatch.undo()
+    trainer = trainer_in(folder)
+    trainer.train(resume_from_checkpoint=train.last_checkpoint(folder))
+    assert trainer.state.global_step == 2
+
+
+FULL = [
+    OSError(errno.ENOSPC, "No space left on device"),
+    RuntimeError(
+        "[enforce fail at inline_container.cc:858] . PytorchStreamWriter failed writing file data/0: file write failed"
+    ),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Could not find a config file in base")
+@pytest.mark.parametrize("error", FULL)
+def test_a_full_disk_leaves_a_checkpoint_that_is_not_used(trainer_in, params, tmp_path, monkeypatch, error):
+    whole = trainer_in(tmp_path / "whole")
+    whole.train()
+    whole.save_model(tmp_path / "whole" / "adapter")
+    folder = tmp_path / "run"
+    trainer = trainer_in(folder)
+    write = trainer._save_optimizer_and_scheduler
+
+    def full(output_dir):
+        if trainer.state.global_step == 2:  # the adapter is written already
+            raise error
+        write(output_dir)
+
+    monkeypatch.setattr(trainer, "_save_optimizer_and_scheduler", full)
+    with (
+        pytest.raises(TrainingError, match="the disk is full.*Make room.*goes on from the last whole"),
+        train.explained(params),
+    ):
+        trainer.train()
+    assert (folder / "checkpoint-2").is_dir() and train.last_checkpoint(folder).endswith("checkpoint-1")
+    trainer = trainer_in(folder)
+    trainer.train(resume_from_checkpoint=train.last_checkpoint(folder))
+    trainer.save_model(folder / "adapter")
+    assert same(adapter(tmp_path / "whole"), adapter(folder))
+
+
+def test_a_gated_model_names_the_page_and_the_token(tree, monkeypatch):
+    params = load("a100-7b")
+    refused = GatedRepoError(
+        "401 Client Error", response=httpx.Response(401, request=httpx.Request("GET", "https://x"))
+    )
+
+    def gated(*args, **kwargs):
+        raise OSError("You are trying to access a gated repo.") from refused
+
+    monkeypatch.setattr(models.AutoTokenizer, "from_pretrained", gated)
+    with pytest.raises(TrainingError) as caught, train.explained(params):
+        models.tokenizer(params.model.base)
+    assert "https://huggingface.co/meta-llama/Llama-2-7b-hf" in str(caught.value) and "HF_TOKEN" in str(caught.value)
+
+
+def test_other_errors_are_left_alone(params):
+    with pytest.raises(OSError, match="Permission denied"), train.explained(params):
+        raise OSError(errno.EACCES, "Permission denied")
+    with pytest.raises(TrainingError, match="not a number"), train.explained(params):
+        raise TrainingError("the loss is not a number")
+
+
+TRAINING = """
+import sys
+from pathlib import Path
+import pandas as pd, torch
+from transformers import set_seed
+from s2utils import artefacts, models, train
+from s2utils.params import Weights, load
+base, tokenizer, folder = Weights(sys.argv[1], ""), Weights(sys.argv[2], ""), Path(sys.argv[3])
+torch.set_num_threads(1)
+p = load("smoke", "sft.max_steps=40 sft.evaluations=20 sft.dropout=0.1 sft.accumulation=2 sft.patience=0 sft.country=''")
+tok = models.tokenizer(tokenizer)
+names = ["rain", "the cat", "the sun", "light", "the dog", "water", "the mat"]
+frame = pd.DataFrame({"question": [f"Why is {n} here?" for n in names], "answer": ["It was warm. " * (i + 1) for i in range(7)]})
+rows, _ = train.rows(frame, p, tok)
+torch.manual_seed(p.seed)
+trainer = train.Trainer(
+    model=models.quantized(base), args=train.config(p, len(rows), folder, tok.eos_token), train_dataset=rows,
+    eval_dataset=rows, processing_class=tok, peft_config=train.lora(p.sft), callbacks=train.callbacks(p, folder, tok, rows),
+)
+train.settle_adapter(trainer.model, "base")
+checkpoint = train.last_checkpoint(folder)
+if not (folder / "before.json").is_file():
+    artefacts.write_json(folder / "before.json", trainer.evaluate())
+set_seed(p.seed)
+trainer.train(resume_from_checkpoint=checkpoint)
+trainer.save_model(folder / "adapter")
+"""
+
+
+@pytest.mark.slow
+def test_five_kills_at_random_moments_end_in_the_same_adapter(tiny_llama, llama2_folder, tmp_path):
+    """SIGKILL wherever it hits: a step, an evaluation, an answer, a checkpoint half written."""
+    tiny_llama().to(torch.bfloat16).save_pretrained(tmp_path / "tiny")
+
+    def start(folder) -> subprocess.Popen:
+        folder.mkdir(exist_ok=True)
+        command = [sys.executable, "-c", TRAINING, str(tmp_path / "tiny"), str(llama2_folder), str(folder)]
+        with open(folder / "output.txt", "w") as output:
+            return subprocess.Popen(command, env=environment(), stdout=output, stderr=output)
+
+    def lines(folder) -> int:
+        log = folder / "log.jsonl"
+        return log.read_bytes().count(b"\n") if log.is_file() else 0
+
+    def logged(process, folder, more: int) -> None:
+        """Wait until the attempt has logged."""
+        before, deadline = lines(folder), time.time() + 120
+        while lines(folder) < before + more and process.poll() is None and time.time() < deadline:
+            time.sleep(0.01)
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    process = start(whole)
+    logged(process, whole, 1)
+    began = time.time()
+    assert process.wait(timeout=200) == 0, (whole / "output.txt").read_text()[-2000:]
+    seconds, chance, resumed = time.time() - began, random.Random(), []
+    for _ in range(5):
+        process = start(cut)
+        logged(process, cut, 1)
+        time.sleep(chance.uniform(0, seconds / 6))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, (cut / "output.txt").read_text()[-2000:]
+        resumed.append(train.last_checkpoint(cut))
+    process = start(cut)
+    assert process.wait(timeout=200) == 0, (cut / "output.txt").read_text()[-2000:]
+    assert same(adapter(whole), adapter(cut)), resumed
+    assert any(resumed), "no kill came after a checkpoint"
