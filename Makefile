@@ -49,7 +49,7 @@ preflight: setup  ## what a run of PROFILE lacks, and what it will take: hours, 
 	@python -m s2utils.preflight $(PROFILE) --set '$(SET)'
 
 0%: setup         # make 03_sft: one notebook and what it needs
-	@rule=$@; $(SNAKEMAKE) $${rule#*_}
+	@rule=$@; $(SNAKEMAKE) -- $${rule#*_}  # without -- the name would be read as configuration
 
 test: setup       ## all tests; make test FAST=1 leaves the slow ones out
 	@python -m pytest $(if $(FAST),-m "not slow")

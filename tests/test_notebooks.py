@@ -61,3 +61,13 @@ def test_embedded_profiles_name_what_they_are():
     """Nothing small is called ELI5."""
     for profile in ("cpu", "smoke"):
         assert not [d for d in params.load(profile).datasets if "eli5" in d.casefold()]
+
+
+def test_make_runs_one_notebook_and_what_it_needs():
+    command = ["make", "-o", "setup", "03_sft", "PROFILE=smoke", "FLAGS=-n --forceall", "SET=sft.max_steps=5"]
+    tools = str(Path(sys.executable).parent)
+    environment = os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    planned = done.stdout + done.stderr
+    assert done.returncode == 0, planned[-2000:]
+    assert "rule sft_one:" in planned and "rule datasets:" in planned and "rule generate" not in planned
