@@ -32,7 +32,7 @@ PASSING = ("RateLimitError", "APIConnectionError", "APITimeoutError", "InternalS
 
 
 class ServerError(RuntimeError):
-    """A server did not answer; what it did answer is kept."""
+    """A server did not answer, or not as the study needs it; what it did answer is kept."""
 
 
 def ask(

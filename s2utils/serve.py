@@ -18,13 +18,11 @@ import openai
 import tenacity
 from tqdm.auto import tqdm
 
+from s2utils.llm import ServerError
+
 PENALTY = ("vllm", "sglang")  # owners, as GET /models names them, of servers that know `repetition_penalty`
 WAIT = tenacity.wait_random_exponential(max=30)  # seconds before a request is repeated
 REMEDY = "see cluster/README.md for the command that serves a model, or use generate.backend=local"
-
-
-class ServerError(RuntimeError):
-    """A server that cannot answer as the study needs it; the message says why and what to do."""
 
 
 def served(base_url: str, model: str, key_env: str = "") -> dict:

@@ -90,18 +90,7 @@ def test_keys_are_the_same_tomorrow(study):
         ),
         (
             "s2.fre_min=50",
-            {
-                "eda",
-                "filtered",
-                "data",
-                "sft",
-                "merged",
-                "answers",
-                "divergence",
-                "text_metrics",
-                "leaderboard",
-                "mtbench",
-            },
+            set(steps.STEPS),
         ),
         ("sft.r=4", {"sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"}),
         ("generate.top_p=0.5", {"answers", "text_metrics", "mtbench"}),
@@ -149,18 +138,7 @@ def test_comments_docstrings_and_layout_do_not_move_a_key(study):
 def test_code_moves_the_steps_that_use_it_even_at_second_hand(study):
     before = keys()
     (study / "s2utils" / "readability.py").write_text("def flesch():\n    return 2\n")
-    assert moved(before, keys()) == {
-        "eda",
-        "filtered",
-        "data",
-        "sft",
-        "merged",
-        "answers",
-        "divergence",
-        "text_metrics",
-        "leaderboard",
-        "mtbench",
-    }
+    assert moved(before, keys()) == set(steps.STEPS)
     before = keys()
     (study / "s2utils" / "merge.py").write_text("X = 2\n")
     after = keys()
