@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PROFILE ?= cpu
 PROFILES ?= $(PROFILE)
 SET ?=
+PREFLIGHT ?= 1
 PYTHON ?= python3
 # on a cluster the limits are a single job's, so they must not be those of a laptop
 CORES ?= $(if $(findstring cluster/,$(FLAGS)),1000,$(shell getconf _NPROCESSORS_ONLN))
@@ -21,7 +22,7 @@ unexport PYTHONPATH
 
 # FLAGS goes to Snakemake as it is: FLAGS="--profile cluster/slurm" or FLAGS=-n
 SNAKEMAKE = snakemake $(FLAGS) --cores $(CORES) --resources mem_mb=$(MEM_MB) gpu=1 --rerun-triggers mtime params input \
-  --rerun-incomplete --nolock --scheduler greedy --config profile=$(PROFILE) set='$(SET)'
+  --rerun-incomplete --nolock --scheduler greedy --config profile='$(PROFILE)' set='$(SET)' preflight=$(PREFLIGHT)
 
 .PHONY: help setup reproduce test lint format report lab bench preflight publish clean
 help:            ## this list
@@ -49,7 +50,8 @@ preflight: setup  ## what a run of PROFILE lacks, and what it will take: hours, 
 	@python -m s2utils.preflight $(PROFILE) --set '$(SET)'
 
 0%: setup         # make 03_sft: one notebook and what it needs
-	@rule=$@; $(SNAKEMAKE) -- $${rule#*_}  # without -- the name would be read as configuration
+	@step=$@; step=$${step#*_}; case $$step in datasets) step=data;; generate) step=answers;; esac; \
+	$(SNAKEMAKE) -- "artefacts/$(PROFILE)/$$step/.done"  # without -- the name would be read as configuration
 
 test: setup       ## all tests; make test FAST=1 leaves the slow ones out
 	@python -m pytest $(if $(FAST),-m "not slow")

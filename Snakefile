@@ -2,17 +2,17 @@
 #   snakemake --cores 2 --config profile=cpu
 # An executed notebook is kept under artefacts/<profile>/notebooks/, also when it failed.
 # `.done` files say what Snakemake has run; what an artefact was made from is in its manifest.json.
-import json, os, shlex
+import functools, json, os, re, shlex
 
 os.environ.setdefault("PYTHONPATH", os.getcwd())
-from s2utils import params as parameters, paths, steps
+from s2utils import params as parameters, steps
 
 PROFILE = config.get("profile", "cpu")
-CHANGES = parameters.parse_set(str(config.get("set", "") or ""))
+SET = str(config.get("set", "") or "")
+CHANGES = parameters.parse_set(SET)
 P = parameters.load(PROFILE, CHANGES)
-A, R = f"artefacts/{PROFILE}", f"reports/{PROFILE}"
-MODELS = [row.id for row in steps.models(P)]
-SCORED = [m for m in MODELS if not (steps.same_weights(P) and m == f"{P.model.name}-chat")]
+POINTS = parameters.points(PROFILE, P)  # of a sweep: each is a profile too, such as cpu@sft.seed=2
+A = "artefacts/{profile}"
 GPU = 1 if P.runtime.device == "cuda" else 0
 LOOK = steps.module_digest(("tables", "figures", "intervals")) + steps.files_digest("reports/published/*.csv")
 
@@ -30,16 +30,39 @@ def minutes(gpu):
     return lambda wildcards, attempt: attempt * (gpu if GPU else 60)
 
 
+@functools.cache
+def of(profile):
+    """Parameters of the profile, or of one point of its sweep."""
+    return parameters.load(profile, CHANGES)
+
+
+@functools.cache
+def values_of(step, profile, notebook, inherited):
+    values = steps.lineage(step, of(profile)) if inherited else steps.settings(step, of(profile)) | {"code": steps.code_digest(step)}
+    if notebook:  # the run that readers see: its tables and figures
+        values = values | steps.settings("text_metrics", of(profile)) | {"notebook": steps.notebook_digest(step), "look": LOOK}
+    return values
+
+
 def settings(step, notebook=True, inherited=False):
     """What a rule depends on, as flat text: a change reruns it, and Snakemake prints what changed.
 
     `inherited` adds what the steps before it depend on, for rules that ignore the times of their inputs.
     """
-    values = steps.lineage(step, P) if inherited else steps.settings(step, P) | {"code": steps.code_digest(step)}
-    if notebook:  # the run that readers see: its tables and figures
-        values = values | steps.settings("text_metrics", P) | {"notebook": steps.notebook_digest(step), "look": LOOK}
-    own = [f"{k}={v}" for k, v in values.items()]
-    return [text.replace("{", "‹").replace("}", "›") for text in own]  # braces would be read as wildcards
+    def one(key):
+        return lambda wildcards: f"{key}={values_of(step, wildcards.profile, notebook, inherited).get(key)}"
+
+    return [one(key) for key in values_of(step, PROFILE, notebook, inherited)]
+
+
+def done(step, profile, name=""):
+    """The file that says that an artefact is made; points of a sweep share what is the same."""
+    home = steps.home(step, profile, CHANGES, name)
+    return f"artefacts/{home}/{step}/{name}/.done" if name else f"artefacts/{home}/{step}/.done"
+
+
+def all_of(step, profile, names=None):
+    return [done(step, profile, name) for name in (names or steps.names(step, of(profile)))]
 
 
 def papermill(step, name="", **choices):
@@ -47,7 +70,7 @@ def papermill(step, name="", **choices):
     notebook = steps.STEPS[step].notebook
     given = " ".join(f"-p {k} {shlex.quote(str(v))}" for k, v in choices.items())
     changed = "-y " + shlex.quote(json.dumps({"overrides": CHANGES})).replace("{", "{{").replace("}", "}}") if CHANGES else ""
-    return (f"papermill --cwd . --progress-bar --kernel python3 -p profile {PROFILE} {given} {changed} "
+    return (f"papermill --cwd . --progress-bar --kernel python3 -p profile {{wildcards.profile:q}} {given} {changed} "
             f"notebooks/{notebook}.ipynb {{log.notebook}} > {{log.text}} 2>&1 "
             f"|| {{{{ tail -n 40 {{log.text}} >&2; exit 1; }}}}; touch {{output}}")
 
@@ -58,19 +81,40 @@ def logs(step, name=""):
 
 
 wildcard_constraints:
+    profile=re.escape(PROFILE.partition("@")[0]) + "(@[^/]+)?",
     train_set="[^/]+",
     model="[^/]+",
+    shard="[0-9]+",
 
 
 localrules: all
 
 
 rule all:
-    input:
-        f"{R}/index.html",
+    input: f"reports/{PROFILE}/index.html"
+
+
+UNCHECKED = ("s2", "eda", "text_metrics", "sweep")  # sections that ask nothing of the machine
+
+
+rule preflight:  # what is missing shows before the first hour, not after it
+    output: f"artefacts/{PROFILE}/preflight/.done"
+    params: *[f"{k}={v}".replace("{", "‹").replace("}", "›") for k, v in parameters.flat(P).items() if k.split(".")[0] not in UNCHECKED]
+    threads: P.runtime.threads
+    resources: gpu=GPU, mem_mb=mb(1500, 8000), runtime=minutes(15)
+    benchmark: f"artefacts/{PROFILE}/benchmarks/00_preflight.tsv"
+    log: text=f"artefacts/{PROFILE}/preflight/checks.txt"
+    shell:
+        f"python -m s2utils.preflight {shlex.quote(PROFILE)} --set {shlex.quote(SET)} > {{log.text}} 2>&1 "
+        "|| {{ cat {log.text} >&2; echo 'The checks above stop the run; PREFLIGHT=0 goes on without them.' >&2; exit 1; }}; touch {output}"
+
+
+# its time does not matter: checks that are made again rerun nothing
+CHECKED = [ancient(f"artefacts/{PROFILE}/preflight/.done")] if int(config.get("preflight", 1)) else []
 
 
 rule eda:
+    input: CHECKED
     output: f"{A}/eda/.done"
     params: *settings("eda")
     threads: P.runtime.threads
@@ -81,6 +125,7 @@ rule eda:
 
 
 rule filter_one:  # a share of the sources; worth its start only where there are several
+    input: CHECKED
     output: f"{A}/filtered/{{shard}}/.done"
     params: *settings("filtered", notebook=False)
     threads: P.runtime.threads
@@ -88,12 +133,21 @@ rule filter_one:  # a share of the sources; worth its start only where there are
     benchmark: f"{A}/benchmarks/02_datasets.{{shard}}.tsv"
     log: text=f"{A}/notebooks/02_datasets.{{shard}}.log"
     shell:
-        f"python -m s2utils.shards {PROFILE} {{wildcards.shard}} --set {shlex.quote(str(config.get('set', '') or ''))} > {{log.text}} 2>&1 "
+        f"python -m s2utils.shards {{wildcards.profile:q}} {{wildcards.shard}} --set {shlex.quote(SET)} > {{log.text}} 2>&1 "
         "|| {{ tail -n 40 {log.text} >&2; exit 1; }}; touch {output}"
 
 
+def filtered(wildcards):
+    """Shards are jobs of their own. A single one is made by the notebook, once for all points of a sweep."""
+    names, profile = steps.names("filtered", of(wildcards.profile)), wildcards.profile
+    if len(names) > 1:
+        return all_of("filtered", profile)
+    home = steps.home("filtered", profile, CHANGES, names[0])
+    return [f"artefacts/{home}/data/.done"] if home != profile else CHECKED
+
+
 rule datasets:
-    input: [f"{A}/filtered/{shard}/.done" for shard in range(P.data.shards) if P.data.shards > 1]
+    input: filtered
     output: f"{A}/data/.done"
     params: *settings("data")
     threads: P.runtime.threads
@@ -104,7 +158,7 @@ rule datasets:
 
 
 rule sft_one:
-    input: rules.datasets.output
+    input: lambda wildcards: done("data", wildcards.profile)
     output: f"{A}/sft/{{train_set}}/.done"
     params: *settings("sft", notebook=False)
     threads: P.runtime.threads
@@ -116,7 +170,7 @@ rule sft_one:
 
 
 rule sft:
-    input: expand(f"{A}/sft/{{train_set}}/.done", train_set=P.sft.train_sets)
+    input: lambda wildcards: all_of("sft", wildcards.profile)
     output: f"{A}/sft/.done"
     params: *settings("sft")
     benchmark: f"{A}/benchmarks/03_sft.tsv"
@@ -125,9 +179,18 @@ rule sft:
     shell: papermill("sft")
 
 
+def merges(profile, model):
+    """The job that merges `model`, with whose answers the merge is made; [] where nothing is merged."""
+    if not steps.model(of(profile), model).train_set:
+        return []
+    return [f"artefacts/{steps.home('merged', profile, CHANGES, model)}/answers/{model}/.done"]
+
+
 def adapter_of(wildcards):
-    train_set = steps.model(P, wildcards.model).train_set
-    return [rules.datasets.output[0]] + ([f"{A}/sft/{train_set}/.done"] if train_set else [])
+    profile, train_set = wildcards.profile, steps.model(of(wildcards.profile), wildcards.model).train_set
+    own = f"artefacts/{profile}/answers/{wildcards.model}/.done"
+    needed = [done("data", profile)] + ([done("sft", profile, train_set)] if train_set else [])
+    return needed + [ancient(file) for file in merges(profile, wildcards.model) if file != own]
 
 
 rule generate_one:
@@ -143,8 +206,9 @@ rule generate_one:
 
 def all_merges(wildcards):
     """The rules that merge a train set. Their answers are not read, so other answers rerun nothing (`ancient`)."""
-    rows = [row for row in steps.models(P) if row.train_set == wildcards.train_set]
-    return rules.datasets.output + [ancient(f"{A}/answers/{row.id}/.done") for row in rows]
+    rows = [row.id for row in steps.models(of(wildcards.profile)) if row.train_set == wildcards.train_set]
+    files = [file for id in rows for file in merges(wildcards.profile, id)]
+    return [done("data", wildcards.profile), *map(ancient, files)]
 
 
 rule divergence_one:
@@ -160,8 +224,8 @@ rule divergence_one:
 
 rule generate:
     input:
-        expand(f"{A}/answers/{{model}}/.done", model=MODELS),
-        expand(f"{A}/divergence/{{train_set}}/.done", train_set=P.sft.train_sets),
+        lambda wildcards: all_of("answers", wildcards.profile),
+        lambda wildcards: all_of("divergence", wildcards.profile),
     output: f"{A}/answers/.done"
     params: *settings("answers")
     benchmark: f"{A}/benchmarks/04_generate.tsv"
@@ -171,7 +235,7 @@ rule generate:
 
 
 rule text_metrics:
-    input: expand(f"{A}/answers/{{model}}/.done", model=MODELS)
+    input: lambda wildcards: all_of("answers", wildcards.profile)
     output: f"{A}/text_metrics/.done"
     params: *settings("text_metrics")
     resources: gpu=GPU, mem_mb=mb(1000, 16000), runtime=minutes(120)
@@ -185,7 +249,7 @@ def merged_model(wildcards):
 
     Base and chat need nothing of ours and are scored while data is still made.
     """
-    return ancient(f"{A}/answers/{wildcards.model}/.done") if steps.model(P, wildcards.model).train_set else []
+    return [ancient(file) for file in merges(wildcards.profile, wildcards.model)] or CHECKED
 
 
 rule leaderboard_one:
@@ -199,8 +263,15 @@ rule leaderboard_one:
     shell: papermill("leaderboard", model="{wildcards.model}")
 
 
+def scored(wildcards):
+    """Every model, but for a chat model with the weights of the base: it repeats its row."""
+    p = of(wildcards.profile)
+    twin = f"{p.model.name}-chat" if steps.same_weights(p) else ""
+    return all_of("leaderboard", wildcards.profile, [name for name in steps.names("leaderboard", p) if name != twin])
+
+
 rule leaderboard:
-    input: expand(f"{A}/leaderboard/{{model}}/.done", model=SCORED)
+    input: scored
     output: f"{A}/leaderboard/.done"
     params: *settings("leaderboard")
     benchmark: f"{A}/benchmarks/06_leaderboard.tsv"
@@ -221,7 +292,7 @@ rule mtbench_one:
 
 
 rule mtbench:
-    input: expand(f"{A}/mtbench/{{model}}/.done", model=MODELS)
+    input: lambda wildcards: all_of("mtbench", wildcards.profile)
     output: f"{A}/mtbench/.done"
     params: *settings("mtbench")
     benchmark: f"{A}/benchmarks/07_mtbench.tsv"
@@ -230,12 +301,21 @@ rule mtbench:
     shell: papermill("mtbench")
 
 
+rule sweep:  # every point's tables, compared
+    input: [done(step, point) for point in POINTS for step in ("sft", "text_metrics", "leaderboard", "mtbench")]
+    output: f"{A}/sweep/.done"
+    params: *settings("sweep")
+    benchmark: f"{A}/benchmarks/08_sweep.tsv"
+    log: **logs("sweep")
+    shell: papermill("sweep")
+
+
 rule report:
     input:
-        rules.eda.output, rules.datasets.output, rules.sft.output, rules.generate.output,
-        rules.text_metrics.output, rules.leaderboard.output, rules.mtbench.output,
-    output: f"{R}/index.html"
+        [f"artefacts/{PROFILE}/{step}/.done" for step in ("eda", "data", "sft", "answers", "text_metrics", "leaderboard", "mtbench")],
+        [f"artefacts/{PROFILE}/sweep/.done"] if POINTS else [],
+    output: f"reports/{PROFILE}/index.html"
     params:
         code=steps.module_digest(("report",)),
         look=steps.files_digest("s2utils/report.*"),
-    shell: "python -m s2utils.report --record " + shlex.quote(PROFILE) + (" --set " + shlex.quote(str(config.get("set"))) if CHANGES else "")
+    shell: "python -m s2utils.report --record " + shlex.quote(PROFILE) + (" --set " + shlex.quote(SET) if SET else "")

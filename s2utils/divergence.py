@@ -33,11 +33,11 @@ def tokens(
 ) -> tuple[list[tuple[list[int], int]], int]:
     """((token ids, length of the prompt) an answer, how many were over `sft.max_length`), shortest first.
 
-    Prompt, space, answer and end of sequence, as in training.
+    Prompt, answer and end of sequence, as in training.
     """
-    prompts = [models.plain_prompt(q, params.model) for q in frame["question"]]
-    starts = [len(ids) for ids in tok(prompts)["input_ids"]]
-    texts = [f"{p} {a}{tok.eos_token}" for p, a in zip(prompts, frame["answer"])]
+    examples = [models.example(q, a, tok, params.model) for q, a in zip(frame["question"], frame["answer"])]
+    starts = [len(ids) for ids in tok([prompt for prompt, _ in examples])["input_ids"]]
+    texts = [prompt + completion + tok.eos_token for prompt, completion in examples]
     rows = [row for row in zip(tok(texts)["input_ids"], starts) if len(row[0]) <= params.sft.max_length]
     return sorted(rows, key=lambda row: len(row[0])), len(frame) - len(rows)
 

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from s2utils import embedded, paths
-from s2utils.params import Model, Params, Weights
+from s2utils.params import Model, ParameterError, Params, Weights
 
 
 def located(weights: Weights) -> tuple[str, dict]:
@@ -101,12 +101,23 @@ def keep_unpacked(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def plain_prompt(question: str, model: Model) -> str:
-    """The study's prompt, which base and fine-tuned models see."""
+    """The study's prompt, which the base model sees, and fine-tuned ones under the template "human_assistant"."""
     return model.prompt.format(question=question)
+
+
+def example(question: str, answer: str, tok: PreTrainedTokenizerBase, model: Model) -> tuple[str, str]:
+    """(prompt, completion) of a training row under `model.template`; the end-of-sequence token is left to the trainer."""
+    space = "" if model.template == "chat" else " "  # a chat template ends where the answer begins
+    return prompt([question], "sft", tok, model), f"{space}{answer}"
 
 
 def chat_prompt(turns: list[dict], tok: PreTrainedTokenizerBase, system: str = "") -> str:
     """`turns` ({role, content}) in the tokenizer's own chat template, ready for the model's answer."""
+    if not tok.chat_template:
+        raise ParameterError(
+            f"the tokenizer of {tok.name_or_path} has no chat template: set model.template to human_assistant, or take a base "
+            "model that comes with one"
+        )
     messages = ([{"role": "system", "content": system}] if system else []) + turns
     return tok.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
@@ -114,13 +125,16 @@ def chat_prompt(turns: list[dict], tok: PreTrainedTokenizerBase, system: str = "
 def prompt(turns: list[str], variant: str, tok: PreTrainedTokenizerBase, model: Model) -> str:
     """Prompt for alternating user and model turns (first and last are the user's).
 
-    The chat model sees its template, every other model the study's plain prompt, turn after turn.
+    The chat model sees its template, the base model the study's plain prompt, turn after turn, and a fine-tuned
+    model what `model.template` says. Trap: a template may hold the token that begins a sequence, and a fine-tuned
+    model's prompt is tokenized like any text, which adds that token: it is taken out of the text.
     """
-    if variant == "chat":
+    if variant == "chat" or (variant == "sft" and model.template == "chat"):
         roles = ("user", "assistant")
-        return chat_prompt(
-            [{"role": roles[i % 2], "content": t} for i, t in enumerate(turns)], tok, model.system_prompt
-        )
+        turned = [{"role": roles[i % 2], "content": t} for i, t in enumerate(turns)]
+        text = chat_prompt(turned, tok, model.system_prompt)
+        begins = tok("")["input_ids"][:1] == [tok.bos_token_id]
+        return text.removeprefix(tok.bos_token) if variant == "sft" and begins else text
     text = ""
     for question, answer in zip(turns[::2], [*turns[1::2], None]):
         text += plain_prompt(question, model) + (f" {answer.strip()}\n" if answer is not None else "")

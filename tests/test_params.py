@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2utils import paths
-from s2utils.params import ParameterError, flat, load, nearest, parse_set, profiles
+from s2utils.params import ParameterError, flat, load, nearest, parse_set, points, profiles
 
 PROFILES = ("a100-13b", "a100-7b", "cpu", "smoke")
 
@@ -257,3 +257,45 @@ def test_values_out_of_range_are_refused(change):
 def test_an_unknown_step_is_refused_with_the_nearest_name(change, near):
     with pytest.raises(ParameterError, match=f"did you mean '{near}'"):
         load("cpu", change)
+
+
+def test_a_sweep_spans_every_combination_of_its_values(tree):
+    given = "sft.seed=42 sft.learning_rate=2.0e-4 sweep.sft.seed=[42,43] sweep.sft.learning_rate=[2.0e-4,1.0e-5]"
+    assert points("smoke", load("smoke", given)) == {
+        "smoke": {"sft.seed": 42, "sft.learning_rate": 2e-4},
+        "smoke@sft.learning_rate=1.0e-05": {"sft.seed": 42, "sft.learning_rate": 1e-5},
+        "smoke@sft.seed=43": {"sft.seed": 43, "sft.learning_rate": 2e-4},
+        "smoke@sft.seed=43,sft.learning_rate=1.0e-05": {"sft.seed": 43, "sft.learning_rate": 1e-5},
+    }
+    assert points("smoke", load("smoke")) == {}
+
+
+def test_a_point_is_a_profile_with_its_values_and_no_sweep(tree):
+    edit(tree, "sweep: {}", "sweep: {sft.seed: [1, 2], sft.gradient_checkpointing: [true]}")
+    for name, values in points("smoke", load("smoke")).items():
+        params = load(name)
+        assert {k: flat(params)[k] for k in values} == values and not params.sweep
+    assert load("smoke", {"sweep": {"sft": {"seed": [3]}}}).sweep["sft.seed"] == [3]
+
+
+@given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=4, unique=True))
+def test_every_number_of_a_sweep_comes_back(values):
+    params = load("smoke", {"sweep": {"sft.learning_rate": values}})
+    assert [load(name).sft.learning_rate for name in points("smoke", params)] == values
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sft.lerning_rate": [1.0]}, "did you mean 'sft.learning_rate'?"),
+        ({"sft.learning_rate": []}, "must be a list of different numbers or plain words"),
+        ({"sft.seed": [1, 1]}, "must be a list of different"),
+        ({"model.prompt": ["a {question}"]}, "must be a list of different"),
+        ({"merge.modes": [["bf16"]]}, "is no single value"),
+        ({"sft.seed": ["x"]}, "'sft.seed' must be int, not 'x'"),
+        ({"sft.learning_rate": [-1.0]}, "'sft.learning_rate' must be above 0"),
+        ({"sft.seed": 3}, "'sweep.sft.seed' must be a list"),
+    ],
+)
+def test_a_sweep_that_cannot_run_is_refused(tree, given, message):
+    assert message in refused(overrides={"sweep": given})

@@ -7,6 +7,7 @@ from s2utils import steps
 from s2utils.params import load
 
 NOTEBOOK = "made = 1"
+MADE = [step for step in steps.STEPS if step != "sweep"]  # it makes tables only
 
 
 def write_notebook(path, artefact: str, other: str = "look = 1") -> None:
@@ -54,11 +55,7 @@ def keys(profile: str = "smoke", overrides=None) -> dict[tuple[str, str], str]:
     """The key of every artefact of a profile, the code read anew."""
     forget_digests()
     params = load(profile, overrides)
-    names = {"eda": [""], "filtered": ["0"], "data": [""], "sft": params.sft.train_sets, "text_metrics": [""]}
-    ids = [row.id for row in steps.models(params)]
-    names["divergence"] = params.sft.train_sets
-    names["merged"] = [row.id for row in steps.models(params) if row.train_set]
-    return {(step, name): steps.key(step, params, name) for step in steps.STEPS for name in names.get(step, ids)}
+    return {(step, name): steps.key(step, params, name) for step in MADE for name in steps.names(step, params)}
 
 
 def moved(before: dict, after: dict) -> set[str]:
@@ -70,7 +67,7 @@ def test_every_artefact_has_its_own_key(study):
     found, params = keys(), load("smoke")
     train_sets, models = len(params.sft.train_sets), len(steps.models(params))
     assert models == 2 + train_sets * len(params.merge.modes)
-    assert len(found) == len(set(found.values())) == 4 + 2 * train_sets + (models - 2) + 3 * models
+    assert len(found) == len(set(found.values())) == 3 + params.data.shards + 2 * train_sets + (models - 2) + 3 * models
 
 
 def test_keys_are_the_same_tomorrow(study):
@@ -90,7 +87,7 @@ def test_keys_are_the_same_tomorrow(study):
         ),
         (
             "s2.fre_min=50",
-            set(steps.STEPS),
+            set(MADE),
         ),
         ("sft.r=4", {"sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"}),
         ("generate.top_p=0.5", {"answers", "text_metrics", "mtbench"}),
@@ -98,12 +95,49 @@ def test_keys_are_the_same_tomorrow(study):
         ("text_metrics.resamples=5", {"text_metrics"}),
         ("leaderboard.shots.arc=3", {"leaderboard"}),
         ("mtbench.judge.temperature=0.3", {"mtbench"}),
-        ("seed=1", set(steps.STEPS)),
+        ("seed=1", set(MADE)),
         ("study=another", set()),
     ],
 )
 def test_a_parameter_moves_its_steps_and_what_stands_on_them(study, override, wanted):
     assert moved(keys(), keys(overrides=override)) == wanted
+
+
+def test_which_sets_are_trained_and_who_watches_leaves_an_adapter_as_it_is(study):
+    before, after = keys(), keys(overrides="sft.train_sets=[sciq] sft.report_to=[tensorboard]")
+    assert before["sft", "sciq"] == after["sft", "sciq"]
+
+
+def home(step: str, profile: str, name: str = "") -> str:
+    forget_digests()
+    return steps.home(step, profile, {}, name)
+
+
+def test_a_point_of_a_sweep_shares_what_its_change_does_not_reach(study):
+    point, tuned = "smoke@sft.seed=7", "SmolLM2-135M-sciq.bf16"
+    assert home("data", point) == home("eda", point) == home("filtered", point, "0") == "smoke"
+    assert home("answers", point, "SmolLM2-135M") == home("leaderboard", point, "SmolLM2-135M-chat") == "smoke"
+    assert home("sft", point, "sciq") == home("merged", point, tuned) == home("mtbench", point, tuned) == point
+    assert home("leaderboard", point) == home("text_metrics", point) == point
+
+
+def test_points_share_with_each_other_what_the_rest_of_their_changes_does_not_reach(study):
+    point, tuned = "smoke@sft.seed=7,generate.temperature=0.9", "SmolLM2-135M-sciq.bf16"
+    assert (
+        home("sft", point, "sciq") == home("merged", point, tuned) == home("leaderboard", point) == "smoke@sft.seed=7"
+    )
+    assert home("answers", point, "SmolLM2-135M") == "smoke@generate.temperature=0.9"
+    assert home("answers", point, tuned) == home("text_metrics", point) == point
+
+
+def test_the_intervals_of_a_table_are_its_own(study):
+    point = "smoke@text_metrics.confidence=0.9"
+    assert home("leaderboard", point, "SmolLM2-135M") == "smoke" and home("leaderboard", point) == point
+    assert home("data", point) == "smoke"
+
+
+def test_a_profile_is_its_own_home(study):
+    assert home("sft", "smoke", "sciq") == "smoke"
 
 
 def test_a_training_parameter_leaves_base_and_chat_alone(study):
@@ -138,7 +172,7 @@ def test_comments_docstrings_and_layout_do_not_move_a_key(study):
 def test_code_moves_the_steps_that_use_it_even_at_second_hand(study):
     before = keys()
     (study / "s2utils" / "readability.py").write_text("def flesch():\n    return 2\n")
-    assert moved(before, keys()) == set(steps.STEPS)
+    assert moved(before, keys()) == set(MADE)
     before = keys()
     (study / "s2utils" / "merge.py").write_text("X = 2\n")
     after = keys()

@@ -119,7 +119,9 @@ def test_figures_in_three_formats_with_alt_text(study):
 
 def test_executed_notebooks_hold_no_error_and_name_the_profile(study):
     executed = sorted((study / "artefacts/smoke/notebooks").glob("*.ipynb"))
-    assert {p.name.split(".")[0] for p in executed} == {p.stem for p in (ROOT / "notebooks").glob("*.ipynb")}
+    assert {p.name.split(".")[0] for p in executed} == {p.stem for p in (ROOT / "notebooks").glob("*.ipynb")} - {
+        "08_sweep"
+    }
     for path in executed:
         notebook = nbformat.read(path, 4)
         assert not [o for c in notebook.cells for o in c.get("outputs", []) if o.output_type == "error"], path.name
@@ -162,6 +164,11 @@ def test_provenance_names_what_made_the_numbers(study):
     assert facts["versions"]["torch"].startswith("2.13.0")
     assert any(a["step"] == "sft" and a["sha256"] and a["versions"] for a in facts["artefacts"])
     assert len(facts["notebooks"]) >= 7
+
+
+def test_preflight_ran_first_and_passed(study):
+    text = (study / "artefacts/smoke/preflight/checks.txt").read_text()
+    assert ", 0 fail" in text and "Estimates for SmolLM2-135M" in text
 
 
 def test_report_in_a_browser_is_not_blank(study, tmp_path):
@@ -248,6 +255,24 @@ def test_notebook_runs_from_its_own_folder(study, tmp_path):
         folder="notebooks",
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_sweep_over_seeds_trains_what_is_new_and_compares(study):
+    changes = "sft.train_sets=[sciq] merge.modes=[bf16] sweep.sft.seed=[42,43]"
+    before = (study / "artefacts/smoke/sft/sciq/manifest.json").read_bytes()
+    done = run(study, snakemake(study, "--", "artefacts/smoke/sweep/.done", changes=changes))
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert (study / "artefacts/smoke/sft/sciq/manifest.json").read_bytes() == before, "seed 42 was trained again"
+    assert sorted(p.name for p in (study / "artefacts/smoke@sft.seed=43").iterdir()) == [
+        "answers", "benchmarks", "cache", "leaderboard", "merged", "mtbench", "notebooks", "sft", "text_metrics",
+    ]  # fmt: skip
+    table = pd.read_csv(study / "reports/smoke/tables/sweep.csv")
+    assert set(table["table"]) == {*TABLES, "sft"} and (table["seeds"] == 2).all()
+    tuned = table[(table["table"] == "sft") & (table["metric"] == "eval_loss_after")].iloc[0]
+    assert tuned["seed_min"] < tuned["value"] < tuned["seed_max"] and tuned["seed_sd"] > 0
+    assert (table.loc[table["variant"] == "base", "seed_sd"] == 0).all()
+    assert table.loc[table["variant"] == "sft", "above_base"].dropna().between(0, 2).all()
+    assert (study / "reports/smoke/figures/sweep.png").is_file()
 
 
 def test_killed_run_resumes_to_the_same_bytes(study, tmp_path_factory):
