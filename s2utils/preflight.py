@@ -21,10 +21,10 @@ import huggingface_hub
 from huggingface_hub.utils import build_hf_headers
 from transformers import AutoConfig
 
-from s2utils import access, host, machine, mtbench, notebook, paths
+from s2utils import access, host, machine, mtbench, notebook, paths, steps
 from s2utils.access import Check
-from s2utils.estimates import Estimate, estimate
-from s2utils.params import ParameterError, Params, Weights, flat, load
+from s2utils.estimates import START, Estimate, estimate
+from s2utils.params import ParameterError, Params, Weights, flat, load, parse_set, points
 
 PATIENCE = 9.0  # seconds for all that asks the network
 
@@ -86,6 +86,20 @@ def rates(params: Params, model: machine.Shape) -> machine.Machine:
     return machine.measure(device, threads, model.hidden, model.intermediate)
 
 
+def swept(estimates: list[Estimate], profile: str, params: Params, overrides: dict | str | None) -> list[Estimate]:
+    """Multiply every step by how often a sweep runs it anew; its points share what their values do not reach."""
+    changes = parse_set(overrides) if isinstance(overrides, str) else overrides or {}
+    spans = {profile, *points(profile, params)}
+    for e, step in zip(estimates, START):
+        names = steps.names(step, params)
+        runs = {(steps.home(step, point, changes, name), name) for point in spans for name in names}
+        times = len(runs) / len(names)
+        if times > 1:
+            e.parts = [(seconds * times, f"{formula} × {times:.2g} for the sweep") for seconds, formula in e.parts]
+            e.jobs, e.disk, e.dollars = round(e.jobs * times), e.disk * times, e.dollars * times
+    return estimates
+
+
 def budgets(estimates: list[Estimate]) -> list[Check]:
     """What asking servers will cost against the budget of a job."""
     checks = []
@@ -129,7 +143,7 @@ def collect(profile: str, overrides: dict | str | None = None) -> dict:
     if isinstance(model, Check):
         return {"checks": [*checks, model], "estimates": []}
     measured = rates(params, model)
-    estimates = estimate(params, model, measured)
+    estimates = swept(estimate(params, model, measured), profile, params, overrides)
     checks += host.memory(params, estimates)
     checks += host.space(profile, estimates, downloads, model.total, lacking)
     checks += budgets(estimates)

@@ -495,3 +495,16 @@ def test_the_command(monkeypatch, capsys):
     assert code == 1 and "did you mean 'max_steps'" in text
     code, text = run("cpu", "--set", "mtbench.questions=gone.jsonl")
     assert code == 1 and "gone.jsonl" in text and "07_mtbench" in text
+
+
+def test_a_sweep_multiplies_what_its_points_make_anew(shapes, tree):
+    """Three seeds of training: sources once, trainings three times, base and chat (two of six models) once."""
+    p, changes = params.load("smoke"), "sweep.sft.seed=[42,43,44]"
+    once = by_step(p, shapes["smollm2-135m"])
+    made = estimates.estimate(p, shapes["smollm2-135m"], REFERENCE)
+    found = {e.step: e for e in preflight.swept(made, "smoke", params.load("smoke", changes), changes)}
+    assert p.sft.seed == 42 and len(p.sft.train_sets) == len(p.merge.modes) == 2
+    times = {"01_eda": 1, "02_datasets": 1, "03_sft": 3, "04_generate": (2 + 3 * 4) / 6, "05_text_metrics": 3}
+    for step, factor in times.items():
+        assert found[step].seconds == pytest.approx(factor * once[step].seconds), step
+        assert found[step].disk == pytest.approx(factor * once[step].disk) and found[step].memory == once[step].memory
