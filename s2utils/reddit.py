@@ -21,7 +21,7 @@ from pathlib import Path
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from s2utils.readers import SourceError, Unreadable, lines, shown, writable
+from s2utils.streams import SourceError, Unreadable, lines, shown, writable
 
 SUBREDDITS = ("explainlikeimfive", "askscience", "AskHistorians")  # ELI5's
 FORMAT = 1  # of the database; a new number parses the dumps again

@@ -16,7 +16,7 @@ from itertools import islice
 
 from s2utils import readers, wikitext
 from s2utils.params import Source
-from s2utils.readers import SourceError, Unreadable, writable
+from s2utils.streams import SourceError, Unreadable, writable
 
 MISSING = object()  # no such column in this row; a column may also hold null
 DELETED = ("[deleted]", "[removed]")  # what reddit shows instead of a text that is gone

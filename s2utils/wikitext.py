@@ -17,7 +17,7 @@ from xml.etree.ElementTree import ParseError
 import mwparserfromhell
 from mwparserfromhell import nodes
 
-from s2utils.readers import SourceError, Unreadable, shown, unpacked, writable
+from s2utils.streams import SourceError, Unreadable, shown, unpacked, writable
 
 LONGEST = 2**19  # characters; what comes later in the few longer articles is lists
 MARKS = re.compile(r"\{\{|\{\||<|\[\w+:|\n[*#:;=]")

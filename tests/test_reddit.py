@@ -10,7 +10,7 @@ import zstandard
 from test_sources import source
 
 from s2utils import reddit, sources
-from s2utils.readers import SourceError, Unreadable
+from s2utils.streams import SourceError, Unreadable
 
 
 def submission(number: str, title: str = "Why?", subreddit: str = "explainlikeimfive", **more) -> dict:

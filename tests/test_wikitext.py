@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from test_sources import source
 
 from s2utils import sources, wikitext
-from s2utils.readers import SourceError, Unreadable
+from s2utils.streams import SourceError, Unreadable
 
 HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="en">
   <siteinfo>
