@@ -37,22 +37,19 @@ def of(profile):
 
 
 @functools.cache
-def values_of(step, profile, notebook, inherited):
-    values = steps.lineage(step, of(profile)) if inherited else steps.settings(step, of(profile)) | {"code": steps.code_digest(step)}
+def values_of(step, profile, notebook):
+    values = steps.settings(step, of(profile)) | {"code": steps.code_digest(step)}
     if notebook:  # the run that readers see: its tables and figures
         values = values | steps.settings("text_metrics", of(profile)) | {"notebook": steps.notebook_digest(step), "look": LOOK}
     return values
 
 
-def settings(step, notebook=True, inherited=False):
-    """What a rule depends on, as flat text: a change reruns it, and Snakemake prints what changed.
-
-    `inherited` adds what the steps before it depend on, for rules that ignore the times of their inputs.
-    """
+def settings(step, notebook=True):
+    """What a rule depends on, as flat text: a change reruns it, and Snakemake prints what changed."""
     def one(key):
-        return lambda wildcards: f"{key}={values_of(step, wildcards.profile, notebook, inherited).get(key)}"
+        return lambda wildcards: f"{key}={values_of(step, wildcards.profile, notebook).get(key)}"
 
-    return [one(key) for key in values_of(step, PROFILE, notebook, inherited)]
+    return [one(key) for key in values_of(step, PROFILE, notebook)]
 
 
 def done(step, profile, name=""):
@@ -80,6 +77,10 @@ def logs(step, name=""):
     return {"notebook": f"{A}/notebooks/{stem}.ipynb", "text": f"{A}/notebooks/{stem}.log"}
 
 
+UNCHECKED = ("s2", "eda", "text_metrics", "sweep")  # sections that ask nothing of the machine
+CHECKED = [f"artefacts/{PROFILE}/preflight/.done"] if int(config.get("preflight", 1)) else []
+
+
 wildcard_constraints:
     profile=re.escape(PROFILE.partition("@")[0]) + "(@[^/]+)?",
     train_set="[^/]+",
@@ -91,16 +92,14 @@ localrules: all
 
 
 rule all:
-    input: f"reports/{PROFILE}/index.html"
+    input: f"reports/{PROFILE}/index.html", CHECKED
 
 
-UNCHECKED = ("s2", "eda", "text_metrics", "sweep")  # sections that ask nothing of the machine
-
-
-rule preflight:  # what is missing shows before the first hour, not after it
+rule preflight:  # what is missing shows before the first hour: where a check fails, no other job starts
     output: f"artefacts/{PROFILE}/preflight/.done"
     params: *[f"{k}={v}".replace("{", "‹").replace("}", "›") for k, v in parameters.flat(P).items() if k.split(".")[0] not in UNCHECKED]
-    threads: P.runtime.threads
+    priority: 100
+    threads: P.runtime.threads if GPU else min(workflow.cores or 1, os.cpu_count())  # alone on a laptop: it measures the machine
     resources: gpu=GPU, mem_mb=mb(1500, 8000), runtime=minutes(15)
     benchmark: f"artefacts/{PROFILE}/benchmarks/00_preflight.tsv"
     log: text=f"artefacts/{PROFILE}/preflight/checks.txt"
@@ -109,12 +108,7 @@ rule preflight:  # what is missing shows before the first hour, not after it
         "|| {{ cat {log.text} >&2; echo 'The checks above stop the run; PREFLIGHT=0 goes on without them.' >&2; exit 1; }}; touch {output}"
 
 
-# its time does not matter: checks that are made again rerun nothing
-CHECKED = [ancient(f"artefacts/{PROFILE}/preflight/.done")] if int(config.get("preflight", 1)) else []
-
-
 rule eda:
-    input: CHECKED
     output: f"{A}/eda/.done"
     params: *settings("eda")
     threads: P.runtime.threads
@@ -125,7 +119,6 @@ rule eda:
 
 
 rule filter_one:  # a share of the sources; worth its start only where there are several
-    input: CHECKED
     output: f"{A}/filtered/{{shard}}/.done"
     params: *settings("filtered", notebook=False)
     threads: P.runtime.threads
@@ -143,7 +136,7 @@ def filtered(wildcards):
     if len(names) > 1:
         return all_of("filtered", profile)
     home = steps.home("filtered", profile, CHANGES, names[0])
-    return [f"artefacts/{home}/data/.done"] if home != profile else CHECKED
+    return [f"artefacts/{home}/data/.done"] if home != profile else []
 
 
 rule datasets:
@@ -179,24 +172,29 @@ rule sft:
     shell: papermill("sft")
 
 
-def merges(profile, model):
-    """The job that merges `model`, with whose answers the merge is made; [] where nothing is merged."""
-    if not steps.model(of(profile), model).train_set:
-        return []
-    return [f"artefacts/{steps.home('merged', profile, CHANGES, model)}/answers/{model}/.done"]
+rule merge_one:
+    input: lambda wildcards: done("sft", wildcards.profile, steps.model(of(wildcards.profile), wildcards.model).train_set)
+    output: f"{A}/merged/{{model}}/.done"
+    params: *settings("merged", notebook=False)
+    threads: P.runtime.threads
+    resources: gpu=GPU, mem_mb=mb(1500, 48000), runtime=minutes(120)
+    priority: 10
+    benchmark: f"{A}/benchmarks/04_generate.merge-{{model}}.tsv"
+    log: text=f"{A}/notebooks/04_generate.merge-{{model}}.log"
+    shell:
+        f"python -m s2utils.merged {{wildcards.profile:q}} {{wildcards.model}} --set {shlex.quote(SET)} > {{log.text}} 2>&1 "
+        "|| {{ tail -n 40 {log.text} >&2; exit 1; }}; touch {output}"
 
 
-def adapter_of(wildcards):
-    profile, train_set = wildcards.profile, steps.model(of(wildcards.profile), wildcards.model).train_set
-    own = f"artefacts/{profile}/answers/{wildcards.model}/.done"
-    needed = [done("data", profile)] + ([done("sft", profile, train_set)] if train_set else [])
-    return needed + [ancient(file) for file in merges(profile, wildcards.model) if file != own]
+def merged(profile, model):
+    """What is read of the steps before by those that load a model: base and chat need nothing of ours."""
+    return [done("merged", profile, model)] if steps.model(of(profile), model).train_set else []
 
 
 rule generate_one:
-    input: adapter_of
+    input: lambda wildcards: [done("data", wildcards.profile), *merged(wildcards.profile, wildcards.model)]
     output: f"{A}/answers/{{model}}/.done"
-    params: *settings("answers", notebook=False), *settings("merged", notebook=False)
+    params: *settings("answers", notebook=False)
     threads: P.runtime.threads
     resources: gpu=GPU, mem_mb=mb(2200, 64000), runtime=minutes(240)
     benchmark: f"{A}/benchmarks/04_generate.{{model}}.tsv"
@@ -205,16 +203,14 @@ rule generate_one:
 
 
 def all_merges(wildcards):
-    """The rules that merge a train set. Their answers are not read, so other answers rerun nothing (`ancient`)."""
     rows = [row.id for row in steps.models(of(wildcards.profile)) if row.train_set == wildcards.train_set]
-    files = [file for id in rows for file in merges(wildcards.profile, id)]
-    return [done("data", wildcards.profile), *map(ancient, files)]
+    return [done("data", wildcards.profile), *(done("merged", wildcards.profile, id) for id in rows)]
 
 
 rule divergence_one:
     input: all_merges
     output: f"{A}/divergence/{{train_set}}/.done"
-    params: *settings("divergence", notebook=False, inherited=True)
+    params: *settings("divergence", notebook=False)
     threads: P.runtime.threads
     resources: gpu=GPU, mem_mb=mb(2600, 64000), runtime=minutes(120)
     benchmark: f"{A}/benchmarks/04_generate.merges-of-{{train_set}}.tsv"
@@ -244,18 +240,10 @@ rule text_metrics:
     shell: papermill("text_metrics")
 
 
-def merged_model(wildcards):
-    """The rule that also merges. Only its model is read, so other answers alone rerun nothing (`ancient`).
-
-    Base and chat need nothing of ours and are scored while data is still made.
-    """
-    return [ancient(file) for file in merges(wildcards.profile, wildcards.model)] or CHECKED
-
-
 rule leaderboard_one:
-    input: merged_model
+    input: lambda wildcards: merged(wildcards.profile, wildcards.model)
     output: f"{A}/leaderboard/{{model}}/.done"
-    params: *settings("leaderboard", notebook=False, inherited=True)
+    params: *settings("leaderboard", notebook=False)
     threads: P.runtime.threads
     resources: gpu=GPU, mem_mb=mb(2200, 64000), runtime=minutes(1440)
     benchmark: f"{A}/benchmarks/06_leaderboard.{{model}}.tsv"
@@ -281,9 +269,9 @@ rule leaderboard:
 
 
 rule mtbench_one:
-    input: merged_model
+    input: lambda wildcards: merged(wildcards.profile, wildcards.model)
     output: f"{A}/mtbench/{{model}}/.done"
-    params: *settings("mtbench", notebook=False, inherited=True)
+    params: *settings("mtbench", notebook=False)
     threads: P.runtime.threads
     resources: gpu=GPU, mem_mb=mb(2200, 64000), runtime=minutes(240)
     benchmark: f"{A}/benchmarks/07_mtbench.{{model}}.tsv"

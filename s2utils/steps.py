@@ -156,20 +156,6 @@ def upstream(step: str, params: Params, name: str = "") -> list[tuple[str, str]]
     raise KeyError(step)
 
 
-def lineage(step: str, params: Params) -> dict[str, object]:
-    """Settings and code of `step` and of every step before it, for the models that are made here."""
-    before = {
-        "sft": ["data"],
-        "merged": ["sft"],
-        "leaderboard": ["merged"],
-        "mtbench": ["merged"],
-        "answers": ["merged"],
-        "divergence": ["merged"],
-    }
-    inherited = {k: v for earlier in before.get(step, []) for k, v in lineage(earlier, params).items()}
-    return inherited | settings(step, params) | {f"code of {step}": code_digest(step)}
-
-
 def key(step: str, params: Params, name: str = "") -> str:
     """Identity of the artefact `step` makes for `name`; 16 hex digits."""
     facts = {
