@@ -30,7 +30,7 @@ from datasets import Dataset
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 from peft import LoraConfig
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedTokenizerBase
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTConfig, SFTTrainer
 
@@ -296,16 +296,10 @@ def run(params: Params, data: Path, train_set: str, folder: Path) -> dict:
         )
         # FSDP takes one dtype; accelerate then keeps float32 copies of what is trained
         settle_adapter(trainer.model, base.path, base.revision, torch.bfloat16 if sharded else torch.float32)
-        checkpoint, measured = processes.everyone((runlog.last_checkpoint(folder), (folder / "before.json").is_file()))[
-            0
-        ]
-        if sharded:  # FSDP wraps the model when training starts, and only once
-            args.eval_on_start = checkpoint is None
-        elif not measured:
-            before = trainer.evaluate()
-            if processes.first():
-                artefacts.write_json(folder / "before.json", before)
-        set_seed(args.seed)  # the evaluation above draws random numbers, and a resumed run does not repeat it
+        checkpoint = processes.everyone(runlog.last_checkpoint(folder))[0]
+        # the base's own loss; `trainer.evaluate()` here would have accelerate take the model for prepared, and never
+        # average its gradients over the processes
+        args.eval_on_start = checkpoint is None
         trainer.train(resume_from_checkpoint=checkpoint)
         counts = {"eval_rows": len(held_out), "train_rows": len(known), "rows_too_long": dropped}
         found = runlog.result(trainer, folder, counts | {"rows_masked": masked(trainer.train_dataset)})
