@@ -29,6 +29,8 @@ import torch
 from datasets import Dataset
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 from peft import LoraConfig
+from peft.tuners import tuners_utils
+from safetensors import safe_open
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
 from transformers.trainer_pt_utils import LengthGroupedSampler
@@ -105,6 +107,19 @@ def check_sharding(params: Params) -> None:
             f"sft.optimizer {sft.optimizer} with sft.samples {sft.samples} does not go with a sharded model: 8-bit and paged states "
             "cannot be sharded, and no process can answer alone. Set " + " ".join(k for k, v in wrong.items() if v)
         )
+
+
+def name_layers_plainly() -> None:
+    """Have peft find the LoRA layers of a sharded model under the names of the whole one.
+
+    Trap: peft 0.21 takes off the first of the prefixes that FSDP adds, finds no layer, and saves an empty adapter.
+    """
+    find = tuners_utils._get_tuner_state_dict_key_prefixes
+
+    def named(model, adapter_name=None):
+        return {name.replace("_fsdp_wrapped_module.", "") for name in find(model, adapter_name)}
+
+    tuners_utils._get_tuner_state_dict_key_prefixes = named
 
 
 def config(params: Params, n_rows: int, folder: Path, eos: str, n_processes: int = 1) -> SFTConfig:
@@ -274,6 +289,7 @@ def run(params: Params, data: Path, train_set: str, folder: Path) -> dict:
     sharded, dataset, base = processes.sharded(), params.dataset_of(train_set), params.model.base
     if sharded:
         check_sharding(params)
+        name_layers_plainly()
     with explained(params):
         tok = models.tokenizer(base)
         known, dropped = rows(splits.read(data, "train", dataset, params.data.union), params, tok)
@@ -305,6 +321,11 @@ def run(params: Params, data: Path, train_set: str, folder: Path) -> dict:
         found = runlog.result(trainer, folder, counts | {"rows_masked": masked(trainer.train_dataset)})
         trainer.save_model(folder)
     processes.everyone(None)
+    with safe_open(folder / "adapter_model.safetensors", "pt") as saved:
+        if not saved.keys():
+            raise TrainingError(
+                f"{folder} holds an adapter without weights: this version of peft cannot save a sharded one"
+            )
     for leftover in (*folder.glob("checkpoint-*"), *folder.glob("training_args.bin")) if processes.first() else ():
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     return found

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
 from test_study import copy_of_repository, environment, run, snakemake
 
 from s2utils.params import parse_set
@@ -306,15 +309,23 @@ def test_the_notebook_one_process_and_two_make_the_same_adapter(small, tmp_path)
     assert (small / "artefacts/smoke/sft/sciq/manifest.json").read_bytes() == manifest
 
 
-def test_two_killed_processes_go_on_to_the_same_adapter(small):
-    whole = trained(small, 2, "whole")
-    process, folder = launch(small, 2), small / "artefacts/smoke/sft/sciq"
+def kill_at_a_checkpoint(process: subprocess.Popen, folder: Path) -> None:
+    """SIGKILL to a launcher and to all that it started, once a checkpoint is whole; each has its own group."""
     deadline = time.time() + 120
     while not list(folder.glob("checkpoint-*/whole.json")) and process.poll() is None and time.time() < deadline:
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
+    family = psutil.Process(process.pid).children(recursive=True)
+    for one in (process, *family):
+        one.kill()
     process.wait()
-    subprocess.run(["pkill", "-KILL", "-g", str(process.pid)])
+    psutil.wait_procs(family)
+    assert list(folder.glob("checkpoint-*/whole.json")) and not list(folder.glob("adapter_model*")), "killed too late"
+
+
+def test_two_killed_processes_go_on_to_the_same_adapter(small):
+    whole = trained(small, 2, "whole")
+    folder = small / "artefacts/smoke/sft/sciq"
+    kill_at_a_checkpoint(launch(small, 2), folder)
     assert list(folder.glob("checkpoint-*/rng_state_1.pth")) and not (folder / "manifest.json").exists()
     cut = trained(small, 2, "cut")
     for name in ("adapter_model.safetensors", "adapter_config.json"):
@@ -335,6 +346,70 @@ def test_the_launched_training_says_what_is_wrong(small, processes, changes, mes
     process = launch(small, processes, f"{CHANGES} {changes}")
     said = process.wait(100), (small / "launched.txt").read_text()
     assert said[0] and message in said[1] and "s2utils/train.py" not in said[1], said[1][-2000:]
+
+
+SHARDED = """
+import contextlib, json, sys
+from pathlib import Path
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
+from torch import distributed
+from torch.distributed.fsdp._flat_param import FlatParamHandle
+distributed.init_process_group("gloo")
+# accelerate shards on GPUs only: it is told that these processes have some, and that theirs is the CPU
+PartialState._prepare_backend = lambda self, *given: ("gloo", DistributedType.MULTI_GPU)
+PartialState.set_device = lambda self: setattr(self, "device", torch.device("cpu"))
+FlatParamHandle.to_cpu = lambda self: contextlib.nullcontext()  # a full state is there already
+from s2utils import train
+from s2utils.params import load
+train.check_sharding = lambda params: None
+folder, changes = sys.argv[1:]
+torch.set_num_threads(1)
+params = load("smoke", changes)
+train.run(params, Path("artefacts/smoke/data"), "sciq", Path(folder))
+"""
+
+
+@pytest.fixture
+def shard(small):
+    """Start a training in two processes over which the model is split, by the settings of cluster/."""
+    settings = yaml.safe_load((ROOT / "cluster/fsdp-qlora.yaml").read_text())["fsdp_config"]
+    variables = {key.upper(): str(value) for key, value in settings.items()}
+    variables |= {"ACCELERATE_USE_FSDP": "true", "FSDP_SYNC_MODULE_STATES": "false"}  # it asks for a GPU at once
+    (small / "sharded.py").write_text(SHARDED)
+
+    def start(folder: Path) -> subprocess.Popen:
+        folder.mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "sharded.py"]
+        with open(small / "launched.txt", "w") as out:
+            return subprocess.Popen(
+                [*command, folder, f"{CHANGES} sft.samples=0"], cwd=small, env=environment(small) | variables, stdout=out,
+                stderr=out, start_new_session=True,
+            )  # fmt: skip
+
+    return start
+
+
+def test_a_model_split_over_two_processes_trains_like_a_whole_one(small, shard):
+    """FSDP over the 4-bit weights; killed and started again it goes on, and the adapter is there."""
+    one = trained(small, 1, "one")
+    whole, cut = small / "sharded", small / "cut"
+    process = shard(whole)
+    assert process.wait(200) == 0, (small / "launched.txt").read_text()[-3000:]
+    for name in ("loss", "eval_loss", "grad_norm"):
+        assert logged(whole, name) == pytest.approx(logged(one, name), abs=1e-3), name
+    ours, theirs = (load_file(folder / "adapter_model.safetensors") for folder in (one, whole))
+    assert set(ours) == set(theirs)
+    change = sum(w.norm() ** 2 for k, w in ours.items() if "lora_B" in k) ** 0.5
+    assert sum((ours[k] - theirs[k].float()).norm() ** 2 for k in ours if "lora_B" in k) ** 0.5 < 0.1 * change
+
+    process = shard(cut)
+    kill_at_a_checkpoint(process, cut)
+    process = shard(cut)
+    assert process.wait(200) == 0, (small / "launched.txt").read_text()[-3000:]
+    resumed = load_file(cut / "adapter_model.safetensors")
+    assert all(torch.equal(theirs[k], resumed[k]) for k in theirs)
 
 
 def test_accelerate_reads_the_settings_for_a_sharded_base(monkeypatch):
