@@ -319,6 +319,8 @@ def run(params: Params, data: Path, train_set: str, folder: Path) -> dict:
         trainer.train(resume_from_checkpoint=checkpoint)
         counts = {"eval_rows": len(held_out), "train_rows": len(known), "rows_too_long": dropped}
         found = runlog.result(trainer, folder, counts | {"rows_masked": masked(trainer.train_dataset)})
+        if sharded:  # checkpoints are kept in shards, the adapter is not
+            trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         trainer.save_model(folder)
     processes.everyone(None)
     with safe_open(folder / "adapter_model.safetensors", "pt") as saved:

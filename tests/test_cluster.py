@@ -4,6 +4,7 @@ import getpass
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -412,6 +413,25 @@ def test_a_model_split_over_two_processes_trains_like_a_whole_one(small, shard):
     assert all(torch.equal(theirs[k], resumed[k]) for k in theirs)
 
 
+def test_the_command_for_a_sharded_base_is_one_that_accelerate_and_training_take():
+    from accelerate.commands.launch import launch_command_parser
+
+    from s2utils import train
+    from s2utils.params import load
+
+    text = (ROOT / "cluster/README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (line,) = re.findall(r"^accelerate launch (.*)$", text, re.MULTILINE)
+    given = launch_command_parser().parse_args(shlex.split(line))
+    assert given.module and given.training_script == "s2utils.train" and (ROOT / given.config_file).is_file()
+    profile, train_set, option, changes = given.training_script_args
+    params = load(profile, changes)
+    assert option == "--set" and train_set in params.sft.train_sets
+    train.check_sharding(params)
+    before = load(profile).sft
+    assert train.share(params.sft, given.num_processes) * given.num_processes == params.sft.accumulation
+    assert params.sft.batch_size * params.sft.accumulation == before.batch_size * before.accumulation
+
+
 def test_accelerate_reads_the_settings_for_a_sharded_base(monkeypatch):
     """Its launcher hands them on as variables. Training cannot be tried here: on a CPU accelerate falls back to whole copies."""
     from accelerate.commands.config.config_args import load_config_from_file
@@ -424,5 +444,5 @@ def test_accelerate_reads_the_settings_for_a_sharded_base(monkeypatch):
     monkeypatch.setenv("FSDP_SYNC_MODULE_STATES", "false")  # these two ask for a GPU at once
     monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "false")
     plugin = FullyShardedDataParallelPlugin()
-    assert (plugin.sharding_strategy.name, plugin.state_dict_type.name) == ("FULL_SHARD", "FULL_STATE_DICT")
+    assert (plugin.sharding_strategy.name, plugin.state_dict_type.name) == ("FULL_SHARD", "SHARDED_STATE_DICT")
     assert plugin.fsdp_version == 1 and not plugin.use_orig_params and not plugin.cpu_offload.offload_params
