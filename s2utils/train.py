@@ -101,11 +101,13 @@ def check_sharding(params: Params) -> None:
     wrong = {
         "sft.optimizer=adamw_torch": "8bit" in sft.optimizer or "paged" in sft.optimizer,
         "sft.samples=0": sft.samples > 0,
+        "sft.patience=0": sft.patience > 0,
     }
     if any(wrong.values()):
         raise ParameterError(
-            f"sft.optimizer {sft.optimizer} with sft.samples {sft.samples} does not go with a sharded model: 8-bit and paged states "
-            "cannot be sharded, and no process can answer alone. Set " + " ".join(k for k, v in wrong.items() if v)
+            "a sharded model takes no paged or 8-bit optimizer, whose states cannot be split, no sample answers, which one process "
+            "cannot give alone, and no early stopping, which goes back to a checkpoint (peft 0.21 does not restore those). Set "
+            + " ".join(k for k, v in wrong.items() if v)
         )
 
 
@@ -283,7 +285,7 @@ def settle_adapter(model: torch.nn.Module, base: str, revision: str = "", dtype:
 def run(params: Params, data: Path, train_set: str, folder: Path) -> dict:
     """Train the adapter of `train_set` on the rows in `data`, the folder of 02, into `folder`; returns `runlog.result`.
 
-    Goes on from the last whole checkpoint in `folder`. Every process of a launcher calls it, the first one writes.
+    Goes on from the last whole checkpoint in `folder`, but for a sharded model, which starts anew. Every process of a launcher calls it, the first one writes.
     ParameterError where the processes cannot share the work, TrainingError with the remedy where it fails.
     """
     sharded, dataset, base = processes.sharded(), params.dataset_of(train_set), params.model.base
@@ -316,11 +318,11 @@ def run(params: Params, data: Path, train_set: str, folder: Path) -> dict:
         # the base's own loss; `trainer.evaluate()` here would have accelerate take the model for prepared, and never
         # average its gradients over the processes
         args.eval_on_start = checkpoint is None
+        if sharded:  # no checkpoint rather than one that is not restored: a rerun starts anew
+            args.save_strategy = "no"
         trainer.train(resume_from_checkpoint=checkpoint)
         counts = {"eval_rows": len(held_out), "train_rows": len(known), "rows_too_long": dropped}
         found = runlog.result(trainer, folder, counts | {"rows_masked": masked(trainer.train_dataset)})
-        if sharded:  # checkpoints are kept in shards, the adapter is not
-            trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         trainer.save_model(folder)
     processes.everyone(None)
     with safe_open(folder / "adapter_model.safetensors", "pt") as saved:

@@ -393,9 +393,9 @@ def shard(small):
 
 
 def test_a_model_split_over_two_processes_trains_like_a_whole_one(small, shard):
-    """FSDP over the 4-bit weights; killed and started again it goes on, and the adapter is there."""
+    """FSDP over the 4-bit weights; the adapter is saved whole."""
     one = trained(small, 1, "one")
-    whole, cut = small / "sharded", small / "cut"
+    whole = small / "sharded"
     process = shard(whole)
     assert process.wait(200) == 0, (small / "launched.txt").read_text()[-3000:]
     for name in ("loss", "eval_loss", "grad_norm"):
@@ -404,13 +404,7 @@ def test_a_model_split_over_two_processes_trains_like_a_whole_one(small, shard):
     assert set(ours) == set(theirs)
     change = sum(w.norm() ** 2 for k, w in ours.items() if "lora_B" in k) ** 0.5
     assert sum((ours[k] - theirs[k].float()).norm() ** 2 for k in ours if "lora_B" in k) ** 0.5 < 0.1 * change
-
-    process = shard(cut)
-    kill_at_a_checkpoint(process, cut)
-    process = shard(cut)
-    assert process.wait(200) == 0, (small / "launched.txt").read_text()[-3000:]
-    resumed = load_file(cut / "adapter_model.safetensors")
-    assert all(torch.equal(theirs[k], resumed[k]) for k in theirs)
+    assert not list(whole.glob("checkpoint-*"))
 
 
 def test_the_command_for_a_sharded_base_is_one_that_accelerate_and_training_take():
@@ -444,5 +438,5 @@ def test_accelerate_reads_the_settings_for_a_sharded_base(monkeypatch):
     monkeypatch.setenv("FSDP_SYNC_MODULE_STATES", "false")  # these two ask for a GPU at once
     monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "false")
     plugin = FullyShardedDataParallelPlugin()
-    assert (plugin.sharding_strategy.name, plugin.state_dict_type.name) == ("FULL_SHARD", "SHARDED_STATE_DICT")
+    assert (plugin.sharding_strategy.name, plugin.state_dict_type.name) == ("FULL_SHARD", "FULL_STATE_DICT")
     assert plugin.fsdp_version == 1 and not plugin.use_orig_params and not plugin.cpu_offload.offload_params

@@ -139,16 +139,17 @@ def test_one_process_takes_one_gpu_of_those_it_sees(params, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [
-        ({}, "sft.optimizer=adamw_torch sft.samples=0$"),
-        ({"samples": 0}, "sft.optimizer=adamw_torch$"),
-        ({"optimizer": "adamw_8bit", "samples": 0}, "sft.optimizer=adamw_torch$"),
-        ({"optimizer": "adamw_torch"}, "Set sft.samples=0$"),
+        ({}, "Set sft.optimizer=adamw_torch sft.samples=0 sft.patience=0$"),
+        ({"samples": 0, "patience": 0}, "Set sft.optimizer=adamw_torch$"),
+        ({"optimizer": "adamw_8bit", "samples": 0, "patience": 0}, "Set sft.optimizer=adamw_torch$"),
+        ({"optimizer": "adamw_torch", "patience": 0}, "Set sft.samples=0$"),
+        ({"optimizer": "adamw_torch", "samples": 0}, "Set sft.patience=0$"),
     ],
 )
 def test_what_a_sharded_model_cannot_be_trained_with_is_refused(tree, changes, wanted):
     with pytest.raises(ParameterError, match=wanted):
         train.check_sharding(with_sft(load("a100-13b"), **changes))
-    train.check_sharding(with_sft(load("a100-13b"), optimizer="adamw_torch", samples=0))
+    train.check_sharding(with_sft(load("a100-13b"), optimizer="adamw_torch", samples=0, patience=0))
 
 
 def test_a_model_is_not_sharded_on_a_cpu(params, tmp_path, monkeypatch):
