@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
 import yaml
 from safetensors.torch import load_file
 from test_study import copy_of_repository, environment, run, snakemake
