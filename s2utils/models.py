@@ -57,10 +57,14 @@ def prepared(tok: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     return tok
 
 
-def nf4(dtype: torch.dtype = torch.bfloat16) -> BitsAndBytesConfig:
-    """4-bit NormalFloat with double quantisation, as QLoRA (Dettmers et al. 2023)."""
+def nf4(dtype: torch.dtype = torch.bfloat16, storage: torch.dtype = torch.uint8) -> BitsAndBytesConfig:
+    """4-bit NormalFloat with double quantisation, as QLoRA (Dettmers et al. 2023); the bits lie in tensors of `storage`."""
     return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_quant_storage=storage,
     )
 
 
@@ -74,11 +78,17 @@ def full(weights: Weights, dtype: str, device: str = "cpu") -> PreTrainedModel:
     return model.to(device).eval()
 
 
-def quantized(weights: Weights, device: str = "cpu") -> PreTrainedModel:
-    """The model with NF4 linear layers (the output head and embeddings stay bf16)."""
+def quantized(weights: Weights, device: str = "cpu", sharded: bool = False) -> PreTrainedModel:
+    """The model with NF4 linear layers (the output head and embeddings stay bf16) on `device`.
+
+    `sharded`: for FSDP, which splits float tensors only and places them itself, so the 4 bits are kept as bf16.
+    """
     path, options = located(weights)
+    settings = {"quantization_config": nf4(storage=torch.bfloat16)} if sharded else {
+        "quantization_config": nf4(), "device_map": {"": device},
+    }  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(
-        path, quantization_config=nf4(), dtype=torch.bfloat16, use_safetensors=True, device_map={"": device}, **options
+        path, dtype=torch.bfloat16, use_safetensors=True, **settings, **options
     )
     return keep_unpacked(model)
 

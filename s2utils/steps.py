@@ -237,7 +237,8 @@ def notebook_digest(step: str) -> str:
     return hashlib.sha256("\0".join("".join(c["source"]) for c in notebook["cells"]).encode()).hexdigest()[:16]
 
 
-PLUMBING = {"params", "paths", "artefacts", "steps", "notebook"}  # they decide where things lie, not what they hold
+# they decide where things lie and what a card says of them, not what they hold
+PLUMBING = {"params", "paths", "artefacts", "steps", "notebook", "publish"}
 
 
 def _module_files(modules: tuple[str, ...]) -> list:

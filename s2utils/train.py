@@ -1,40 +1,44 @@
-"""What the training notebook needs around trl's SFTTrainer: rows, configuration, loss, resume, records.
+"""QLoRA fine-tuning with trl's SFTTrainer: rows, configuration, loss, and the one call that trains an adapter.
 
-Loss counts on the answer only, the end-of-sequence token included; losses are nats an answer token. Traps: a
-half-written checkpoint raises on resume, so only one with our marker counts; LoRA weights start in bf16 but a
-resume reloads them in float32, so they are cast once; anything that draws random numbers between two steps
-(an evaluation, an answer) changes what follows, so it must give the state back.
+The notebook calls `run`; several processes call the same:
+
+    torchrun --nproc_per_node 4 -m s2utils.train a100-7b ELI5 --set 'sft.r=32'
+    accelerate launch --config_file cluster/fsdp-qlora.yaml -m s2utils.train …      a base sharded over GPUs
+
+Loss counts on the answer only, the end-of-sequence token included; losses are nats an answer token. Traps: LoRA
+weights start in bf16 but a resume reloads them in float32, so they are cast once; transformers draws the order of
+rows from the global random state, which a resume and a second process do not share, so it has its own seed here.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
 import importlib.util
-import logging
 import math
-import resource
+import shutil
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
+
+from s2utils import notebook  # isort: skip  # sets what the libraries below read when they load
 
 import pandas as pd
 import torch
 from datasets import Dataset
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 from peft import LoraConfig
+from peft.tuners import tuners_utils
+from safetensors import safe_open
 from torch.nn.functional import cross_entropy
-from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedTokenizerBase
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTConfig, SFTTrainer
 
-from s2utils import artefacts, generate, models, readability
-from s2utils.params import Params, Sft
-
-MARKER = "whole.json"
-
-
-class TrainingError(RuntimeError):
-    """Training went wrong in a way that more steps will not mend."""
+from s2utils import artefacts, models, processes, publish, runlog, splits
+from s2utils.params import ParameterError, Params, Sft, load, nearest, parse_set
+from s2utils.runlog import TrainingError
 
 
 def rows(frame: pd.DataFrame, params: Params, tok: PreTrainedTokenizerBase) -> tuple[Dataset, int]:
@@ -74,20 +78,67 @@ def batching(sft: Sft, device: str) -> dict:
     }
 
 
-def config(params: Params, n_rows: int, folder: Path, eos: str) -> SFTConfig:
-    """What trl is told for this profile; checkpoints go into `folder`."""
-    sft, on_cpu = params.sft, params.runtime.device == "cpu"
+def share(sft: Sft, n_processes: int) -> int:
+    """Batches that each process accumulates a step, so that all together take the effective batch of `sft`."""
+    if sft.accumulation % n_processes:
+        raise ParameterError(
+            f"sft.accumulation is {sft.accumulation} and {n_processes} processes share it: make it a multiple of {n_processes}; "
+            "with sft.batch_size divided by as much the effective batch stays"
+        )
+    return sft.accumulation // n_processes
+
+
+def check_sharding(params: Params) -> None:
+    """ParameterError where a sharded model (FSDP) cannot be trained with these parameters."""
+    sft = params.sft
+    if params.runtime.device == "cpu":
+        raise ParameterError(
+            "runtime.device is cpu, where accelerate trains whole copies and no shards: start with torchrun"
+        )
+    wrong = {
+        "sft.optimizer=adamw_torch": "8bit" in sft.optimizer or "paged" in sft.optimizer,
+        "sft.samples=0": sft.samples > 0,
+        "sft.patience=0": sft.patience > 0,
+    }
+    if any(wrong.values()):
+        raise ParameterError(
+            "a sharded model takes no paged or 8-bit optimizer, whose states cannot be split, no sample answers, which one process "
+            "cannot give alone, and no early stopping, which goes back to a checkpoint (peft 0.21 does not restore those). Set "
+            + " ".join(k for k, v in wrong.items() if v)
+        )
+
+
+def name_layers_plainly() -> None:
+    """Have peft find the LoRA layers of a sharded model under the names of the whole one.
+
+    Trap: peft 0.21 takes off the first of the prefixes that FSDP adds, finds no layer, and saves an empty adapter.
+    """
+    find = tuners_utils._get_tuner_state_dict_key_prefixes
+
+    def named(model, adapter_name=None):
+        return {name.replace("_fsdp_wrapped_module.", "") for name in find(model, adapter_name)}
+
+    tuners_utils._get_tuner_state_dict_key_prefixes = named
+
+
+def config(params: Params, n_rows: int, folder: Path, eos: str, n_processes: int = 1) -> SFTConfig:
+    """What trl is told for this profile; checkpoints go into `folder`. ParameterError where the processes cannot share a step."""
+    sft, on_cpu, seed = (
+        params.sft,
+        params.runtime.device == "cpu",
+        params.seed,
+    )  # the one seed of all that training draws
     layout = batching(sft, params.runtime.device)
     total, every = steps(sft, n_rows), max(1, steps(sft, n_rows) // max(1, sft.evaluations))
     if layout["packing"]:  # how many sequences the rows fill is known to trl only: a share of the steps instead
         total, every = sft.max_steps or -1, min(0.99, 1 / max(1, sft.evaluations))
-    return SFTConfig(
+    args = SFTConfig(
         output_dir=str(folder),
         max_steps=total,
         num_train_epochs=sft.epochs,
         per_device_train_batch_size=sft.batch_size,
         per_device_eval_batch_size=sft.batch_size,
-        gradient_accumulation_steps=sft.accumulation,
+        gradient_accumulation_steps=share(sft, n_processes),
         learning_rate=sft.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=sft.warmup,
@@ -102,8 +153,8 @@ def config(params: Params, n_rows: int, folder: Path, eos: str) -> SFTConfig:
         gradient_checkpointing=sft.gradient_checkpointing,
         bf16=True,
         use_cpu=on_cpu,
-        seed=params.seed,
-        data_seed=params.seed,
+        seed=seed,
+        data_seed=seed,
         train_sampling_strategy="group_by_length",
         include_num_input_tokens_seen="non_padding",
         eval_strategy="steps",
@@ -120,15 +171,38 @@ def config(params: Params, n_rows: int, folder: Path, eos: str) -> SFTConfig:
         dataloader_pin_memory=not on_cpu,
         disable_tqdm=False,
     )
+    args._n_gpu = min(
+        args.n_gpu, 1
+    )  # else one process splits each batch over all GPUs it sees, and takes as many more rows
+    return args
+
+
+class Batches(LengthGroupedSampler):
+    """Rows in batches of like length, in an order that only the seed, the epoch and the effective batch decide."""
+
+    def __init__(self, effective_batch: int, lengths: list[int], seed: int, epoch: Callable[[], int]):
+        super().__init__(effective_batch, lengths=lengths)
+        self.seed, self.epoch = seed, epoch
+
+    def __iter__(self):
+        """Row numbers of the epoch."""
+        self.generator = torch.Generator().manual_seed(self.seed + self.epoch())
+        return super().__iter__()
 
 
 class Trainer(SFTTrainer):
-    """SFTTrainer that, on a CPU, computes logits only where an answer token is predicted.
+    """SFTTrainer with an order of rows of its own that, on a CPU, computes logits only where an answer token is predicted.
 
     There trl scores every position, prompts and padding too, computes the logits again in the backward pass and multiplies
     them in float32; that takes as long as all layers of a small model. Its token accuracy and entropy are left out. On a GPU
     trl's fused kernel skips the other positions itself.
     """
+
+    def _get_train_sampler(self, train_dataset=None):
+        """The same order in every process and after a resume; see `Batches`."""
+        grouped = super()._get_train_sampler(train_dataset)
+        effective = grouped.batch_size * self.args.world_size
+        return Batches(effective, grouped.lengths, self.args.data_seed, lambda: int(self.state.epoch or 0))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Mean cross-entropy of the answer tokens, of all batches of a step where their number is given."""
@@ -192,194 +266,114 @@ def explained(params: Params):
         raise
 
 
-def callbacks(params: Params, folder: Path, tok: PreTrainedTokenizerBase, held_out: Dataset) -> list[TrainerCallback]:
-    """Logs, whole checkpoints, a stop at NaN; sample answers and early stopping where asked for."""
-    sft = params.sft
-    wanted: list[TrainerCallback] = [Recorder(folder, sft.country)]
-    if sft.samples:
-        wanted.append(Samples(folder, tok, list(held_out["prompt"])[: sft.samples], sft.sample_tokens))
-    return wanted + ([EarlyStoppingCallback(sft.patience)] if sft.patience else [])
+def settle_adapter(model: torch.nn.Module, base: str, revision: str = "", dtype: torch.dtype = torch.float32) -> None:
+    """Cast trainable weights to `dtype` (a resume would make them float32), and settle what adapter_config.json says.
 
-
-class Recorder(TrainerCallback):
-    """Append every logged value to log.jsonl, mark finished checkpoints, refuse a loss that is not a number.
-
-    Seconds, and kWh and kg of CO2 where a country is given, count from 0 in each attempt; see `total`.
+    It names `base`, not a local path, and lists the adapted layers in order, which a set has not.
     """
-
-    def __init__(self, folder: Path, country: str = ""):
-        self.log, self.started = folder / "log.jsonl", time.time()
-        self.meter = Meter(country) if country else None
-
-    def on_log(self, args, state, control, logs=None, **_):
-        """Keep the values of this step."""
-        if any(isinstance(v, float) and not math.isfinite(v) for k, v in (logs or {}).items() if k.endswith("loss")):
-            raise TrainingError(
-                f"the loss is not a number at step {state.global_step}: lower sft.learning_rate, or look for broken rows. "
-                "The last checkpoint is kept; a rerun goes on from it."
-            )
-        if not state.is_world_process_zero:
-            return
-        used = {"seconds": round(time.time() - self.started, 2)} | (self.meter.read() if self.meter else {})
-        artefacts.append_jsonl(self.log, [{"step": state.global_step} | used | (logs or {})])
-
-    def on_train_end(self, args, state, control, **_):
-        """Stop measuring."""
-        if self.meter:
-            self.meter.tracker.stop()
-
-    def on_save(self, args, state, control, **_):
-        """Mark the checkpoint as whole; the marker is what a resume looks for, so only who wrote the rest sets it."""
-        if not state.is_world_process_zero:
-            return
-        artefacts.write_json(
-            Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER, {"step": state.global_step}
-        )
-
-
-class Meter:
-    """Energy and carbon of this process by codecarbon, which neither asks the network nor writes a file here.
-
-    Trap: a processor without a power meter (a virtual machine) is estimated from its model and its load.
-    """
-
-    def __init__(self, country: str):
-        from codecarbon import OfflineEmissionsTracker
-        from codecarbon.input import DataSource
-        from codecarbon.output import BaseOutput
-
-        if country not in DataSource().get_global_energy_mix_data():
-            raise TrainingError(
-                f"sft.country {country!r} is no country codecarbon knows; write its ISO code, such as USA or FRA"
-            )
-        logging.getLogger("codecarbon").setLevel(logging.ERROR)
-
-        class Reading(BaseOutput):
-            kwh, co2_kg = 0.0, 0.0
-
-            def out(self, total, delta):
-                self.kwh, self.co2_kg = total.energy_consumed, total.emissions
-
-            live_out = out
-
-        self.reading = Reading()
-        self.tracker = OfflineEmissionsTracker(
-            country_iso_code=country, tracking_mode="process", log_level="error", allow_multiple_runs=True,
-            save_to_file=False, save_to_api=False, output_handlers=[self.reading],
-        )  # fmt: skip
-        self.tracker.start()
-
-    def read(self) -> dict:
-        """{kwh, co2_kg} since the start."""
-        self.tracker.flush()
-        return {"kwh": self.reading.kwh, "co2_kg": self.reading.co2_kg}
-
-
-class Samples(TrainerCallback):
-    """Answer the same few validation prompts at every evaluation, greedily, and keep them in samples.jsonl.
-
-    Readability is the study's (Pyphen). The training that follows is the same as without: the random state, the
-    model's mode and its weights are given back.
-    """
-
-    def __init__(self, folder: Path, tok: PreTrainedTokenizerBase, prompts: list[str], max_new_tokens: int):
-        self.file, self.tok, self.prompts, self.max_new_tokens = folder / "samples.jsonl", tok, prompts, max_new_tokens
-
-    def on_evaluate(self, args, state, control, model=None, **_):
-        """Answer, measure, append: one row a prompt."""
-        if not state.is_world_process_zero:
-            return
-        ids = models.encoded(self.prompts, self.tok, "sft")
-        training = model.training
-        with torch.random.fork_rng(), torch.autocast(model.device.type, torch.bfloat16):
-            asked = {"batch_size": len(ids), "max_new_tokens": self.max_new_tokens, "label": None}
-            batches = generate.completions(model.eval(), self.tok, ids, seed="samples", **asked)
-            answers = [answer for batch in batches for answer in batch]
-        model.train(training)
-        rows = []
-        for prompt, answer in zip(self.prompts, answers):
-            ease, grade = readability.flesch(answer["text"])
-            measured = {"flesch_reading_ease": ease, "flesch_kincaid_grade": grade} if math.isfinite(ease) else {}
-            rows.append({"step": state.global_step, "prompt": prompt} | answer | measured)
-        artefacts.append_jsonl(self.file, rows)
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end."""
-    whole = [p for p in folder.glob("checkpoint-*") if (p / MARKER).is_file()]
-    return str(max(whole, key=lambda p: int(p.name.split("-")[1]))) if whole else None
-
-
-def settle_adapter(model: torch.nn.Module, base: str, revision: str = "") -> None:
-    """Cast trainable weights to float32, which a resume would do anyway, and record `base` instead of a local path."""
-    model.peft_config["default"].base_model_name_or_path = base
-    model.peft_config["default"].revision = revision or None
+    adapted = model.peft_config["default"]
+    adapted.base_model_name_or_path, adapted.revision = base, revision or None
+    adapted.target_modules = sorted(adapted.target_modules)
     for weight in model.parameters():
         if weight.requires_grad:
-            weight.data = weight.data.float()
+            weight.data = weight.data.to(dtype)
 
 
-def curve(folder: Path) -> pd.DataFrame:
-    """One row per step: train_loss, eval_loss, seconds; a step that was run twice counts once (the last)."""
-    log = pd.DataFrame(artefacts.read_jsonl(folder / "log.jsonl"))
-    log = log.drop(columns=["train_loss", "train_runtime"], errors="ignore")  # the closing line's mean over all steps
-    log = log.rename(columns={"loss": "train_loss"})
-    return log.groupby("step", as_index=False).last()
+def run(params: Params, data: Path, train_set: str, folder: Path) -> dict:
+    """Train the adapter of `train_set` on the rows in `data`, the folder of 02, into `folder`; returns `runlog.result`.
 
-
-def samples(folder: Path) -> pd.DataFrame:
-    """One row per step: n sample answers, how many have no word, mean readability of the others, share that ended."""
-    kept = {
-        (row["step"], row["prompt"]): row for row in artefacts.read_jsonl(folder / "samples.jsonl")
-    }  # the last counts
-    found = []
-    for step in sorted({step for step, _ in kept}):
-        frame = pd.DataFrame([row for (s, _), row in kept.items() if s == step])
-        frame = frame.reindex(columns=["ended", "flesch_reading_ease", "flesch_kincaid_grade"]).astype(float)
-        n = {"step": step, "n": len(frame), "n_failed": int(frame["flesch_reading_ease"].isna().sum())}
-        found.append(n | frame.mean().to_dict())
-    return pd.DataFrame(found)
-
-
-def total(values: list[float]) -> float:
-    """Sum over attempts of a counter that starts again from 0 with each: 3, 7, 2, 5 → 12."""
-    return sum(v - p if v >= p else v for p, v in zip([0, *values], values))
-
-
-def peak_mb() -> dict:
-    """Highest memory of this process so far, and of its GPU (0 without one), in MB."""
-    unit = 1024**2 if sys.platform == "darwin" else 1024
-    gpu = torch.cuda.max_memory_allocated() / 1024**2 if torch.cuda.is_available() else 0
-    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    return {"peak_memory_mb": round(process), "peak_gpu_mb": round(gpu)}
-
-
-MACHINE = ["seconds", "tokens_per_second", "kwh", "co2_kg", "peak_memory_mb", "peak_gpu_mb"]  # differ from run to run
-
-
-def result(trainer, folder: Path, rows: Dataset, held_out: Dataset, dropped: int) -> dict:
-    """What a run did: losses (nats an answer token) before and after, rows, tokens, and its cost over all attempts.
-
-    `tokens` are the non-padding tokens behind the adapter; steps that a kill threw away cost seconds, and no tokens.
+    Goes on from the last whole checkpoint in `folder`, but for a sharded model, which starts anew. Every process of a launcher calls it, the first one writes.
+    ParameterError where the processes cannot share the work, TrainingError with the remedy where it fails.
     """
-    before = artefacts.read_json(folder / "before.json")["eval_loss"]
-    evaluated = [h["eval_loss"] for h in trainer.state.log_history if h.get("step", 0) > 0 and "eval_loss" in h]
-    best = trainer.args.load_best_model_at_end and evaluated
-    after = min(evaluated) if best else trainer.evaluate()["eval_loss"]
-    log = artefacts.read_jsonl(folder / "log.jsonl")
-    cost = {k: total([h[k] for h in log if k in h]) for k in ("seconds", "kwh", "co2_kg") if any(k in h for h in log)}
-    tokens = int(trainer.state.num_input_tokens_seen)
-    return {
-        "eval_loss_before": before,
-        "eval_loss_after": after,
-        "eval_rows": len(held_out),
-        "train_rows": len(rows),
-        "rows_too_long": dropped,
-        "rows_masked": masked(trainer.train_dataset),
-        "steps": trainer.state.global_step,
-        "epochs": round(trainer.state.epoch, 3),
-        "tokens": tokens,
-        "tokens_per_second": round(tokens / cost["seconds"], 1),
-        **{k: round(v, 1 if k == "seconds" else 6) for k, v in cost.items()},
-        **peak_mb(),
-    }
+    sharded, dataset, base = processes.sharded(), params.dataset_of(train_set), params.model.base
+    if sharded:
+        check_sharding(params)
+        name_layers_plainly()
+    with explained(params):
+        tok = models.tokenizer(base)
+        known, dropped = rows(splits.read(data, "train", dataset, params.data.union), params, tok)
+        held_out = splits.sample(
+            data, "validation", dataset, params.data.union, params.sft.eval_rows or None, params.seed
+        )
+        held_out, _ = rows(held_out, params, tok)
+        args = config(params, len(known), folder, tok.eos_token, processes.count())
+        torch.manual_seed(args.seed)
+        model = models.quantized(base, processes.own_device(params.runtime.device), sharded)
+        model.set_attn_implementation(batching(params.sft, params.runtime.device)["attention"])
+        trainer = Trainer(
+            model=model,
+            args=args,
+            train_dataset=known,
+            eval_dataset=held_out,
+            processing_class=tok,
+            peft_config=lora(params.sft),
+            callbacks=runlog.callbacks(params.sft, folder, tok, list(held_out["prompt"])),
+        )
+        # FSDP takes one dtype; accelerate then keeps float32 copies of what is trained
+        settle_adapter(trainer.model, base.path, base.revision, torch.bfloat16 if sharded else torch.float32)
+        checkpoint = processes.everyone(runlog.last_checkpoint(folder))[0]
+        # the base's own loss; `trainer.evaluate()` here would have accelerate take the model for prepared, and never
+        # average its gradients over the processes
+        args.eval_on_start = checkpoint is None
+        if sharded:  # no checkpoint rather than one that is not restored: a rerun starts anew
+            args.save_strategy = "no"
+        trainer.train(resume_from_checkpoint=checkpoint)
+        counts = {"eval_rows": len(held_out), "train_rows": len(known), "rows_too_long": dropped}
+        found = runlog.result(trainer, folder, counts | {"rows_masked": masked(trainer.train_dataset)})
+        trainer.save_model(folder)
+    processes.everyone(None)
+    with safe_open(folder / "adapter_model.safetensors", "pt") as saved:
+        if not saved.keys():
+            raise TrainingError(
+                f"{folder} holds an adapter without weights: this version of peft cannot save a sharded one"
+            )
+    for leftover in (*folder.glob("checkpoint-*"), *folder.glob("training_args.bin")) if processes.first() else ():
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    return found
+
+
+def make(profile: str, train_set: str, changes: dict) -> None:
+    """Make the artefact that the notebook makes for `train_set`, in this process and those that its launcher started."""
+    params = load(profile, changes)
+    if train_set not in params.sft.train_sets:
+        raise ParameterError(f"'{train_set}' is not in sft.train_sets{nearest(train_set, params.sft.train_sets)}")
+    if params.runtime.device == "cuda" and not torch.cuda.is_available():
+        raise ParameterError(f"params/{profile}.yaml: runtime.device is cuda and no GPU is visible")
+    share(params.sft, processes.count())
+    study = notebook.Run("sft", profile, params)
+    data, adapter = study.require("data"), study.artefact(train_set)
+    if processes.everyone(adapter.ready)[0]:
+        return print(f"{adapter.folder} is there already")
+    facts = {"train_set": train_set, "dataset": params.dataset_of(train_set)}
+    with adapter.making(**facts) if processes.first() else contextlib.nullcontext({}) as record:
+        processes.everyone(None)  # the folder is there
+        record["result"] = run(params, data.folder, train_set, adapter.folder)
+        if processes.first():
+            layout, keys = batching(params.sft, params.runtime.device), {"sft": adapter.key, "data": data.key}
+            publish.describe(adapter.folder, params, profile, changes, train_set, keys, record["result"], layout)
+    if processes.first():
+        print(adapter.folder, *(f"{k} {v}" for k, v in record["result"].items()), sep="\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train one adapter; 1 with the remedy on the error stream where that fails."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("profile")
+    parser.add_argument("train_set", help="one of sft.train_sets")
+    parser.add_argument("--set", default="", help="overrides, as SET= of make")
+    chosen = parser.parse_args(arguments)
+    try:
+        changes = parse_set(chosen.set)
+        runtime = load(chosen.profile, changes).runtime
+        processes.join(runtime.device)
+        torch.set_num_threads(runtime.threads)
+        make(chosen.profile, chosen.train_set, changes)
+        processes.leave()
+    except (ParameterError, artefacts.MissingArtefact, TrainingError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -130,3 +130,30 @@ def tiny_llama():
         return model
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tiny_llama, llama2_folder, tmp_path_factory) -> Path:
+    """A folder with that model in bf16 and that tokenizer, for `model.base.path`."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("base") / "tiny"
+    shutil.copytree(llama2_folder, folder)
+    tiny_llama().to(torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+def write_rows(folder: Path, train: int, validation: int) -> Path:
+    """Questions and answers of the set sciq as 02 leaves them, answers of 1 to 5 sentences; returns `folder`."""
+    import pandas as pd
+
+    from s2utils import splits
+
+    words = ("rain", "the cat", "the sun", "light", "a dog", "a cloud", "the mat", "water")
+    rows = [
+        {"dataset": "sciq", "id": f"{i:03d}", "question": f"Why is {words[i % 8]} here?", "answer": f"It was {words[i % 7]}. " * (1 + i % 5)}
+        for i in range(train + validation)
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows).reindex(columns=splits.COLUMNS)
+    splits.write(frame.assign(split=["train"] * train + ["validation"] * validation), folder)
+    return folder

@@ -4,6 +4,7 @@ import getpass
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -12,8 +13,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
+import yaml
+from safetensors.torch import load_file
 from test_study import copy_of_repository, environment, run, snakemake
+
+from s2utils.params import parse_set
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILE = ("--profile", "cluster/slurm")
@@ -223,60 +229,200 @@ def test_a_job_of_the_study_asks_for_its_gpu(root, slurm):
     assert done.returncode and "runtime.device is cuda and no GPU is visible" in said
 
 
-TRAINING = """
-import json, sys
-from pathlib import Path
-
-import pandas as pd
-import torch
-
-from s2utils import models, train
-from s2utils.params import Weights, load
-
-base, tokenizer, folder, batch, accumulation = sys.argv[1:]
-sft = {"batch_size": int(batch), "accumulation": int(accumulation), "max_steps": 3, "evaluations": 1, "patience": 0}
-params = load("smoke", {"sft": sft | {"dropout": 0.0, "learning_rate": 1.0e-3, "max_length": 64}})
-tok = models.tokenizer(Weights(tokenizer, ""))
-words = ("rain", "the cat", "the sun", "light", "a dog", "a cloud", "the mat", "a colour")
-frame = pd.DataFrame({"question": [f"Why is {w} here?" for w in words], "answer": [f"It was {w} " * (1 + i % 3) for i, w in enumerate(words)]})
-rows, _ = train.rows(frame, params, tok)
-torch.manual_seed(0)
-trainer = train.Trainer(
-    model=models.quantized(Weights(base, "")), args=train.config(params, len(rows), Path(folder), tok.eos_token),
-    train_dataset=rows, eval_dataset=rows, processing_class=tok, peft_config=train.lora(params.sft),
+CHANGES = (
+    "model.base.path=tiny sft.train_sets=[sciq] sft.max_steps=6 sft.evaluations=3 sft.accumulation=4 sft.dropout=0.0 "
+    "sft.learning_rate=1.0e-3 sft.eval_rows=8 sft.patience=0"
 )
-train.settle_adapter(trainer.model, "base")
-trainer.train()
-if trainer.is_world_process_zero():
-    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    held_out = [row["eval_loss"] for row in trainer.state.log_history if "eval_loss" in row]
-    wrapped = type(trainer.model_wrapped).__name__
-    found = {"world": trainer.args.world_size, "wrapped": wrapped, "losses": losses, "held_out": held_out}
-    (Path(folder) / "found.json").write_text(json.dumps(found))
+DATA = """
+import sys
+from conftest import write_rows
+from s2utils import notebook
+from s2utils.params import load
+data = notebook.Run("data", "smoke", load("smoke", sys.argv[1])).artefact()
+with data.making():
+    write_rows(data.folder, train=24, validation=8)
 """
 
 
-def test_two_processes_train_to_the_losses_of_one(tiny_llama, llama2_folder, tmp_path):
-    """Eight rows a step: 2 processes of 2 × 2 rows, or one of 4 × 2. `accelerate launch --cpu` would start only one."""
-    import torch
+@pytest.fixture
+def small(tiny_base, tmp_path) -> Path:
+    """A copy of the repository with a tiny base and a few rows, as 02 leaves them."""
+    folder = copy_of_repository(tmp_path / "repository")
+    shutil.copytree(tiny_base, folder / "tiny")
+    command = [sys.executable, "-c", DATA, CHANGES]
+    paths = os.pathsep.join([str(folder), str(ROOT / "tests")])
+    done = subprocess.run(
+        command, cwd=folder, env=environment(folder) | {"PYTHONPATH": paths}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
 
-    tiny_llama().to(torch.bfloat16).save_pretrained(tmp_path / "base")
-    script = tmp_path / "training.py"
-    script.write_text(TRAINING)
 
-    def trained(processes: int, accumulation: int) -> dict:
-        folder = tmp_path / f"of-{processes}"
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        command = [*launcher, script, tmp_path / "base", llama2_folder, folder, "2", str(accumulation)]
-        done = run(ROOT, list(map(str, command)), timeout=300)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return json.loads((folder / "found.json").read_text())
+def launch(root: Path, processes: int, changes: str = CHANGES) -> subprocess.Popen:
+    """Train sciq in one process, or in several by torchrun (`accelerate launch --cpu` would start only one)."""
+    several = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] if processes > 1 else []
+    command = [sys.executable, "-m", *several, "s2utils.train", "smoke", "sciq", "--set", changes]
+    with open(root / "launched.txt", "w") as out:
+        return subprocess.Popen(
+            command, cwd=root, env=environment(root), stdout=out, stderr=out, start_new_session=True
+        )
 
-    one, two = trained(1, 4), trained(2, 2)
-    assert (one["world"], two["world"], two["wrapped"]) == (1, 2, "DistributedDataParallel")
-    assert len(one["losses"]) == 3 and one["losses"][2] < one["losses"][0] - 0.01, "nothing was learnt"
-    assert two["losses"] == pytest.approx(one["losses"], abs=1e-3)
-    assert two["held_out"] == pytest.approx(one["held_out"], abs=1e-3)
+
+def trained(root: Path, processes: int, name: str) -> Path:
+    """Folder of the adapter that so many processes made, put aside under `name`."""
+    process = launch(root, processes)
+    assert process.wait(200) == 0, (root / "launched.txt").read_text()[-3000:]
+    return (root / "artefacts/smoke/sft/sciq").rename(root / name)
+
+
+def logged(folder: Path, name: str) -> list[float]:
+    """Every logged value of a kind, in order."""
+    return [row[name] for row in map(json.loads, (folder / "log.jsonl").read_text().splitlines()) if name in row]
+
+
+def test_the_notebook_one_process_and_two_make_the_same_adapter(small, tmp_path):
+    """Eight rows a step over two epochs: 4 batches of 2 rows in one process, 2 in each of two."""
+    papermill = ["papermill", "notebooks/03_sft.ipynb", str(tmp_path / "03.ipynb"), "-p", "profile", "smoke"]
+    papermill += ["-p", "train_set", "sciq", "-y", json.dumps({"overrides": parse_set(CHANGES)})]
+    done = run(small, papermill)
+    assert done.returncode == 0, done.stderr[-3000:]
+    notebook = (small / "artefacts/smoke/sft/sciq").rename(small / "notebook")
+    one, two = trained(small, 1, "one"), trained(small, 2, "two")
+
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (notebook / name).read_bytes() == (one / name).read_bytes(), name
+    records = [json.loads((folder / "manifest.json").read_text()) for folder in (notebook, one, two)]
+    assert len({r["key"] for r in records}) == 1 and len({frozenset(r["files"]) for r in records}) == 1
+    first, second = (json.loads((folder / "result.json").read_text()) for folder in (one, two))
+    assert (first["processes"], second["processes"]) == (1, 2)
+    same = ("tokens", "steps", "epochs", "train_rows", "eval_rows", "rows_masked")
+    assert {k: first[k] for k in same} == {k: second[k] for k in same} and first["tokens"] > 500
+    for name, n in {"loss": 6, "eval_loss": 5, "grad_norm": 6}.items():
+        assert len(logged(one, name)) == n and logged(two, name) == pytest.approx(logged(one, name), abs=1e-3), name
+    assert logged(one, "loss")[-1] < logged(one, "loss")[0] - 0.05, "nothing was learnt"
+    assert first["eval_loss_after"] == pytest.approx(second["eval_loss_after"], abs=1e-3)
+
+    two.rename(small / "artefacts/smoke/sft/sciq")  # the notebook takes it as it is
+    manifest = (small / "artefacts/smoke/sft/sciq/manifest.json").read_bytes()
+    done = run(small, papermill)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (small / "artefacts/smoke/sft/sciq/manifest.json").read_bytes() == manifest
+
+
+def kill_at_a_checkpoint(process: subprocess.Popen, folder: Path) -> None:
+    """SIGKILL to a launcher and to all that it started, once a checkpoint is whole; each has its own group."""
+    deadline = time.time() + 120
+    while not list(folder.glob("checkpoint-*/whole.json")) and process.poll() is None and time.time() < deadline:
+        time.sleep(0.01)
+    family = psutil.Process(process.pid).children(recursive=True)
+    for one in (process, *family):
+        one.kill()
+    process.wait()
+    psutil.wait_procs(family)
+    assert list(folder.glob("checkpoint-*/whole.json")) and not list(folder.glob("adapter_model*")), "killed too late"
+
+
+def test_two_killed_processes_go_on_to_the_same_adapter(small):
+    whole = trained(small, 2, "whole")
+    folder = small / "artefacts/smoke/sft/sciq"
+    kill_at_a_checkpoint(launch(small, 2), folder)
+    assert list(folder.glob("checkpoint-*/rng_state_1.pth")) and not (folder / "manifest.json").exists()
+    cut = trained(small, 2, "cut")
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
+    assert len(logged(cut, "loss")) >= 6 and not list(cut.glob("checkpoint-*"))
+
+
+@pytest.mark.parametrize(
+    ("processes", "changes", "message"),
+    [
+        (2, "sft.accumulation=3", "sft.accumulation is 3 and 2 processes share it: make it a multiple of 2"),
+        (1, "sft.max_step=3", "unknown parameter 'sft.max_step'; did you mean 'max_steps'?"),
+        (1, "data.train_max=7", "was made with other parameters or code"),
+        (1, "runtime.device=cuda", "runtime.device is cuda and no GPU is visible"),
+    ],
+)
+def test_the_launched_training_says_what_is_wrong(small, processes, changes, message):
+    process = launch(small, processes, f"{CHANGES} {changes}")
+    said = process.wait(100), (small / "launched.txt").read_text()
+    assert said[0] and message in said[1] and "s2utils/train.py" not in said[1], said[1][-2000:]
+
+
+SHARDED = """
+import contextlib, json, sys
+from pathlib import Path
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
+from torch import distributed
+from torch.distributed.fsdp._flat_param import FlatParamHandle
+distributed.init_process_group("gloo")
+# accelerate shards on GPUs only: it is told that these processes have some, and that theirs is the CPU
+PartialState._prepare_backend = lambda self, *given: ("gloo", DistributedType.MULTI_GPU)
+PartialState.set_device = lambda self: setattr(self, "device", torch.device("cpu"))
+FlatParamHandle.to_cpu = lambda self: contextlib.nullcontext()  # a full state is there already
+from s2utils import train
+from s2utils.params import load
+train.check_sharding = lambda params: None
+folder, changes = sys.argv[1:]
+torch.set_num_threads(1)
+params = load("smoke", changes)
+train.run(params, Path("artefacts/smoke/data"), "sciq", Path(folder))
+"""
+
+
+@pytest.fixture
+def shard(small):
+    """Start a training in two processes over which the model is split, by the settings of cluster/."""
+    settings = yaml.safe_load((ROOT / "cluster/fsdp-qlora.yaml").read_text())["fsdp_config"]
+    variables = {key.upper(): str(value) for key, value in settings.items()}
+    variables |= {"ACCELERATE_USE_FSDP": "true", "FSDP_SYNC_MODULE_STATES": "false"}  # it asks for a GPU at once
+    (small / "sharded.py").write_text(SHARDED)
+
+    def start(folder: Path) -> subprocess.Popen:
+        folder.mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "sharded.py"]
+        with open(small / "launched.txt", "w") as out:
+            return subprocess.Popen(
+                [*command, folder, f"{CHANGES} sft.samples=0"], cwd=small, env=environment(small) | variables, stdout=out,
+                stderr=out, start_new_session=True,
+            )  # fmt: skip
+
+    return start
+
+
+def test_a_model_split_over_two_processes_trains_like_a_whole_one(small, shard):
+    """FSDP over the 4-bit weights; the adapter is saved whole."""
+    one = trained(small, 1, "one")
+    whole = small / "sharded"
+    process = shard(whole)
+    assert process.wait(200) == 0, (small / "launched.txt").read_text()[-3000:]
+    for name in ("loss", "eval_loss", "grad_norm"):
+        assert logged(whole, name) == pytest.approx(logged(one, name), abs=1e-3), name
+    ours, theirs = (load_file(folder / "adapter_model.safetensors") for folder in (one, whole))
+    assert set(ours) == set(theirs)
+    change = sum(w.norm() ** 2 for k, w in ours.items() if "lora_B" in k) ** 0.5
+    assert sum((ours[k] - theirs[k].float()).norm() ** 2 for k in ours if "lora_B" in k) ** 0.5 < 0.1 * change
+    assert not list(whole.glob("checkpoint-*"))
+
+
+def test_the_command_for_a_sharded_base_is_one_that_accelerate_and_training_take():
+    from accelerate.commands.launch import launch_command_parser
+
+    from s2utils import train
+    from s2utils.params import load
+
+    text = (ROOT / "cluster/README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (line,) = re.findall(r"^accelerate launch (.*)$", text, re.MULTILINE)
+    given = launch_command_parser().parse_args(shlex.split(line))
+    assert given.module and given.training_script == "s2utils.train" and (ROOT / given.config_file).is_file()
+    profile, train_set, option, changes = given.training_script_args
+    params = load(profile, changes)
+    assert option == "--set" and train_set in params.sft.train_sets
+    train.check_sharding(params)
+    before = load(profile).sft
+    assert train.share(params.sft, given.num_processes) * given.num_processes == params.sft.accumulation
+    assert params.sft.batch_size * params.sft.accumulation == before.batch_size * before.accumulation
 
 
 def test_accelerate_reads_the_settings_for_a_sharded_base(monkeypatch):

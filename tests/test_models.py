@@ -167,6 +167,25 @@ def test_a_4_bit_model_keeps_head_and_embeddings_and_is_never_packed(tiny_llama,
     assert not any(getattr(m.weight.quant_state, "packing_format_for_cpu", False) for m in layers)
 
 
+def test_a_model_to_be_sharded_keeps_its_bits_in_floats_and_is_placed_nowhere(tiny_llama, tmp_path, monkeypatch):
+    import bitsandbytes
+
+    tiny_llama().to(torch.bfloat16).save_pretrained(tmp_path)
+    asked, load_model = {}, models.AutoModelForCausalLM.from_pretrained
+    monkeypatch.setattr(
+        models.AutoModelForCausalLM, "from_pretrained", lambda path, **k: asked.update(k) or load_model(path, **k)
+    )
+    model = models.quantized(Weights(str(tmp_path), ""), "cuda:1", sharded=True)
+    assert "device_map" not in asked and asked["quantization_config"].bnb_4bit_quant_storage == torch.bfloat16
+    assert {w.dtype for w in model.parameters()} == {torch.bfloat16}
+    layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    assert len(layers) == 2 * 7 and not any(m.support_avx512bf16_for_cpu for m in layers)
+    assert layers[0].weight.numel() * 4 == layers[0].in_features * layers[0].out_features
+    ids = torch.tensor([[1, 5, 6, 7]])
+    usual = models.quantized(Weights(str(tmp_path), ""))
+    assert torch.equal(model(input_ids=ids).logits, usual(input_ids=ids).logits)
+
+
 SHAPES = {  # Touvron et al. 2023: shape, parameters; trainable ones of LoRA with r 64 on every linear layer
     "7b": ({"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}, 6_738_415_616, 159_907_840),
     "13b": ({"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40, "num_attention_heads": 40}, 13_015_864_320, 250_347_520),

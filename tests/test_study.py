@@ -287,11 +287,9 @@ def test_killed_run_resumes_to_the_same_bytes(study, tmp_path_factory):
         stderr=subprocess.DEVNULL,
     )
     deadline = time.time() + 400
-    while (
-        not list(root.glob("artefacts/smoke/sft/*/before.json")) and time.time() < deadline and process.poll() is None
-    ):
+    while not list(root.glob("artefacts/smoke/sft/*/log.jsonl")) and time.time() < deadline and process.poll() is None:
         time.sleep(0.2)
-    killed_at = [p.parent.name for p in root.glob("artefacts/smoke/sft/*/before.json")]
+    killed_at = [p.parent.name for p in root.glob("artefacts/smoke/sft/*/log.jsonl")]
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert killed_at, "training never started"

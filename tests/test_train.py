@@ -1,26 +1,25 @@
 import dataclasses
 import errno
 import json
-import math
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import httpx
 import pandas as pd
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, write_rows
 from huggingface_hub.errors import GatedRepoError
 from peft import get_peft_model
+from transformers import TrainerCallback
 
-from s2utils import artefacts, models, train
+from s2utils import artefacts, models, runlog, train
 from s2utils.params import ParameterError, Weights, load
-from s2utils.train import Recorder, TrainingError
+from s2utils.runlog import TrainingError
 
 
 @pytest.fixture
@@ -112,10 +111,68 @@ def test_the_configuration_of_the_study(tree, tmp_path):
     assert config.max_steps == 905 and config.eval_steps == config.save_steps == 45
     assert config.optim == "paged_adamw_8bit" and config.weight_decay == 0.1 and config.warmup_steps == 0.03
     assert config.bf16 and config.gradient_checkpointing and config.max_length == 1024
-    kinds = [type(c).__name__ for c in train.callbacks(with_sft(params, country=""), tmp_path, None, {"prompt": ["a"]})]
+    kinds = [type(c).__name__ for c in runlog.callbacks(with_sft(params, country="").sft, tmp_path, None, ["a"])]
     assert kinds == ["Recorder", "Samples", "EarlyStoppingCallback"]
     off = with_sft(params, country="", samples=0, patience=0)
-    assert [type(c).__name__ for c in train.callbacks(off, tmp_path, None, {"prompt": []})] == ["Recorder"]
+    assert [type(c).__name__ for c in runlog.callbacks(off.sft, tmp_path, None, [])] == ["Recorder"]
+
+
+def test_processes_share_the_effective_batch(params, tmp_path):
+    sft = with_sft(params, accumulation=8)
+    assert [train.share(sft.sft, n) for n in (1, 2, 4, 8)] == [8, 4, 2, 1]
+    assert train.config(sft, 100, tmp_path, "</s>", 4).gradient_accumulation_steps == 2
+    assert train.config(sft, 100, tmp_path, "</s>", 4).max_steps == train.config(sft, 100, tmp_path, "</s>").max_steps
+    with pytest.raises(ParameterError, match="sft.accumulation is 8 and 3 processes share it: make it a multiple of 3"):
+        train.config(sft, 100, tmp_path, "</s>", 3)
+
+
+def test_all_random_numbers_of_training_come_from_one_seed(tree, tmp_path):
+    config = train.config(load("smoke", "seed=7"), 100, tmp_path, "</s>")
+    assert (config.seed, config.data_seed) == (7, 7)
+
+
+def test_one_process_takes_one_gpu_of_those_it_sees(params, tmp_path, monkeypatch):
+    monkeypatch.setattr(train.SFTConfig, "n_gpu", property(lambda args: 8))
+    assert train.config(params, 100, tmp_path, "</s>")._n_gpu == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, "Set sft.optimizer=adamw_torch sft.samples=0 sft.patience=0$"),
+        ({"samples": 0, "patience": 0}, "Set sft.optimizer=adamw_torch$"),
+        ({"optimizer": "adamw_8bit", "samples": 0, "patience": 0}, "Set sft.optimizer=adamw_torch$"),
+        ({"optimizer": "adamw_torch", "patience": 0}, "Set sft.samples=0$"),
+        ({"optimizer": "adamw_torch", "samples": 0}, "Set sft.patience=0$"),
+    ],
+)
+def test_what_a_sharded_model_cannot_be_trained_with_is_refused(tree, changes, wanted):
+    with pytest.raises(ParameterError, match=wanted):
+        train.check_sharding(with_sft(load("a100-13b"), **changes))
+    train.check_sharding(with_sft(load("a100-13b"), optimizer="adamw_torch", samples=0, patience=0))
+
+
+def test_a_model_is_not_sharded_on_a_cpu(params, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ParameterError, match="runtime.device is cpu, where accelerate trains whole copies"):
+        train.run(params, tmp_path, "sciq", tmp_path)
+
+
+def test_the_order_of_rows_depends_on_seed_epoch_and_effective_batch_alone():
+    lengths = [1 + (7 * i) % 64 for i in range(64)]
+
+    def order(seed=42, epoch=0, batch=8):
+        return list(train.Batches(batch, lengths, seed, lambda: epoch))
+
+    torch.manual_seed(1)
+    first = order()
+    torch.manual_seed(2)
+    assert order() == first and sorted(first) == list(range(64))
+    assert order(epoch=1) != first and order(seed=43) != first and order(epoch=1) == order(epoch=1)
+    spread = [
+        max(lengths[i] for i in first[j : j + 8]) - min(lengths[i] for i in first[j : j + 8]) for j in range(8, 64, 8)
+    ]
+    assert sum(spread) / len(spread) < 40  # rows beside rows of like length; all lengths span 63
 
 
 @pytest.fixture
@@ -178,67 +235,6 @@ def test_trackers_are_passed_through(tree, tmp_path):
 def test_parameters_that_cannot_be_used_are_refused(tree, change, message):
     with pytest.raises(ParameterError, match=message):
         load("smoke", change)
-
-
-def test_only_a_checkpoint_written_to_its_end_is_resumed_from(tmp_path):
-    assert train.last_checkpoint(tmp_path) is None
-    for step in (5, 90, 100):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-    assert train.last_checkpoint(tmp_path) is None
-    recorder = Recorder(tmp_path)
-    for step in (5, 90):
-        recorder.on_save(
-            SimpleNamespace(output_dir=str(tmp_path)),
-            SimpleNamespace(global_step=step, is_world_process_zero=True),
-            None,
-        )
-    helper = SimpleNamespace(
-        global_step=100, is_world_process_zero=False
-    )  # must not vouch for what another process writes
-    recorder.on_save(SimpleNamespace(output_dir=str(tmp_path)), helper, None)
-    assert train.last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-90")
-
-
-STATE = SimpleNamespace(global_step=7, is_world_process_zero=True)
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("name", ["loss", "eval_loss"])
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path, name, value):
-    with pytest.raises(TrainingError, match="not a number at step 7: lower sft.learning_rate"):
-        Recorder(tmp_path).on_log(None, STATE, None, logs={name: value})
-    assert not (tmp_path / "log.jsonl").exists()
-
-
-def test_what_is_logged_is_kept(tmp_path):
-    recorder = Recorder(tmp_path)
-    recorder.on_log(None, STATE, None, logs={"loss": 1.5, "grad_norm": math.nan})
-    recorder.on_log(None, STATE, None, logs=None)
-    rows = artefacts.read_jsonl(tmp_path / "log.jsonl")
-    assert len(rows) == 2 and rows[0]["loss"] == 1.5 and rows[0]["step"] == 7
-
-
-def test_the_curve_has_one_row_a_step_the_last_one_counting(tmp_path):
-    artefacts.append_jsonl(
-        tmp_path / "log.jsonl",
-        [
-            {"step": 1, "seconds": 1.0, "loss": 3.0},
-            {"step": 2, "seconds": 2.0, "loss": 2.0},
-            {"step": 2, "seconds": 2.5, "eval_loss": 2.2},
-            {"step": 2, "seconds": 1.0, "loss": 2.1},  # killed and run again from step 1
-            {"step": 2, "seconds": 1.5, "eval_loss": 2.3},
-            {
-                "step": 2,
-                "seconds": 1.6,
-                "train_loss": 2.55,
-                "train_runtime": 1.6,
-            },  # trl's closing line: a mean over all steps
-        ],
-    )
-    curve = train.curve(tmp_path)
-    assert curve["step"].tolist() == [1, 2]
-    assert curve["train_loss"].tolist() == [3.0, 2.1]
-    assert curve["eval_loss"].tolist()[1] == 2.3
 
 
 @pytest.fixture
@@ -335,7 +331,7 @@ def trainer_in(quantized, params, tok):
         torch.manual_seed(0)
         trainer = kind(
             model=quantized(params, keep=True), args=train.config(params, len(rows), folder, tok.eos_token), train_dataset=rows,
-            eval_dataset=rows, processing_class=tok, callbacks=train.callbacks(params, folder, tok, rows),
+            eval_dataset=rows, processing_class=tok, callbacks=runlog.callbacks(params.sft, folder, tok, list(rows["prompt"])),
         )  # fmt: skip
         train.settle_adapter(trainer.model, "base")
         return trainer
@@ -361,13 +357,13 @@ def test_a_killed_training_goes_on_to_the_same_adapter(trainer_in, tmp_path):
         trainer = trainer_in(folder)
         if stop_at:
             trainer.add_callback(Stop(stop_at))
-        trainer.train(resume_from_checkpoint=train.last_checkpoint(folder))
+        trainer.train(resume_from_checkpoint=runlog.last_checkpoint(folder))
         trainer.save_model(folder / "adapter")
         return load_file(folder / "adapter" / "adapter_model.safetensors")
 
     whole = trained(tmp_path / "whole")
     trained(tmp_path / "cut", stop_at=1)
-    assert train.last_checkpoint(tmp_path / "cut").endswith("checkpoint-1")
+    assert runlog.last_checkpoint(tmp_path / "cut").endswith("checkpoint-1")
     resumed = trained(tmp_path / "cut")
     assert whole and set(whole) == set(resumed)
     saved = json.loads((tmp_path / "cut" / "adapter" / "adapter_config.json").read_text())
@@ -375,10 +371,31 @@ def test_a_killed_training_goes_on_to_the_same_adapter(trainer_in, tmp_path):
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     log = [json.loads(line) for line in (tmp_path / "cut" / "log.jsonl").read_text().splitlines()]
     assert {row["step"] for row in log} >= {1, 2}
-    assert train.curve(tmp_path / "cut")["train_loss"].notna().all()
+    assert runlog.curve(tmp_path / "cut")["train_loss"].notna().all()
 
 
-class Stop(train.TrainerCallback):
+@pytest.mark.filterwarnings("ignore:Could not find a config file in base")
+def test_a_training_killed_in_its_second_epoch_goes_on_with_the_same_rows(trainer_in, tmp_path):
+    """Two steps an epoch, stopped after the third: what transformers would redraw is the order of the first epoch."""
+    for name, stops in {"whole": [None], "cut": [3, None]}.items():
+        for stop in stops:
+            trainer = trainer_in(tmp_path / name, max_steps=6, evaluations=6)
+            if stop:
+                trainer.add_callback(Stop(stop))
+            trainer.train(resume_from_checkpoint=runlog.last_checkpoint(tmp_path / name))
+        trainer.save_model(tmp_path / name / "adapter")
+    losses = [runlog.curve(tmp_path / name)["train_loss"].tolist() for name in ("whole", "cut")]
+    assert losses[0] == losses[1] and same(adapter(tmp_path / "whole"), adapter(tmp_path / "cut"))
+
+
+def test_the_adapters_configuration_lists_its_layers_in_order(quantized, params, tmp_path):
+    model = quantized(params, keep=True)
+    model.save_pretrained(tmp_path / "adapter")
+    saved = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+    assert saved["target_modules"] == sorted(saved["target_modules"]) and len(saved["target_modules"]) >= 7
+
+
+class Stop(TrainerCallback):
     """End the run after a step, as a kill would."""
 
     def __init__(self, step: int):
@@ -387,11 +404,6 @@ class Stop(train.TrainerCallback):
     def on_step_end(self, args, state, control, **_):
         control.should_training_stop = state.global_step >= self.step
         return control
-
-
-def test_a_counter_that_starts_again_is_summed_over_attempts():
-    assert train.total([3, 7, 2, 5]) == 12
-    assert train.total([]) == 0 and train.total([4, 4]) == 4
 
 
 def test_the_loss_and_its_gradients_are_those_of_all_logits(trainer_in, tmp_path):
@@ -455,70 +467,19 @@ def test_sample_answers_do_not_change_the_training(trainer_in, tmp_path):
     assert len({row["prompt"] for row in rows}) == 2 and not (tmp_path / "without" / "samples.jsonl").exists()
 
 
-def test_the_curve_of_samples_counts_each_question_once_a_step(tmp_path):
-    simple = {"flesch_reading_ease": 100.0, "flesch_kincaid_grade": 1.0}
-    rows = [
-        {"step": 0, "prompt": "a", "text": "", "ended": False},  # no word: no readability
-        {"step": 0, "prompt": "b", "text": "So.", "ended": True} | simple,
-        {"step": 2, "prompt": "a", "text": "It is.", "ended": False} | simple,
-        {"step": 2, "prompt": "a", "text": "It is.", "ended": True} | simple,  # killed and answered again
-    ]
-    artefacts.append_jsonl(tmp_path / "samples.jsonl", rows)
-    found = train.samples(tmp_path)
-    assert found["step"].tolist() == [0, 2] and found["n"].tolist() == [2, 1] and found["n_failed"].tolist() == [1, 0]
-    assert found["flesch_reading_ease"].tolist() == [100.0, 100.0] and found["ended"].tolist() == [0.5, 1.0]
-    assert train.samples(tmp_path / "nowhere").empty
-
-
 def test_the_result_counts_rows_tokens_and_cost(trainer_in, tmp_path):
     folder = tmp_path / "run"
     trainer = trainer_in(folder, country="USA")
-    artefacts.write_json(folder / "before.json", trainer.evaluate())
+    trainer.evaluate()
     trainer.train()
-    found = train.result(trainer, folder, trainer.train_dataset, trainer.eval_dataset, 3)
-    assert (found["steps"], found["train_rows"], found["rows_too_long"], found["rows_masked"]) == (2, 4, 3, 0)
+    found = runlog.result(trainer, folder, {"rows_too_long": 3})
+    assert (found["steps"], found["rows_too_long"], found["processes"]) == (2, 3, 1)
+    logged = [row["eval_loss"] for row in artefacts.read_jsonl(folder / "log.jsonl") if "eval_loss" in row]
+    assert (found["eval_loss_before"], found["eval_loss_after"]) == (logged[0], logged[-1])
     assert found["tokens"] == sum(len(row["input_ids"]) for row in trainer.train_dataset)  # one epoch, no padding
     assert found["kwh"] > 0 and found["co2_kg"] > 0 and found["seconds"] > 0
     assert found["peak_memory_mb"] > 100 and found["peak_gpu_mb"] == 0
-    assert {"seconds", "kwh", "co2_kg"} < set(found) and set(train.MACHINE) < set(found)
-
-
-METER = """
-import os, sys
-done = []
-def watch(event, given):
-    writes = event == "open" and isinstance(given[1], str) and set(given[1]) & set("wax+")
-    if writes and isinstance(given[0], str) and not given[0].startswith("/dev/") or event in ("socket.connect", "socket.getaddrinfo"):
-        done.append((event, str(given[0])))
-from s2utils import train
-sys.dont_write_bytecode = True
-sys.addaudithook(watch)
-meter = train.Meter("FRA")
-sum(i * i for i in range(10**6))
-first = meter.read()
-sum(i * i for i in range(10**6))
-second = meter.read()
-meter.tracker.stop()
-assert 0 < first["kwh"] < second["kwh"] and 0 < first["co2_kg"] < second["co2_kg"], (first, second)
-assert not done, done
-assert not os.listdir("."), os.listdir(".")
-"""
-
-
-def environment() -> dict:
-    """What a process needs to run this copy."""
-    return os.environ | {"S2_ROOT": str(REPOSITORY), "PYTHONPATH": str(REPOSITORY)}
-
-
-def test_energy_is_measured_without_network_and_without_files(tmp_path):
-    command = [sys.executable, "-B", "-c", METER]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
-def test_an_unknown_country_is_named():
-    with pytest.raises(TrainingError, match="'XYZ' is no country"):
-        train.Meter("XYZ")
+    assert {"seconds", "kwh", "co2_kg"} < set(found) and set(runlog.MACHINE) < set(found)
 
 
 def test_out_of_memory_names_what_to_change_and_a_rerun_goes_on(trainer_in, params, tmp_path, monkeypatch):
@@ -535,10 +496,10 @@ def test_out_of_memory_names_what_to_change_and_a_rerun_goes_on(trainer_in, para
     wanted = "sft.batch_size 2.*sft.accumulation.*sft.gradient_checkpointing.*goes on from the last whole checkpoint"
     with pytest.raises(TrainingError, match=wanted), train.explained(params):
         trainer.train()
-    assert train.last_checkpoint(folder).endswith("checkpoint-1")
+    assert runlog.last_checkpoint(folder).endswith("checkpoint-1")
     monkeypatch.undo()
     trainer = trainer_in(folder)
-    trainer.train(resume_from_checkpoint=train.last_checkpoint(folder))
+    trainer.train(resume_from_checkpoint=runlog.last_checkpoint(folder))
     assert trainer.state.global_step == 2
 
 
@@ -571,9 +532,9 @@ def test_a_full_disk_leaves_a_checkpoint_that_is_not_used(trainer_in, params, tm
         train.explained(params),
     ):
         trainer.train()
-    assert (folder / "checkpoint-2").is_dir() and train.last_checkpoint(folder).endswith("checkpoint-1")
+    assert (folder / "checkpoint-2").is_dir() and runlog.last_checkpoint(folder).endswith("checkpoint-1")
     trainer = trainer_in(folder)
-    trainer.train(resume_from_checkpoint=train.last_checkpoint(folder))
+    trainer.train(resume_from_checkpoint=runlog.last_checkpoint(folder))
     trainer.save_model(folder / "adapter")
     assert same(adapter(tmp_path / "whole"), adapter(folder))
 
@@ -600,43 +561,33 @@ def test_other_errors_are_left_alone(params):
         raise TrainingError("the loss is not a number")
 
 
+def environment() -> dict:
+    """What a process needs to run this copy."""
+    return os.environ | {"S2_ROOT": str(REPOSITORY), "PYTHONPATH": str(REPOSITORY)}
+
+
 TRAINING = """
-import sys
+import json, sys
 from pathlib import Path
-import pandas as pd, torch
-from transformers import set_seed
-from s2utils import artefacts, models, train
-from s2utils.params import Weights, load
-base, tokenizer, folder = Weights(sys.argv[1], ""), Weights(sys.argv[2], ""), Path(sys.argv[3])
+import torch
+from s2utils import train
+from s2utils.params import load
+base, data, folder, changes = sys.argv[1:]
 torch.set_num_threads(1)
-p = load("smoke", "sft.max_steps=40 sft.evaluations=20 sft.dropout=0.1 sft.accumulation=2 sft.patience=0 sft.country=''")
-tok = models.tokenizer(tokenizer)
-names = ["rain", "the cat", "the sun", "light", "the dog", "water", "the mat"]
-frame = pd.DataFrame({"question": [f"Why is {n} here?" for n in names], "answer": ["It was warm. " * (i + 1) for i in range(7)]})
-rows, _ = train.rows(frame, p, tok)
-torch.manual_seed(p.seed)
-trainer = train.Trainer(
-    model=models.quantized(base), args=train.config(p, len(rows), folder, tok.eos_token), train_dataset=rows,
-    eval_dataset=rows, processing_class=tok, peft_config=train.lora(p.sft), callbacks=train.callbacks(p, folder, tok, rows),
-)
-train.settle_adapter(trainer.model, "base")
-checkpoint = train.last_checkpoint(folder)
-if not (folder / "before.json").is_file():
-    artefacts.write_json(folder / "before.json", trainer.evaluate())
-set_seed(p.seed)
-trainer.train(resume_from_checkpoint=checkpoint)
-trainer.save_model(folder / "adapter")
+p = load("smoke", {"model": {"base": {"path": base}}, "sft": json.loads(changes)})
+train.run(p, Path(data), "sciq", Path(folder))
 """
 
 
 @pytest.mark.slow
-def test_five_kills_at_random_moments_end_in_the_same_adapter(tiny_llama, llama2_folder, tmp_path):
-    """SIGKILL wherever it hits: a step, an evaluation, an answer, a checkpoint half written."""
-    tiny_llama().to(torch.bfloat16).save_pretrained(tmp_path / "tiny")
+def test_five_kills_at_random_moments_end_in_the_same_adapter(tiny_base, tmp_path):
+    """SIGKILL wherever it hits: a step, an evaluation, an answer, a checkpoint half written, in any epoch."""
+    sft = {"max_steps": 40, "evaluations": 13, "dropout": 0.1, "accumulation": 2, "patience": 0, "country": ""}
+    data = write_rows(tmp_path / "data", train=20, validation=4)  # 5 steps an epoch, a checkpoint every 3
 
     def start(folder) -> subprocess.Popen:
         folder.mkdir(exist_ok=True)
-        command = [sys.executable, "-c", TRAINING, str(tmp_path / "tiny"), str(llama2_folder), str(folder)]
+        command = [sys.executable, "-c", TRAINING, str(tiny_base), str(data), str(folder), json.dumps(sft)]
         with open(folder / "output.txt", "w") as output:
             return subprocess.Popen(command, env=environment(), stdout=output, stderr=output)
 
@@ -662,8 +613,10 @@ def test_five_kills_at_random_moments_end_in_the_same_adapter(tiny_llama, llama2
         time.sleep(chance.uniform(0, seconds / 6))
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, (cut / "output.txt").read_text()[-2000:]
-        resumed.append(train.last_checkpoint(cut))
+        resumed.append(runlog.last_checkpoint(cut))
     process = start(cut)
     assert process.wait(timeout=200) == 0, (cut / "output.txt").read_text()[-2000:]
-    assert same(adapter(whole), adapter(cut)), resumed
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (whole / name).read_bytes() == (cut / name).read_bytes(), (name, resumed)
     assert any(resumed), "no kill came after a checkpoint"
+    assert not list(cut.glob("checkpoint-*"))
