@@ -120,7 +120,6 @@ rule sft:
     output: f"{A}/sft/.done"
     params: *settings("sft")
     benchmark: f"{A}/benchmarks/03_sft.tsv"
-    resources: gpu=GPU
     log: **logs("sft")
     shell: papermill("sft")
 
@@ -165,7 +164,6 @@ rule generate:
     output: f"{A}/answers/.done"
     params: *settings("answers")
     benchmark: f"{A}/benchmarks/04_generate.tsv"
-    resources: gpu=GPU
     log: **logs("answers")
     shell: papermill("answers")
 
@@ -204,7 +202,6 @@ rule leaderboard:
     output: f"{A}/leaderboard/.done"
     params: *settings("leaderboard")
     benchmark: f"{A}/benchmarks/06_leaderboard.tsv"
-    resources: gpu=GPU
     log: **logs("leaderboard")
     shell: papermill("leaderboard")
 
@@ -225,7 +222,6 @@ rule mtbench:
     output: f"{A}/mtbench/.done"
     params: *settings("mtbench")
     benchmark: f"{A}/benchmarks/07_mtbench.tsv"
-    resources: gpu=GPU
     log: **logs("mtbench")
     shell: papermill("mtbench")
 

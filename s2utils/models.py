@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from s2utils import embedded, paths
-from s2utils.params import Model, Params, Weights
+from s2utils.params import Model, ParameterError, Params, Weights
 
 
 def located(weights: Weights) -> tuple[str, dict]:
@@ -57,6 +57,15 @@ def prepared(tok: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     return tok
 
 
+def usable(device: str) -> str:
+    """`device`, or ParameterError where it is a GPU that is not there."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ParameterError(
+            "runtime.device is cuda and no GPU is visible: make this on a machine with one, or use PROFILE=cpu"
+        )
+    return device
+
+
 def nf4(dtype: torch.dtype = torch.bfloat16) -> BitsAndBytesConfig:
     """4-bit NormalFloat with double quantisation, as QLoRA (Dettmers et al. 2023)."""
     return BitsAndBytesConfig(
@@ -66,7 +75,7 @@ def nf4(dtype: torch.dtype = torch.bfloat16) -> BitsAndBytesConfig:
 
 def full(weights: Weights, dtype: str, device: str = "cpu") -> PreTrainedModel:
     """The model in `dtype`, for inference; of an adapter's folder the 4-bit base beneath its unmerged adapter."""
-    path, options = located(weights)
+    device, (path, options) = usable(device), located(weights)
     if (kept := Path(path) / "adapter_config.json").is_file():
         config = json.loads(kept.read_text(encoding="utf-8"))
         return adapted(Weights(config["base_model_name_or_path"], config.get("revision") or ""), Path(path), device)
@@ -76,7 +85,7 @@ def full(weights: Weights, dtype: str, device: str = "cpu") -> PreTrainedModel:
 
 def quantized(weights: Weights, device: str = "cpu") -> PreTrainedModel:
     """The model with NF4 linear layers (the output head and embeddings stay bf16)."""
-    path, options = located(weights)
+    device, (path, options) = usable(device), located(weights)
     model = AutoModelForCausalLM.from_pretrained(
         path, quantization_config=nf4(), dtype=torch.bfloat16, use_safetensors=True, device_map={"": device}, **options
     )
