@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from s2utils import intervals
-from s2utils.leaderboard import COLUMNS
 from s2utils.params import Params
 from s2utils.tables import LABELS
 
@@ -42,10 +41,10 @@ def paired(found: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFr
     return _frame(rows, metrics)
 
 
-def tasks(found: pd.DataFrame, params: Params) -> pd.DataFrame:
+def tasks(found: pd.DataFrame, columns: dict[str, str], params: Params) -> pd.DataFrame:
     """As `paired`, of the leaderboard's tasks and their average, averaged as the table averages; percentage points.
 
-    `found` has train_set, merge_mode and the columns of `leaderboard.evaluate`. Documents are drawn within their task,
+    `found` has train_set, merge_mode and the columns of `leaderboard.evaluate`, `columns` names a task's metric. Documents are drawn within their task,
     for MMLU within their subject; the average draws the four tasks together.
     """
     settings = params.text_metrics
@@ -53,7 +52,7 @@ def tasks(found: pd.DataFrame, params: Params) -> pd.DataFrame:
     rows = []
     for row, apart in _apart(found, ["task", "subject", "doc_id"], ["value"]):
         rng, values, means, drawn = np.random.default_rng(params.seed), 100 * apart["value"], [], []
-        for task, column in COLUMNS.items():
+        for task, column in columns.items():
             mine = values.loc[[task]]
             strata = [v.dropna().to_numpy() for _, v in mine.groupby(level="subject")]
             mean, resampled = stratified(strata, settings.resamples, rng)
@@ -62,7 +61,7 @@ def tasks(found: pd.DataFrame, params: Params) -> pd.DataFrame:
             drawn.append(resampled)
         ends = np.quantile(np.mean(drawn, axis=0), [tail, 1 - tail])
         rows.append(row | _columns("average", values, (np.mean(means), *ends)))
-    return _frame(rows, [*COLUMNS.values(), "average"])
+    return _frame(rows, [*columns.values(), "average"])
 
 
 def stratified(strata: list[np.ndarray], resamples: int, rng: np.random.Generator) -> tuple[float, np.ndarray]:

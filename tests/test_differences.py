@@ -126,7 +126,7 @@ def changed(**tasks: list[list[float]]) -> pd.DataFrame:
 
 
 def test_identical_scores_on_every_document_are_no_difference(smoke):
-    row = differences.tasks(changed(arc=[[1, 0, 1, 1]]), smoke).iloc[0]
+    row = differences.tasks(changed(arc=[[1, 0, 1, 1]]), leaderboard.COLUMNS, smoke).iloc[0]
     for metric in ("arc_acc_norm", "hellaswag_acc_norm", "truthfulqa_mc2"):
         assert interval(row, metric) == (0, 0, 0)
     assert row["mmlu_acc_difference"] == row["average_difference"] == 0 and row["n"] == 14
@@ -134,7 +134,7 @@ def test_identical_scores_on_every_document_are_no_difference(smoke):
 
 
 def test_one_document_of_four_is_25_points_and_a_quarter_of_that_in_the_average(smoke):
-    row = differences.tasks(changed(arc=[[1, 0, 1, 0]], mmlu=[[1, 0, 1], [0, 0]]), smoke).iloc[0]
+    row = differences.tasks(changed(arc=[[1, 0, 1, 0]], mmlu=[[1, 0, 1], [0, 0]]), leaderboard.COLUMNS, smoke).iloc[0]
     assert row["arc_acc_norm_difference"] == -25 and row["average_difference"] == -6.25
     assert interval(row, "arc_acc_norm")[1:] == (
         -100 * 2 / 3,
@@ -145,9 +145,9 @@ def test_one_document_of_four_is_25_points_and_a_quarter_of_that_in_the_average(
 
 
 def test_a_subject_counts_as_much_as_another_whatever_its_size(smoke):
-    small = differences.tasks(changed(mmlu=[[1, 0, 1], [1, 0], [1]]), smoke).iloc[0]
+    small = differences.tasks(changed(mmlu=[[1, 0, 1], [1, 0], [1]]), leaderboard.COLUMNS, smoke).iloc[0]
     assert small["mmlu_acc_difference"] == pytest.approx(100 * (1 / 2) / 3)
-    large = differences.tasks(changed(mmlu=[[1, 1, 1], [0, 0], [1]]), smoke).iloc[0]
+    large = differences.tasks(changed(mmlu=[[1, 1, 1], [0, 0], [1]]), leaderboard.COLUMNS, smoke).iloc[0]
     assert large["mmlu_acc_difference"] == pytest.approx(100 * (1 / 3) / 3)
 
 
@@ -167,14 +167,16 @@ def test_differences_are_those_of_the_tables_values(mmlu, mc2):
         values = {"arc": [[1, side]], "hellaswag": [[side, 0, 1]], "truthfulqa": [[pair[side] for pair in mc2]]}
         values["mmlu"] = [[float(pair[side]) for pair in documents] for documents in mmlu.values()]
         sides.append(sheet(mode, values))
-    row = differences.tasks(pd.concat(sides), loaded).iloc[0]
+    row = differences.tasks(pd.concat(sides), leaderboard.COLUMNS, loaded).iloc[0]
     one, other = (leaderboard.summary(side, loaded) for side in sides)
     for metric in AVERAGES:
         assert row[f"{metric}_difference"] == pytest.approx(other[metric] - one[metric], abs=1e-9)
 
 
 def test_a_document_without_a_value_is_left_out_and_counted(smoke):
-    row = differences.tasks(changed(truthfulqa=[[math.nan, 0.8]], hellaswag=[[math.nan, math.nan]]), smoke).iloc[0]
+    row = differences.tasks(
+        changed(truthfulqa=[[math.nan, 0.8]], hellaswag=[[math.nan, math.nan]]), leaderboard.COLUMNS, smoke
+    ).iloc[0]
     assert row["truthfulqa_mc2_difference"] == pytest.approx(20) and counts(row, "truthfulqa_mc2") == (1, 1, 1)
     assert counts(row, "hellaswag_acc_norm") == (0, 0, 2) and math.isnan(row["hellaswag_acc_norm_difference"])
     assert math.isnan(row["average_difference"]) and row["average_difference_n_failed"] == 3
