@@ -3,7 +3,8 @@
 Questions differ far more among each other than merges do, so each is subtracted from itself before anything is
 averaged. One that failed under either merge is left out of its metric and counted. Units are the metric's own, on the
 leaderboard percentage points. Traps: MMLU is the unweighted mean of its subjects, so its documents are not one
-sample; and an interval without width says that no question changed, not that none would. Sources: McCarthy & Snowden
+sample; an interval without width says that no question changed, not that none would; and under FEW questions a
+bootstrap of values that are not just 0 or 1 is too narrow (at 8 to 10 it leaves out a true 0 in one of ten). Sources: McCarthy & Snowden
 1985 (n − 1 draws in small strata); Cochran 1977, 5A.12 (strata of one).
 """
 
@@ -21,6 +22,7 @@ from s2utils.params import Params
 from s2utils.tables import LABELS
 
 KEYS = ["train_set", "merge_mode", "minus", "n"]
+FEW = 20  # questions
 ENDS = ("", "_ci_low", "_ci_high", "_n", "_n_changed", "_n_failed")
 
 
@@ -109,12 +111,14 @@ def reading(pairs: pd.DataFrame, metrics: list[str], confidence: float) -> str:
         if verdict(low, high, "lower", "higher") != "not told apart"
     ]
     blind = sum(low != low for low in lows)
+    few = any(1 < row[f"{metric}_difference_n"] < FEW for row, metric in each)
     return (
         f"Two merges of one fine-tune are told apart in {len(told)} of {len(each)} comparisons ({confidence:.0%} intervals "
         f"of the difference that leave out 0), not told apart in {len(each) - len(told) - blind}"
         + (f"; {blind} have too few questions for an interval" if blind else "")
         + (". Told apart: " + "; ".join(told) if told else "")
-        + f". If no merge mattered, chance alone would tell about {(1 - confidence) * (len(each) - blind):.2g} apart."
+        + f". If no merge mattered, chance alone would tell about {(1 - confidence) * (len(each) - blind):.2g} apart"
+        + (f", and up to twice as many where there are fewer than {FEW} questions." if few else ".")
     )
 
 

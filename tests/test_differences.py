@@ -230,10 +230,10 @@ def test_many_values_are_drawn_in_parts_and_agree_with_the_plain_bootstrap():
 
 
 def test_merges_that_do_not_differ_are_seldom_told_apart():
-    """Documents flip to either side with the same chance: at most one interval in twenty may leave out 0, or so."""
+    """Documents flip to either side with the same chance: about one interval in twenty may leave out 0."""
     rng, told = np.random.default_rng(0), 0
     for _ in range(300):
-        strata = [rng.choice([-1, 0, 1], n, p=[0.1, 0.8, 0.1]) for n in (20, 20, 8, 8, 1, 1, 1, 1)]
+        strata = [rng.choice([-1, 0, 1], n, p=[0.1, 0.8, 0.1]) for n in (30, 20, 20, 20)]
         low, high = np.quantile(differences.stratified(strata, 400, rng)[1], [0.025, 0.975])
         told += low > 0 or high < 0
     assert told / 300 <= 0.08
@@ -267,7 +267,17 @@ def test_the_reading_counts_comparisons_and_names_those_told_apart(smoke):
     pairs = differences.paired(pd.concat([*parts, rated("both", bf16=[1.0], dequantized=[2.0])]), ["kl"], smoke)
     text = differences.reading(pairs, ["kl"], 0.95)
     assert "told apart in 1 of 3 comparisons (95% intervals" in text and "not told apart in 1; 1 have too few" in text
-    assert "sciq, dequantized − bf16: kl +1 [+1, +1]" in text and "wiki" not in text and "about 0.1 apart" in text
+    assert (
+        "sciq, dequantized − bf16: kl +1 [+1, +1]" in text
+        and "wiki" not in text
+        and "about 0.1 apart, and up to twice" in text
+    )
+
+
+def test_the_reading_warns_of_few_questions_only_where_there_are_few(smoke):
+    many = list(range(differences.FEW))
+    pairs = differences.paired(rated(bf16=many, dequantized=many), ["kl"], smoke)
+    assert differences.reading(pairs, ["kl"], 0.95).endswith("would tell about 0.05 apart.")
 
 
 def test_every_pair_of_three_merges_is_compared(smoke):
