@@ -270,7 +270,7 @@ def test_the_reading_counts_comparisons_and_names_those_told_apart(smoke):
     assert (
         "sciq, dequantized − bf16: kl +1 [+1, +1]" in text
         and "wiki" not in text
-        and "about 0.1 apart, and up to twice" in text
+        and "about 0.1 apart; more where" in text
     )
 
 
