@@ -1,6 +1,7 @@
 """The committed notebooks and the graph: clean, complete, and resolvable under every profile."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,10 @@ def test_graph_builds_under_every_profile(profile, tmp_path):
         assert f"answers/{row.id}/.done" in planned and f"mtbench/{row.id}/.done" in planned
     scored = len(steps.models(loaded)) - steps.same_weights(loaded)
     assert planned.count("rule leaderboard_one:") == scored
+    asked = dict(re.findall(r"rule (\w+):\n((?: {4}.*\n)+)", planned))
+    assert ("gpu=1" in asked["sft_one"]) == (loaded.runtime.device == "cuda")
+    for collecting in ("sft", "generate", "leaderboard", "mtbench"):
+        assert "gpu=1" not in asked[collecting], f"{collecting} only collects: it must not wait for a GPU"
 
 
 def test_embedded_profiles_name_what_they_are():
