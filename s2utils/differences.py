@@ -3,9 +3,9 @@
 Questions differ far more among each other than merges do, so each is subtracted from itself before anything is
 averaged. One that failed under either merge is left out of its metric and counted. Units are the metric's own, on the
 leaderboard percentage points. Traps: MMLU is the unweighted mean of its subjects, so its documents are not one
-sample; an interval without width says that no question changed, not that none would; and under FEW questions a
-bootstrap is too narrow: of normal values it leaves out the truth 8 % of the time at 20, 11 % at 8, 20 % at 4. Sources: McCarthy & Snowden
-1985 (n − 1 draws in small strata); Cochran 1977, 5A.12 (strata of one).
+sample; an interval without width says that no question changed, not that none would; and with few questions a
+bootstrap is too narrow (of normal values it leaves out the truth 8 % of the time at 20, 11 % at 8, 20 % at 4).
+Sources: McCarthy & Snowden 1985 (n − 1 draws in small strata); Cochran 1977, 5A.12 (strata of one).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from s2utils.params import Params
 from s2utils.tables import LABELS
 
 KEYS = ["train_set", "merge_mode", "minus", "n"]
-FEW = 20  # questions
 ENDS = ("", "_ci_low", "_ci_high", "_n", "_n_changed", "_n_failed")
+FEW = 20  # questions; below, chance is more often taken for a difference
 
 
 def paired(found: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:
@@ -46,8 +46,8 @@ def paired(found: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFr
 def tasks(found: pd.DataFrame, columns: dict[str, str], params: Params) -> pd.DataFrame:
     """As `paired`, of the leaderboard's tasks and their average, averaged as the table averages; percentage points.
 
-    `found` has train_set, merge_mode and the columns of `leaderboard.evaluate`, `columns` names a task's metric. Documents are drawn within their task,
-    for MMLU within their subject; the average draws the four tasks together.
+    `found` has train_set, merge_mode and the columns of `leaderboard.evaluate`; `columns` gives each task's metric.
+    Documents are drawn within their task, for MMLU within their subject; the average draws the four tasks together.
     """
     settings = params.text_metrics
     tail = (1 - settings.confidence) / 2
@@ -87,7 +87,7 @@ def verdict(low: float, high: float, below: str, above: str) -> str:
 
 
 def shown(pairs: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    """`pairs` as readers see it: one cell a metric, "difference [low, high] (n changed, n failed)"."""
+    """`pairs` as readers see it: one cell a metric, "+1 [-2, +4] (3 of 9 differ, 1 failed)"."""
     view = pairs[KEYS].rename(columns=lambda name: name.replace("_", " "))
     for metric in metrics:
         view[LABELS.get(metric, metric)] = [
