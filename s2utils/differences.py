@@ -23,6 +23,9 @@ from s2utils.tables import LABELS
 
 KEYS = ["train_set", "merge_mode", "minus", "n"]
 ENDS = ("", "_ci_low", "_ci_high", "_n", "_n_changed", "_n_failed")
+NAMES = LABELS | {
+    f"bertscore_{part}": f"BERTScore {LABELS[f'bertscore_{part}']}" for part in ("precision", "recall", "f1")
+}
 FEW = 20  # questions; below, chance is more often taken for a difference
 
 
@@ -53,7 +56,8 @@ def tasks(found: pd.DataFrame, columns: dict[str, str], params: Params) -> pd.Da
     tail = (1 - settings.confidence) / 2
     rows = []
     for row, apart in _apart(found, ["task", "subject", "doc_id"], ["value"]):
-        rng, values, means, drawn = np.random.default_rng(params.seed), 100 * apart["value"], [], []
+        values = 100 * apart["value"].round(9)  # rounding in a probability's last digits is no difference
+        rng, means, drawn = np.random.default_rng(params.seed), [], []
         for task, column in columns.items():
             mine = values.loc[[task]]
             strata = [v.dropna().to_numpy() for _, v in mine.groupby(level="subject")]
@@ -90,7 +94,7 @@ def shown(pairs: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
     """`pairs` as readers see it: one cell a metric, "+1 [-2, +4] (3 of 9 differ, 1 failed)"."""
     view = pairs[KEYS].rename(columns=lambda name: name.replace("_", " "))
     for metric in metrics:
-        view[LABELS.get(metric, metric)] = [
+        view[NAMES.get(metric, metric)] = [
             f"{_text(row, metric)} ({row[f'{metric}_difference_n_changed']} of {row[f'{metric}_difference_n']} differ"
             + (f", {failed} failed)" if (failed := row[f"{metric}_difference_n_failed"]) else ")")
             for row in pairs.to_dict("records")
@@ -106,7 +110,7 @@ def reading(pairs: pd.DataFrame, metrics: list[str], confidence: float) -> str:
     lows = [row[f"{metric}_difference_ci_low"] for row, metric in each]
     highs = [row[f"{metric}_difference_ci_high"] for row, metric in each]
     told = [
-        f"{row['train_set']}, {row['merge_mode']} − {row['minus']}: {LABELS.get(metric, metric)} {_text(row, metric)}"
+        f"{row['train_set']}, {row['merge_mode']} − {row['minus']}: {NAMES.get(metric, metric)} {_text(row, metric)}"
         for (row, metric), low, high in zip(each, lows, highs)
         if verdict(low, high, "lower", "higher") != "not told apart"
     ]

@@ -173,6 +173,11 @@ def test_differences_are_those_of_the_tables_values(mmlu, mc2):
         assert row[f"{metric}_difference"] == pytest.approx(other[metric] - one[metric], abs=1e-9)
 
 
+def test_rounding_in_the_last_digits_is_no_difference(smoke):
+    row = differences.tasks(changed(truthfulqa=[[0.3 + 1e-15, 0.6 + 2e-15]]), leaderboard.COLUMNS, smoke).iloc[0]
+    assert interval(row, "truthfulqa_mc2") == (0, 0, 0) and counts(row, "truthfulqa_mc2") == (2, 0, 0)
+
+
 def test_a_document_without_a_value_is_left_out_and_counted(smoke):
     row = differences.tasks(
         changed(truthfulqa=[[math.nan, 0.8]], hellaswag=[[math.nan, math.nan]]), leaderboard.COLUMNS, smoke
@@ -272,6 +277,13 @@ def test_the_reading_counts_comparisons_and_names_those_told_apart(smoke):
         and "wiki" not in text
         and "about 0.1 apart; more where" in text
     )
+
+
+def test_metrics_are_named_as_readers_know_them(smoke):
+    found = rated(bf16=[1.0, 2], dequantized=[2.0, 3]).rename(columns={"kl": "bertscore_f1"})
+    pairs = differences.paired(found, ["bertscore_f1"], smoke)
+    assert "BERTScore F1 +1" in differences.reading(pairs, ["bertscore_f1"], 0.95)
+    assert "BERTScore F1" in differences.shown(pairs, ["bertscore_f1"])
 
 
 def test_the_reading_warns_of_few_questions_only_where_there_are_few(smoke):
