@@ -56,7 +56,7 @@ def tasks(found: pd.DataFrame, columns: dict[str, str], params: Params) -> pd.Da
     tail = (1 - settings.confidence) / 2
     rows = []
     for row, apart in _apart(found, ["task", "subject", "doc_id"], ["value"]):
-        values = 100 * apart["value"].round(9)  # rounding in a probability's last digits is no difference
+        values = 100 * apart["value"].round(12)  # rounding in a probability's last digits is no difference
         rng, means, drawn = np.random.default_rng(params.seed), [], []
         for task, column in columns.items():
             mine = values.loc[[task]]
