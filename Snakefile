@@ -167,7 +167,6 @@ rule sft:
     output: f"{A}/sft/.done"
     params: *settings("sft")
     benchmark: f"{A}/benchmarks/03_sft.tsv"
-    resources: gpu=GPU
     log: **logs("sft")
     shell: papermill("sft")
 
@@ -225,7 +224,6 @@ rule generate:
     output: f"{A}/answers/.done"
     params: *settings("answers")
     benchmark: f"{A}/benchmarks/04_generate.tsv"
-    resources: gpu=GPU
     log: **logs("answers")
     shell: papermill("answers")
 
@@ -263,7 +261,6 @@ rule leaderboard:
     output: f"{A}/leaderboard/.done"
     params: *settings("leaderboard")
     benchmark: f"{A}/benchmarks/06_leaderboard.tsv"
-    resources: gpu=GPU
     log: **logs("leaderboard")
     shell: papermill("leaderboard")
 
@@ -284,7 +281,6 @@ rule mtbench:
     output: f"{A}/mtbench/.done"
     params: *settings("mtbench")
     benchmark: f"{A}/benchmarks/07_mtbench.tsv"
-    resources: gpu=GPU
     log: **logs("mtbench")
     shell: papermill("mtbench")
 

@@ -9,7 +9,6 @@ model is itself up to 0.9 logit off. Source: Dettmers et al. 2023 (QLoRA).
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
 from collections.abc import Iterator
@@ -153,28 +152,6 @@ def summary(found: pd.DataFrame, moved: pd.DataFrame, params: Params) -> pd.Data
         changes = moved[moved["merge_mode"] == mode].set_index("module")[["max", "mean", "n"]].to_dict("index")
         rows.append(row | (merge.overall(changes) if changes else {}))
     return pd.DataFrame(rows)
-
-
-def paired(found: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:
-    """One row per pair of merge modes (the later minus the earlier): n questions, mean difference, interval.
-
-    `found` has merge_mode, question and `metrics`; only questions that both have are counted.
-    """
-    rows = []
-    for one, other in itertools.combinations(found["merge_mode"].unique(), 2):
-        left, right = (found[found["merge_mode"] == m].set_index("question")[metrics] for m in (one, other))
-        apart = (right - left).dropna(how="all")
-        row = {"merge_mode": other, "minus": one, "n": len(apart)}
-        for metric in metrics:
-            names = (f"{metric}_difference", f"{metric}_difference_ci_low", f"{metric}_difference_ci_high")
-            row |= dict(zip(names, _interval(apart[metric], params)))
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def verdict(low: float, high: float, below: str, above: str) -> str:
-    """`below` or `above` where an interval of differences leaves out 0, else that it cannot be told."""
-    return below if high < 0 else above if low > 0 else "not told apart"
 
 
 def _interval(values: pd.Series, params: Params) -> tuple[float, float, float]:

@@ -99,7 +99,7 @@ def write(
     """
     if mode == "adapter":
         return keep(base, adapter, folder)
-    source = models.folder(base)
+    source, device = models.folder(base), models.usable(device)
     empty = plan(source, dtype)
     added, layers = checked(empty, adapter, mode), linear(empty)
     bytes_of = {name: weight.nbytes for name, weight in empty.state_dict().items()}

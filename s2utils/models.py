@@ -57,6 +57,15 @@ def prepared(tok: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     return tok
 
 
+def usable(device: str) -> str:
+    """`device`, or ParameterError where it is a GPU that is not there."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ParameterError(
+            "runtime.device is cuda and no GPU is visible: make this on a machine with one, or use PROFILE=cpu"
+        )
+    return device
+
+
 def nf4(dtype: torch.dtype = torch.bfloat16, storage: torch.dtype = torch.uint8) -> BitsAndBytesConfig:
     """4-bit NormalFloat with double quantisation, as QLoRA (Dettmers et al. 2023); the bits lie in tensors of `storage`."""
     return BitsAndBytesConfig(
@@ -70,7 +79,7 @@ def nf4(dtype: torch.dtype = torch.bfloat16, storage: torch.dtype = torch.uint8)
 
 def full(weights: Weights, dtype: str, device: str = "cpu") -> PreTrainedModel:
     """The model in `dtype`, for inference; of an adapter's folder the 4-bit base beneath its unmerged adapter."""
-    path, options = located(weights)
+    device, (path, options) = usable(device), located(weights)
     if (kept := Path(path) / "adapter_config.json").is_file():
         config = json.loads(kept.read_text(encoding="utf-8"))
         return adapted(Weights(config["base_model_name_or_path"], config.get("revision") or ""), Path(path), device)
@@ -83,7 +92,7 @@ def quantized(weights: Weights, device: str = "cpu", sharded: bool = False) -> P
 
     `sharded`: for FSDP, which splits float tensors only and places them itself, so the 4 bits are kept as bf16.
     """
-    path, options = located(weights)
+    device, (path, options) = usable(device), located(weights)
     settings = {"quantization_config": nf4(storage=torch.bfloat16)} if sharded else {
         "quantization_config": nf4(), "device_map": {"": device},
     }  # fmt: skip

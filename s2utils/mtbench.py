@@ -44,6 +44,7 @@ SECOND = (
     "[Question 1]\n{question}\n\n[Answer 1]\n{answer}\n\n[Question 2]\n{question_2}\n\n{points}[Answer 2]\n{answer_2}\n\n"
     "Rate answer 2 only; answer 1 is there to understand it. " + FORM
 )
+TURNS = {1: "single_turn_rating", 2: "multi_turn_rating"}  # columns of the tables
 
 
 def questions(settings: MtBench, seed: int) -> list[dict]:
@@ -89,7 +90,7 @@ def questions(settings: MtBench, seed: int) -> list[dict]:
 def answer(network, tok, questions: list[dict], row: ModelRow, params: Params, folder: Path) -> list[list[dict]]:
     """[answers to turn 1, answers to turn 2], kept in turn_1.jsonl and turn_2.jsonl of `folder`.
 
-    The second turn sees the first with the model's own answer, uncut.
+    The second turn sees the first with the model's own answer, uncut. Merges of one model draw the same random numbers.
     """
     sampling = {k: getattr(params.generate, k) for k in ("batch_size", "temperature", "top_p", "repetition_penalty")}
     turns: list[list[dict]] = []
@@ -100,7 +101,7 @@ def answer(network, tok, questions: list[dict], row: ModelRow, params: Params, f
         prompts = models.encoded([models.prompt(s, row.variant, tok, params.model) for s in said], tok, row.variant)
         rows = [{"question_id": q["question_id"], "category": q["category"], "turn": turn} for q in questions]
         make = functools.partial(
-            generate.completions, network, tok, prompts, seed=f"{params.seed}/{row.id}/{turn}",
+            generate.completions, network, tok, prompts, seed=f"{params.seed}/{row.model}/{turn}",
             max_new_tokens=params.mtbench.max_new_tokens, label=f"{row.id} turn {turn}", **sampling,
         )  # fmt: skip
         kept = folder / f"turn_{turn}.jsonl"
@@ -165,7 +166,7 @@ def rating(reply: str) -> float:
 def summary(judged: pd.DataFrame, params: Params) -> dict:
     """One model's row: n questions, then single- and multi-turn means with intervals and failures."""
     row = {"n": judged["question_id"].nunique(), "n_cut": int((~judged["ended"]).sum())}
-    for turn, column in ((1, "single_turn_rating"), (2, "multi_turn_rating")):
+    for turn, column in TURNS.items():
         values = judged.loc[judged["turn"] == turn, "rating"]
         settings = params.text_metrics
         mean, low, high = intervals.bootstrap(values, settings.resamples, settings.confidence, params.seed)

@@ -25,6 +25,8 @@ PACKAGES = [
     "rouge_score",
     "textstat",
     "pandas",
+    "accelerate",
+    "codecarbon",
 ]
 
 
@@ -91,27 +93,28 @@ class Run:
 def start(step: str, profile: str, overrides: dict | None = None, **choices: object) -> Run:
     """Resolve the parameters of `step`, refuse unknown ones, and show what runs where.
 
-    `choices` are the notebook's further parameters (one model, one train set).
+    `choices` are the notebook's further parameters (one model, one train set). A GPU that the profile asks for may be
+    missing where nothing is left to make: with every choice "all", which collects (`models.usable` refuses to make what
+    is not there), or when the step's only artefact is ready.
     """
     import torch
     from IPython.display import Markdown, display
 
     _refuse_unknown({"profile", "overrides", *choices})
     run = Run(step, profile, load(profile, overrides), overrides or {})
-    if run.params.runtime.device == "cuda" and not torch.cuda.is_available():
+    on_gpu = run.params.runtime.device == "cuda"
+    blind = on_gpu and not torch.cuda.is_available()
+    collects = all(choice == "all" for choice in choices.values()) if choices else step == "sweep" or run.artefact().ready
+    if blind and not collects:
         raise ParameterError(f"params/{profile}.yaml: runtime.device is cuda and no GPU is visible; use PROFILE=cpu")
     torch.set_num_threads(run.params.runtime.threads)
     values = {k: str(v).replace("\n", "\\n") for k, v in steps.settings(step, run.params).items()}  # one line a row
     shown = "\n".join(f"| `{k}` | `{v}` |" for k, v in values.items())
-    device = (
-        torch.cuda.get_device_name()
-        if run.params.runtime.device == "cuda"
-        else platform.processor() or platform.machine()
-    )
+    where = (device() if on_gpu else processor()) + (" · no GPU, so this run only collects" if blind else "")
     chosen = "".join(f" · {k} {v}" for k, v in choices.items())
     display(
         Markdown(
-            f"**Profile {profile}{chosen}** · {device} · {run.params.runtime.threads} thread(s) · "
+            f"**Profile {profile}{chosen}** · {where} · {run.params.runtime.threads} thread(s) · "
             f"Python {platform.python_version()} · {versions_line()}\n\n"
             f"<details><summary>Parameters</summary>\n\n| parameter | value |\n|---|---|\n{shown}\n\n</details>"
         )
@@ -123,7 +126,12 @@ def device() -> str:
     """The machine that computes."""
     import torch
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
+
+
+def processor() -> str:
+    """The kind of processor."""
+    return platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:

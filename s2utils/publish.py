@@ -97,8 +97,9 @@ def use(params: Params, merge_mode: str) -> str:
 def card(params: Params, train_set: str, result: dict, merge_mode: str = "") -> str:
     """Model card in hub format for an adapter, or for the model it became under `merge_mode`.
 
-    `result` is the adapter's result.json, see `runlog.result`.
+    `result` is the adapter's result.json, see `runlog.result`. Mode `adapter` merges nothing: its card is the adapter's.
     """
+    merge_mode = "" if merge_mode == "adapter" else merge_mode
     base, sft = base_of(params), params.sft
     licence = next((v for k, v in LICENCES.items() if params.model.base.path.startswith(k)), "other")
     head = {

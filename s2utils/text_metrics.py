@@ -36,7 +36,7 @@ def bertscore(
     from bert_score import BERTScorer
 
     path, _ = models.located(weights)
-    scorer = BERTScorer(model_type=path, num_layers=layer, device=device, batch_size=32)
+    scorer = BERTScorer(model_type=path, num_layers=layer, device=models.usable(device), batch_size=32)
     scorer._tokenizer.model_max_length = 512  # encoders without a stated limit overflow otherwise
     restore_prefix_space(scorer._tokenizer)
     frame = pd.DataFrame(math.nan, index=range(len(answers)), columns=BERTSCORE)

@@ -340,7 +340,7 @@ def make(profile: str, train_set: str, changes: dict) -> None:
     if params.runtime.device == "cuda" and not torch.cuda.is_available():
         raise ParameterError(f"params/{profile}.yaml: runtime.device is cuda and no GPU is visible")
     share(params.sft, processes.count())
-    study = notebook.Run("sft", profile, params)
+    study = notebook.Run("sft", profile, params, changes)
     data, adapter = study.require("data"), study.artefact(train_set)
     if processes.everyone(adapter.ready)[0]:
         return print(f"{adapter.folder} is there already")

@@ -178,25 +178,3 @@ def test_a_distance_that_is_no_number_is_counted_and_not_averaged(params):
     moved = pd.DataFrame([{"merge_mode": "bf16", "module": "q_proj", "max": 1.0, "mean": 1.0, "n": 2}])
     table = divergence.summary(results(bf16=[1.0, math.nan, 3]), moved, params)
     assert table["kl"].item() == 2 and table["kl_n_failed"].item() == 1 and table["n"].item() == 3
-
-
-def test_pairs_are_told_apart_where_every_answer_says_so(params):
-    rng = np.random.default_rng(0)
-    hard = rng.normal(0, 5, 40)  # answers differ far more than merges do
-    found = results(bf16=hard + 1, dequantized=hard + 0.9, same=hard + 1)
-    pairs = divergence.paired(found, ["kl"], params).set_index(["merge_mode", "minus"])
-    careful = pairs.loc[("dequantized", "bf16")]
-    assert careful["n"] == 40 and careful["kl_difference"] == pytest.approx(-0.1)
-    low, high = careful["kl_difference_ci_low"], careful["kl_difference_ci_high"]
-    assert low <= careful["kl_difference"] <= high and divergence.verdict(low, high, "nearer", "farther") == "nearer"
-    same = pairs.loc[("same", "bf16")]
-    assert same["kl_difference"] == 0
-    assert divergence.verdict(same["kl_difference_ci_low"], same["kl_difference_ci_high"], "nearer", "farther") == (
-        "not told apart"
-    )
-    assert divergence.verdict(0.1, 0.2, "nearer", "farther") == "farther"
-
-
-def test_pairs_hold_only_questions_of_both(params):
-    found = results(bf16=[1.0, 2, 3], dequantized=[1.0, 2])
-    assert divergence.paired(found, ["kl"], params)["n"].item() == 2

@@ -221,6 +221,26 @@ def test_the_a100_models_can_be_put_together(tree, size):
     }  # fmt: skip
 
 
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
+    from s2utils import merge, text_metrics
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    nowhere, adapter = Weights(str(tmp_path / "nowhere"), ""), tmp_path / "adapter"
+    for load_it in (
+        lambda: models.full(nowhere, "bfloat16", "cuda"),
+        lambda: models.quantized(nowhere, "cuda"),
+        lambda: models.adapted(nowhere, adapter, "cuda"),
+        lambda: text_metrics.bertscore(["a"], ["b"], nowhere, 1, "cuda"),
+    ):
+        with pytest.raises(ParameterError, match="runtime.device is cuda and no GPU is visible"):
+            load_it()
+    (tmp_path / "nowhere").mkdir()
+    with pytest.raises(ParameterError, match="no GPU is visible"):
+        merge.write(nowhere, "bfloat16", adapter, "bf16", tmp_path, "cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert models.usable("cuda") == "cuda" and models.usable("cpu") == "cpu"
+
+
 def test_a_profile_that_wants_a_gpu_says_so_where_there_is_none(tree, monkeypatch):
     from s2utils import notebook
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2utils import mtbench, params
+from s2utils import mtbench, params, steps
 from s2utils.params import ParameterError
 
 
@@ -132,3 +132,24 @@ def test_the_short_form_asks_for_the_rating_alone():
         assert [m["role"] for m in short] == [m["role"] for m in chat]
         assert all(m["content"].startswith("Rating: [[") for m in short if m["role"] == "assistant")
         assert not [m for m in short if mtbench.FORM in m["content"]] and mtbench.SHORT in short[-1]["content"]
+
+
+def test_merges_of_one_model_draw_the_same_random_numbers_and_no_others_do(monkeypatch, tmp_path):
+    """The seed holds the model's name without its merge, and the turn."""
+    seeds = {}
+
+    def completions(network, tok, prompts, *, seed, label, **settings):
+        seeds[label] = seed
+        yield [{"text": "So.", "n_tokens": 1, "ended": True} for _ in prompts]
+
+    monkeypatch.setattr(mtbench.generate, "completions", completions)
+    monkeypatch.setattr(mtbench.models, "prompt", lambda turns, *_: turns[-1])
+    monkeypatch.setattr(mtbench.models, "encoded", lambda texts, *_: [[1] for _ in texts])
+    smoke = params.load("smoke")
+    questions = [{"question_id": 1, "category": "x", "turns": ["Why?", "How?"]}]
+    rows = steps.models(smoke)
+    for row in rows:
+        mtbench.answer(None, None, questions, row, smoke, tmp_path / row.id)
+    of_model = {(row.model, turn): seeds[f"{row.id} turn {turn}"] for row in rows for turn in (1, 2)}
+    assert all(seeds[f"{row.id} turn {turn}"] == of_model[row.model, turn] for row in rows for turn in (1, 2))
+    assert len(rows) == 6 and len(set(of_model.values())) == len(of_model) == 2 * 4

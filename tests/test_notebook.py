@@ -90,3 +90,57 @@ def test_profiles_never_mix(tree, shown):
     assert smoke.artefact("sciq").key != cpu.artefact("sciq").key
     assert (smoke.tables, smoke.figures) == (tree / "reports/smoke/tables", tree / "reports/smoke/figures")
     assert [m.id for m in smoke.models] == [m.id for m in steps.models(smoke.params)]
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """A machine without one; asking for its name is an error, as it is there."""
+
+    def refuse():
+        raise RuntimeError("no GPU")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", refuse)
+
+
+@pytest.mark.parametrize(
+    ("step", "choices"),
+    [("sft", {"train_set": "all"}), ("answers", {"model": "all", "train_set": "all"}), ("leaderboard", {"model": "all"}),
+     ("mtbench", {"model": "all"})],
+)  # fmt: skip
+def test_a_run_that_only_collects_needs_no_gpu(tree, shown, no_gpu, step, choices):
+    run = notebook.start(step, "a100-7b", **choices)
+    assert run.params.runtime.device == "cuda" and "no GPU, so this run only collects" in shown[1]
+    assert notebook.device() == notebook.processor()
+
+
+@pytest.mark.parametrize(
+    ("step", "choices"),
+    [("sft", {"train_set": "wiki"}), ("answers", {"model": "all", "train_set": "wiki"}), ("eda", {}), ("data", {}),
+     ("answers", {"model": "Llama-2-7b", "train_set": "all"}), ("leaderboard", {"model": "Llama-2-7b"})],
+)  # fmt: skip
+def test_a_run_that_makes_something_needs_the_gpu_of_its_profile(tree, shown, no_gpu, step, choices):
+    with pytest.raises(ParameterError, match="params/a100-7b.yaml: runtime.device is cuda and no GPU is visible"):
+        notebook.start(step, "a100-7b", **choices)
+
+
+def test_scores_of_texts_need_a_gpu_only_until_they_are_made(tree, shown, no_gpu):
+    with pytest.raises(ParameterError, match="no GPU is visible"):
+        notebook.start("text_metrics", "a100-7b")
+    with notebook.Run("text_metrics", "a100-7b", notebook.load("a100-7b")).artefact().making():
+        pass
+    assert notebook.start("text_metrics", "a100-7b").artefact().ready
+
+
+def test_a_gpu_is_named_where_the_profile_uses_it(tree, shown, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A100")
+    notebook.start("leaderboard", "a100-7b", model="all")
+    assert "· A100 ·" in shown[1] and "only collects" not in shown[1]
+    notebook.start("leaderboard", "smoke", model="all")
+    assert "A100" not in shown[3]
+
+
+def test_the_versions_hold_what_measures_energy_and_places_weights():
+    found = notebook.versions()
+    assert found["codecarbon"] and found["accelerate"] and found["torch"] == torch.__version__

@@ -51,6 +51,13 @@ def test_notebook_is_clean(path):
     assert max(len(c.source.splitlines()) for c in code) <= 40
 
 
+def test_answers_of_two_merges_draw_the_same_random_numbers():
+    """04 seeds them by the model's name, which both merges share, not by the id, which they do not."""
+    cells = nbformat.read(ROOT / "notebooks/04_generate.ipynb", 4).cells
+    making = "\n".join(c.source for c in cells if "makes-answers" in c.metadata.get("tags", []))
+    assert making.count("seed=") == 1 and 'seed=f"{p.seed}/{row.model}"' in making
+
+
 @pytest.mark.parametrize("profile", params.profiles())
 def test_graph_builds_under_every_profile(profile, tmp_path):
     """`snakemake -n` resolves every rule; all models of the study are planned."""
@@ -65,6 +72,10 @@ def test_graph_builds_under_every_profile(profile, tmp_path):
         assert f"answers/{row.id}/.done" in planned and f"mtbench/{row.id}/.done" in planned
     scored = len(steps.models(loaded)) - steps.same_weights(loaded)
     assert planned.count("rule leaderboard_one:") == scored
+    asked = dict(re.findall(r"rule (\w+):\n((?: {4}.*\n)+)", planned))
+    assert ("gpu=1" in asked["sft_one"]) == (loaded.runtime.device == "cuda")
+    for collecting in ("sft", "generate", "leaderboard", "mtbench"):
+        assert "gpu=1" not in asked[collecting], f"{collecting} only collects: it must not wait for a GPU"
 
 
 def test_a_sweep_plans_what_its_values_change_and_nothing_twice():

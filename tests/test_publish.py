@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import socket
 
@@ -5,12 +6,14 @@ import httpx
 import pytest
 import torch
 import yaml
+from conftest import REPOSITORY
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import save_file
+from test_merge import save_adapter
 
-from s2utils import artefacts, publish
-from s2utils.params import load
+from s2utils import artefacts, merge, models, notebook, publish
+from s2utils.params import Weights, load
 
 RESULT = {
     "eval_loss_before": 2.5, "eval_loss_after": 2.25, "eval_rows": 20, "train_rows": 96, "rows_too_long": 3, "rows_masked": 0,
@@ -198,3 +201,38 @@ def test_the_record_holds_what_a_rerun_needs(params, tmp_path):
     assert facts["versions"]["torch"] and facts["commit"]["id"] and facts["batching"] == layout
     assert facts["overrides"] == {"sft": {"max_steps": 2}} and facts["result"] == RESULT
     assert json.loads((tmp_path / "result.json").read_text()) == RESULT and (tmp_path / "README.md").is_file()
+
+
+@pytest.fixture
+def merged(tree, tiny_llama, llama2, tmp_path) -> notebook.Run:
+    """The merging cell of 04, run on a tiny base with a tiny adapter, under all three modes."""
+    base = tmp_path / "base"
+    tiny_llama(vocab_size=len(llama2)).to(torch.bfloat16).save_pretrained(base)
+    llama2.save_pretrained(base)
+    p = load("smoke", "merge.modes=[bf16,dequantized,adapter] sft.train_sets=[sciq]")
+    p = dataclasses.replace(p, model=dataclasses.replace(p.model, base=Weights(str(base), "")))
+    run = notebook.Run("answers", "smoke", p)
+    with run.artefact("sciq", "sft").making():
+        folder = save_adapter(models.full(p.model.base, "float32"), run.artefact("sciq", "sft").folder)
+        artefacts.write_json(folder / "result.json", RESULT)
+    cells = json.loads((REPOSITORY / "notebooks/04_generate.ipynb").read_text(encoding="utf-8"))["cells"]
+    (cell,) = (c for c in cells if "makes-merged" in c["metadata"].get("tags", []))
+    known = {"run": run, "p": p, "chosen": run.models, "artefacts": artefacts, "merge": merge, "models": models}
+    exec("".join(cell["source"]), known | {"publish": publish})
+    return run
+
+
+def test_a_merged_model_can_be_pushed_as_04_leaves_it(merged, offline, capsys):
+    for row in (r for r in merged.models if r.train_set):
+        folder = merged.artefact(row.id, "merged").folder
+        listed = set(publish.files(folder)["file"])
+        weights = "adapter_model.safetensors" if row.merge_mode == "adapter" else "model.safetensors"
+        assert {"README.md", "tokenizer.json", weights} <= listed
+        _, head, body = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+        kept = row.merge_mode == "adapter"  # nothing is merged: the card is the adapter's
+        assert yaml.safe_load(head)["library_name"] == ("peft" if kept else "transformers")
+        assert (
+            ("PeftModel.from_pretrained" in body) == kept and "2.500 → 2.250" in body and "# SmolLM2-135M-sciq" in body
+        )
+        assert kept or f"merged ({row.merge_mode})" in body
+        assert publish.main([str(folder), "me/name"]) == 0 and "Nothing was pushed" in capsys.readouterr().out

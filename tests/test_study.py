@@ -95,6 +95,49 @@ def test_failed_plus_parsed_judgements_are_all_judgements(study):
         assert len(judged) == 2 * row.n
 
 
+PAIRED = {
+    "text_metrics_paired": ["rouge_l_f1", "bertscore_f1", *TABLES["flesch"]],
+    "leaderboard_paired": TABLES["leaderboard"],
+    "mtbench_paired": TABLES["mtbench"],
+    "merge_paired": ["kl", "loss", "agreement"],
+    "answers_paired": ["n_tokens", "ended"],
+}
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_every_evaluation_compares_the_merges(study, name):
+    pairs = pd.read_csv(study / f"reports/smoke/tables/{name}.csv", keep_default_na=False)
+    assert set(pairs["train_set"]) == {"sciq", "sciq-wikilead"}
+    assert ((pairs["merge_mode"] == "dequantized") & (pairs["minus"] == "bf16")).sum() == 2
+    for metric in PAIRED[name]:
+        counts = pairs[[f"{metric}_difference_n", f"{metric}_difference_n_failed"]].astype(int)
+        assert (counts.sum(axis=1) == pairs["n"].astype(int)).all()
+        assert {f"{metric}_difference{end}" for end in ("", "_ci_low", "_ci_high")} <= set(pairs)
+
+
+def test_the_leaderboards_differences_are_those_of_its_table(study):
+    pairs = pd.read_csv(study / "reports/smoke/tables/leaderboard_paired.csv").set_index("train_set")
+    table = pd.read_csv(study / "reports/smoke/tables/leaderboard.csv", keep_default_na=False)
+    for train_set, row in pairs.iterrows():
+        merges = table[table["train_set"] == train_set].set_index("merge_mode")
+        for metric in TABLES["leaderboard"]:
+            apart = float(merges.at["dequantized", metric]) - float(merges.at["bf16", metric])
+            assert row[f"{metric}_difference"] == pytest.approx(apart, abs=1e-5)
+
+
+def test_a_merged_model_can_be_published_as_it_lies(study):
+    command = [
+        sys.executable,
+        "-m",
+        "s2utils.publish",
+        "artefacts/smoke/merged/SmolLM2-135M-sciq.dequantized",
+        "me/name",
+    ]
+    done = run(study, command)
+    assert done.returncode == 0 and "Nothing was pushed" in done.stdout, done.stderr[-2000:]
+    assert "merged (dequantized)" in done.stdout and "model.safetensors" in done.stdout
+
+
 def test_funnel_adds_up(study):
     funnel = pd.read_csv(study / "reports/smoke/tables/funnel.csv")
     for _, part in funnel.groupby("dataset"):
