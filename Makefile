@@ -51,7 +51,7 @@ preflight: setup  ## what a run of PROFILE lacks, and what it will take: hours, 
 
 0%: setup         # make 03_sft: one notebook and what it needs
 	@step=$@; step=$${step#*_}; case $$step in datasets) step=data;; generate) step=answers;; esac; \
-	$(SNAKEMAKE) -- "artefacts/$(PROFILE)/$$step/.done"  # without -- the name would be read as configuration
+	$(SNAKEMAKE) -- $(if $(filter-out 0,$(PREFLIGHT)),"artefacts/$(PROFILE)/preflight/.done") "artefacts/$(PROFILE)/$$step/.done"
 
 test: setup       ## all tests; make test FAST=1 leaves the slow ones out
 	@python -m pytest $(if $(FAST),-m "not slow")

@@ -104,8 +104,7 @@ def start(step: str, profile: str, overrides: dict | None = None, **choices: obj
     run = Run(step, profile, load(profile, overrides), overrides or {})
     on_gpu = run.params.runtime.device == "cuda"
     blind = on_gpu and not torch.cuda.is_available()
-    collects = all(choice == "all" for choice in choices.values()) if choices else step == "sweep" or run.artefact().ready
-    if blind and not collects:
+    if blind and not _collects(run, choices):
         raise ParameterError(f"params/{profile}.yaml: runtime.device is cuda and no GPU is visible; use PROFILE=cpu")
     torch.set_num_threads(run.params.runtime.threads)
     values = {k: str(v).replace("\n", "\\n") for k, v in steps.settings(step, run.params).items()}  # one line a row
@@ -120,6 +119,13 @@ def start(step: str, profile: str, overrides: dict | None = None, **choices: obj
         )
     )
     return run
+
+
+def _collects(run: Run, choices: dict) -> bool:
+    """Whether nothing is left to make: every choice is "all", or the step's only artefact is ready."""
+    if choices:
+        return all(choice == "all" for choice in choices.values())
+    return run.step == "sweep" or run.artefact().ready
 
 
 def device() -> str:

@@ -26,7 +26,7 @@ def collect(profile: str, overrides: dict | str | None = None) -> dict:
         "study": params.study,
         "commit": commit(),
         "overrides": flat(changes) if changes else {},
-        "seeds": {k: v for k, v in values.items() if k == "seed" or k.endswith("_seed")},
+        "seeds": {k: v for k, v in values.items() if k.endswith("seed")},
         "parameters": values,
         "versions": {"python": platform.python_version(), "platform": platform.platform(), **notebook.versions()},
         "hardware": hardware(),

@@ -56,7 +56,7 @@ def record(params: Params, profile: str, overrides: dict, keys: dict[str, str], 
         "profile": profile,
         "overrides": overrides,
         "keys": keys,
-        "seeds": {k: v for k, v in values.items() if k == "seed" or k.endswith("_seed")},
+        "seeds": {k: v for k, v in values.items() if k.endswith("seed")},
         "base": {"path": base.path, "revision": base.revision} | provenance.sources(values)[base.path],
         "commit": provenance.commit(),
         "parameters": values,
@@ -152,7 +152,7 @@ ease ≥ {params.s2.fre_min:g} and grade < {params.s2.fkg_max:g}.
 ## Training
 
 Validation loss {losses or "?"} nats an answer token (n = {n} unseen answers). Learning rate {sft.learning_rate:g}, effective batch
-{sft.batch_size * sft.accumulation}, LoRA dropout {sft.dropout:g}, seed {params.seed}; loss on the answer and its end only. Energy: {energy}. The
+{sft.batch_size * sft.accumulation}, LoRA dropout {sft.dropout:g}, seed {sft.seed}; loss on the answer and its end only. Energy: {energy}. The
 adapter's `s2_run.json` holds every parameter and version.
 
 | fact | value |

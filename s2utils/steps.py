@@ -52,7 +52,7 @@ STEPS = {
         ("shards", "corpus", "sets", "questions", "splits", "cards"),
     ),
     "sft": Step("03_sft", ("seed", "runtime", "model", "sft"), ("train",)),
-    "merged": Step("04_generate", ("model",), ("merge", "models")),
+    "merged": Step("04_generate", ("model",), ("merged",)),
     "answers": Step("04_generate", ("seed", "runtime", "model", *ANSWERING), ("generate", "serve", "models")),
     "divergence": Step(
         "04_generate",

@@ -123,11 +123,7 @@ def name_layers_plainly() -> None:
 
 def config(params: Params, n_rows: int, folder: Path, eos: str, n_processes: int = 1) -> SFTConfig:
     """What trl is told for this profile; checkpoints go into `folder`. ParameterError where the processes cannot share a step."""
-    sft, on_cpu, seed = (
-        params.sft,
-        params.runtime.device == "cpu",
-        params.seed,
-    )  # the one seed of all that training draws
+    sft, on_cpu, seed = params.sft, params.runtime.device == "cpu", params.sft.seed  # of all that training draws
     layout = batching(sft, params.runtime.device)
     total, every = steps(sft, n_rows), max(1, steps(sft, n_rows) // max(1, sft.evaluations))
     if layout["packing"]:  # how many sequences the rows fill is known to trl only: a share of the steps instead

@@ -6,13 +6,13 @@ import httpx
 import pytest
 import torch
 import yaml
-from conftest import REPOSITORY
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import save_file
 from test_merge import save_adapter
 
-from s2utils import artefacts, merge, models, notebook, publish
+from s2utils import artefacts, models, notebook, publish
+from s2utils import merged as merged_models
 from s2utils.params import Weights, load
 
 RESULT = {
@@ -205,7 +205,7 @@ def test_the_record_holds_what_a_rerun_needs(params, tmp_path):
 
 @pytest.fixture
 def merged(tree, tiny_llama, llama2, tmp_path) -> notebook.Run:
-    """The merging cell of 04, run on a tiny base with a tiny adapter, under all three modes."""
+    """A tiny base merged with a tiny adapter, as 04 does it, under all three modes."""
     base = tmp_path / "base"
     tiny_llama(vocab_size=len(llama2)).to(torch.bfloat16).save_pretrained(base)
     llama2.save_pretrained(base)
@@ -215,10 +215,9 @@ def merged(tree, tiny_llama, llama2, tmp_path) -> notebook.Run:
     with run.artefact("sciq", "sft").making():
         folder = save_adapter(models.full(p.model.base, "float32"), run.artefact("sciq", "sft").folder)
         artefacts.write_json(folder / "result.json", RESULT)
-    cells = json.loads((REPOSITORY / "notebooks/04_generate.ipynb").read_text(encoding="utf-8"))["cells"]
-    (cell,) = (c for c in cells if "makes-merged" in c["metadata"].get("tags", []))
-    known = {"run": run, "p": p, "chosen": run.models, "artefacts": artefacts, "merge": merge, "models": models}
-    exec("".join(cell["source"]), known | {"publish": publish})
+    for row in run.models:
+        if row.train_set:
+            merged_models.make(run, row)
     return run
 
 

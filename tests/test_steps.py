@@ -35,6 +35,7 @@ MODULES = {  # the code that the keys are made of, small enough to see through
     "train": "from s2utils import models\n",
     "models": "X = 1\n",
     "merge": "X = 1\n",
+    "merged": "from s2utils import merge, models\n",
     "generate": "from s2utils import artefacts\n",
     "text_metrics": "from s2utils.readability import flesch\n",
 }
