@@ -260,6 +260,15 @@ def test_changed_parameter_reruns_what_depends_on_it_and_says_why(study):
     assert "generate.temperature=0.7" in text
 
 
+def test_a_changed_training_reaches_every_table_in_one_run(study):
+    """Every rule behind the adapter is planned at once; base and chat stay as they are."""
+    done = run(study, snakemake(study, "-n", changes="sft.r=3 leaderboard.batch_size=3"))
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.M))
+    assert done.returncode == 0 and not {"eda", "datasets", "filter_one"} & set(counts)
+    assert (counts["sft_one"], counts["merge_one"], counts["generate_one"], counts["mtbench_one"]) == ("2", "4", "4", "4")
+    assert counts["leaderboard_one"] == "5" and {"leaderboard", "mtbench", "text_metrics", "report"} <= set(counts)
+
+
 def test_override_on_papermills_command_line(study, tmp_path):
     """-y 'overrides: …' reaches the run, and an artefact made with other parameters is not taken."""
     output = tmp_path / "03.ipynb"
