@@ -175,8 +175,8 @@ def shown(frame: pd.DataFrame, notebook: str = "") -> pd.DataFrame:
     rows = frame[frame["notebook"] == notebook] if notebook else frame
     view = rows[["claim", "statement"]].copy()
     for side in ("published", "measured"):
-        view[side] = [_text(row, side) for row in rows.to_dict("records")]
-        view[f"{side}: the claim"] = rows[f"{side}_verdict"]
+        view[f"{side} numbers"] = rows[f"{side}_verdict"]
+        view[f"{side} difference"] = [_text(row, side) for row in rows.to_dict("records")]
     return view
 
 
@@ -186,17 +186,19 @@ def _text(row: dict, side: str) -> str:
         return "–"
     interval = f" [{low:+.3g}, {high:+.3g}]" if low == low else ""
     failed = f", {row[f'{side}_n_failed']:.0f} failed" if row[f"{side}_n_failed"] > 0 else ""
-    return f"{value:+.3g}{interval} (n = {n:.0f}{failed}; {row[f'{side}_comparison']})"
+    return f"{value:+.3g}{interval} (n = {n:.0f}{failed})"
 
 
 def caption(profile: str, params: Params) -> str:
     """What stands for what, in words."""
     names = [*params.data.sources, params.data.union]
     stands = ", ".join(f"{theirs} is {ours}" for theirs, ours in zip(SETS, names) if theirs != ours)
+    small = ", a very small model: these prove the pipeline, not the question" if params.study == "embedded" else ""
     return (
-        f"Profile {profile}{f': {stands}' if stands else ''}. Differences, above 0 as claimed; of several comparisons the "
-        "weakest. Measured intervals are combined from those of the tables; published ones are bounds, where the scale has "
-        "two ends. Both are too wide rather than too narrow, for they do not pair questions."
+        f"Profile {profile}{f': {stands}' if stands else ''}; measured on {params.model.name}{small}. Differences, above "
+        "0 as claimed; of several comparisons the weakest (claims.csv names it). Measured intervals are combined from those "
+        "of the tables; published ones are bounds, where the scale has two ends. Both are too wide rather than too narrow, "
+        "for they do not pair questions."
     )
 
 
