@@ -180,8 +180,8 @@ def _run(given: argparse.Namespace, params: Params, folder: Path) -> None:
     shares = "Published: the revision's. Protocol study: prompt and answer; answer: the answer alone."
     if given.predictions:
         answers, others = predictions.read(given.predictions)
-        counts = answers.groupby("file", sort=False).size()
-        print("\n".join(f"{file}: {n} answers" for file, n in counts.items()))
+        counts = answers.groupby(["file", "column"], sort=False).size()
+        print("\n".join(f"{file}: {n} answers, from column {column!r}" for (file, column), n in counts.items()))
         print("".join(f"{name}: not read, for its name is not {predictions.NAME}\n" for name in others), end="")
         caption = f"{len(answers)} answers of {len(counts)} files, {level} {shares}"
         made["flesch"] = (readability(answers, params), caption)

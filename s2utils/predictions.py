@@ -40,9 +40,9 @@ class PredictionsError(ValueError):
 
 
 def read(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """(one row per answer: file, model, dataset, question, prompt, answer, whole, reference; names of files left out).
+    """(one row per answer: file, model, dataset, question, prompt, answer, whole, reference, column; files left out).
 
-    `path` is a folder or one file. `whole` is prompt and answer as one text; it, `question`, `prompt` and `reference`
+    `path` is a folder or one file. `column` is where the answers stood, `whole` prompt and answer as one text; it, `question`, `prompt` and `reference`
     are missing where the file does not tell them. Raises PredictionsError.
     """
     if not path.exists():
@@ -76,6 +76,7 @@ def one(file: Path) -> pd.DataFrame:
             raise PredictionsError(f"{file}: which {column}? name the file {NAME}, or give it a column {column!r}")
         found.insert(at, column, values)
     found.insert(0, "file", file.name)
+    found["column"] = answer
     return found
 
 

@@ -193,7 +193,7 @@ def test_the_command_writes_tables_and_a_page(tree, folder, tmp_path, capsys):
         == 0
     )
     shown = capsys.readouterr().out
-    assert "Llama-2-7b-hf_wiki_predictions.csv: 3 answers" in shown and "51.4365" in shown
+    assert "Llama-2-7b-hf_wiki_predictions.csv: 3 answers, from column '0'" in shown and "51.4365" in shown
     flesch, ratings = out(tree, "flesch"), out(tree, "ratings")
     assert list(flesch.columns)[:7] == ["model", "dataset", "protocol", "backend", "n", "fre", "fre_ci_low"]
     assert len(flesch) == 4 and ratings.loc[0, ["n", "n_failed", "mean"]].tolist() == [2, 1, 7]
@@ -229,7 +229,7 @@ def test_nothing_to_score_is_said(tree, given):
 
 
 def test_readability_needs_no_model_library(tree, folder):
-    """The audit of a folder without references starts in a second: torch is not loaded."""
+    """The audit of a folder without references does not load torch."""
     code = (
         "import sys; from s2utils import audit; "
         f"assert audit.main(['--predictions', {str(folder)!r}, '--profile', 'smoke', '--set', 'text_metrics.resamples=50']) == 0; "
