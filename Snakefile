@@ -14,7 +14,7 @@ A, R = f"artefacts/{PROFILE}", f"reports/{PROFILE}"
 MODELS = [row.id for row in steps.models(P)]
 SCORED = [m for m in MODELS if not (steps.same_weights(P) and m == f"{P.model.name}-chat")]
 GPU = 1 if P.runtime.device == "cuda" else 0
-LOOK = steps.module_digest(("tables", "figures", "intervals")) + steps.files_digest("reports/published/*.csv")
+LOOK = steps.module_digest(("tables", "figures", "intervals", "claims")) + steps.files_digest("reports/published/**/*.csv")
 
 
 def mb(cpu, gpu):

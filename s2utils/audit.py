@@ -53,7 +53,8 @@ def overlap(answers: pd.DataFrame, params: Params) -> tuple[pd.DataFrame, pd.Dat
     settings = params.text_metrics
     own = answers["reference"]
     held = own.dropna()
-    other = held.groupby(answers["file"]).transform(lambda r: r.shift(-1).fillna(r.iloc[0] if len(r) > 1 else None))
+    group = answers.groupby(["file", "model", "dataset"]).ngroup()
+    other = held.groupby(group).transform(lambda r: r.shift(-1).fillna(r.iloc[0] if len(r) > 1 else None))
     texts = {  # protocol, whose reference: the two texts that are compared
         ("study", "own"): (answers["whole"], answers["prompt"] + own),
         ("answer", "own"): (answers["answer"], own),

@@ -111,16 +111,18 @@ def references(file: Path) -> tuple[dict[str, str], int]:
     """({question as `plain` has it: its human answer}, questions that came with several: the first is taken)."""
     rows, columns = raw(file)
     held = {c.strip().lower(): c for c in columns}
-    question, human = (next((held[c] for c in names if c in held), None) for names in (QUESTIONS, HUMAN))
+    asked = (*QUESTIONS, *PROMPTS)
+    question, human = (next((held[c] for c in names if c in held), None) for names in (asked, HUMAN))
     if question is None or human is None:
         raise PredictionsError(
-            f"{file}: references need a question ({', '.join(QUESTIONS)}) and an answer ({', '.join(HUMAN)}); "
+            f"{file}: references need a question ({', '.join(asked)}) and an answer ({', '.join(HUMAN)}); "
             f"its columns are {', '.join(map(repr, columns)) or 'none'}"
         )
     found: dict[str, str] = {}
     several = set()
     for row in rows:
-        key = plain(row[question])
+        prompt = _PROMPT.match(row[question])
+        key = plain(prompt[1] if prompt else row[question])
         if key and row[human].strip() and found.setdefault(key, row[human]) != row[human]:
             several.add(key)
     return found, len(several)

@@ -157,6 +157,8 @@ def test_references_join_by_question(tmp_path):
     rows = [["Why  Is it\nso? ", "A."], ["why is it so?", "B."], ["x", ""], ["y", "C."], ["y", "C."]]
     found, several = predictions.references(write(tmp_path / "r.csv", rows, ["Question", "trunc_text"]))
     assert found == {"why is it so?": "A.", "y": "C."} and several == 1
+    prompted, _ = predictions.references(write(tmp_path / "r.csv", [[PROMPT, "A."]], ["prompt", "reference"]))
+    assert prompted == {"why is ice light? i saw it float.": "A."}
     with pytest.raises(PredictionsError, match="r.csv: references need a question"):
         predictions.references(write(tmp_path / "r.csv", rows, ["q", "a"]))
 
