@@ -70,7 +70,7 @@ def published() -> dict[str, pd.DataFrame]:
 
 def measured(folder: Path) -> dict[str, pd.DataFrame]:
     """Our tables, and those of paired differences between merges, as far as `folder` has them."""
-    names = [*tables.METRICS, *(f"{name}_paired" for name in (*tables.METRICS, "text_metrics"))]
+    names = [*tables.METRICS, *(f"{name}_paired" for name in tables.METRICS)]
     files = {name: folder / f"{name}.csv" for name in names}
     return {n: pd.read_csv(f, dtype=str, keep_default_na=False) for n, f in files.items() if f.is_file()}
 
@@ -87,6 +87,7 @@ def table(theirs: dict[str, pd.DataFrame], ours: dict[str, pd.DataFrame], params
     if len(names) != 2:
         ours = {}
     size = "13b" if "13b" in params.model.name.lower() else "7b"
+    theirs, ours = ({name: f.to_dict("records") for name, f in side.items()} for side in (theirs, ours))
     same = {role: role for role in (*TUNED, *SETS, "ELI5-Cleaned", "ELI5-Cleaned-wiki")}
     rows = []
     for claim in CLAIMS:
@@ -120,7 +121,7 @@ def _difference(claim: Claim, terms: tuple, found: dict, base: str, roles: dict,
     for weight, role, metric, dataset in terms:
         name, _, mode = role.partition("@")
         model = base if name == "base" else f"{base}-chat" if name == "chat" else f"{base}-{roles.get(name)}"
-        cell = _cell(found.get(claim.table), model, mode or claim.mode, bool(mode), metric, sets.get(dataset))
+        cell = _cell(found.get(claim.table, []), model, mode or claim.mode, bool(mode), metric, sets.get(dataset))
         if cell is None:
             return None
         parts.append((weight, *cell))
@@ -135,37 +136,27 @@ def _difference(claim: Claim, terms: tuple, found: dict, base: str, roles: dict,
     return Difference(f"{' − '.join(compared)}: {metrics}{where}", *ends, n, failed)
 
 
-def _cell(
-    frame: pd.DataFrame | None, model: str, mode: str, exact: bool, metric: str, dataset: str | None
-) -> tuple | None:
+def _cell(rows: list[dict], model: str, mode: str, exact: bool, metric: str, dataset: str | None) -> tuple | None:
     """(value, low, high, n, failed) of one row; of several merges `mode`, or the first where it need not be `exact`."""
-    if frame is None or metric not in frame:
+    rows = [r for r in rows if r["model"] == model and (dataset is None or r["dataset"] == dataset)]
+    rows = [r for r in rows if r["merge_mode"] == mode] or ([] if exact else rows)
+    if not rows:
         return None
-    rows = frame[frame["model"] == model]
-    rows = rows[rows["dataset"] == dataset] if dataset is not None else rows
-    wanted = rows[rows["merge_mode"] == mode]
-    rows = wanted if len(wanted) or exact else rows
-    if not len(rows):
-        return None
-    row = rows.iloc[0].to_dict()
-    keys = (metric, f"{metric}_ci_low", f"{metric}_ci_high", f"{metric}_n" if f"{metric}_n" in row else "n")
-    found = [float(str(row.get(key, "")) or "nan") for key in (*keys, f"{metric}_n_failed")]
+    keys = (metric, f"{metric}_ci_low", f"{metric}_ci_high", f"{metric}_n" if f"{metric}_n" in rows[0] else "n")
+    found = [float(str(rows[0].get(key, "")) or "nan") for key in (*keys, f"{metric}_n_failed")]
     return None if math.isnan(found[0]) else tuple(found)
 
 
 def _paired(claim: Claim, terms: tuple, found: dict, roles: dict) -> tuple | None:
     """(difference, low, high) of two merges of one fine-tune, question by question, where such a table is there."""
-    frame = found.get(f"{claim.table}_paired", found.get("text_metrics_paired"))
     (name, _, mode), (other, _, minus) = terms[0][1].partition("@"), terms[-1][1].partition("@")
     column = f"{terms[0][2]}_difference"
-    if frame is None or len(terms) != 2 or name != other or not mode or mode == minus or column not in frame:
+    if len(terms) != 2 or name != other or not mode or mode == minus:
         return None
-    for sign, left, right in ((1, mode, minus), (-1, minus, mode)):
-        rows = frame[
-            (frame["train_set"] == roles.get(name)) & (frame["merge_mode"] == left) & (frame["minus"] == right)
-        ]
-        if len(rows):
-            ends = [sign * float(rows.iloc[0][f"{column}{end}"] or "nan") for end in ("", "_ci_low", "_ci_high")]
+    for row in found.get(f"{claim.table}_paired", []):
+        if row["train_set"] == roles.get(name) and {row["merge_mode"], row["minus"]} == {mode, minus} and column in row:
+            sign = 1 if row["merge_mode"] == mode else -1
+            ends = [sign * float(row[f"{column}{end}"] or "nan") for end in ("", "_ci_low", "_ci_high")]
             return ends[0], *sorted(ends[1:])
     return None
 

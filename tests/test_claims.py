@@ -110,6 +110,8 @@ def test_published_intervals_are_of_the_documents(params):
     row = board.loc["Llama-2-7b"]
     half = 1.96 * math.sqrt(0.5307 * 0.4693 / 1172) * 100
     assert row["arc_acc_norm_ci_high"] - row["arc_acc_norm"] == pytest.approx(half, abs=0.02)
+    width = row["mmlu_acc_ci_high"] - row["mmlu_acc_ci_low"]  # wider than of 14,042 documents that weigh alike
+    assert width == pytest.approx(2 * 1.96 * math.sqrt(0.438 * 0.562 / 9528) * 100, abs=0.01)
     assert row["average_ci_low"] < row["average"] < row["average_ci_high"] < row["average"] + half
     assert claims.published()["flesch"]["flesch_reading_ease_ci_low"].isna().all()
     turns = claims.published()["mtbench"].set_index(["model", "merge_mode"])
