@@ -14,7 +14,7 @@ P = parameters.load(PROFILE, CHANGES)
 POINTS = parameters.points(PROFILE, P)  # of a sweep: each is a profile too, such as cpu@sft.seed=2
 A = "artefacts/{profile}"
 GPU = 1 if P.runtime.device == "cuda" else 0
-LOOK = steps.module_digest(("tables", "figures", "intervals", "differences")) + steps.files_digest("reports/published/*.csv")
+LOOK = steps.module_digest(("tables", "figures", "intervals", "differences", "claims")) + steps.files_digest("reports/published/**/*.csv")
 
 
 def mb(cpu, gpu):

@@ -2,7 +2,9 @@
 
 Means: percentile bootstrap over questions. Shares of right answers: Wilson, which stays honest at 0 and
 at n, where a bootstrap gives a width of zero. Averages of several: MOVER (Zou & Donner 2008), which
-combines intervals that are not symmetric.
+combines intervals that are not symmetric. Paired differences: a permutation test that flips signs (exact for
+few questions), Holm's correction for several of them, and Cohen's d_z. Trap: a difference without
+spread has no d_z, and one question no p below 1.
 """
 
 from __future__ import annotations
@@ -10,6 +12,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
+from scipy.stats import permutation_test
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 
@@ -49,3 +54,58 @@ def average(estimates: list[tuple[float, float, float]]) -> tuple[float, float, 
     down = math.sqrt(sum((v - low) ** 2 for v, low, _ in estimates)) / k
     up = math.sqrt(sum((high - v) ** 2 for v, _, high in estimates)) / k
     return mean, mean - down, mean + up
+
+
+def sign_flip(differences, resamples: int, seed: int) -> float:
+    """Two-sided p of paired differences whose signs are flipped; exact where `resamples` allow all 2ⁿ; NaNs left out.
+
+    Zeros keep their place in n only: flipping them changes nothing. nan without any difference.
+    """
+    values = np.asarray(differences, dtype=float)
+    values = values[np.isfinite(values)]
+    moved = values[values != 0]
+    if not len(moved):
+        return 1.0 if len(values) else math.nan
+    if len(moved) == 1:
+        return 1.0
+    rng = np.random.default_rng(seed)
+    found = permutation_test(
+        (moved,), np.mean, permutation_type="samples", vectorized=True, n_resamples=resamples, batch=1000, rng=rng
+    )
+    return float(found.pvalue)
+
+
+def effect_size(differences) -> float:
+    """Cohen's d_z: mean of paired differences over their standard deviation; nan without spread. NaNs left out."""
+    values = np.asarray(differences, dtype=float)
+    values = values[np.isfinite(values)]
+    spread = values.std(ddof=1) if len(values) > 1 else 0.0
+    return float(values.mean() / spread) if spread > 1e-12 * np.abs(values).max(initial=0) else math.nan
+
+
+def holm(p_values) -> list[float]:
+    """Each p corrected for their number (Holm 1979), in their order; NaNs stay and do not count."""
+    p = np.asarray(p_values, dtype=float)
+    there = np.isfinite(p)
+    corrected = p.copy()
+    if there.any():
+        corrected[there] = multipletests(p[there], method="holm")[1]
+    return corrected.tolist()
+
+
+def compared(differences: dict[str, np.ndarray], resamples: int, confidence: float, seed: int) -> pd.DataFrame:
+    """One row per named comparison of paired differences (one a question, NaN where it failed under either).
+
+    Columns: comparison, n, n_failed, difference, its bootstrap interval, p (`sign_flip`), p_holm over all rows, d_z.
+    """
+    rows = []
+    for name, values in differences.items():
+        values = np.asarray(values, dtype=float)
+        row = {"comparison": name, "n": len(values), "n_failed": int((~np.isfinite(values)).sum())}
+        estimate = bootstrap(values, resamples, confidence, seed)
+        row |= dict(zip(("difference", "difference_ci_low", "difference_ci_high"), estimate))
+        rows.append(row | {"p": sign_flip(values, resamples, seed), "d_z": effect_size(values)})
+    columns = ["comparison", "n", "n_failed", "difference", "difference_ci_low", "difference_ci_high", "p", "d_z"]
+    frame = pd.DataFrame(rows, columns=columns)
+    frame.insert(7, "p_holm", holm(frame["p"]))
+    return frame

@@ -146,17 +146,27 @@ def judge_chats(question: dict, answers: list[str]) -> list[list[dict]]:
     return chats
 
 
-_RATINGS = (
-    re.compile(r"\[\[\s*(\d+(?:\.\d+)?)\s*(?:/\s*10)?\s*\]\]"),
-    re.compile(r"\brating\b(?:\s+(?:is|of|would be))?\W{0,5}(\d+(?:\.\d+)?)(?!\d)", re.IGNORECASE),
-    re.compile(r"\b(\d+(?:\.\d+)?)\s*(?:/|out of)\s*10\b", re.IGNORECASE),
+# a number with what would make it no rating: a sign, a decimal comma, a range, another scale
+_VALUE = r"[-−]?\d[\d.,]*(?:\s*(?:-|–|—|\bto\b|\bor\b)\s*\d[\d.,]*)?"
+_NUMBER = rf"{_VALUE}(?:\s*(?:/|out of)\s*\d+)?"
+_SCALE = r"(?:\s*\((?:\d+\s*(?:-|–|to)\s*\d+|out of \d+)\)|\s+out of \d+(?=\s*:))?"  # "Rating (1-10): 7"
+_RATINGS = (  # the first form that is there decides: the one asked for, then what judges write instead
+    re.compile(r"\brating\b\W{0,5}\[\[([^\[\]]*\d[^\[\]]*)\]\]", re.IGNORECASE),
+    re.compile(r"\[\[([^\[\]]*\d[^\[\]]*)\]\]"),
+    re.compile(
+        rf"\brating\b{_SCALE}(?:\s+(?:is|of|would be|should be))?(?:\s+[-–—]\s+|[\s:=*_\"'\[(]{{0,6}})({_NUMBER})",
+        re.IGNORECASE,
+    ),
+    re.compile(rf"(?<![\d.,/])({_VALUE}\s*(?:/|out of)\s*10)\b", re.IGNORECASE),
 )
+_OF_TEN = re.compile(r"(\d+(?:\.\d+)?)[.,]?(?:\s*(?:/|out of)\s*10)?", re.IGNORECASE)
 
 
 def rating(reply: str) -> float:
-    """The judge's rating, 1–10; nan where the reply holds none or holds several that differ."""
+    """The judge's rating, 1–10; nan where the reply holds none, a range, or several that differ."""
     for pattern in _RATINGS:
-        found = {float(m) for m in pattern.findall(reply)}
+        whole = [_OF_TEN.fullmatch(text.strip()) for text in pattern.findall(reply)]
+        found = {float(m[1]) if m else math.nan for m in whole}
         if found:
             value = found.pop()
             return value if not found and 1 <= value <= 10 else math.nan

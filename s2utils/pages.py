@@ -160,7 +160,7 @@ def write_page(path: Path, values: dict) -> Path:
     if "fragment" in values:
         light, dark = (HtmlFormatter(style=s).get_style_defs(".highlight") for s in ("default", "github-dark"))
         css += [light, f"@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"]
-    values = {"text_columns": ("dataset", "model", "merge mode"), "css": Markup("\n".join(css)), **values}
+    values = {"text_columns": ("dataset", "model", "merge mode", "statement"), "css": Markup("\n".join(css)), **values}
     with artefacts.replacing(path) as file:
         file.write(environment.get_template("report.html").render(values))
     return path

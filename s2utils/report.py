@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from s2utils import artefacts, pages, paths, provenance, tables
+from s2utils import artefacts, claims, pages, paths, provenance, tables
 from s2utils.params import load
 from s2utils.steps import STEPS
 
@@ -36,6 +36,8 @@ def build(profile: str, overrides: dict | str | None = None) -> Path:
     folder = paths.reports(profile)
     runs = [_run(profile, params.study, folder, pages.notebook_pages(profile))]
     gaps = {name: [_gap(name, profile)] for name in MAKERS if not _csv(profile, name).is_file()}
+    if len(gaps) < len(MAKERS):
+        claims.write(profile, params)
     return _index(folder, profile, params.study == "embedded", runs, gaps)
 
 
@@ -132,6 +134,7 @@ def _index(folder: Path, title: str, embedded: bool, runs: list[dict], gaps: dic
         "runs": runs,
         "tables": [_table(folder / "tables", name, gaps.get(name, [])) for name in MAKERS],
         "others": sorted(f.name for f in (folder / "tables").glob("*.csv") if f.stem not in MAKERS),
+        "claims": _claims(folder / "tables" / "claims.csv"),
         "figures": [_figure(png) for png in sorted((folder / "figures").glob("*.png"))],
     }
     return pages.write_page(folder / "index.html", values)
@@ -152,6 +155,12 @@ def _table(folder: Path, name: str, gaps: list[str]) -> dict:
         "published": None if matched else tables.shown(tables.published(name), name),
         "files": [f"{name}.{kind}" for kind in ("csv", "md", "tex") if (folder / f"{name}.{kind}").is_file()],
     }
+
+
+def _claims(csv: Path) -> dict | None:
+    """The study's claims as readers see them, where a profile was measured."""
+    view = claims.shown(pd.read_csv(csv, dtype={"claim": str, "notebook": str})) if csv.is_file() else None
+    return None if view is None else {"view": view, "caption": _caption(csv)}
 
 
 def _figure(png: Path) -> dict:

@@ -72,14 +72,15 @@ def shown(frame: pd.DataFrame, name: str) -> pd.DataFrame:
         if count in frame:
             view[label] = frame[count]
     for metric in METRICS[name]:
-        view[LABELS[metric]] = [_cell(frame, i, metric, digits) for i in frame.index]
+        view[LABELS[metric]] = [cell(frame, i, metric, digits) for i in frame.index]
         theirs = f"{metric}_published"
         if theirs in frame and frame[theirs].notna().any():
             view[f"{LABELS[metric]}, published"] = [f"{v:.{digits}f}" if v == v else "" for v in frame[theirs]]
     return view
 
 
-def _cell(frame: pd.DataFrame, i: int, metric: str, digits: int) -> str:
+def cell(frame: pd.DataFrame, i: int, metric: str, digits: int) -> str:
+    """Row `i` of a metric as readers see it: "value [low, high] (k failed)"."""
     value = frame.at[i, metric]
     if not isinstance(value, (int, float)) or math.isnan(value):
         text = "–"

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2utils.intervals import average, bootstrap, share
+from s2utils.intervals import average, bootstrap, compared, effect_size, holm, share, sign_flip
 
 numbers = st.floats(-1e6, 1e6, allow_subnormal=False)
 
@@ -95,3 +96,94 @@ def test_an_average_lies_in_its_interval_which_is_no_wider_than_the_widest(parts
     assert low <= mean <= high
     assert mean - low <= max(d for _, d, _ in parts) + 1e-9
     assert high - mean <= max(u for _, _, u in parts) + 1e-9
+
+
+DARWIN = [
+    49,
+    -67,
+    8,
+    16,
+    6,
+    23,
+    28,
+    41,
+    14,
+    29,
+    56,
+    24,
+    75,
+    60,
+    -48,
+]  # heights of pairs of Zea mays, eighths of an inch
+
+
+def test_fishers_exact_test_of_darwins_maize():
+    """Fisher 1935, section 21: 863 of 32,768 sums are as large in one tail."""
+    assert sign_flip(DARWIN, 2**15, 1) == pytest.approx(2 * 863 / 2**15, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("differences", "p"),
+    [
+        ([1, 2, 3, 4, 5], 2 / 32),
+        ([1, 1, 1, -1], 10 / 16),
+        ([3, -1], 1.0),
+        ([2, 0, 0, 3, 0, 1], 2 / 8),
+        ([0, 0], 1.0),
+        ([4], 1.0),
+    ],
+)
+def test_sign_flips_by_hand(differences, p):
+    assert sign_flip(differences, 10_000, 1) == pytest.approx(p, abs=1e-12)
+
+
+def test_many_differences_are_resampled_and_seeded():
+    rng = np.random.default_rng(3)
+    values = rng.normal(0.25, 1, 60)
+    from scipy.stats import ttest_1samp
+
+    p = sign_flip(values, 10_000, 1)
+    assert p == sign_flip(values, 10_000, 1) and p == pytest.approx(ttest_1samp(values, 0).pvalue, abs=0.012)
+    assert sign_flip(values + 5, 10_000, 1) == pytest.approx(2 / 10_001)  # never 0: the data are one of the flips
+
+
+@given(st.lists(st.integers(-9, 9), min_size=2, max_size=9))
+def test_an_exact_p_is_the_share_of_flips_as_far_from_0(values):
+    signs = np.array(list(itertools.product((-1, 1), repeat=len(values))))
+    sums = np.abs(signs @ np.array(values))
+    assert sign_flip(values, 10_000, 1) == pytest.approx((sums >= abs(sum(values))).mean(), abs=1e-12)
+    assert sign_flip([-v for v in values], 10_000, 1) == pytest.approx(sign_flip(values, 10_000, 1), abs=1e-12)
+
+
+def test_failed_differences_are_left_out():
+    assert sign_flip([1, math.nan, 2, 3, 4, 5], 1000, 1) == pytest.approx(2 / 32)
+    assert math.isnan(sign_flip([math.nan], 1000, 1)) and math.isnan(sign_flip([], 1000, 1))
+    assert effect_size([1, math.nan, 3]) == effect_size([1, 3])
+
+
+def test_under_no_effect_p_is_rarely_small():
+    rng = np.random.default_rng(0)
+    found = [sign_flip(rng.normal(0, 1, 12), 5000, 1) for _ in range(300)]
+    assert np.mean(np.array(found) <= 0.05) == pytest.approx(0.05, abs=0.03)
+
+
+def test_effect_size_by_hand():
+    assert effect_size([1, 2, 3]) == 2 and effect_size([-1, -2, -3]) == -2 and effect_size([1, -1]) == 0
+    assert math.isnan(effect_size([5])) and math.isnan(effect_size([2, 2])) and math.isnan(effect_size([]))
+    assert math.isnan(effect_size([0.1 + 0.2] * 7))
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    found = holm([0.02, math.nan, 0.5])
+    assert found[0] == pytest.approx(0.04) and math.isnan(found[1]) and found[2] == 0.5
+    assert holm([]) == [] and math.isnan(holm([math.nan])[0])
+
+
+def test_comparisons_in_one_table():
+    frame = compared({"a": DARWIN, "b": [1, 2, 3, 4, math.nan], "c": []}, 2**15, 0.95, 1).set_index("comparison")
+    assert frame["n"].tolist() == [15, 5, 0] and frame["n_failed"].tolist() == [0, 1, 0]
+    assert frame.at["a", "p_holm"] == pytest.approx(2 * frame.at["a", "p"]) and frame.at["b", "p"] == 2 / 16
+    assert frame.at["b", "p_holm"] == pytest.approx(0.125) and frame.at["b", "difference"] == 2.5
+    assert frame.loc["c", ["difference", "p", "p_holm", "d_z"]].isna().all()
+    assert compared({}, 100, 0.95, 1).columns.tolist() == frame.reset_index().columns.tolist()

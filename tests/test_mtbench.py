@@ -20,6 +20,16 @@ from s2utils.params import ParameterError
         ("I give it 7 out of 10", 7),
         ("[[1]]", 1),
         ("Rating: [[4]] … as I said, Rating: [[4]]", 4),
+        ("Rating: 8.5/10.", 8.5),
+        ("**Rating:** 8, for it is short", 8),
+        ("Rating (1-10): 7", 7),
+        ("Rating (out of 10): 7.5", 7.5),
+        ("Rating out of 10: 7", 7),
+        ("Rating - 9", 9),
+        ("The rating should be 10/10", 10),
+        ("Simplicity: [[8]], depth: [[3]]. Rating: [[6]]", 6),
+        ("I end with Rating: [[n]]. Rating: [[9.25]]", 9.25),
+        ("rating: [[10.0]]", 10),
     ],
 )
 def test_ratings_that_are_clear(reply, value):
@@ -27,7 +37,31 @@ def test_ratings_that_are_clear(reply, value):
 
 
 @pytest.mark.parametrize(
-    "reply", ["", "Rating: [[11]]", "Rating: [[0]]", "no number", "[[3]] or [[7]]", "It is the 2nd best.", "[[]]"]
+    "reply",
+    [
+        "",
+        "Rating: [[11]]",
+        "Rating: [[0]]",
+        "no number",
+        "[[3]] or [[7]]",
+        "It is the 2nd best.",
+        "[[]]",
+        "Rating: [[7-8]]",
+        "Rating: 7–8",
+        "Rating: 7 to 8",
+        "Rating: [[7 or 8]]",
+        "Rating: [[8,5]]",
+        "Rating: 8,5",
+        "Rating: -5",
+        "Rating: [[-5]]",
+        "Rating: 4/5",
+        "Rating: 4 out of 5",
+        "7-8/10",
+        "8/10 for style, 6/10 for truth",
+        "Rating: [[7]] and then Rating: [[8]]",
+        "Rating: [[11/10]]",
+        "Rating: 100",
+    ],
 )
 def test_ratings_that_are_not(reply):
     assert math.isnan(mtbench.rating(reply))
@@ -153,3 +187,10 @@ def test_merges_of_one_model_draw_the_same_random_numbers_and_no_others_do(monke
     of_model = {(row.model, turn): seeds[f"{row.id} turn {turn}"] for row in rows for turn in (1, 2)}
     assert all(seeds[f"{row.id} turn {turn}"] == of_model[row.model, turn] for row in rows for turn in (1, 2))
     assert len(rows) == 6 and len(set(of_model.values())) == len(of_model) == 2 * 4
+
+
+def test_every_released_judgement_is_read_as_published(sample):
+    replies = pd.read_csv(sample("study_predictions/GPT4_7B_judgements.csv"), index_col=0)
+    ratings = replies.map(mtbench.rating)
+    assert ratings.notna().all(axis=None)
+    assert ratings.mean().tolist() == [pytest.approx(v, abs=1e-9) for v in (2.92, 2.58, 3.89, 2.43, 3.58, 3.45)]

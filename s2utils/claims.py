@@ -1,0 +1,206 @@
+"""The study's claims (`statements`): what its own tables say of them, and what ours say.
+
+A value is what the claim says is larger minus what it says is smaller, in the metric's units: above 0 is as claimed. A
+claim of several comparisons ("the best") is as strong as its weakest, which is the one shown. A claim holds where every
+interval lies above 0, does not where one lies below, and cannot be told otherwise.
+Published means have no interval; on a scale with two ends n answers cannot spread more than if each were at an end, so
+there the Wilson interval of a share bounds it. Reading ease, grade and BERTScore have no such ends: nothing can be told.
+Trap: the interval of a difference is combined from its parts as if they were independent (MOVER, Zou & Donner 2008).
+Models that answered the same questions are not, so it is too wide rather than too narrow.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from s2utils import artefacts, intervals, paths, tables
+from s2utils.params import Params
+from s2utils.statements import CLAIMS, SETS, TUNED, Claim
+
+HOLDS, DOES_NOT, CANNOT_TELL, NOT_MEASURED = "holds", "does not", "can't tell", "not measured"
+NOTEBOOKS = {"rouge": "05", "bertscore": "05", "flesch": "05", "leaderboard": "06", "mtbench": "07", "judge": "07"}
+CONFIDENCE = 0.95
+SCALES = {"leaderboard": (0, 100), "rouge": (0, 1), "mtbench": (1, 10), "judge": (1, 10)}  # those with two ends
+PUBLISHED_N = {
+    "arc_acc_norm": 1172, "hellaswag_acc_norm": 10042, "mmlu_acc": 14042, "truthfulqa_mc2": 817, "average": 26073,
+    "rouge": 100, "bertscore": 100, "flesch": 100, "mtbench": 30, "judge": 100,
+}  # fmt: skip
+MMLU = 9528  # 57² / Σ 1/nᵢ: the mean of 57 subjects weighs them alike, so it is as sure as this many documents
+
+
+class Difference(NamedTuple):
+    """One comparison: its value and interval, the smallest n of its parts and the sum of their failures."""
+
+    comparison: str = ""
+    value: float = math.nan
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+    n: float = math.nan
+    n_failed: float = math.nan
+
+
+def published() -> dict[str, pd.DataFrame]:
+    """The study's tables with our column names, n, and the intervals that their scales allow."""
+    found = {name: tables.published(name) for name in tables.METRICS}
+    judged = pd.read_csv(paths.root() / "reports" / "published" / "revised" / "judge.csv", keep_default_na=False)
+    judged["merge_mode"] = judged["merge_mode"].replace("", "none")
+    found["judge"] = judged.rename(columns={"score": "judge_rating"})
+    for name, frame in found.items():
+        metrics = [m for m in tables.METRICS.get(name, ["judge_rating"]) if m != "average"]
+        low, high = SCALES.get(name, (math.nan, math.nan))
+        for metric in metrics:
+            frame[f"{metric}_n"] = n = PUBLISHED_N.get(metric, PUBLISHED_N.get(name))
+            n = MMLU if metric == "mmlu_acc" else n
+            ends = [
+                intervals.share((v - low) / (high - low) * n, n, CONFIDENCE)[1:] for v in frame[metric] if low == low
+            ]
+            for side, column in enumerate((f"{metric}_ci_low", f"{metric}_ci_high")):
+                frame[column] = [low + (high - low) * e[side] for e in ends] or math.nan
+        if name == "leaderboard":
+            columns = [[m, f"{m}_ci_low", f"{m}_ci_high"] for m in metrics]
+            rows = [intervals.average([tuple(row[c]) for c in columns]) for _, row in frame.iterrows()]
+            frame[["average_ci_low", "average_ci_high"]] = [row[1:] for row in rows]
+            frame["average_n"] = PUBLISHED_N["average"]
+    return found
+
+
+def measured(folder: Path) -> dict[str, pd.DataFrame]:
+    """Our tables, and those of paired differences between merges, as far as `folder` has them."""
+    names = [*tables.METRICS, *(f"{name}_paired" for name in tables.METRICS)]
+    files = {name: folder / f"{name}.csv" for name in names}
+    return {n: pd.read_csv(f, dtype=str, keep_default_na=False) for n, f in files.items() if f.is_file()}
+
+
+def table(theirs: dict[str, pd.DataFrame], ours: dict[str, pd.DataFrame], params: Params) -> pd.DataFrame:
+    """One row per claim: published and measured value, interval, n and verdict.
+
+    `theirs` and `ours` are the tables as `published` and `measured` give them. A claim of one size is measured on a base
+    of that size; 7B stands for every other size.
+    """
+    names = list(params.data.sources)
+    roles = dict(zip(("ELI5", "wiki", "ELI5-wiki"), (*names, params.train_set_name(params.data.union))))
+    held = dict(zip(("ELI5", "wiki", "full"), (*names, params.data.union)))
+    if len(names) != 2:
+        ours = {}
+    size = "13b" if "13b" in params.model.name.lower() else "7b"
+    theirs, ours = ({name: f.to_dict("records") for name, f in side.items()} for side in (theirs, ours))
+    same = {role: role for role in (*TUNED, *SETS, "ELI5-Cleaned", "ELI5-Cleaned-wiki")}
+    rows = []
+    for claim in CLAIMS:
+        row = {"claim": claim.id, "notebook": NOTEBOOKS[claim.table], "statement": claim.statement}
+        own = ours if size == claim.size or claim.table not in ("leaderboard", "judge") else {}
+        row |= _judged(claim, theirs, f"Llama-2-{claim.size}", same, same, "published")
+        rows.append(row | _judged(claim, own, params.model.name, roles, held, "measured"))
+    return pd.DataFrame(rows).round(6)
+
+
+def _judged(claim: Claim, found: dict, base: str, roles: dict, sets: dict, side: str) -> dict:
+    """The weakest comparison of a claim in the tables `found`, and the verdict over all; keys begin with `side`."""
+    each = [_difference(claim, terms, found, base, roles, sets) for terms in claim.comparisons]
+    if not each or None in each:
+        weakest, told = Difference(), CANNOT_TELL if side == "published" else NOT_MEASURED
+    elif claim.margin:
+        weakest = max(each, key=lambda d: abs(d.value))
+        inside = all(-claim.margin < d.ci_low and d.ci_high < claim.margin for d in each)
+        outside = any(d.ci_low > claim.margin or d.ci_high < -claim.margin for d in each)
+        told = HOLDS if inside else DOES_NOT if outside else CANNOT_TELL
+    else:
+        weakest = min(each, key=lambda d: d.value)
+        against = any(d.ci_high < 0 for d in each)
+        told = HOLDS if all(d.ci_low > 0 for d in each) else DOES_NOT if against else CANNOT_TELL
+    return {f"{side}_{key}": value for key, value in weakest._asdict().items()} | {f"{side}_verdict": told}
+
+
+def _difference(claim: Claim, terms: tuple, found: dict, base: str, roles: dict, sets: dict) -> Difference | None:
+    """A sum of terms with its interval; None where a part is not there."""
+    parts, compared = [], {}
+    for weight, role, metric, dataset in terms:
+        name, _, mode = role.partition("@")
+        model = base if name == "base" else f"{base}-chat" if name == "chat" else f"{base}-{roles.get(name)}"
+        cell = _cell(found.get(claim.table, []), model, mode or claim.mode, bool(mode), metric, sets.get(dataset))
+        if cell is None:
+            return None
+        parts.append((weight, *cell))
+        compared[f"{model} ({mode})" if mode else model] = None
+    value = sum(w * v for w, v, *_ in parts)
+    down = math.sqrt(sum((v - low if w > 0 else high - v) ** 2 * w * w for w, v, low, high, *_ in parts))
+    up = math.sqrt(sum((high - v if w > 0 else v - low) ** 2 * w * w for w, v, low, high, *_ in parts))
+    ends = _paired(claim, terms, found, roles) or (value, value - down, value + up)
+    metrics = " − ".join(dict.fromkeys(tables.LABELS.get(metric, "Rating") for _, _, metric, _ in terms))
+    where = f", {sets[terms[0][3]]}" if terms[0][3] else ""
+    n, failed = min(part[4] for part in parts), sum(part[5] for part in parts)
+    return Difference(f"{' − '.join(compared)}: {metrics}{where}", *ends, n, failed)
+
+
+def _cell(rows: list[dict], model: str, mode: str, exact: bool, metric: str, dataset: str | None) -> tuple | None:
+    """(value, low, high, n, failed) of one row; of several merges `mode`, or the first where it need not be `exact`."""
+    rows = [r for r in rows if r["model"] == model and (dataset is None or r["dataset"] == dataset)]
+    rows = [r for r in rows if r["merge_mode"] == mode] or ([] if exact else rows)
+    if not rows:
+        return None
+    keys = (metric, f"{metric}_ci_low", f"{metric}_ci_high", f"{metric}_n" if f"{metric}_n" in rows[0] else "n")
+    found = [float(str(rows[0].get(key, "")) or "nan") for key in (*keys, f"{metric}_n_failed")]
+    return None if math.isnan(found[0]) else tuple(found)
+
+
+def _paired(claim: Claim, terms: tuple, found: dict, roles: dict) -> tuple | None:
+    """(difference, low, high) of two merges of one fine-tune, question by question, where such a table is there."""
+    (name, _, mode), (other, _, minus) = terms[0][1].partition("@"), terms[-1][1].partition("@")
+    column = f"{terms[0][2]}_difference"
+    if len(terms) != 2 or name != other or not mode or mode == minus:
+        return None
+    for row in found.get(f"{claim.table}_paired", []):
+        if row["train_set"] == roles.get(name) and {row["merge_mode"], row["minus"]} == {mode, minus} and column in row:
+            sign = 1 if row["merge_mode"] == mode else -1
+            ends = [sign * float(row[f"{column}{end}"] or "nan") for end in ("", "_ci_low", "_ci_high")]
+            return ends[0], *sorted(ends[1:])
+    return None
+
+
+def shown(frame: pd.DataFrame, notebook: str = "") -> pd.DataFrame:
+    """The claims of one notebook ("05"), or all, as readers see them."""
+    rows = frame[frame["notebook"] == notebook] if notebook else frame
+    view = rows[["claim", "statement"]].copy()
+    for side in ("published", "measured"):
+        view[f"{side} numbers"] = rows[f"{side}_verdict"]
+        view[f"{side} difference"] = [_text(row, side) for row in rows.to_dict("records")]
+    return view
+
+
+def _text(row: dict, side: str) -> str:
+    value, low, high, n = (row[f"{side}_{k}"] for k in ("value", "ci_low", "ci_high", "n"))
+    if value != value:
+        return "–"
+    interval = f" [{low:+.3g}, {high:+.3g}]" if low == low else ""
+    failed = f", {row[f'{side}_n_failed']:.0f} failed" if row[f"{side}_n_failed"] > 0 else ""
+    return f"{value:+.3g}{interval} (n = {n:.0f}{failed})"
+
+
+def caption(profile: str, params: Params) -> str:
+    """What stands for what, in words."""
+    names = [*params.data.sources, params.data.union]
+    stands = ", ".join(f"{theirs} is {ours}" for theirs, ours in zip(SETS, names) if theirs != ours)
+    small = ", a very small model: these prove the pipeline, not the question" if params.study == "embedded" else ""
+    return (
+        f"Profile {profile}{f': {stands}' if stands else ''}; measured on {params.model.name}{small}. Differences, above "
+        "0 as claimed; of several comparisons the weakest (claims.csv names it). Measured intervals are combined from those "
+        "of the tables; published ones are bounds, where the scale has two ends. Both are too wide rather than too narrow, "
+        "for they do not pair questions."
+    )
+
+
+def write(profile: str, params: Params) -> pd.DataFrame:
+    """claims.csv, .md and .txt (the caption) beside the profile's tables; returns the frame."""
+    folder = paths.reports(profile) / "tables"
+    frame = table(published(), measured(folder), params)
+    with artefacts.replacing(folder / "claims.csv") as file:
+        frame.to_csv(file, index=False, lineterminator="\n")
+    with artefacts.replacing(folder / "claims.md") as file:
+        file.write(f"**The study's claims.** {caption(profile, params)}\n\n{tables.markdown(shown(frame))}\n")
+    with artefacts.replacing(folder / "claims.txt") as file:
+        file.write(caption(profile, params) + "\n")
+    return frame

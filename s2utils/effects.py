@@ -1,0 +1,118 @@
+"""A measured mean beside the study's published value, and what their difference is made of.
+
+A difference is the sum of its effects, each the change of the mean when one choice is switched, in this order: the
+prompt left out, another back end (syllable counter, stemmer), another question's reference (what overlap is there by
+chance), and the rest: other answers, or fewer references, than the study's. Units are the metric's own. Trap: an effect
+is of the answers that could be scored; look at `n_failed` before reading it.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import pandas as pd
+
+from s2utils import intervals, paths, predictions, tables
+from s2utils.params import Params
+
+Way = tuple[str, str, str]  # protocol, back end, whose reference
+METRICS = {
+    "flesch": ("fre", "fkg"),
+    "rouge": ("rouge_1_f1", "rouge_2_f1", "rouge_l_f1", "rouge_lsum_f1"),
+    "bertscore": ("bertscore_precision", "bertscore_recall", "bertscore_f1"),
+    "ratings": ("mean",),
+}
+THEIRS = {"fre": "fre", "fkg": "fkg", "mean": "score"} | tables.METRICS["rouge"] | tables.METRICS["bertscore"]
+LABELS = {"fre": "Reading ease", "fkg": "Grade", "mean": "Rating"} | tables.LABELS
+EFFECTS = ("prompt", "backend", "reference", "rest")
+
+
+def published(name: str) -> dict[tuple[str, str], dict[str, str]]:
+    """{(model, dataset): row} of a table of the revision, as printed, for its digits; dataset is "" in the judge's."""
+    path = paths.root() / "reports" / "published" / "revised" / f"{'judge' if name == 'ratings' else name}.csv"
+    with open(path, encoding="utf-8", newline="") as file:
+        return {(row["model"], row.get("dataset", "")): row for row in csv.DictReader(file)}
+
+
+def table(
+    answers: pd.DataFrame, name: str, ways: dict[Way, pd.DataFrame], params: Params, compare=True
+) -> pd.DataFrame:
+    """The table `name`: rows of every file, model and data set, one a way of scoring.
+
+    `ways` has a frame a way, row for row the `answers`, NaN where one failed. Without `compare` published values
+    stand beside, but nothing is subtracted from them.
+    """
+    theirs, rows = published(name), []
+    for (file, model, dataset), part in answers.groupby(["file", "model", "dataset"], sort=False):
+        paper = predictions.published_model(model)
+        printed = theirs.get((paper, predictions.DATASETS.get(dataset.lower(), dataset)), {})
+        keys = {"model": model, "dataset": dataset}
+        scores = {way: frame.loc[part.index] for way, frame in ways.items()}
+        found = summary(keys, scores, name, printed, params, compare)
+        rows += [row | {"published_model": paper if printed else "", "file": file} for row in found]
+    frame = pd.DataFrame(rows).round(6)
+    return frame.drop(columns="reference") if name == "flesch" else frame
+
+
+def summary(
+    keys: dict, scores: dict[Way, pd.DataFrame], name: str, printed: dict[str, str], params: Params, compare: bool
+) -> list[dict]:
+    """Rows of one model and data set, one a way of scoring; the first way is the study's.
+
+    `scores` has one frame a way, a row per answer, NaN where it failed; `printed` the published row, {} without one.
+    """
+    settings, rows = params.text_metrics, []
+    first = next(iter(scores))
+    means = {way: frame.mean() for way, frame in scores.items()}
+    for way, frame in scores.items():
+        protocol, backend, reference = way
+        row = keys | dict(zip(("protocol", "backend", "reference"), way)) | {"n": len(frame)}
+        steps = [first, (protocol, *first[1:]), (protocol, backend, first[2]), way]
+        for metric in METRICS[name]:
+            estimate = intervals.bootstrap(frame[metric], settings.resamples, settings.confidence, params.seed)
+            row |= dict(zip((metric, f"{metric}_ci_low", f"{metric}_ci_high"), estimate))
+            row[f"{metric}_n_failed"] = int(frame[metric].isna().sum())
+            at = [means[step][metric] for step in steps]
+            row |= beside(metric, estimate[0], printed, compare) | {
+                f"{metric}_effect_{e}": after - before for e, before, after in zip(EFFECTS, at, at[1:])
+            }
+            row[f"{metric}_effect_rest"] = at[0] - row[f"{metric}_published"] if compare else math.nan
+        rows.append(row)
+    return rows
+
+
+def beside(metric: str, value: float, printed: dict[str, str], compare: bool = True) -> dict:
+    """<metric>_published, _difference, and _reproduced: whether the value rounds to what is printed (yes, no or "")."""
+    text = printed.get(THEIRS[metric], "")
+    theirs = float(text or "nan")
+    step = 10.0 ** -len(text.partition(".")[2])
+    same = "yes" if abs(value - theirs) <= step / 2 + 1e-9 else "no"
+    return {
+        f"{metric}_published": theirs,
+        f"{metric}_difference": value - theirs if compare else math.nan,
+        f"{metric}_reproduced": same if text and compare else "",
+    }
+
+
+def shown(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A table as readers see it: "value [low, high] (k failed)", and the published value with the difference's parts."""
+    digits = 2 if name == "ratings" else 4
+    view = frame[[c for c in ("dataset", "model", "protocol", "backend", "reference", "n") if c in frame]].copy()
+    for metric in METRICS[name]:
+        given = frame.rename(columns={"n_failed": f"{metric}_n_failed"})
+        view[LABELS[metric]] = [tables.cell(given, i, metric, digits) for i in given.index]
+        if frame[f"{metric}_published"].notna().any():
+            view[f"{LABELS[metric]}, published"] = [_explained(r, metric, digits) for r in frame.to_dict("records")]
+    return view
+
+
+def _explained(row: dict, metric: str, digits: int) -> str:
+    if math.isnan(row[f"{metric}_published"]):
+        return ""
+    text, start = f"{row[f'{metric}_published']:.{digits}f}", f"{metric}_effect_"
+    if math.isnan(row[f"{metric}_difference"]):
+        return text
+    effects = {c.removeprefix(start): round(v, digits) for c, v in row.items() if c.startswith(start) and v == v}
+    told = ", ".join(f"{name} {v:+.{digits}f}" for name, v in effects.items() if v)
+    return f"{text} ({told or ('reproduced' if row[f'{metric}_reproduced'] == 'yes' else 'no difference')})"

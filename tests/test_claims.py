@@ -1,0 +1,206 @@
+"""The study's claims: its own numbers give the differences it names, and a turned table turns the verdict."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from s2utils import claims, paths, report, tables
+from s2utils.params import load
+from s2utils.statements import CLAIMS
+
+BASE, SETS = "SmolLM2-135M", ("sciq", "wikilead", "full")
+TUNED = ("sciq", "wikilead", "sciq-wikilead")
+
+
+@pytest.fixture
+def params(tree):
+    return load("cpu")
+
+
+def measured(half: float = 0.1, turned: bool = False) -> dict[str, pd.DataFrame]:
+    """Tables of the cpu profile in which every claim of a 7B model holds, by wide margins; or none does."""
+    rank = {"chat": 9, "sciq-wikilead": 8, "sciq": 6, "wikilead": 5, "": 4}  # the base is ""
+    found = {}
+    for name, metrics in tables.METRICS.items():
+        rows = []
+        for model, place in rank.items():
+            for dataset in SETS if name in ("rouge", "bertscore", "flesch") else ("",):
+                for mode in ("bf16", "dequantized") if model in TUNED else ("none",):
+                    row = {
+                        "model": f"{BASE}-{model}" if model else BASE,
+                        "merge_mode": mode,
+                        "dataset": dataset,
+                        "n": 50,
+                    }
+                    for metric in metrics:
+                        value = (
+                            -_value(metric, model, place, dataset, mode)
+                            if turned
+                            else _value(metric, model, place, dataset, mode)
+                        )
+                        row |= {metric: value, f"{metric}_ci_low": value - half, f"{metric}_ci_high": value + half}
+                        row[f"{metric}_n_failed"] = 1
+                    rows.append(row)
+        frame = pd.DataFrame(rows).drop(columns=[] if dataset else ["dataset"])
+        found[name] = frame.astype(str).replace("nan", "")
+    return found
+
+
+def _value(metric: str, model: str, place: int, dataset: str, mode: str) -> float:
+    """A value that agrees with the study's claims."""
+    if metric == "arc_acc_norm":
+        return {"wikilead": 9, "": 8, "chat": 2}.get(model, 1)
+    if metric == "hellaswag_acc_norm":
+        return place + 5 * (model == "sciq-wikilead")
+    if metric.startswith("rouge"):
+        return 10 - place + 20 * (metric == "rouge_l_f1" and model == "sciq")
+    if metric.startswith("bertscore"):
+        return 0.5
+    if metric == "flesch_reading_ease":
+        return {"sciq": 70, "": 40}.get(model, 60)
+    if metric == "flesch_kincaid_grade":
+        if (model, dataset) in (("wikilead", "sciq"), ("sciq-wikilead", "wikilead")):
+            return 12
+        return {"sciq": 3, "": 10}.get(model, 6)
+    if metric == "multi_turn_rating":
+        return 9 if model == "chat" else 1
+    if metric == "single_turn_rating" and model in TUNED:
+        return 7 if (mode == "bf16") == (model == "sciq-wikilead") else 3
+    return place
+
+
+def verdicts(frame: pd.DataFrame, side: str) -> dict[str, str]:
+    return dict(zip(frame["claim"], frame[f"{side}_verdict"]))
+
+
+def test_every_claim_finds_its_published_numbers(params):
+    frame = claims.table(claims.published(), {}, params).set_index("claim")
+    assert frame.index.is_unique and len(frame) == len(CLAIMS)
+    assert frame.index[frame["published_value"].isna()].tolist() == ["6c"]  # no table has other learning rates
+    assert (frame["measured_verdict"] == "not measured").all()
+    told = {
+        "2a": 0.17, "3": 0.21, "6a": 3.71 - (4.74 - 3.71), "6b": 0.51, "9a": 0.472, "9c": 0.451, "9d": 0.067,
+        "12a": 0.708333, "12b": 2.808333, "12c": 2.116667, "13b": 0.49,
+    }  # fmt: skip
+    for claim, value in told.items():  # as the study's text names them
+        assert frame.at[claim, "published_value"] == pytest.approx(value, abs=1e-6), claim
+    assert (frame["published_value"].drop("6c") > 0).all()  # as numbers, all are as claimed
+
+
+def test_the_verdicts_on_the_published_numbers(params):
+    told = verdicts(claims.table(claims.published(), {}, params), "published")
+    assert [c for c, v in told.items() if v == "holds"] == ["4a", "11b", "12b", "12c"]
+    assert set(told.values()) == {"holds", "can't tell"}
+
+
+def test_a_turned_published_table_turns_the_verdict(params):
+    theirs = claims.published()
+    board = theirs["leaderboard"]
+    swap = {"Llama-2-7b": "Llama-2-7b-chat", "Llama-2-7b-chat": "Llama-2-7b"}
+    theirs["leaderboard"] = board.assign(model=board["model"].replace(swap))
+    frame = claims.table(theirs, {}, params).set_index("claim")
+    assert frame.at["4a", "published_verdict"] == "does not" and frame.at["4a", "published_value"] < 0
+    assert frame.at["1a", "published_verdict"] == "does not"
+    assert frame.at["2a", "published_value"] == pytest.approx(-0.17)
+
+
+def test_published_intervals_are_of_the_documents(params):
+    board = claims.published()["leaderboard"].set_index("model")
+    row = board.loc["Llama-2-7b"]
+    half = 1.96 * math.sqrt(0.5307 * 0.4693 / 1172) * 100
+    assert row["arc_acc_norm_ci_high"] - row["arc_acc_norm"] == pytest.approx(half, abs=0.02)
+    width = row["mmlu_acc_ci_high"] - row["mmlu_acc_ci_low"]  # wider than of 14,042 documents that weigh alike
+    assert width == pytest.approx(2 * 1.96 * math.sqrt(0.438 * 0.562 / 9528) * 100, abs=0.01)
+    assert row["average_ci_low"] < row["average"] < row["average_ci_high"] < row["average"] + half
+    assert claims.published()["flesch"]["flesch_reading_ease_ci_low"].isna().all()
+    turns = claims.published()["mtbench"].set_index(["model", "merge_mode"])
+    assert turns.loc[("Llama-2-7b", "none"), "multi_turn_rating"] == 1
+    assert turns.loc[("Llama-2-7b", "none"), "multi_turn_rating_ci_low"] == pytest.approx(1, abs=1e-9)
+
+
+def test_clear_tables_show_every_claim_and_turned_ones_its_opposite(params):
+    theirs = claims.published()
+    ours = claims.table(theirs, measured(), params).set_index("claim")
+    small = [c for c in ours.index if c[:2] not in ("13", "5a", "5b", "6a", "6b", "6c") and c != "8"]
+    assert set(ours.loc[small, "measured_verdict"]) == {"holds"}
+    assert set(ours.loc[[c for c in ours.index if c not in (*small, "8")], "measured_verdict"]) == {"not measured"}
+    other = claims.table(theirs, measured(turned=True), params).set_index("claim")
+    assert set(other.loc[small, "measured_verdict"]) == {"does not"}
+    assert (ours.loc[small, "measured_n"] == 50).all() and (ours.loc[small, "measured_n_failed"] >= 2).all()
+
+
+def test_wide_intervals_tell_nothing(params):
+    frame = claims.table(claims.published(), measured(half=1000), params)
+    assert set(frame["measured_verdict"]) == {"can't tell", "not measured"}
+
+
+def test_intervals_combine_as_of_independent_parts(params):
+    frame = claims.table(claims.published(), measured(half=3.0), params).set_index("claim")
+    row = frame.loc["2a"]  # 8 − 2
+    assert row["measured_value"] == 6
+    assert row["measured_ci_low"] == pytest.approx(6 - math.hypot(3, 3), abs=1e-5)
+
+
+def test_very_little_is_a_margin(params):
+    theirs, ours = claims.published(), measured(half=0.001)
+    assert verdicts(claims.table(theirs, ours, params), "measured")["8"] == "holds"
+    assert verdicts(claims.table(theirs, measured(half=0.1), params), "measured")["8"] == "can't tell"
+    bert = ours["bertscore"]
+    for column, value in (("bertscore_f1", "0.9"), ("bertscore_f1_ci_low", "0.899"), ("bertscore_f1_ci_high", "0.901")):
+        bert.loc[bert["model"] == BASE, column] = value
+    assert verdicts(claims.table(theirs, ours, params), "measured")["8"] == "does not"
+
+
+def test_the_weakest_comparison_is_shown(params):
+    row = claims.table(claims.published(), measured(), params).set_index("claim").loc["1a"]
+    assert row["measured_value"] == 1 and row["measured_comparison"] == f"{BASE}-chat − {BASE}-sciq-wikilead: Average"
+
+
+def test_a_missing_model_is_not_measured(params):
+    ours = {name: frame[frame["model"] != f"{BASE}-wikilead"] for name, frame in measured().items()}
+    told = verdicts(claims.table(claims.published(), ours, params), "measured")
+    assert told["1a"] == told["9a"] == told["12b"] == "not measured" and told["2a"] == told["12a"] == "holds"
+
+
+def test_merges_are_compared_question_by_question_where_such_a_table_is_there(params):
+    ours = measured()
+    row = {"train_set": "wikilead", "merge_mode": "dequantized", "minus": "bf16"}
+    ends = {"": "0.5", "_ci_low": "-0.25", "_ci_high": "1.5"}
+    ours["mtbench_paired"] = pd.DataFrame([row | {f"single_turn_rating_difference{k}": v for k, v in ends.items()}])
+    frame = claims.table(claims.published(), ours, params).set_index("claim")
+    assert frame.loc["12b", ["measured_value", "measured_ci_low", "measured_ci_high"]].tolist() == [0.5, -0.25, 1.5]
+    assert frame.at["12b", "measured_verdict"] == "can't tell" and frame.at["12a", "measured_verdict"] == "holds"
+    row |= {"merge_mode": "bf16", "minus": "dequantized"}
+    ours["mtbench_paired"] = pd.DataFrame([row | {f"single_turn_rating_difference{k}": v for k, v in ends.items()}])
+    frame = claims.table(claims.published(), ours, params).set_index("claim")
+    assert frame.loc["12b", ["measured_value", "measured_ci_low", "measured_ci_high"]].tolist() == [-0.5, -1.5, 0.25]
+
+
+def test_13b_is_measured_on_13b(tree):
+    params = load("a100-13b")
+    ours = claims.published()  # the study's numbers as if they were measured
+    told = claims.table(claims.published(), ours, params).set_index("claim")
+    assert told.at["6a", "measured_value"] == told.at["6a", "published_value"]
+    assert told.at["1a", "measured_verdict"] == "not measured"
+
+
+def test_claims_stand_in_the_report(params):
+    folder = paths.reports("cpu") / "tables"
+    for name, frame in measured().items():
+        for column in frame.columns.drop([c for c in ("model", "merge_mode", "dataset") if c in frame]):
+            frame[column] = frame[column].astype(float)
+        tables.write(frame, name, folder, "Profile cpu.")
+    page = report.build("cpu").read_text(encoding="utf-8")
+    assert "The study&#39;s claims" in page or "The study's claims" in page
+    assert "7B: chat has the best average" in page and "ELI5 is sciq, wiki is wikilead" in page
+    frame = pd.read_csv(folder / "claims.csv")
+    assert len(frame) == len(CLAIMS) and (folder / "claims.md").is_file()
+    assert (
+        claims.shown(frame.assign(notebook=frame["notebook"].map("{:02d}".format)), "06")["claim"].tolist()[0] == "1a"
+    )
+
+
+def test_without_tables_there_are_no_claims(params):
+    report.build("cpu")
+    assert not (paths.reports("cpu") / "tables" / "claims.csv").exists()
