@@ -92,9 +92,9 @@ def quantized(weights: Weights, device: str = "cpu", sharded: bool = False) -> P
 
     `sharded`: for FSDP, which splits float tensors only and places them itself, so the 4 bits are kept as bf16.
     """
-    device, (path, options) = usable(device), located(weights)
+    path, options = located(weights)
     settings = {"quantization_config": nf4(storage=torch.bfloat16)} if sharded else {
-        "quantization_config": nf4(), "device_map": {"": device},
+        "quantization_config": nf4(), "device_map": {"": usable(device)},
     }  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(
         path, dtype=torch.bfloat16, use_safetensors=True, **settings, **options

@@ -127,7 +127,7 @@ def test_processes_share_the_effective_batch(params, tmp_path):
 
 
 def test_all_random_numbers_of_training_come_from_one_seed(tree, tmp_path):
-    config = train.config(load("smoke", "seed=7"), 100, tmp_path, "</s>")
+    config = train.config(load("smoke", "sft.seed=7"), 100, tmp_path, "</s>")
     assert (config.seed, config.data_seed) == (7, 7)
 
 
