@@ -1,9 +1,11 @@
 """Open LLM Leaderboard v1 through lm-evaluation-harness: ARC 25, HellaSwag 10, MMLU 5, TruthfulQA 0 shots.
 
 Metrics as on the leaderboard: acc_norm for ARC and HellaSwag, acc for MMLU (unweighted mean of its
-subjects), mc2 for TruthfulQA; no BOS token. From the hub the harness takes its own data. Embedded data
-holds no training split, so a seeded sample is scored and shots come from the other documents: never
-from a scored one. Trap: in bf16 a log-likelihood of −114 has steps of 0.5, so the softmax is taken in float32. Source: the harness's tasks; Open LLM Leaderboard v1 (2023).
+subjects), mc2 for TruthfulQA; no BOS token. `shared_prefix` stands between the harness and the model.
+From the hub the harness takes its own data. Embedded data holds no training split, so a seeded sample is
+scored and shots come from the other documents: never from a scored one. Trap: in bf16 a log-likelihood of
+−114 has steps of 0.5, so the softmax is taken in float32. Source: the harness's tasks; Open LLM
+Leaderboard v1 (2023).
 """
 
 from __future__ import annotations
@@ -78,11 +80,12 @@ def truthfulqa() -> datasets.Dataset:
 def evaluate(model, tok, params: Params, folder: Path) -> pd.DataFrame:
     """One row per scored document: task, subject, doc_id, value. Finished tasks are not run again."""
     import lm_eval
-    from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
+    from s2utils.shared_prefix import SharedPrefixLM
+
     settings = params.leaderboard
-    lm = HFLM(
+    lm = SharedPrefixLM(
         pretrained=model, tokenizer=tok, batch_size=settings.batch_size, add_bos_token=False, softmax_dtype="float32"
     )
     manager = TaskManager()

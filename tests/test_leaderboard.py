@@ -1,9 +1,11 @@
 import dataclasses
+import random
 
+import datasets
 import pandas as pd
 import pytest
 
-from s2utils import leaderboard, params
+from s2utils import embedded, leaderboard, params
 
 
 @pytest.fixture
@@ -52,6 +54,32 @@ def test_truthfulqa_has_true_and_false_answers():
     for row in data.select(range(20)):
         labels = row["mc2_targets"]["labels"]
         assert {0, 1} == set(labels) and len(labels) == len(row["mc2_targets"]["choices"])
+
+
+@pytest.mark.slow
+def test_hellaswag_equals_the_harness_own_golden_result(tmp_path):
+    """The harness's version test: documents shuffled by 42, then seeded random answers to the requests in order."""
+    import lm_eval
+    from lm_eval.api.model import LM
+
+    class Stub(LM):
+        generate_until = loglikelihood_rolling = None
+
+        def loglikelihood(self, requests):
+            random.seed(42)
+            return [(-random.random(), False) for _ in requests]
+
+    data = datasets.Dataset.from_file(str(embedded.resolve("hellaswag")))
+    order = list(range(len(data)))
+    random.Random(42).shuffle(order)
+    config = leaderboard._local(
+        "hellaswag", 0, tmp_path, {"train": data.select(range(1)), "validation": data.select(order)}
+    )
+    tasks = [{"group": "golden", "task": [config]}]
+    results = lm_eval.simple_evaluate(model=Stub(), tasks=tasks, bootstrap_iters=0, log_samples=False)["results"]
+    found = next(values for name, values in results.items() if name.endswith("hellaswag"))
+    assert found["acc,none"] == 0.24965146385182235
+    assert found["acc_norm,none"] == 0.24756024696275641
 
 
 def test_summary_is_in_percent_and_mmlu_is_the_mean_of_its_subjects(cpu):
