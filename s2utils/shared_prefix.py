@@ -111,8 +111,8 @@ class SharedPrefixLM(HFLM):
     def __init__(self, *args, tokens: int | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         if tokens is not None and tokens < 1:
-            raise ValueError(f"tokens={tokens}: a forward pass takes at least one token, for example tokens=384")
-        self.tokens = tokens or (384 if self.device.type == "cpu" else 2048)
+            raise ValueError(f"tokens={tokens}: a forward pass takes at least one token, for example tokens=256")
+        self.tokens = tokens or (256 if self.device.type == "cpu" else 2048)
         self.forwarded, self.fallback = 0, ""
 
     def _loglikelihood_tokens(
