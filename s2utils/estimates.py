@@ -13,6 +13,7 @@ import contextlib
 from dataclasses import dataclass, field
 
 from s2utils import mtbench, questions, steps
+from s2utils.divergence import MOST
 from s2utils.machine import ADAM, NF4, Costs, Machine, Shape, activations, training_weights
 from s2utils.params import Endpoint, ParameterError, Params
 
@@ -22,15 +23,19 @@ LATENCY, WRITING = 1.0, 0.02  # seconds until a server begins, and a token it wr
 START = {  # seconds of loop speed REFERENCE.loop until a notebook's own work starts, its figures included (recorded)
     "eda": 12, "data": 12, "sft": 18, "answers": 12, "text_metrics": 19, "leaderboard": 14, "mtbench": 12,
 }  # fmt: skip
+IMPORTS = 8  # the same of a merge, which needs no notebook
+LEARNT = 130  # tokens of a training row
+LAYERS = 60  # bytes a weight, made and compared under all merges
 PROCESS = {"cpu": 1.3e9, "cuda": 0.7e9}  # bytes before any weight: Python with torch, trl, Jupyter · the CUDA context
 ROW = {
     "clean": 38e-6,
     "eda": 2e-3,
     "resample": 0.3e-6,
 }  # seconds on REFERENCE: a text cleaned, described, a value drawn
-# characters of a shot, forward passes a document (counted on the embedded copies; MMLU's choices are one token each)
-SHOT = {"arc": (184, 4), "hellaswag": (386, 4), "mmlu": (393, 1), "truthfulqa": (112, 6.8)}
-HEADER = {"truthfulqa": 800}  # characters before the first shot
+# tokens of a shot, and of a document with all its continuations, each forwarded once (counted on the embedded copies)
+SHOT = {"arc": (36, 54), "hellaswag": (80, 134), "mmlu": (94, 71), "truthfulqa": (0, 95)}
+HEADER = {"truthfulqa": 200}  # tokens that all documents begin with
+ROWS = 128  # logits whose softmax is taken at once
 SIZE = {"arc": 1172, "hellaswag": 10042, "mmlu": 14042 // 57, "truthfulqa": 817}  # documents (MMLU: a subject)
 
 
@@ -189,7 +194,8 @@ def _sft(c: Costs, known: dict[str, Texts]) -> Estimate:
 def _answers(c: Costs) -> Estimate:
     p, m, g = c.params, c.model, c.params.generate
     rows = steps.models(p)
-    e, n, prompt = Estimate("04_generate", len(rows) + 1), g.n * len(p.datasets), 30
+    compared = len(p.sft.train_sets)
+    e, n, prompt = Estimate("04_generate", len(rows) + compared + 1), g.n * len(p.datasets), 30
     took = c.answer(n, g.batch_size, prompt, g.max_new_tokens, g.top_p < 1) + c.load()
     e.takes(
         len(rows) * took,
@@ -199,6 +205,17 @@ def _answers(c: Costs) -> Estimate:
     e.takes(
         len(merged) * (m.linear * 24 / c.machine.fresh + 3 * c.load()),
         f"{len(merged)} merges: 24 bytes a weight, read, written and hashed",
+    )
+    e.takes(len(merged) * IMPORTS * c.host, f"{len(merged)} merges × {IMPORTS * c.host:.0f} s to start")
+    read, held = (
+        (len(p.merge.modes) + 4) * compared,
+        min(p.sft.eval_rows or MOST, MOST),
+    )  # all merges and what they are held against
+    length = min(LEARNT, p.sft.max_length)
+    e.takes(
+        read * (c.load() + c.forward(held * length, length, logits=True))
+        + compared * m.linear * LAYERS / c.machine.fresh,
+        f"{read} models read {held} answers for their distance, and every weight is compared",
     )
     weights, cache = m.total * c.width, c.kv(g.batch_size * (prompt + g.max_new_tokens))
     logits = g.batch_size * m.vocab * 24
@@ -225,21 +242,25 @@ def _text_metrics(c: Costs) -> Estimate:
 def _leaderboard(c: Costs) -> Estimate:
     p, m, s = c.params, c.model, c.params.leaderboard
     rows = [r for r in steps.models(p) if not (steps.same_weights(p) and r.variant == "chat")]
-    e, took, longest, passes = Estimate("06_leaderboard", len(rows) + 1, disk=2e7), c.load(), 0.0, 0.0
-    for task, (characters, choices) in SHOT.items():
-        documents = min(s.limit[task] or SIZE[task], SIZE[task]) * ((s.mmlu_subjects or 57) if task == "mmlu" else 1)
-        length = (characters * (s.shots[task] + 1) + HEADER.get(task, 0)) / CHARS
-        took += c.forward(documents * choices * length, length, logits=True)
-        passes, longest = passes + documents * choices, max(longest, length)
+    e, tokens, longest = Estimate("06_leaderboard", len(rows) + 1, disk=2e7), 0.0, 0.0
+    for task, (shot, document) in SHOT.items():
+        subjects = (s.mmlu_subjects or 57) if task == "mmlu" else 1
+        documents = subjects * min(s.limit[task] or SIZE[task], SIZE[task])
+        heads = (
+            subjects if task == "mmlu" else documents
+        )  # its shots are a subject's, others are drawn for each document
+        tokens += documents * document + heads * s.shots[task] * shot + HEADER.get(task, 0)
+        longest = max(longest, s.shots[task] * shot + document + HEADER.get(task, 0))
+    took = c.load() + c.forward(tokens, longest) / c.share("tree")
     e.takes(
-        len(rows) * took,
-        f"{len(rows)} models × {passes:,.0f} sequences of up to {longest:,.0f} tokens: 2 N a token, 10 bytes a logit",
+        len(rows) * took, f"{len(rows)} models × {tokens:,.0f} tokens of the prefix tree: 2 N a token, under a mask"
     )
-    logits = s.batch_size * longest * m.vocab * (c.width + 8)
-    e.memory = m.total * c.width + logits
+    cache, logits = c.kv(longest), ROWS * m.vocab * (c.width + 8)
+    e.memory = m.total * c.width + cache + logits
     e.sizes += [
         f"weights: {m.total * c.width / 1e9:.2f}",
-        f"logits {s.batch_size} × {longest:,.0f} × {m.vocab:,} × {c.width + 8} bytes: {logits / 1e9:.2f}",
+        f"KV cache of {longest:,.0f} tokens: {cache / 1e9:.2f}",
+        f"logits {ROWS} × {m.vocab:,} × {c.width + 8} bytes: {logits / 1e9:.2f}",
     ]
     return e
 

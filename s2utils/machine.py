@@ -19,6 +19,8 @@ SHARES = {  # dimensionless, of the measured rates
     "compute": {"cpu": 0.5, "cuda": 0.4},
     # decoding reads all weights once a token at so much of the bandwidth. cpu: recorded run; cuda: usual for batch 1–32
     "stream": {"cpu": 0.4, "cuda": 0.6},
+    # a pass under the mask of a prefix tree against one without. cpu: recorded run; cuda: assumed
+    "tree": {"cpu": 0.7, "cuda": 0.7},
 }
 OPS = 150  # calls of a small operation that a layer costs while decoding (about 40 kernels, each behind Python)
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a weight: 4 bits, an 8-bit scale a block of 64, a float32 scale 256 blocks

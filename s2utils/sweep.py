@@ -15,6 +15,7 @@ from s2utils.params import Params
 MAKER = {name: name if name in steps.STEPS else "text_metrics" for name in tables.METRICS}
 ROW = ["table", "model", "variant", "merge_mode", "dataset", "metric"]
 HEADLINES = {"sft": "eval_loss_after"} | report.HEADLINES
+LABELS = {"eval_loss_after": "validation loss"} | tables.LABELS
 
 
 def is_seed(key: str) -> bool:
