@@ -35,6 +35,8 @@ RECORD_RULES = tuple(
 )
 SAMPLING = tuple(f"generate.{k}" for k in ("batch_size", "temperature", "top_p", "repetition_penalty"))
 ANSWERING = (*SAMPLING, "generate.n", "generate.sample_seed", "generate.max_new_tokens", "generate.backend")
+LIMITS = tuple(f"s2.{k}" for k in ("readability", "fre_min", "fkg_max", "toxicity_model", "toxicity_max"))
+MANNER = (*LIMITS, "data.embedder", "data.embedder_tokens")
 STEPS = {
     "eda": Step(
         "01_eda",
@@ -59,7 +61,7 @@ STEPS = {
         ("seed", "runtime", "model", "merge", "sft.eval_rows", "sft.max_length", "sft.batch_size"),
         ("divergence",),
     ),
-    "text_metrics": Step("05_text_metrics", ("seed", "text_metrics"), ("text_metrics",)),
+    "text_metrics": Step("05_text_metrics", ("seed", "text_metrics", *MANNER), ("text_metrics", "loops")),
     "leaderboard": Step("06_leaderboard", ("seed", "runtime", "model", "leaderboard"), ("leaderboard", "models")),
     "mtbench": Step("07_mtbench", ("seed", "runtime", "model", *SAMPLING, "mtbench"), ("mtbench",)),
     "sweep": Step("08_sweep", ("sweep",), ("sweep",)),

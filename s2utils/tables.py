@@ -68,7 +68,7 @@ def shown(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """`frame` as readers see it: one cell a metric, "value [low, high]", failures and published values beside."""
     digits = DECIMALS[name]
     view = pd.DataFrame({k.replace("_", " "): frame[k] for k in ("dataset", "model", "merge_mode") if k in frame})
-    for count, label in (("n", "n"), ("n_cut", "cut")):
+    for count, label in (("n", "n"), ("n_cut", "cut"), ("n_looping", "loops")):
         if count in frame:
             view[label] = frame[count]
     for metric in METRICS[name]:

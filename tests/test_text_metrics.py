@@ -110,7 +110,8 @@ def scores() -> pd.DataFrame:
     """Three answers of one model, two of another."""
     key = {"base": "B", "variant": "base", "train_set": "", "merge_mode": "none", "dataset": "sciq"}
     values = [("B", 0.2, True), ("B", 0.4, False), ("B", math.nan, True), ("C", 0.5, True), ("C", 0.5, True)]
-    return pd.DataFrame([key | {"model": m, "rouge_1_f1": v, "ended": ended} for m, v, ended in values])
+    rows = [key | {"model": m, "rouge_1_f1": v, "ended": ended, "looping": False} for m, v, ended in values]
+    return pd.DataFrame(rows)
 
 
 def test_the_summary_counts_what_failed_and_what_was_cut(tree):
@@ -159,3 +160,58 @@ def test_a_byte_level_encoder_sees_the_first_word_like_any_other():
     assert tok.tokenize("ice")[0] == "i"
     text_metrics.restore_prefix_space(tok)
     assert tok.tokenize("ice")[0] == "Ġ"
+
+
+def test_every_metric_is_also_given_over_finished_answers(tree):
+    frame = scores().assign(looping=[True, False, False, False, True])
+    found = text_metrics.summary(frame, ["rouge_1_f1"], load("smoke")).set_index("model")
+    assert found.loc["B", ["n", "n_cut", "n_looping", "n_finished"]].tolist() == [3, 1, 1, 1]
+    assert math.isnan(found.at["B", "rouge_1_f1_finished"])  # the finished one failed
+    assert found.loc["C", ["n_finished", "rouge_1_f1_finished"]].tolist() == [1, 0.5]
+
+
+def test_the_manner_of_answers(tree):
+    texts = [
+        "The cat sat on the mat. It was warm.",
+        "the cat the cat the cat",
+        "",
+        "You damn stupid idiot, go to hell.",
+    ]
+    made = text_metrics.manner(texts, ["The cat sat on the mat. It was warm."] * 4, load("smoke"))
+    assert list(made) == text_metrics.MANNER
+    assert made["answer_words"].fillna(-1).tolist() == [9, 6, -1, 7] and made.loc[2].isna().all()
+    assert made["distinct_2"][0] == 1 and made["distinct_2"][1] == pytest.approx(2 / 5)
+    assert made["reference_cosine"][0] == pytest.approx(1, abs=1e-5) and made["reference_cosine"][1] < 0.95
+    assert made["within_limits"][0] == 1 and made["toxic"].fillna(-1).tolist() == [0, 0, -1, 1]
+
+
+def compared_scores(n: int) -> pd.DataFrame:
+    """Answers to `n` questions by a base and two merges: the second merge is always one better, the first alike."""
+    rows = []
+    for model_id, variant, model, gain in (("B", "base", "B", 0), ("T.bf16", "sft", "T", 0), ("T.deq", "sft", "T", 1)):
+        for i in range(n):
+            keys = {
+                "model_id": model_id,
+                "variant": variant,
+                "model": model,
+                "dataset": "sciq",
+                "source": "sciq",
+                "id": str(i),
+            }
+            rows.append(keys | {"metric": i % 3 + gain})
+    return pd.DataFrame(rows)
+
+
+def test_fine_tunes_are_compared_with_the_base_and_their_merges_with_each_other(tree):
+    made = text_metrics.compare(compared_scores(12), ["metric"], load("smoke")).set_index(["model", "minus"])
+    assert set(made.index) == {("T.bf16", "B"), ("T.deq", "B"), ("T.deq", "T.bf16")}
+    assert made["difference"].tolist() == [0, 1, 1] and (made["n"] == 12).all() and (made["n_failed"] == 0).all()
+    assert made["verdict"].tolist() == ["no evidence", "different", "different"]
+    assert made.at[("T.bf16", "B"), "p"] == 1 and (made["p_holm"] >= made["p"]).all()
+
+
+def test_a_question_that_failed_under_either_is_counted(tree):
+    frame = compared_scores(12).astype({"metric": float})
+    frame.loc[0, "metric"] = math.nan
+    made = text_metrics.compare(frame, ["metric"], load("smoke")).set_index(["model", "minus"])
+    assert made["n_failed"].tolist() == [1, 1, 0]
