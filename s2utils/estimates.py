@@ -21,7 +21,7 @@ CHARS = 4  # characters a token
 ENCODER = 86e6  # weights of a RoBERTa-base without its embeddings
 LATENCY, WRITING = 1.0, 0.02  # seconds until a server begins, and a token it writes
 START = {  # seconds of loop speed REFERENCE.loop until a notebook's own work starts, its figures included (recorded)
-    "eda": 12, "data": 12, "sft": 18, "answers": 12, "text_metrics": 19, "leaderboard": 14, "mtbench": 12,
+    "eda": 12, "data": 40, "sft": 18, "answers": 12, "text_metrics": 19, "leaderboard": 14, "mtbench": 12,
 }  # fmt: skip
 IMPORTS = 8  # the same of a merge, which needs no notebook
 LEARNT = 130  # tokens of a training row
