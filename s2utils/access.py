@@ -178,7 +178,8 @@ def remote(params: Params) -> tuple[list[tuple[str, Callable]], list[Check], lis
     ]
     models += [(Weights(e.model, e.revision), True) for _, e in ends if e.backend == "local"]
     if toxic != "profanity-check":
-        models.append((Weights(toxic, ""), False))
+        name, _, revision = toxic.partition("@")
+        models.append((Weights(name, revision), False))
     for weights, decoder in models:
         path = paths.root() / weights.path
         if weights.path.startswith("embedded:") or (weights.path, weights.revision) in wanted:

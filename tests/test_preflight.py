@@ -369,6 +369,17 @@ def test_a_server_that_is_down_and_a_missing_key():
     assert found.state == "fail" and "ConnectError" in found.found and time.monotonic() - started < 5
 
 
+def test_the_toxicity_model_is_looked_up_under_its_revision(tree, monkeypatch):
+    """`id@revision` is one text in the parameters and two on the hub."""
+    asked = []
+    monkeypatch.setattr(access, "hub", lambda kind, path, revision="", decoder=False: asked.append((path, revision)))
+    p = params.load("a100-7b", "s2.toxicity_model=someone/toxic@abc123")
+    for what, ask in access.remote(p)[0]:
+        if what.startswith("model"):
+            ask()
+    assert ("someone/toxic", "abc123") in asked and not [path for path, _ in asked if "@" in path]
+
+
 def test_local_sources(tree):
     p = params.load("cpu")
     (tree / "here.jsonl").write_text("{}\n")
