@@ -32,12 +32,13 @@ def test_shots_never_come_from_a_scored_document(cpu, task, tmp_path):
     assert config["num_fewshot"] == cpu.leaderboard.shots[task]
 
 
-def test_mmlu_takes_a_seeded_sample_of_subjects(cpu, tmp_path):
+def test_mmlu_takes_a_seeded_sample_of_subjects(tree, tmp_path):
+    settings = params.load("cpu", "leaderboard.mmlu_subjects=10").leaderboard
     names = [
-        [c["task"] for c in leaderboard.task_configs(cpu.leaderboard, "mmlu", seed, tmp_path / str(seed))]
+        [c["task"] for c in leaderboard.task_configs(settings, "mmlu", seed, tmp_path / str(seed))]
         for seed in (1, 1, 2)
     ]
-    assert names[0] == names[1] != names[2] and len(names[0]) == cpu.leaderboard.mmlu_subjects
+    assert names[0] == names[1] != names[2] and len(names[0]) == 10
 
 
 def test_the_hub_takes_the_harness_tasks_whole():

@@ -119,6 +119,7 @@ def environment() -> dict:
     return os.environ | {"S2_ROOT": str(REPOSITORY), "PYTHONPATH": str(REPOSITORY)}
 
 
+@pytest.mark.slow
 def test_energy_is_measured_without_network_and_without_files(tmp_path):
     command = [sys.executable, "-B", "-c", METER]
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300)

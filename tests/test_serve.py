@@ -230,6 +230,7 @@ generate.answer_all(Path(path), rows, 4, lambda skip: serve.completions(url, "ti
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_asks_for_nothing_that_it_kept(server, tmp_path):
     """SIGKILL in the middle; only the batch under way is asked again, and the answers are those of a whole run."""
     server.slow = 0.1
