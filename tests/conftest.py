@@ -157,3 +157,14 @@ def write_rows(folder: Path, train: int, validation: int) -> Path:
     frame = pd.DataFrame(rows).reindex(columns=splits.COLUMNS)
     splits.write(frame.assign(split=["train"] * train + ["validation"] * validation), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory) -> Path:
+    """A finished smoke run in a copy of the repository."""
+    from test_study import copy_of_repository, run, snakemake
+
+    root = copy_of_repository(tmp_path_factory.mktemp("study") / "repository")
+    done = run(root, snakemake(root))
+    assert done.returncode == 0, done.stderr[-4000:]
+    return root
