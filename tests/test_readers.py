@@ -1,24 +1,14 @@
-import bz2
 import gzip
 import json
-import lzma
 import tracemalloc
 
 import pyarrow as pa
 import pytest
-import zstandard
 from test_sources import ROWS, source
+from test_streams import PACK
 
 from s2utils import readers
 from s2utils.streams import SourceError, Unreadable
-
-PACK = {
-    ".gz": gzip.compress,
-    ".bz2": bz2.compress,
-    ".xz": lzma.compress,
-    ".zst": zstandard.ZstdCompressor(write_checksum=True).compress,
-}
-TEXT = "".join(f"line {i} {i * i * 2654435761 % 2**32:08x}\n" for i in range(60_000))
 
 
 def test_mixed_encodings_are_read_to_the_end(tree):
