@@ -5,7 +5,7 @@ import tracemalloc
 import pyarrow as pa
 import pytest
 from test_sources import ROWS, source
-from test_streams import PACK
+from test_streams import PACK, TEXT
 
 from s2utils import readers
 from s2utils.streams import SourceError, Unreadable
