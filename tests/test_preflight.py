@@ -23,6 +23,7 @@ from s2utils.machine import A100, REFERENCE
 SECRET = "sk-" + "secret" * 4
 RECORDED = {  # seconds of all jobs of a step, measured on the machine of LOG.md
     "cpu": {"01_eda": 22, "02_datasets": 172, "03_sft": 348, "04_generate": 631, "05_text_metrics": 30, "06_leaderboard": 1031, "07_mtbench": 586},
+    "smoke": {"01_eda": 17, "02_datasets": 65, "03_sft": 62, "04_generate": 219, "05_text_metrics": 19, "06_leaderboard": 155, "07_mtbench": 124},
 }  # fmt: skip
 MERGES = {"modes": ["bf16", "dequantized"]}
 PINNED = {  # what those runs had, so that a changed profile does not move the truth
@@ -33,6 +34,7 @@ PINNED = {  # what those runs had, so that a changed profile does not move the t
         "leaderboard": {"limit": {"arc": 20, "hellaswag": 20, "mmlu": 1, "truthfulqa": 20}, "mmlu_subjects": 0},
         "mtbench": {"n": 10, "max_new_tokens": 96},
     },
+    "smoke": {"merge": MERGES},
 }  # fmt: skip
 
 
