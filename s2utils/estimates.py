@@ -35,7 +35,7 @@ ROW = {
 # tokens of a shot, and of a document with all its continuations, each forwarded once (counted on the embedded copies)
 SHOT = {"arc": (36, 54), "hellaswag": (80, 134), "mmlu": (94, 71), "truthfulqa": (0, 95)}
 HEADER = {"truthfulqa": 200}  # tokens that all documents begin with
-ROWS = 128  # logits whose softmax is taken at once
+ROWS = 128  # logits whose softmax is taken at once: shared_prefix.ROWS, whose import takes seconds
 SIZE = {"arc": 1172, "hellaswag": 10042, "mmlu": 14042 // 57, "truthfulqa": 817}  # documents (MMLU: a subject)
 
 
@@ -207,11 +207,8 @@ def _answers(c: Costs) -> Estimate:
         f"{len(merged)} merges: 24 bytes a weight, read, written and hashed",
     )
     e.takes(len(merged) * IMPORTS * c.host, f"{len(merged)} merges × {IMPORTS * c.host:.0f} s to start")
-    read, held = (
-        (len(p.merge.modes) + 4) * compared,
-        min(p.sft.eval_rows or MOST, MOST),
-    )  # all merges and what they are held against
-    length = min(LEARNT, p.sft.max_length)
+    read = (len(p.merge.modes) + 4) * compared  # all merges and what they are held against
+    held, length = min(p.sft.eval_rows or MOST, MOST), min(LEARNT, p.sft.max_length)
     e.takes(
         read * (c.load() + c.forward(held * length, length, logits=True))
         + compared * m.linear * LAYERS / c.machine.fresh,
@@ -246,9 +243,7 @@ def _leaderboard(c: Costs) -> Estimate:
     for task, (shot, document) in SHOT.items():
         subjects = (s.mmlu_subjects or 57) if task == "mmlu" else 1
         documents = subjects * min(s.limit[task] or SIZE[task], SIZE[task])
-        heads = (
-            subjects if task == "mmlu" else documents
-        )  # its shots are a subject's, others are drawn for each document
+        heads = subjects if task == "mmlu" else documents  # MMLU's shots are a subject's, others are a document's own
         tokens += documents * document + heads * s.shots[task] * shot + HEADER.get(task, 0)
         longest = max(longest, s.shots[task] * shot + document + HEADER.get(task, 0))
     took = c.load() + c.forward(tokens, longest) / c.share("tree")

@@ -309,10 +309,9 @@ def load(profile: str, overrides: dict | str | None = None) -> Params:
         values["sweep"] = flat(values["sweep"])  # sweep.sft.seed=[1,2] says the same as {sft.seed: [1, 2]}
     params = _build(Params, values, "", _show(path))
     _check(params, _show(path))
-    for one in points(profile, params).keys() - {
-        profile
-    }:  # a value that cannot be used is refused before the first run
-        load(one, overrides)
+    for one in points(profile, params):
+        if one != profile:  # a value that cannot be used is refused before the first run
+            load(one, overrides)
     return params
 
 
@@ -335,7 +334,7 @@ def points(profile: str, params: Params) -> dict[str, dict[str, object]]:
     for values in itertools.product(*params.sweep.values()) if params.sweep else ():
         chosen = dict(zip(params.sweep, values))
         changed = [f"{k}={_plain(v)}" for k, v in chosen.items() if v != held[k]]
-        found["@".join([profile, ",".join(changed)] if changed else [profile])] = chosen
+        found[f"{profile}@{','.join(changed)}" if changed else profile] = chosen
     return found
 
 

@@ -186,14 +186,14 @@ def home(step: str, profile: str, overrides: dict, name: str = "") -> str:
     other points what the rest of their changes does not reach. Without a name: the table of all that a step makes.
     """
     base, _, point = profile.partition("@")
+    changes, home = json.dumps(overrides, sort_keys=True), profile
     kept = point.split(",") if point else []
-    wanted = _identity(step, profile, json.dumps(overrides, sort_keys=True), name) if kept else None
     for change in list(kept):
         fewer = [c for c in kept if c != change]
-        other = "@".join([base, ",".join(fewer)] if fewer else [base])
-        if _identity(step, other, json.dumps(overrides, sort_keys=True), name) == wanted:
-            kept = fewer
-    return "@".join([base, ",".join(kept)] if kept else [base])
+        other = f"{base}@{','.join(fewer)}" if fewer else base
+        if _identity(step, other, changes, name) == _identity(step, profile, changes, name):
+            kept, home = fewer, other
+    return home
 
 
 @functools.cache

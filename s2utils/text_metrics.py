@@ -1,8 +1,9 @@
 """Overlap with the reference (ROUGE, BERTScore), readability (FRE, FKG) and manner of answers.
 
-Only the answer is scored, never its prompt. Empty answers score 0 in ROUGE; BERTScore, readability and manner
-are not defined for them, so they count as failed. An answer is finished if it ended by itself and does not loop. Trap: rougeLsum compares line by line, and BERTScore
-cuts texts at the encoder's limit (512 tokens) without a word: `bertscore` counts them.
+Only the answer is scored, never its prompt. Empty answers score 0 in ROUGE; BERTScore, readability and manner are not
+defined for them, so they count as failed. An answer is finished if it ended by itself and does not loop.
+Trap: rougeLsum compares line by line, and BERTScore cuts texts at the encoder's limit (512 tokens) without a word:
+`bertscore` counts them.
 """
 
 from __future__ import annotations
