@@ -1,21 +1,59 @@
 """Batched, seeded, resumable generation.
 
 The list of prompts is cut into fixed batches; a batch is seeded by its own number, so a killed run that
-goes on later ends in the same answers. Trap: an answer that hits the token limit is not a finished one;
-each answer says whether it ended by itself.
+goes on later ends in the same answers. What all prompts of a batch begin with is computed once. Trap: an answer that
+hits the token limit is not a finished one; each answer says whether it ended by itself.
+
+The token is drawn here, not by transformers, which sorts the whole vocabulary at every step and then draws from all
+of it: half of the time on a CPU. The nucleus nearly always lies within the LIKELY tokens; where it does not, all are sorted.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from s2utils import artefacts
+
+LIKELY = 256  # tokens that are looked at before all are sorted
+SHARED = 32  # tokens; a shorter beginning is not worth a pass of its own
+
+
+class Nucleus(LogitsProcessor):
+    """Draws the next token from the nucleus (Holtzman et al. 2020) and leaves it alone possible.
+
+    The nucleus is the fewest likeliest tokens that hold `top_p` of the probability. One uniform number a row and step
+    picks from them in the order of their probability, so models that are nearly one draw the same token from one seed.
+    """
+
+    def __init__(self, temperature: float, top_p: float):
+        self.temperature, self.top_p = temperature, top_p
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """`scores` (B, V) with all but the token drawn at minus infinity."""
+        tokens = self.draw(scores, torch.rand(len(scores), 1, device=scores.device))
+        return torch.full_like(scores, -torch.inf).scatter(1, tokens, 0.0)
+
+    def draw(self, scores: torch.Tensor, chance: torch.Tensor, likely: int = LIKELY) -> torch.Tensor:
+        """Token of each row (B, 1), from its scores (B, V) and a number in [0, 1) (B, 1)."""
+        scaled = scores.float() / self.temperature
+        values, tokens = torch.topk(scaled, min(likely, scaled.shape[1]))
+        shares = (values - torch.logsumexp(scaled, -1, keepdim=True)).exp()
+        reached = shares.cumsum(-1)
+        held = ((reached - shares) < self.top_p).sum(-1, keepdim=True).clamp(min=1)  # size of the nucleus
+        most = reached.gather(1, held - 1)
+        place = torch.minimum((reached <= chance * most).sum(-1, keepdim=True), held - 1)
+        drawn = tokens.gather(1, place)
+        short = most[:, 0] < self.top_p
+        if likely < scaled.shape[1] and short.any():
+            drawn[short] = self.draw(scores[short], chance[short], scaled.shape[1])
+        return drawn
 
 
 def stop_ids(model: PreTrainedModel, tok: PreTrainedTokenizerBase) -> list[int]:
@@ -44,20 +82,16 @@ def completions(
     `ended` is False where the answer was cut at `max_new_tokens`.
     """
     stops = stop_ids(model, tok)
-    sampling = (
-        {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
-        if temperature
-        else {"do_sample": False}
-    )
+    drawing = [Nucleus(temperature, top_p)] if temperature else []
     with tqdm(total=len(prompts), initial=skip, desc=label, unit="answer", disable=label is None) as bar:
         for start in range(skip, len(prompts), batch_size):
             batch = prompts[start : start + batch_size]
             torch.manual_seed(int(hashlib.sha256(f"{seed}/{start}".encode()).hexdigest()[:15], 16))
-            inputs = tok.pad({"input_ids": batch}, padding=True, return_tensors="pt").to(model.device)
             with torch.inference_mode():
+                inputs = _inputs(model, tok, batch)
                 output = model.generate(
-                    **inputs, max_new_tokens=max_new_tokens, repetition_penalty=repetition_penalty,
-                    eos_token_id=stops, pad_token_id=tok.pad_token_id, **sampling,
+                    **inputs, max_new_tokens=max_new_tokens, repetition_penalty=repetition_penalty, do_sample=False,
+                    logits_processor=drawing, eos_token_id=stops, pad_token_id=tok.pad_token_id,
                 )  # fmt: skip
             rows = []
             for ids in output[:, inputs["input_ids"].shape[1] :].tolist():
@@ -67,6 +101,28 @@ def completions(
                 rows.append({"text": text, "n_tokens": len(kept), "ended": end is not None})
             bar.update(len(batch))
             yield rows
+
+
+def _inputs(model: PreTrainedModel, tok: PreTrainedTokenizerBase, batch: list[list[int]]) -> dict:
+    """Arguments of `generate` for a batch: ids and mask, padded on the left of what is each prompt's own.
+
+    What all prompts begin with comes first, its keys and values computed once for the whole batch.
+    """
+    shared = os.path.commonprefix(batch)[: min(map(len, batch)) - 1]  # one token at least is left to predict from
+    if len(batch) == 1 or len(shared) < SHARED:
+        return dict(tok.pad({"input_ids": batch}, padding=True, return_tensors="pt").to(model.device))
+    own = tok.pad({"input_ids": [ids[len(shared) :] for ids in batch]}, padding=True, return_tensors="pt")
+    head = torch.tensor([shared])
+    cache = model(
+        head.to(model.device), past_key_values=DynamicCache(config=model.config), use_cache=True, logits_to_keep=1
+    )
+    cache.past_key_values.batch_repeat_interleave(len(batch))
+    heads = head.expand(len(batch), -1)
+    ids, mask = (
+        torch.cat(two, dim=1).to(model.device)
+        for two in ((heads, own["input_ids"]), (torch.ones_like(heads), own["attention_mask"]))
+    )
+    return {"input_ids": ids, "attention_mask": mask, "past_key_values": cache.past_key_values}
 
 
 def answer_all(path: Path, rows: list[dict], batch_size: int, make) -> list[dict]:

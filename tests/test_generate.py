@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from s2utils import artefacts, generate, models
 
@@ -77,6 +78,50 @@ def test_any_of_the_models_own_stops_ends_an_answer(model, tok):
 
 def test_an_answer_that_ends_at_the_very_limit_ended(model, tok):
     assert run(always(model, tok.eos_token_id), tok, max_new_tokens=1)[0]["ended"]
+
+
+@pytest.mark.parametrize("spread", [0.1, 2.0, 20.0], ids=["flat", "usual", "peaked"])
+@pytest.mark.parametrize("top_p", [0.3, 0.9, 1.0])
+def test_tokens_are_drawn_as_often_as_transformers_would(spread, top_p):
+    scores = spread * torch.randn(1, 2000, generator=torch.Generator().manual_seed(0))
+    warped = TopPLogitsWarper(top_p)(None, TemperatureLogitsWarper(0.6)(None, scores))
+    wanted = warped.softmax(-1)[0].double()
+    chance = (torch.arange(20_000) + 0.5)[:, None] / 20_000  # every part of [0, 1) equally often
+    drawn = generate.Nucleus(0.6, top_p).draw(scores.expand(len(chance), -1), chance)[:, 0]
+    found = torch.bincount(drawn, minlength=2000) / len(chance)
+    assert (found - wanted).abs().max() <= 1.5 / len(chance)
+    assert not found[wanted == 0].any()
+
+
+def test_the_end_of_the_range_draws_the_last_of_the_nucleus():
+    scores = torch.tensor([[3.0, 2.0, 1.0, -50.0]])
+    chance = torch.nextafter(torch.ones(1, 1), torch.zeros(1, 1))
+    assert generate.Nucleus(1.0, 0.99).draw(scores, chance).item() == 2
+
+
+def test_what_prompts_share_is_computed_once_and_changes_nothing(model, tok, monkeypatch):
+    shared = list(range(320, 320 + generate.SHARED))
+    prompts = [shared + own for own in ([7, 8, 9], [10], [11, 12, 13, 14, 15])]
+    seen = []
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append((*args, kwargs.get("input_ids"))[0].shape), with_kwargs=True
+    )
+
+    def greedy() -> list[dict]:
+        batches = generate.completions(model, tok, prompts, seed="s", batch_size=3, max_new_tokens=12)
+        return [row for batch in batches for row in batch]
+
+    together = greedy()
+    assert seen[:2] == [(1, len(shared)), (3, 5)]
+    monkeypatch.setattr(generate, "SHARED", 1000)
+    assert greedy() == together and len({row["text"] for row in together}) > 1
+
+
+def test_a_prompt_that_is_all_shared_keeps_a_token_to_predict_from(model, tok):
+    prompt = list(range(320, 320 + generate.SHARED + 1))
+    batches = generate.completions(model, tok, [prompt] * 2, seed="s", batch_size=2, max_new_tokens=3)
+    one, other = next(batches)
+    assert one == other
 
 
 ROWS = [{"id": f"r{i}"} for i in range(len(PROMPTS))]
