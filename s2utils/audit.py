@@ -94,7 +94,7 @@ def ratings(file: Path, params: Params) -> pd.DataFrame:
     The published means may rest on a parser that took one character after "[[" and dropped what it could not read:
     `mean_effect_parser` is what ours changes.
     """
-    from s2utils.mtbench import rating
+    from s2utils.judges import rating
 
     rows, columns = predictions.raw(file)
     judged = [c for c in columns if c.strip().lower() not in predictions.NUMBERS]
