@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from s2utils import artefacts, judges, llm, models, paths, predictions
+from s2utils import artefacts, judges, llm, paths, predictions
 from s2utils.params import Endpoint, ParameterError, Weights
 
 STATES = ("clear", "repaired", "failed")
@@ -25,6 +25,8 @@ def load(endpoint: Endpoint):
     if endpoint.backend != "local":
         return None
     import torch
+
+    from s2utils import models
 
     weights = Weights(endpoint.model, endpoint.revision)
     return models.full(weights, "bfloat16", "cuda" if torch.cuda.is_available() else "cpu"), models.tokenizer(weights)
