@@ -115,7 +115,7 @@ def rated(rows: pd.DataFrame, params: Params) -> list[dict]:
         .mean()
     )
     both -= both.groupby("question_id").transform("mean")  # within a question
-    length = _resampled(both.dropna(), lambda f: _rho(f[value], f["words"]), params)
+    length = _resampled(both.dropna(), (value, "words"), rho, params)
     clear = (means["reference"] + means["padded"]).rename("both")
     found.append(
         _check("length, rank correlation at equal worth", clear, length, "not above 0", lambda e: not e[1] > 0)
@@ -130,7 +130,7 @@ def rated(rows: pd.DataFrame, params: Params) -> list[dict]:
             _check(
                 "repeats, weighted kappa",
                 apart,
-                _resampled(turns.dropna(), lambda f: kappa(f[0], f[1]), params),
+                _resampled(turns.dropna(), (0, 1), kappa, params),
                 "",
                 None,
             )
@@ -174,9 +174,8 @@ def agreement(first: pd.DataFrame, second: pd.DataFrame, value: str, params: Par
     both = pd.DataFrame({"one": one, "two": two.reindex(one.index)})
     apart = both["one"] - both["two"]
     name, told = second["judge"].iat[0], both.dropna()
-    rho = _resampled(told, lambda f: _rho(f["one"], f["two"]), params)
-    weighted = _resampled(told, lambda f: kappa(f["one"], f["two"]), params)
-    rows = [_check(f"agrees with {name}, Spearman's rho", apart, rho, "interval above 0", lambda e: e[1] > 0)]
+    ranks, weighted = (_resampled(told, ("one", "two"), of, params) for of in (rho, kappa))
+    rows = [_check(f"agrees with {name}, Spearman's rho", apart, ranks, "interval above 0", lambda e: e[1] > 0)]
     rows.append(_check(f"agrees with {name}, weighted kappa", apart, weighted, "", None))
     return [{"judge": first["judge"].iat[0], "kind": first["kind"].iat[0]} | row for row in rows]
 
@@ -189,23 +188,27 @@ def kappa(one, two) -> float:
     return float(cohen_kappa_score(one, two, labels=list(range(1, 11)), weights="quadratic"))
 
 
-def _rho(one: pd.Series, two: pd.Series) -> float:
-    if len(one) < 2 or one.nunique() == 1 or two.nunique() == 1:
+def rho(one: np.ndarray, two: np.ndarray) -> float:
+    """Spearman's rank correlation; nan where one of them never differs."""
+    if len(one) < 2 or one.min() == one.max() or two.min() == two.max():
         return math.nan
     return float(spearmanr(one, two).statistic)
 
 
-def _resampled(frame: pd.DataFrame, statistic: Callable, params: Params) -> tuple[float, float, float]:
-    """(statistic, low, high) of rows grouped by question, whole questions drawn with replacement."""
+def _resampled(frame: pd.DataFrame, columns: tuple, statistic: Callable, params: Params) -> tuple[float, float, float]:
+    """(statistic of two columns, low, high); whole questions (first level of the index) are drawn with replacement."""
+    if not len(frame):
+        return math.nan, math.nan, math.nan
+    one, two = (frame[c].to_numpy(dtype=float) for c in columns)
+    places = list(frame.groupby(level=0, sort=False).indices.values())
     settings, rng = params.text_metrics, np.random.default_rng(params.seed)
-    groups = [part for _, part in frame.groupby(level="question_id", sort=False)]
-    if len(groups) < 2:
-        return (statistic(frame) if len(frame) else math.nan), math.nan, math.nan
-    drawn = rng.integers(0, len(groups), (min(settings.resamples, 1000), len(groups)))
-    values = np.array([statistic(pd.concat([groups[i] for i in one])) for one in drawn])
-    values, tail = values[np.isfinite(values)], (1 - settings.confidence) / 2
-    ends = np.quantile(values, [tail, 1 - tail]) if len(values) else (math.nan, math.nan)
-    return statistic(frame), float(ends[0]), float(ends[1])
+    whole, values = statistic(one, two), []
+    for drawn in rng.integers(0, len(places), (min(settings.resamples, 1000) if len(places) > 1 else 0, len(places))):
+        at = np.concatenate([places[i] for i in drawn])
+        values.append(statistic(one[at], two[at]))
+    values, tail = [v for v in values if math.isfinite(v)], (1 - settings.confidence) / 2
+    ends = np.quantile(values, [tail, 1 - tail]) if values else (math.nan, math.nan)
+    return whole, float(ends[0]), float(ends[1])
 
 
 def _check(name: str, values: pd.Series, estimate: tuple, wanted: str, holds: Callable | None) -> dict:
