@@ -126,3 +126,9 @@ def judgements(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         pd.DataFrame(singles, columns=["question_id", "turn", "judge", "model", "score", "rating"]),
         pd.DataFrame(pairs, columns=["question_id", "turn", "judge", "model_1", "model_2", "g1", "g2"]),
     )
+
+
+def categories(path: Path) -> dict[str, str]:
+    """{question_id: category} of a file of questions."""
+    rows = [_wants(row, path, number, question_id=(int, str), category=str) for number, row in lines(path)]
+    return {str(id): category for id, category in rows}

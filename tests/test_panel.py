@@ -277,7 +277,7 @@ def test_the_job_asks_everything_once_and_keeps_it(run, server):
     folder = judged.make(run)
     parts = {name: judgements.read(folder / f"{name}.jsonl") for name in judged.NAMES}
     assert {n: len(f) for n, f in parts.items()} == {
-        "validation": 2 * 3, "pairs": 2 * 1 * 2, "controls": 3 * 6 * 2 * 2 + 3 * 2, "agreement": 2 * 2 * 3 + 2 * 3,
+        "validation": 2 * 3, "pairs": 2 * 1 * 2, "controls": 3 * 6 * (2 + 1) + 3 * 2, "agreement": 2 * 2 * 3 + 2 * 3,
     }  # fmt: skip
     means = parts["validation"].groupby("model")["overall"].mean()
     assert means["SmolLM2-135M-sciq.bf16"] == 9 and means["SmolLM2-135M"] == means["SmolLM2-135M-chat"] == 2
