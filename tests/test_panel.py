@@ -81,7 +81,7 @@ def said(name: str, text: str, seed: int) -> str:
         return "[[A]]" if a > b else "[[B]]" if b > a else "[[C]]"
     number = score("Answer")
     return (
-        "\n".join(f"{d}: [[{number}]]" for d in judges.DIMENSIONS) if "Simplicity:" in text else f"Rating: [[{number}]]"
+        "\n".join(f"{d}: [[{number}]]" for d in judges.DIMENSIONS) if "Simplicity" in text else f"Rating: [[{number}]]"
     )
 
 
