@@ -29,6 +29,8 @@ def make(run: Run) -> Path:
     answers = {r.id: artefacts.read_jsonl(run.require("answers", r.id).folder / "answers.jsonl") for r in run.models}
     answers = {id: [a for a in rows if a["dataset"] == p.data.union] for id, rows in answers.items()}
     rated = {r.id: judgements.read(run.require("mtbench", r.id).folder / "judged.jsonl") for r in run.models}
+    if p.mtbench.judge.backend == "file" and all(f["rating"].isna().all() for f in rated.values()):
+        raise ParameterError(f"{p.mtbench.judge.model} rates none of these models' answers: {', '.join(rated)}")
     with made.making(judge=p.mtbench.judge.model):
         ask = _Asker(p, paths.artefacts(run.profile) / "cache" / "judge.jsonl")
         rows = dict.fromkeys(NAMES, ())

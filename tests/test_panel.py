@@ -14,7 +14,7 @@ import pytest
 
 from s2utils import artefacts, judged, judgements, judges, pairs, panel
 from s2utils.notebook import Run
-from s2utils.params import Endpoint, load
+from s2utils.params import Endpoint, ParameterError, load
 
 ASKED = [
     {"id": f"q{i}", "question": f"Why is {thing}?", "reference": f"{thing.capitalize()} because of {why}. So it is, and we can see it each day."}
@@ -292,16 +292,25 @@ def test_the_job_asks_everything_once_and_keeps_it(run, server):
     assert server.asked == asked, "the cache pays nothing twice"
 
 
-def test_a_file_of_ratings_is_no_judge_to_be_asked(run, server):
-    changes = run.overrides | {
-        "mtbench": run.overrides["mtbench"] | {"judge": run.overrides["mtbench"]["other_judges"][1], "other_judges": []}
-    }
+def judged_by_people(run: Run, **changed) -> Run:
+    """The same run with a file of ratings for a judge, and what it made of MT(S)-bench."""
+    people = run.overrides["mtbench"]["other_judges"][1]
+    changes = run.overrides | {"mtbench": run.overrides["mtbench"] | {"judge": people, "other_judges": []}}
     other = Run("judged", "smoke", load("smoke", changes), changes)
     for row in other.models:
-        with other.artefact(row.id, "mtbench").making():
-            rows = artefacts.read_jsonl(run.artefact(row.id, "mtbench").folder / "judged.jsonl")
-            artefacts.append_jsonl(other.artefact(row.id, "mtbench").folder / "judged.jsonl", rows)
-    folder = judged.make(other)
+        rows = judgements.read(run.artefact(row.id, "mtbench").folder / "judged.jsonl").assign(**changed)
+        with other.artefact(row.id, "mtbench").making():  # the same folder
+            judgements.write(other.artefact(row.id, "mtbench").folder / "judged.jsonl", rows.to_dict("records"))
+    return other
+
+
+def test_a_file_of_ratings_is_no_judge_to_be_asked(run, server):
+    folder = judged.make(judged_by_people(run))
     found = judgements.read(folder / "validation.jsonl")
     assert found["overall"].dropna().tolist() == [3, 9] and (found["state"] == "failed").sum() == 4
     assert server.asked == 0 and panel.verdict(panel.read(folder / "panel.csv")) == "not tested"
+
+
+def test_a_file_that_rates_nothing_of_ours_is_refused(run):
+    with pytest.raises(ParameterError, match=r"people.csv rates none of these models' answers: SmolLM2-135M, "):
+        judged.make(judged_by_people(run, rating=math.nan))
