@@ -285,7 +285,7 @@ rule judged:  # the validation set, pairs, and the panel that tests the judge: o
     output: f"{A}/judged/.done"
     params: *settings("judged", notebook=False)
     threads: P.runtime.threads
-    resources: gpu=GPU if "local" in (P.mtbench.judge.backend, *(j.backend for j in P.mtbench.other_judges)) else 0, mem_mb=mb(1500, 48000), runtime=minutes(240)
+    resources: gpu=GPU if "local" in (P.mtbench.judge.backend, *(j.backend for j in P.mtbench.other_judges)) else 0, mem_mb=mb(2200, 48000), runtime=minutes(240)
     benchmark: f"{A}/benchmarks/07_mtbench.judged.tsv"
     log: text=f"{A}/notebooks/07_mtbench.judged.log"
     shell:
