@@ -65,9 +65,10 @@ format: setup     ## make lint happy
 report: setup     ## the pages again; PROFILES="a100-7b a100-13b" joins profiles of one study
 	@python -m s2utils.report $(PROFILES) --set '$(SET)'
 
-audit: setup      ## score answers made elsewhere: PREDICTIONS=folder [REFERENCES=file] [JUDGEMENTS=csv]
+audit: setup      ## score what was made elsewhere: PREDICTIONS=folder [REFERENCES=file] JUDGEMENTS=file ANSWERS=folder QUESTIONS=file
 	@python -m s2utils.audit $(if $(PREDICTIONS),--predictions '$(PREDICTIONS)') $(if $(REFERENCES),--references '$(REFERENCES)') \
-	  $(if $(JUDGEMENTS),--judgements '$(JUDGEMENTS)') --profile $(PROFILE) --set '$(SET)'
+	  $(if $(JUDGEMENTS),--judgements '$(JUDGEMENTS)') $(if $(ANSWERS),--answers '$(ANSWERS)') \
+	  $(if $(QUESTIONS),--questions '$(QUESTIONS)') --profile $(PROFILE) --set '$(SET)'
 
 lab: setup        ## JupyterLab with the kernel registered
 	@python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (ipykernel)" >/dev/null

@@ -276,8 +276,25 @@ rule mtbench_one:
     shell: papermill("mtbench", model="{wildcards.model}")
 
 
+def asked(wildcards):
+    return [*all_of("answers", wildcards.profile), *all_of("mtbench", wildcards.profile)]
+
+
+rule judged:  # the validation set, pairs, and the panel that tests the judge: one job, for the judge is loaded once
+    input: asked
+    output: f"{A}/judged/.done"
+    params: *settings("judged", notebook=False)
+    threads: P.runtime.threads
+    resources: gpu=GPU if "local" in (P.mtbench.judge.backend, *(j.backend for j in P.mtbench.other_judges)) else 0, mem_mb=mb(2200, 48000), runtime=minutes(240)
+    benchmark: f"{A}/benchmarks/07_mtbench.judged.tsv"
+    log: text=f"{A}/notebooks/07_mtbench.judged.log"
+    shell:
+        f"python -m s2utils.judged {{wildcards.profile:q}} --set {shlex.quote(SET)} > {{log.text}} 2>&1 "
+        "|| {{ tail -n 40 {log.text} >&2; exit 1; }}; touch {output}"
+
+
 rule mtbench:
-    input: lambda wildcards: all_of("mtbench", wildcards.profile)
+    input: lambda wildcards: [*all_of("mtbench", wildcards.profile), done("judged", wildcards.profile)]
     output: f"{A}/mtbench/.done"
     params: *settings("mtbench")
     benchmark: f"{A}/benchmarks/07_mtbench.tsv"

@@ -170,6 +170,7 @@ def remote(params: Params) -> tuple[list[tuple[str, Callable]], list[Check], lis
     asks, found, wanted = [], [], {}
     toxic = params.s2.toxicity_model
     ends = [("question writer", params.questions.writer), ("judge", params.mtbench.judge)]
+    ends += [(f"other judge {i}", e) for i, e in enumerate(params.mtbench.other_judges, start=1)]
     models = [
         (params.model.base, True),
         (params.model.chat, True),

@@ -1,6 +1,7 @@
 """Score answers, and ratings, made elsewhere, beside the study's published values. No model answers anything here.
 
     python -m s2utils.audit --predictions folder [--references file] [--judgements file]
+    python -m s2utils.audit --answers model_answer/ --judgements gpt-4_single.jsonl --questions question.jsonl
 
 Protocols: `study` scores the prompt with the answer (and, for overlap, with the reference), as the published values do;
 `answer` the answer alone. What a difference to the published value is made of: see `effects`.
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from s2utils import artefacts, effects, intervals, pages, paths, predictions, tables
+from s2utils import artefacts, effects, fastchat, fastchat_tables, intervals, pages, paths, predictions, tables
 from s2utils.effects import METRICS
 from s2utils.params import ParameterError, Params, load
 from s2utils.predictions import PredictionsError
@@ -27,6 +28,9 @@ TITLES = {
     "rouge": "ROUGE F1 of the answers",
     "bertscore": "BERTScore of the answers",
     "ratings": "Judge's ratings",
+    "mtbench": "MT-bench, judge's ratings a turn",
+    "mtbench_flesch": "Readability of MT-bench's answers, a turn",
+    "mtbench_pairs": "MT-bench, pairs in both orders",
 }
 
 
@@ -94,7 +98,7 @@ def ratings(file: Path, params: Params) -> pd.DataFrame:
     The published means may rest on a parser that took one character after "[[" and dropped what it could not read:
     `mean_effect_parser` is what ours changes.
     """
-    from s2utils.mtbench import rating
+    from s2utils.judges import rating
 
     rows, columns = predictions.raw(file)
     judged = [c for c in columns if c.strip().lower() not in predictions.NUMBERS]
@@ -120,9 +124,14 @@ def ratings(file: Path, params: Params) -> pd.DataFrame:
     return pd.DataFrame(table).round(6)
 
 
+def shown(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A table as readers see it."""
+    return fastchat_tables.shown(frame, name) if name.startswith("mtbench") else effects.shown(frame, name)
+
+
 def write(frame: pd.DataFrame, name: str, caption: str, folder: Path) -> None:
     """<name>.csv, .md and .txt (the caption) into `folder`, and the table to the terminal."""
-    view = effects.shown(frame, name)
+    view = shown(frame, name)
     with artefacts.replacing(folder / f"{name}.csv") as file:
         frame.to_csv(file, index=False, lineterminator="\n")
     with artefacts.replacing(folder / f"{name}.md") as file:
@@ -141,7 +150,7 @@ def page(folder: Path) -> Path:
             text = csv_file.with_suffix(".txt").read_text(encoding="utf-8").strip()
             found.append(
                 {"name": name, "title": TITLES[name], "gaps": [], "caption": text, "published": None,
-                 "view": effects.shown(pd.read_csv(csv_file, keep_default_na=False, na_values=""), name), "files": [f"{name}.csv", f"{name}.md"]}
+                 "view": shown(pd.read_csv(csv_file, keep_default_na=False, na_values=""), name), "files": [f"{name}.csv", f"{name}.md"]}
             )  # fmt: skip
     values = {
         "title": "Answers made elsewhere",
@@ -159,12 +168,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make audit", description="Score answers and ratings made elsewhere.")
     parser.add_argument("--predictions", type=Path, help=f"folder of {predictions.NAME} or JSONL, or one such file")
     parser.add_argument("--references", type=Path, help="CSV or JSONL of questions and human answers")
-    parser.add_argument("--judgements", type=Path, help="CSV of a judge's replies, one column a model")
+    parser.add_argument(
+        "--judgements", type=Path, help="CSV of a judge's replies, one column a model, or FastChat's JSONL"
+    )
+    parser.add_argument("--answers", type=Path, help="FastChat's model_answer folder, or one of its files")
+    parser.add_argument("--questions", type=Path, help="MT-bench's questions: tells which are of MT(S)-bench")
     parser.add_argument("--profile", default="cpu", help="whose encoder, resamples, confidence and seed to take")
     parser.add_argument("--set", default="", help="changed parameters, as in make reproduce")
     given = parser.parse_args(arguments)
-    if not (given.predictions or given.judgements):
-        parser.error("nothing to score: PREDICTIONS=<folder> or JUDGEMENTS=<csv>")
+    if not (given.predictions or given.judgements or given.answers):
+        parser.error("nothing to score: PREDICTIONS=<folder>, ANSWERS=<folder> or JUDGEMENTS=<file>")
     if given.references and not given.predictions:
         parser.error("REFERENCES=<file> needs PREDICTIONS=<folder>")
     try:
@@ -196,9 +209,29 @@ def _run(given: argparse.Namespace, params: Params, folder: Path) -> None:
             note = f" {held} have a reference" + (f" ({several} questions had several: the first)." if several else ".")
             rouge, bert, encoder = overlap(answers, params)
             made |= {"rouge": (rouge, f"{caption}{note}"), "bertscore": (bert, f"{caption}{note} {encoder}")}
-    if given.judgements:
+    known = fastchat.categories(given.questions) if given.questions else {}
+    if given.answers:
+        found = fastchat.answers(given.answers)
+        made["mtbench_flesch"] = (
+            fastchat_tables.readable(found, known, params),
+            f"{len(found)} answers, {level} The answer alone.",
+        )
+    if given.judgements and given.judgements.suffix == ".jsonl":
+        rated, pair = fastchat.judgements(given.judgements)
+        note = f"{level} Failed: no clear rating. In the file: its own scores, failures (-1) left out. Published: GPT-4, 30 questions."
+        if len(rated):
+            made["mtbench"] = (fastchat_tables.rated(rated, known, params), f"{len(rated)} judgements, {note}")
+        if len(pair):
+            note = f"{len(pair)} pairs, {level} A verdict that flips with the order is a tie."
+            made["mtbench_pairs"] = (fastchat_tables.compared(pair, params), note)
+    elif given.judgements:
         made["ratings"] = (ratings(given.judgements, params), f"{level} Replies without one clear rating have failed.")
-    for name in ("flesch", "rouge", "bertscore") if given.predictions else ():  # those of other files must not stay
+    stale = ["flesch", "rouge", "bertscore"] if given.predictions else []
+    stale += ["mtbench_flesch"] if given.answers else []
+    for name in (
+        *stale,
+        *(("mtbench", "mtbench_pairs") if "mtbench" in made or "mtbench_pairs" in made else ()),
+    ):  # of other files
         for old in (folder / "tables").glob(f"{name}.*"):
             old.unlink()
     for name, (frame, caption) in made.items():

@@ -46,11 +46,8 @@ class Difference(NamedTuple):
 def published() -> dict[str, pd.DataFrame]:
     """The study's tables with our column names, n, and the intervals that their scales allow."""
     found = {name: tables.published(name) for name in tables.METRICS}
-    judged = pd.read_csv(paths.root() / "reports" / "published" / "revised" / "judge.csv", keep_default_na=False)
-    judged["merge_mode"] = judged["merge_mode"].replace("", "none")
-    found["judge"] = judged.rename(columns={"score": "judge_rating"})
     for name, frame in found.items():
-        metrics = [m for m in tables.METRICS.get(name, ["judge_rating"]) if m != "average"]
+        metrics = [m for m in tables.METRICS[name] if m != "average" and frame[m].notna().any()]
         low, high = SCALES.get(name, (math.nan, math.nan))
         for metric in metrics:
             frame[f"{metric}_n"] = n = PUBLISHED_N.get(metric, PUBLISHED_N.get(name))

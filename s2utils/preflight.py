@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import json
 import sys
@@ -21,7 +22,7 @@ import huggingface_hub
 from huggingface_hub.utils import build_hf_headers
 from transformers import AutoConfig
 
-from s2utils import access, host, machine, mtbench, notebook, paths, steps
+from s2utils import access, host, judgements, machine, mtbench, notebook, paths, steps
 from s2utils.access import Check
 from s2utils.estimates import START, Estimate, estimate
 from s2utils.params import ParameterError, Params, Weights, flat, load, parse_set, points
@@ -131,10 +132,18 @@ def collect(profile: str, overrides: dict | str | None = None) -> dict:
     checks += [host.kernels(params.runtime.device)] if checks[-1].what != "GPU" or checks[-1].state == "pass" else []
     stored, lacking = access.archives(flat(params))
     checks += [*stored, *near]
-    try:
-        mtbench.questions(params.mtbench, params.seed)
-    except ParameterError as error:
-        checks.append(Check("fail", "mtbench.questions", str(error), "correct the file or its name"))
+    bench = params.mtbench
+    files = {
+        "mtbench.questions": lambda: mtbench.questions(bench, params.seed),
+        "mtbench.prompts": lambda: mtbench.templates_of(bench),
+    }
+    for judge in (j for j in (bench.judge, *bench.other_judges) if j.backend == "file"):
+        files[f"ratings {judge.model}"] = functools.partial(judgements.humans, paths.root() / judge.model)
+    for what, look in files.items():
+        try:
+            look()
+        except ParameterError as error:
+            checks.append(Check("fail", what, str(error), "correct the file or its name"))
     asking.join()
     for (what, _), answer in zip(asks, answers[1:]):
         checks.append(answer or Check("fail", what, f"no answer in {PATIENCE:.0f} s", access.HUB))

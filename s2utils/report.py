@@ -23,10 +23,10 @@ from s2utils.params import load
 from s2utils.steps import STEPS
 
 # table → the notebook that writes it
-MAKERS = {name: STEPS[name if name in STEPS else "text_metrics"].notebook for name in tables.METRICS}
+MAKERS = {name: STEPS[step].notebook for name, step in tables.MAKERS.items()}
 HEADLINES = {
     "leaderboard": "average", "rouge": "rouge_l_f1", "bertscore": "bertscore_f1", "flesch": "flesch_reading_ease",
-    "mtbench": "single_turn_rating",
+    "mtbench": "single_turn_rating", "judge": "judge_rating",
 }  # fmt: skip
 
 

@@ -37,6 +37,10 @@ SAMPLING = tuple(f"generate.{k}" for k in ("batch_size", "temperature", "top_p",
 ANSWERING = (*SAMPLING, "generate.n", "generate.sample_seed", "generate.max_new_tokens", "generate.backend")
 LIMITS = tuple(f"s2.{k}" for k in ("readability", "fre_min", "fkg_max", "toxicity_model", "toxicity_max"))
 MANNER = (*LIMITS, "data.embedder", "data.embedder_tokens")
+RATING = tuple(
+    f"mtbench.{k}"
+    for k in ("questions", "categories", "n", "max_new_tokens", "prompts", "reasons", "guided", "repeats", "judge")
+)
 STEPS = {
     "eda": Step(
         "01_eda",
@@ -63,7 +67,8 @@ STEPS = {
     ),
     "text_metrics": Step("05_text_metrics", ("seed", "text_metrics", *MANNER), ("text_metrics", "loops")),
     "leaderboard": Step("06_leaderboard", ("seed", "runtime", "model", "leaderboard"), ("leaderboard", "models")),
-    "mtbench": Step("07_mtbench", ("seed", "runtime", "model", *SAMPLING, "mtbench"), ("mtbench",)),
+    "mtbench": Step("07_mtbench", ("seed", "runtime", "model", *SAMPLING, *RATING), ("mtbench",)),
+    "judged": Step("07_mtbench", ("seed", "text_metrics.resamples", "text_metrics.confidence", "mtbench"), ("judged",)),
     "sweep": Step("08_sweep", ("sweep",), ("sweep",)),
 }
 UNREAD = ("sft.train_sets", "sft.report_to")  # which sets are trained and who watches leaves an adapter as it is
@@ -155,6 +160,8 @@ def upstream(step: str, params: Params, name: str = "") -> list[tuple[str, str]]
             return [("merged", name)] if model(params, name).train_set else []
         case "text_metrics":
             return [("answers", row.id) for row in models(params)]
+        case "judged":
+            return [(made, row.id) for row in models(params) for made in ("answers", "mtbench")]
     raise KeyError(step)
 
 
@@ -203,6 +210,7 @@ def _identity(step: str, profile: str, overrides: str, name: str) -> tuple | Non
     if name:
         return (key(step, params, name),) if name in names(step, params) else None
     made = [(n, key(step, params, n)) for n in names(step, params)]
+    made += [("judged", key("judged", params))] if step == "mtbench" else []  # its notebook shows both
     table = (params.text_metrics.resamples, params.text_metrics.confidence, params.seed)  # make its intervals
     return (*made, *(table if made[0][0] else ()))
 

@@ -12,7 +12,6 @@ import pandas as pd
 from s2utils import paths, report, steps, tables
 from s2utils.params import Params
 
-MAKER = {name: name if name in steps.STEPS else "text_metrics" for name in tables.METRICS}
 ROW = ["table", "model", "variant", "merge_mode", "dataset", "metric"]
 HEADLINES = {"sft": "eval_loss_after"} | report.HEADLINES
 LABELS = {"eval_loss_after": "validation loss"} | tables.LABELS
@@ -31,7 +30,10 @@ def collect(points: dict[str, dict], params: Params, overrides: dict) -> pd.Data
     rows = []
     for point, values in points.items():
         for name, metrics in tables.METRICS.items():
-            frame = report.read_table(_folder(MAKER[name], point, overrides) / f"{name}.csv")
+            file = _folder(tables.MAKERS[name], point, overrides) / f"{name}.csv"
+            if name == "judge" and not file.is_file():  # a judge may be left without a validation set
+                continue
+            frame = report.read_table(file)
             for row in frame.to_dict("records"):
                 keys = {"point": point, **values, "table": name} | {k: row.get(k, "") for k in ROW[1:-1]}
                 rows += [

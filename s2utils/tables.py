@@ -24,6 +24,10 @@ METRICS = {
     "bertscore": {"bertscore_precision": "precision", "bertscore_recall": "recall", "bertscore_f1": "f1"},
     "flesch": {"flesch_reading_ease": "fre", "flesch_kincaid_grade": "fkg"},
     "mtbench": {"single_turn_rating": "single_turn", "multi_turn_rating": "multi_turn"},
+    "judge": {
+        "judge_rating": "score", "judge_simplicity": "", "judge_helpfulness": "", "judge_relevance": "",
+        "judge_accuracy": "", "judge_depth": "", "judge_safety": "",
+    },
 }  # fmt: skip
 TITLES = {
     "leaderboard": "Table 1 · Open LLM Leaderboard (v1 tasks, %)",
@@ -31,6 +35,7 @@ TITLES = {
     "bertscore": "Table 3 · BERTScore of the answers",
     "flesch": "Table 4 · Readability of the answers",
     "mtbench": "Table 5 · MT(S)-bench, judge's rating 1–10",
+    "judge": "Table 6 · Judged validation set, 1–10",
 }
 LABELS = {
     "average": "Average", "arc_acc_norm": "ARC", "hellaswag_acc_norm": "HellaSwag", "mmlu_acc": "MMLU",
@@ -38,6 +43,8 @@ LABELS = {
     "rouge_lsum_f1": "ROUGE-Lsum", "bertscore_precision": "Precision", "bertscore_recall": "Recall",
     "bertscore_f1": "F1", "flesch_reading_ease": "Reading ease", "flesch_kincaid_grade": "Grade",
     "single_turn_rating": "Single turn", "multi_turn_rating": "Multi-turn",
+    "judge_rating": "Overall", "judge_simplicity": "Simplicity", "judge_helpfulness": "Helpfulness",
+    "judge_relevance": "Relevance", "judge_accuracy": "Accuracy", "judge_depth": "Depth", "judge_safety": "Safety",
 }  # fmt: skip
 PUBLISHED = {
     "leaderboard": "Published: harness of 2023, its own order of shots, no intervals.",
@@ -45,15 +52,22 @@ PUBLISHED = {
     "bertscore": "Published: prompt probably scored with the answer, no intervals.",
     "flesch": "Published: prompt scored with the answer, textstat 0.7.3, no intervals.",
     "mtbench": "Published: 30 questions of MT-bench, rated by GPT-4, no intervals.",
+    "judge": "Published (revision): 100 questions, one rating each by GPT-4, no intervals.",
 }
-DECIMALS = {"leaderboard": 2, "rouge": 4, "bertscore": 4, "flesch": 2, "mtbench": 2}
+DECIMALS = {"leaderboard": 2, "rouge": 4, "bertscore": 4, "flesch": 2, "mtbench": 2, "judge": 2}
+MAKERS = {name: "mtbench" if name == "judge" else "text_metrics" for name in METRICS} | {
+    n: n for n in ("leaderboard", "mtbench")
+}
+REVISED = ("judge",)  # tables that only the revision has
 
 
 def published(name: str) -> pd.DataFrame:
-    """A table of the paper, with our column names; `merge_mode` is "none" where nothing was merged."""
-    frame = pd.read_csv(paths.root() / "reports" / "published" / f"{name}.csv", keep_default_na=False)
+    """A table of the paper, with our column names, nan where it has none; `merge_mode` is "none" where nothing was merged."""
+    folder = paths.root() / "reports" / "published" / ("revised" if name in REVISED else "")
+    frame = pd.read_csv(folder / f"{name}.csv", keep_default_na=False)
     frame["merge_mode"] = frame["merge_mode"].replace("", "none")
-    return frame.rename(columns={theirs: ours for ours, theirs in METRICS[name].items()})
+    frame = frame.rename(columns={theirs: ours for ours, theirs in METRICS[name].items() if theirs})
+    return frame.assign(**{metric: math.nan for metric in METRICS[name] if metric not in frame})
 
 
 def beside(measured: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -122,9 +122,12 @@ def test_published_intervals_are_of_the_documents(params):
 def test_clear_tables_show_every_claim_and_turned_ones_its_opposite(params):
     theirs = claims.published()
     ours = claims.table(theirs, measured(), params).set_index("claim")
-    small = [c for c in ours.index if c[:2] not in ("13", "5a", "5b", "6a", "6b", "6c") and c != "8"]
+    small = [c for c in ours.index if c not in ("13a", "13b", "13c", "13d", "5a", "5b", "6a", "6b", "6c", "8")]
     assert set(ours.loc[small, "measured_verdict"]) == {"holds"}
-    assert set(ours.loc[[c for c in ours.index if c not in (*small, "8")], "measured_verdict"]) == {"not measured"}
+    rest = [c for c in ours.index if c not in (*small, "8", "13b")]  # 13b: ours has sciq above the base
+    assert (
+        set(ours.loc[rest, "measured_verdict"]) == {"not measured"} and ours.at["13b", "measured_verdict"] == "does not"
+    )
     other = claims.table(theirs, measured(turned=True), params).set_index("claim")
     assert set(other.loc[small, "measured_verdict"]) == {"does not"}
     assert (ours.loc[small, "measured_n"] == 50).all() and (ours.loc[small, "measured_n_failed"] >= 2).all()

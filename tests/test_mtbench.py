@@ -3,79 +3,9 @@ import math
 
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from s2utils import mtbench, params, steps
 from s2utils.params import ParameterError
-
-
-@pytest.mark.parametrize(
-    ("reply", "value"),
-    [
-        ("Good. Rating: [[10]]", 10),
-        ("Rating: [[8.5]]", 8.5),
-        ("Rating: [[ 7 / 10 ]]", 7),
-        ("My rating is 6.", 6),
-        ("I give it 7 out of 10", 7),
-        ("[[1]]", 1),
-        ("Rating: [[4]] … as I said, Rating: [[4]]", 4),
-        ("Rating: 8.5/10.", 8.5),
-        ("**Rating:** 8, for it is short", 8),
-        ("Rating (1-10): 7", 7),
-        ("Rating (out of 10): 7.5", 7.5),
-        ("Rating out of 10: 7", 7),
-        ("Rating - 9", 9),
-        ("The rating should be 10/10", 10),
-        ("Simplicity: [[8]], depth: [[3]]. Rating: [[6]]", 6),
-        ("I end with Rating: [[n]]. Rating: [[9.25]]", 9.25),
-        ("rating: [[10.0]]", 10),
-    ],
-)
-def test_ratings_that_are_clear(reply, value):
-    assert mtbench.rating(reply) == value
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        "",
-        "Rating: [[11]]",
-        "Rating: [[0]]",
-        "no number",
-        "[[3]] or [[7]]",
-        "It is the 2nd best.",
-        "[[]]",
-        "Rating: [[7-8]]",
-        "Rating: 7–8",
-        "Rating: 7 to 8",
-        "Rating: [[7 or 8]]",
-        "Rating: [[8,5]]",
-        "Rating: 8,5",
-        "Rating: -5",
-        "Rating: [[-5]]",
-        "Rating: 4/5",
-        "Rating: 4 out of 5",
-        "7-8/10",
-        "8/10 for style, 6/10 for truth",
-        "Rating: [[7]] and then Rating: [[8]]",
-        "Rating: [[11/10]]",
-        "Rating: 100",
-    ],
-)
-def test_ratings_that_are_not(reply):
-    assert math.isnan(mtbench.rating(reply))
-
-
-@given(st.text())
-def test_a_rating_is_between_1_and_10_or_nothing(reply):
-    value = mtbench.rating(reply)
-    assert math.isnan(value) or 1 <= value <= 10
-
-
-@given(st.floats(1, 10).map(lambda x: round(x, 1)))
-def test_every_rating_in_the_asked_form_is_read(value):
-    assert mtbench.rating(f"Fine.\n\nRating: [[{value}]]") == value
 
 
 def test_our_sixty_questions():
@@ -100,8 +30,7 @@ def test_mt_benchs_own_file_and_categories(sample):
     )
     rows = mtbench.questions(loaded.mtbench, 0)
     assert len(rows) == 30 and {r["category"] for r in rows} == {"writing", "stem", "humanities"}
-    chats = mtbench.judge_chats(rows[0], ["first", "second"])
-    assert "[A good answer]" not in chats[0][-1]["content"] and "second" in chats[1][-1]["content"]
+    assert not rows[0]["must_hold"][0] and rows[0]["reference"] == []
 
 
 @pytest.mark.parametrize(
@@ -135,37 +64,13 @@ def test_unparsed_replies_are_counted():
             "turn": [1, 2, 1, 2],
             "rating": [7.0, math.nan, 5.0, 3.0],
             "ended": [True, True, False, True],
+            "repeat": 0,
         }
     )
     row = mtbench.summary(judged, params.load("cpu"))
     assert (row["n"], row["n_cut"]) == (2, 1)
     assert row["single_turn_rating"] == 6 and row["single_turn_rating_n_failed"] == 0
     assert row["multi_turn_rating"] == 3 and row["multi_turn_rating_n_failed"] == 1
-
-
-def test_a_reply_without_a_rating_is_asked_for_it_once(monkeypatch, tmp_path):
-    asked = []
-
-    def ask(endpoint, chats, cache, *, seed, label):
-        asked.append(chats)
-        said = ["Good. Rating: [[7]]", "It is good.", "Bad."] if len(asked) == 1 else ["Rating: [[10]]", "I cannot."]
-        return [{"text": text, "ended": True, "error": ""} for text in said]
-
-    monkeypatch.setattr(mtbench.llm, "ask", ask)
-    chats = [[{"role": "user", "content": c + mtbench.FORM}] for c in "abc"]
-    replies = mtbench.judge(None, chats, tmp_path / "c.jsonl", 1, "judge")
-    assert [r["repaired"] for r in replies] == ["", "Rating: [[10]]", "I cannot."]
-    assert [chat[0]["content"] for chat in asked[1]] == ["b" + mtbench.SHORT, "c" + mtbench.SHORT]
-    assert len(asked) == 2
-
-
-def test_the_short_form_asks_for_the_rating_alone():
-    question = {"turns": ["Why?", "And then?"], "must_hold": [["Says so"], ["Says that"]]}
-    for chat in mtbench.judge_chats(question, ["first", "second"]):
-        short = mtbench.short_form(chat)
-        assert [m["role"] for m in short] == [m["role"] for m in chat]
-        assert all(m["content"].startswith("Rating: [[") for m in short if m["role"] == "assistant")
-        assert not [m for m in short if mtbench.FORM in m["content"]] and mtbench.SHORT in short[-1]["content"]
 
 
 def test_merges_of_one_model_draw_the_same_random_numbers_and_no_others_do(monkeypatch, tmp_path):
@@ -187,10 +92,3 @@ def test_merges_of_one_model_draw_the_same_random_numbers_and_no_others_do(monke
     of_model = {(row.model, turn): seeds[f"{row.id} turn {turn}"] for row in rows for turn in (1, 2)}
     assert all(seeds[f"{row.id} turn {turn}"] == of_model[row.model, turn] for row in rows for turn in (1, 2))
     assert len(rows) == 6 and len(set(of_model.values())) == len(of_model) == 2 * 4
-
-
-def test_every_released_judgement_is_read_as_published(sample):
-    replies = pd.read_csv(sample("study_predictions/GPT4_7B_judgements.csv"), index_col=0)
-    ratings = replies.map(mtbench.rating)
-    assert ratings.notna().all(axis=None)
-    assert ratings.mean().tolist() == [pytest.approx(v, abs=1e-9) for v in (2.92, 2.58, 3.89, 2.43, 3.58, 3.45)]

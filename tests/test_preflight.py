@@ -26,15 +26,16 @@ RECORDED = {  # seconds of all jobs of a step, measured on the machine of LOG.md
     "smoke": {"01_eda": 17, "02_datasets": 65, "03_sft": 62, "04_generate": 219, "05_text_metrics": 19, "06_leaderboard": 155, "07_mtbench": 124},
 }  # fmt: skip
 MERGES = {"modes": ["bf16", "dequantized"]}
+ONLY_RATED = {"reasons": True, "validation": 0, "pairs": 0, "panel": {"questions": 0}}
 PINNED = {  # what those runs had, so that a changed profile does not move the truth
     "cpu": {
         "sft": {"r": 16, "max_steps": 16, "batch_size": 2, "accumulation": 4, "max_length": 192, "evaluations": 2, "eval_rows": 20},
         "merge": MERGES,
         "generate": {"n": 16, "max_new_tokens": 96, "batch_size": 16},
         "leaderboard": {"limit": {"arc": 20, "hellaswag": 20, "mmlu": 1, "truthfulqa": 20}, "mmlu_subjects": 0},
-        "mtbench": {"n": 10, "max_new_tokens": 96},
+        "mtbench": {"n": 10, "max_new_tokens": 96} | ONLY_RATED,
     },
-    "smoke": {"merge": MERGES},
+    "smoke": {"merge": MERGES, "mtbench": {"judge": {"max_new_tokens": 24}} | ONLY_RATED},
 }  # fmt: skip
 
 
@@ -137,6 +138,15 @@ def test_checkpointing_trades_memory_for_time(shapes):
         by_step(params.load("a100-7b", f"sft.gradient_checkpointing={on}"), shapes["llama-2-7b"], A100)["03_sft"] for on in ("false", "true")
     )  # fmt: skip
     assert with_.memory < without.memory and with_.seconds > without.seconds
+
+
+def test_what_else_the_judge_is_asked_takes_time_and_money(shapes):
+    few = {"validation": 0, "pairs": 0, "panel": {"questions": 0}}
+    for profile, name, rates in (("cpu", "smollm2-135m", REFERENCE), ("a100-7b", "llama-2-7b", A100)):
+        none = by_step(params.load(profile, {"mtbench": few}), shapes[name], rates)["07_mtbench"]
+        for more in ({"validation": 3}, {"pairs": 3}, {"panel": {"questions": 3}}):
+            e = by_step(params.load(profile, {"mtbench": few | more}), shapes[name], rates)["07_mtbench"]
+            assert e.seconds > none.seconds and (e.dollars > none.dollars) == (profile != "cpu"), more
 
 
 def test_a_faster_machine_takes_less(shapes):
@@ -426,7 +436,8 @@ def test_the_harness_loads_the_data_sets_that_are_checked():
 
 def test_a_budget_that_is_too_small(shapes):
     p = params.load("a100-7b", "questions.writer.budget=1.0 mtbench.judge.budget=0.0")
-    assert states(preflight.budgets(estimates.estimate(p, shapes["llama-2-7b"], A100))) == ["fail", "pass"]
+    found = states(preflight.budgets(estimates.estimate(p, shapes["llama-2-7b"], A100)))
+    assert found == ["fail", *["pass"] * 4]  # the judge: ratings, validation set, pairs, panel
 
 
 def test_the_configuration_alone_is_fetched(monkeypatch, tree, tmp_path, tiny_llama):
@@ -504,6 +515,10 @@ def test_the_command(monkeypatch, capsys):
     assert code == 1 and "did you mean 'max_steps'" in text
     code, text = run("cpu", "--set", "mtbench.questions=gone.jsonl")
     assert code == 1 and "gone.jsonl" in text and "07_mtbench" in text
+    code, text = run(
+        "cpu", "--set", "mtbench.prompts=gone.jsonl mtbench.judge.backend=file mtbench.judge.model=people.csv"
+    )
+    assert code == 1 and "mtbench.prompts" in text and "ratings people.csv" in text
 
 
 def test_a_sweep_multiplies_what_its_points_make_anew(shapes, tree):

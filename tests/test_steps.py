@@ -68,7 +68,7 @@ def test_every_artefact_has_its_own_key(study):
     found, params = keys(), load("smoke")
     train_sets, models = len(params.sft.train_sets), len(steps.models(params))
     assert models == 2 + train_sets * len(params.merge.modes)
-    assert len(found) == len(set(found.values())) == 3 + params.data.shards + 2 * train_sets + (models - 2) + 3 * models
+    assert len(found) == len(set(found.values())) == 4 + params.data.shards + 2 * train_sets + (models - 2) + 3 * models
 
 
 def test_keys_are_the_same_tomorrow(study):
@@ -80,22 +80,37 @@ def test_keys_are_the_same_tomorrow(study):
     [
         (
             "data.train_max=7",
-            {"data", "sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"},
+            {"data", "sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench", "judged"},
         ),
         (
             "s2.score_min=5",
-            {"eda", "data", "sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"},
+            {
+                "eda",
+                "data",
+                "sft",
+                "merged",
+                "answers",
+                "divergence",
+                "text_metrics",
+                "leaderboard",
+                "mtbench",
+                "judged",
+            },
         ),
         (
             "s2.fre_min=50",
             set(MADE),
         ),
-        ("sft.r=4", {"sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"}),
-        ("generate.top_p=0.5", {"answers", "text_metrics", "mtbench"}),
-        ("sft.eval_rows=3", {"sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"}),
-        ("text_metrics.resamples=5", {"text_metrics"}),
+        ("sft.r=4", {"sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench", "judged"}),
+        ("generate.top_p=0.5", {"answers", "text_metrics", "mtbench", "judged"}),
+        (
+            "sft.eval_rows=3",
+            {"sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench", "judged"},
+        ),
+        ("text_metrics.resamples=5", {"text_metrics", "judged"}),
         ("leaderboard.shots.arc=3", {"leaderboard"}),
-        ("mtbench.judge.temperature=0.3", {"mtbench"}),
+        ("mtbench.judge.temperature=0.3", {"mtbench", "judged"}),
+        ("mtbench.validation=3", {"judged"}),
         ("seed=1", set(MADE)),
         ("study=another", set()),
     ],
@@ -159,7 +174,7 @@ def test_one_train_set_does_not_depend_on_another(study):
 
 
 def test_another_merge_moves_the_comparison_of_merges_and_no_model(study):
-    assert moved(keys(overrides="merge.modes=[bf16]"), keys()) == {"divergence", "text_metrics"}
+    assert moved(keys(overrides="merge.modes=[bf16]"), keys()) == {"divergence", "text_metrics", "judged"}
 
 
 def test_comments_docstrings_and_layout_do_not_move_a_key(study):
@@ -178,7 +193,15 @@ def test_code_moves_the_steps_that_use_it_even_at_second_hand(study):
     (study / "s2utils" / "merge.py").write_text("X = 2\n")
     after = keys()
     assert before["data", ""] == after["data", ""] and before["sft", "sciq"] == after["sft", "sciq"]
-    assert moved(before, after) == {"merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"}
+    assert moved(before, after) == {
+        "merged",
+        "answers",
+        "divergence",
+        "text_metrics",
+        "leaderboard",
+        "mtbench",
+        "judged",
+    }
 
 
 def test_only_the_cells_that_make_the_artefact_are_part_of_its_key(study):
@@ -187,7 +210,16 @@ def test_only_the_cells_that_make_the_artefact_are_part_of_its_key(study):
     write_notebook(path, NOTEBOOK + "  # said otherwise", "look = 2")
     assert keys() == before
     write_notebook(path, "made = 2")
-    assert moved(before, keys()) == {"sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"}
+    assert moved(before, keys()) == {
+        "sft",
+        "merged",
+        "answers",
+        "divergence",
+        "text_metrics",
+        "leaderboard",
+        "mtbench",
+        "judged",
+    }
 
 
 def test_any_cell_is_part_of_what_the_notebook_shows(study):

@@ -23,6 +23,9 @@ TABLES = {
     "bertscore": ["bertscore_precision", "bertscore_recall", "bertscore_f1"],
     "flesch": ["flesch_reading_ease", "flesch_kincaid_grade"],
     "mtbench": ["single_turn_rating", "multi_turn_rating"],
+    "judge": [
+        f"judge_{d}" for d in ("rating", "simplicity", "helpfulness", "relevance", "accuracy", "depth", "safety")
+    ],
 }
 pytestmark = pytest.mark.slow
 
@@ -61,7 +64,7 @@ def run(root: Path, command: list[str], folder: str = ".", timeout: int = 900) -
     )
 
 
-def test_five_tables_with_intervals_and_failures(study):
+def test_six_tables_with_intervals_and_failures(study):
     for name, metrics in TABLES.items():
         table = pd.read_csv(study / f"reports/smoke/tables/{name}.csv", keep_default_na=False)
         wanted = ["model", "base", "variant", "train_set", "merge_mode", "n"]
@@ -86,10 +89,28 @@ def test_failed_plus_parsed_judgements_are_all_judgements(study):
         assert len(judged) == 2 * row.n
 
 
+def test_the_judge_is_tested_and_no_judgement_is_lost(study):
+    """A judge of 135 million parameters is not reliable, and the tables say so in red."""
+    tables = study / "reports/smoke/tables"
+    counts = pd.read_csv(tables / "judge_counts.csv")
+    assert (counts[["clear", "repaired", "failed"]].sum(axis=1) == counts["asked"]).all()
+    assert {"MT(S)-bench", "validation", "pairs", "controls"} == set(counts["part"])
+    checks = pd.read_csv(tables / "judge_panel.csv", keep_default_na=False)
+    assert {"single", "rubric", "pair"} == set(checks["kind"]) and (checks["passed"] == "no").any()
+    for name in ("mtbench", "judge", "judge_pairs"):
+        assert set(pd.read_csv(tables / f"{name}.csv")["judge_reliability"]) == {"not reliable"}, name
+    assert (
+        "THE JUDGE FAILED" in (tables / "mtbench.txt").read_text()
+        and "THE JUDGE FAILED" in (tables / "judge.txt").read_text()
+    )
+    assert 'class="alarm"' in (study / "reports/smoke/html/07_mtbench.html").read_text()
+
+
 PAIRED = {
     "text_metrics_paired": ["rouge_l_f1", "bertscore_f1", *TABLES["flesch"]],
     "leaderboard_paired": TABLES["leaderboard"],
     "mtbench_paired": TABLES["mtbench"],
+    "judge_paired": ["judge_rating"],
     "merge_paired": ["kl", "loss", "agreement"],
     "answers_paired": ["n_tokens", "ended"],
 }
@@ -319,7 +340,7 @@ def test_a_sweep_over_seeds_trains_what_is_new_and_compares(study, tmp_path):
     assert done.returncode == 0, done.stderr[-4000:]
     assert (study / "artefacts/smoke/sft/sciq/manifest.json").read_bytes() == before, "seed 42 was trained again"
     assert sorted(p.name for p in (study / "artefacts/smoke@sft.seed=43").iterdir()) == [
-        "answers", "benchmarks", "cache", "leaderboard", "merged", "mtbench", "notebooks", "sft", "text_metrics",
+        "answers", "benchmarks", "cache", "judged", "leaderboard", "merged", "mtbench", "notebooks", "sft", "text_metrics",
     ]  # fmt: skip
     table = pd.read_csv(study / "reports/smoke/tables/sweep.csv")
     assert set(table["table"]) == {*TABLES, "sft"} and (table["seeds"] == 2).all()
