@@ -40,7 +40,7 @@ LABELS = {
     "single_turn_rating": "Single turn", "multi_turn_rating": "Multi-turn",
 }  # fmt: skip
 PUBLISHED = {
-    "leaderboard": "Published: harness of 2023, its own order of shots, no intervals.",
+    "leaderboard": "Published: harness of 2023 (v1), no intervals.",
     "rouge": "Published: prompt probably scored with the answer, no intervals.",
     "bertscore": "Published: prompt probably scored with the answer, no intervals.",
     "flesch": "Published: prompt scored with the answer, textstat 0.7.3, no intervals.",
