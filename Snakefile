@@ -14,7 +14,7 @@ P = parameters.load(PROFILE, CHANGES)
 POINTS = parameters.points(PROFILE, P)  # of a sweep: each is a profile too, such as cpu@sft.seed=2
 A = "artefacts/{profile}"
 GPU = 1 if P.runtime.device == "cuda" else 0
-LOOK = steps.module_digest(("tables", "figures", "intervals", "differences", "claims")) + steps.files_digest("reports/published/**/*.csv")
+LOOK = steps.module_digest(("tables", "figures", "intervals", "differences", "contrasts", "claims")) + steps.files_digest("reports/published/**/*.csv")
 
 
 def mb(cpu, gpu):
@@ -256,8 +256,20 @@ def scored(wildcards):
     return all_of("leaderboard", wildcards.profile, [name for name in steps.names("leaderboard", p) if name != twin])
 
 
+rule protocols:  # the base model under the other protocol
+    output: f"{A}/protocols/.done"
+    params: *settings("protocols", notebook=False)
+    threads: P.runtime.threads
+    resources: gpu=GPU, mem_mb=mb(2200, 64000), runtime=minutes(240)
+    benchmark: f"{A}/benchmarks/06_leaderboard.protocols.tsv"
+    log: **logs("protocols", "protocols")
+    shell: papermill("protocols", model="protocols")
+
+
 rule leaderboard:
-    input: scored
+    input:
+        scored,
+        lambda wildcards: done("protocols", wildcards.profile),
     output: f"{A}/leaderboard/.done"
     params: *settings("leaderboard")
     benchmark: f"{A}/benchmarks/06_leaderboard.tsv"

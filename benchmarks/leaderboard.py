@@ -7,21 +7,20 @@ best or two in a row are no faster.
 
 limit of a task: tokens that `hf` forwards (counted at the model's door: padding in, choices of one token merged) over the
 tokens of the prefix tree of its requests. "together" is all tasks in one call for ours, and for `hf` the sum of its tasks,
-each at its own best batch size. Both take the softmax in float32 and put no BOS token in front, as `leaderboard.evaluate`.
+each at its own best batch size; grouped_tokens are those of the groups of `likelihoods`. Both take the softmax in float32
+and put no BOS token in front, as `leaderboard.evaluate` does under v1.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
-from pathlib import Path
 
 import measure
 import pandas as pd
 import torch
 
-from s2utils import leaderboard, models, shared_prefix
+from s2utils import leaderboard, likelihoods, models, protocols, shared_prefix
 from s2utils.params import Params, load
 
 TASKS = tuple(leaderboard.TASKS)
@@ -41,7 +40,6 @@ class Bench:
 
     def __init__(self, side: str, dtype: str, documents: int, subjects: int, threads: int):
         from lm_eval.models.huggingface import HFLM
-        from lm_eval.tasks import TaskManager
 
         torch.set_num_threads(threads)
         self.params = settings(documents, subjects)
@@ -50,7 +48,7 @@ class Bench:
             pretrained=models.full(self.params.model.base, dtype), tokenizer=models.tokenizer(self.params.model.base),
             add_bos_token=False, softmax_dtype="float32", batch_size=1,
         )  # fmt: skip
-        self.side, self.manager, self.tokens = side, TaskManager(), 0
+        self.side, self.tokens = side, 0
         self.lm.model.register_forward_pre_hook(self.count, with_kwargs=True)
 
     def count(self, _, args, kwargs):
@@ -64,7 +62,7 @@ class Bench:
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         return {"answers": answers, "seconds": seconds, "cpu_seconds": cpu, "tokens": self.tokens}
 
-    def evaluate(self, tasks: tuple[str, ...], folder: Path) -> dict:
+    def evaluate(self, tasks: tuple[str, ...]) -> dict:
         """Tasks through the harness: `timed` of its one call, scores of every document, `hf` at its best batch size."""
         import lm_eval
 
@@ -77,12 +75,9 @@ class Bench:
             return found["answers"]
 
         self.lm.loglikelihood = loglikelihood
-        chosen = self.params.leaderboard
-        configs = [c for task in tasks for c in leaderboard.task_configs(chosen, task, self.params.seed, folder / task)]
-        results = lm_eval.simple_evaluate(
-            model=self.lm, tasks=[{"group": "all", "task": configs}], task_manager=self.manager, bootstrap_iters=0,
-            fewshot_random_seed=self.params.seed,
-        )  # fmt: skip
+        loaded, places = protocols.load(self.params.leaderboard, self.params.seed)
+        chosen = {name: task for name, task in loaded["tasks"].items() if places[name][0] in tasks}
+        results = lm_eval.evaluate(self.lm, {"tasks": chosen, "groups": {}}, bootstrap_iters=0)
         keys = [(r.task_name, r.doc_id, r.idx) for r in found["requests"]]
         found["answers"] = dict(zip(keys, found["answers"]))
         found["scores"] = {
@@ -125,6 +120,10 @@ class Bench:
             shared_prefix.grow([(a + b)[-self.lm.max_length - 1 : -1] for a, b in pairs], [1] * len(pairs)).tokens
         )
 
+    def grouped(self, requests: list) -> int:
+        """Tokens of the prefix trees of the groups in which a leaderboard asks, so that it can be resumed."""
+        return sum(self.tree(requests[first:last]) for first, last in likelihoods.groups(requests))
+
     def moved(self, requests: list, answers: dict, documents: int) -> float:
         """Largest change (nat) of a log-likelihood of each task's first documents under other batches and chunks."""
         first = [r for r in requests if r.doc_id < documents]
@@ -139,21 +138,15 @@ class Bench:
 def run(bench: Bench) -> dict:
     """Every task for itself; for ours also together, and again under other batches and chunks."""
     found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for task in TASKS:
-            found[task] = bench.evaluate((task,), Path(folder) / task)
-            print(
-                bench.side,
-                task,
-                {k: round(found[task][k], 2) for k in ("cpu_seconds", "seconds", "tokens")},
-                flush=True,
-            )
-        if bench.side == "ours":
-            found["together"] = bench.evaluate(TASKS, Path(folder) / "together")
-            for facts in found.values():
-                facts["tree"] = bench.tree(facts["requests"])
-            found["together"]["moved"] = bench.moved(found["together"]["requests"], found["together"]["answers"], 2)
-            found["together"]["fallback"] = bench.lm.fallback
+    for task in TASKS:
+        found[task] = bench.evaluate((task,))
+        print(bench.side, task, {k: round(found[task][k], 2) for k in ("cpu_seconds", "seconds", "tokens")}, flush=True)
+    if bench.side == "ours":
+        found["together"] = bench.evaluate(TASKS)
+        for facts in found.values():
+            facts["tree"], facts["grouped"] = bench.tree(facts["requests"]), bench.grouped(facts["requests"])
+        found["together"]["moved"] = bench.moved(found["together"]["requests"], found["together"]["answers"], 2)
+        found["together"]["fallback"] = bench.lm.fallback
     for facts in found.values():
         facts["requests"] = len(facts["requests"])
     return found
@@ -173,7 +166,7 @@ def rows(dtype: str, ours: dict, hf: dict) -> list[dict]:
         made.append({
             "dtype": dtype, "task": task, "documents": len(apart), "requests": a["requests"],
             "hf_batch": b["part"]["batch"] if "part" in b else "", "hf_tokens": b["tokens"], "tree_tokens": a["tree"],
-            "our_tokens": a["tokens"], "limit": round(limit, 2), "ours_s": round(a["cpu_seconds"], 1),
+            "grouped_tokens": a["grouped"], "our_tokens": a["tokens"], "limit": round(limit, 2), "ours_s": round(a["cpu_seconds"], 1),
             "hf_s": round(b["cpu_seconds"], 1), "ratio": round(ratio, 2), "share_of_limit": round(ratio / limit, 3),
             "clock_ratio": round(b["seconds"] / a["seconds"], 2),
             "largest_difference": max(abs(a["answers"][k][0] - v[0]) for k, v in b["answers"].items()),

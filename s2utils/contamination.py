@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 import datasets
 import pandas as pd
 
-from s2utils import embedded, leaderboard
+from s2utils import embedded, protocols
 from s2utils.params import Params
 from s2utils.paths import root
 from s2utils.readability import words
@@ -97,7 +97,7 @@ def _short_runs(bare: list[str], short: dict[str, list[int]]) -> Iterator[str]:
 def _embedded(name: str) -> Iterable[dict]:
     """Rows of an embedded set, whole, in the hub's form."""
     if name == "truthfulqa":
-        return leaderboard.truthfulqa()
+        return protocols.truthfulqa()
     path = embedded.resolve(name)
     files = sorted(path.glob("*/test/*.arrow")) if name == "mmlu" else [path]
     return itertools.chain.from_iterable(datasets.Dataset.from_file(str(file)) for file in files)

@@ -2,26 +2,25 @@
 
 Questions differ far more among each other than merges do, so each is subtracted from itself before anything is
 averaged. One that failed under either merge is left out of its metric and counted. Units are the metric's own, on the
-leaderboard percentage points. Traps: MMLU is the unweighted mean of its subjects, so its documents are not one
-sample; an interval without width says that no question changed, not that none would; and with few questions a
-bootstrap is too narrow (of normal values it leaves out the truth 8 % of the time at 20, 11 % at 8, 20 % at 4).
-Sources: McCarthy & Snowden 1985 (n − 1 draws in small strata); Cochran 1977, 5A.12 (strata of one).
+leaderboard percentage points. Traps: MMLU is a mean over its subjects (`strata`), so its documents are not one sample;
+an interval without width says that no question changed, not that none would; and with few questions a bootstrap is too
+narrow (of normal values it leaves out the truth 8 % of the time at 20, 11 % at 8, 20 % at 4).
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from s2utils import intervals
+from s2utils import intervals, strata
 from s2utils.params import Params
 from s2utils.tables import LABELS
 
 KEYS = ["train_set", "merge_mode", "minus", "n"]
+DOCUMENT = ["task", "subject", "doc_id"]
 ENDS = ("", "_ci_low", "_ci_high", "_n", "_n_changed", "_n_failed")
 NAMES = LABELS | {
     f"bertscore_{part}": f"BERTScore {LABELS[f'bertscore_{part}']}" for part in ("precision", "recall", "f1")
@@ -49,40 +48,39 @@ def paired(found: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFr
 def tasks(found: pd.DataFrame, columns: dict[str, str], params: Params) -> pd.DataFrame:
     """As `paired`, of the leaderboard's tasks and their average, averaged as the table averages; percentage points.
 
-    `found` has train_set, merge_mode and the columns of `leaderboard.evaluate`; `columns` gives each task's metric.
-    Documents are drawn within their task, for MMLU within their subject; the average draws the four tasks together.
+    `found` has train_set, merge_mode and the columns of `leaderboard.documents`; `columns` gives each task's metric.
     """
-    settings = params.text_metrics
-    tail = (1 - settings.confidence) / 2
     rows = []
-    for row, apart in _apart(found, ["task", "subject", "doc_id"], ["value"]):
-        values = 100 * apart["value"].round(12)  # rounding in a probability's last digits is no difference
-        rng, means, drawn = np.random.default_rng(params.seed), [], []
-        for task, column in columns.items():
-            mine = values.loc[[task]]
-            strata = [v.dropna().to_numpy() for _, v in mine.groupby(level="subject")]
-            mean, resampled = stratified(strata, settings.resamples, rng)
-            row |= _columns(column, mine, (mean, *np.quantile(resampled, [tail, 1 - tail])))
-            means.append(mean)
-            drawn.append(resampled)
-        ends = np.quantile(np.mean(drawn, axis=0), [tail, 1 - tail])
-        rows.append(row | _columns("average", values, (np.mean(means), *ends)))
+    for row, apart in _apart(found, DOCUMENT, ["value"]):
+        for metric, (mine, estimate) in of_tasks(apart["value"], columns, params).items():
+            row |= _columns(metric, mine, estimate)
+        rows.append(row)
     return _frame(rows, [*columns.values(), "average"])
 
 
-def stratified(strata: list[np.ndarray], resamples: int, rng: np.random.Generator) -> tuple[float, np.ndarray]:
-    """(unweighted mean of the strata's means, `resamples` of it); NaN where nothing, or no spread, is known.
+def of_tasks(
+    apart: pd.Series, columns: dict[str, str], params: Params, by_size: bool | None = None
+) -> dict[str, tuple[pd.Series, tuple[float, float, float]]]:
+    """Metric → (its documents' differences, (mean, low, high)), each task and "average"; percentage points.
 
-    Of n values in a stratum n − 1 are drawn, with replacement: n draws would make small strata too sure. Strata of one
-    value show no spread and are drawn from as if they were one: too wide rather than too narrow.
+    `apart` has one difference of shares a document, its index is DOCUMENT. Documents are drawn within their task, for
+    MMLU within their subject; the average draws the four tasks together. Subjects weigh as `leaderboard.protocol` says,
+    or by size or not.
     """
-    if not all(len(values) for values in strata):
-        return math.nan, np.full(resamples, math.nan)
-    single = [values for values in strata if len(values) == 1]
-    groups = [(1, values) for values in strata if len(values) > 1]
-    groups += [(len(single), np.concatenate(single))] if single else []
-    drawn = sum(weight * _means(values, resamples, rng) for weight, values in groups)
-    return float(np.mean([values.mean() for values in strata])), drawn / len(strata)
+    by_size = params.leaderboard.protocol == "harness" if by_size is None else by_size
+    tail = (1 - params.text_metrics.confidence) / 2
+    values = 100 * apart.round(12)  # rounding in a probability's last digits is no difference
+    rng, means, drawn, found = np.random.default_rng(params.seed), [], [], {}
+    for task, metric in columns.items():
+        mine = values.loc[[task]]
+        weighted = strata.scaled(mine, by_size)
+        parts = [v.dropna().to_numpy() for _, v in weighted.groupby(level="subject")]
+        mean, resampled = strata.resampled(parts, params.text_metrics.resamples, rng)
+        found[metric] = mine, (mean, *np.quantile(resampled, [tail, 1 - tail]))
+        means.append(mean)
+        drawn.append(resampled)
+    ends = np.quantile(np.mean(drawn, axis=0), [tail, 1 - tail])
+    return found | {"average": (values, (float(np.mean(means)), *ends))}
 
 
 def verdict(low: float, high: float, below: str, above: str) -> str:
@@ -151,16 +149,6 @@ def _columns(metric: str, apart: pd.Series, estimate: tuple[float, float, float]
 def _frame(rows: list[dict], metrics: list[str]) -> pd.DataFrame:
     """The rows, with all columns also where there is none."""
     return pd.DataFrame(rows, columns=KEYS + [f"{metric}_difference{end}" for metric in metrics for end in ENDS])
-
-
-def _means(values: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Means of n − 1 draws with replacement, (resamples,); NaN for a single value."""
-    n = len(values)
-    if n == 1:
-        return np.full(resamples, math.nan)
-    step = max(1, 10**7 // n)  # draws held at a time
-    sizes = [min(step, resamples - start) for start in range(0, resamples, step)]
-    return np.concatenate([values[rng.integers(0, n, (size, n - 1))].mean(axis=1) for size in sizes])
 
 
 def _text(row: dict, metric: str) -> str:

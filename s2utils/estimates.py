@@ -240,17 +240,16 @@ def _text_metrics(c: Costs) -> Estimate:
 def _leaderboard(c: Costs) -> Estimate:
     p, m, s = c.params, c.model, c.params.leaderboard
     rows = [r for r in steps.models(p) if not (steps.same_weights(p) and r.variant == "chat")]
-    e, tokens, longest = Estimate("06_leaderboard", len(rows) + 1, disk=2e7), 0.0, 0.0
-    for task, (shot, document) in SHOT.items():
-        subjects = (s.mmlu_subjects or 57) if task == "mmlu" else 1
-        documents = subjects * min(s.limit[task] or SIZE[task], SIZE[task])
-        heads = subjects if task == "mmlu" else documents  # MMLU's shots are a subject's, others are a document's own
-        tokens += documents * document + heads * s.shots[task] * shot + HEADER.get(task, 0)
-        longest = max(longest, s.shots[task] * shot + document + HEADER.get(task, 0))
+    e = Estimate("06_leaderboard", len(rows) + 2, disk=2e7)  # and the base model under the other protocol
+    tokens, longest = _tree(s.limit, s.mmlu_subjects, s.shots)
     took = c.load() + c.forward(tokens, longest) / c.share("tree")
     e.takes(
         len(rows) * took, f"{len(rows)} models × {tokens:,.0f} tokens of the prefix tree: 2 N a token, under a mask"
     )
+    fewer, _ = _tree(s.compared.limit, s.compared.mmlu_subjects, s.shots)
+    fewer = min(fewer, tokens)
+    took = c.load() + c.forward(fewer, longest) / c.share("tree")
+    e.takes(took, f"the base model under the other protocol × {fewer:,.0f} tokens")
     cache, logits = c.kv(longest), ROWS * m.vocab * (c.width + 8)
     e.memory = m.total * c.width + cache + logits
     e.sizes += [
@@ -259,6 +258,18 @@ def _leaderboard(c: Costs) -> Estimate:
         f"logits {ROWS} × {m.vocab:,} × {c.width + 8} bytes: {logits / 1e9:.2f}",
     ]
     return e
+
+
+def _tree(limit: dict[str, int], mmlu_subjects: int, shots: dict[str, int]) -> tuple[float, float]:
+    """(tokens of the requests' prefix tree, tokens of the longest request)."""
+    tokens, longest = 0.0, 0.0
+    for task, (shot, document) in SHOT.items():
+        subjects = (mmlu_subjects or 57) if task == "mmlu" else 1
+        documents = subjects * min(limit[task] or SIZE[task], SIZE[task])
+        heads = subjects if task == "mmlu" else documents  # MMLU's shots are a subject's, others are a document's own
+        tokens += documents * document + heads * shots[task] * shot + HEADER.get(task, 0)
+        longest = max(longest, shots[task] * shot + document + HEADER.get(task, 0))
+    return tokens, longest
 
 
 def _mtbench(c: Costs) -> Estimate:

@@ -47,12 +47,12 @@ def share(hits: int, n: int, confidence: float) -> tuple[float, float, float]:
     return hits / n, float(low), float(high)
 
 
-def average(estimates: list[tuple[float, float, float]]) -> tuple[float, float, float]:
-    """(mean, low, high) of independent (value, low, high), MOVER."""
-    k = len(estimates)
-    mean = sum(v for v, _, _ in estimates) / k
-    down = math.sqrt(sum((v - low) ** 2 for v, low, _ in estimates)) / k
-    up = math.sqrt(sum((high - v) ** 2 for v, _, high in estimates)) / k
+def average(estimates: list[tuple[float, float, float]], weights=None) -> tuple[float, float, float]:
+    """(mean, low, high) of independent (value, low, high), MOVER; `weights` sum to 1, equal ones without."""
+    each = [1 / len(estimates)] * len(estimates) if weights is None else weights
+    mean = sum(w * v for w, (v, _, _) in zip(each, estimates))
+    down = math.sqrt(sum((w * (v - low)) ** 2 for w, (v, low, _) in zip(each, estimates)))
+    up = math.sqrt(sum((w * (high - v)) ** 2 for w, (v, _, high) in zip(each, estimates)))
     return mean, mean - down, mean + up
 
 

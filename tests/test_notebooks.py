@@ -71,7 +71,7 @@ def test_graph_builds_under_every_profile(profile, tmp_path):
     for row in steps.models(loaded):
         assert f"answers/{row.id}/.done" in planned and f"mtbench/{row.id}/.done" in planned
     scored = len(steps.models(loaded)) - steps.same_weights(loaded)
-    assert planned.count("rule leaderboard_one:") == scored
+    assert planned.count("rule leaderboard_one:") == scored and planned.count("rule protocols:") == 1
     asked = dict(re.findall(r"rule (\w+):\n((?: {4}.*\n)+)", planned))
     assert ("gpu=1" in asked["sft_one"]) == (loaded.runtime.device == "cuda")
     for collecting in ("sft", "generate", "leaderboard", "mtbench"):

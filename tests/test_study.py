@@ -143,6 +143,39 @@ def test_the_leaderboards_differences_are_those_of_its_table(study):
             assert row[f"{metric}_difference"] == pytest.approx(apart, abs=1e-5)
 
 
+def test_models_are_tested_against_the_base_and_merges_against_each_other(study):
+    found = pd.read_csv(study / "reports/smoke/tables/leaderboard_tests.csv", keep_default_na=False)
+    table = pd.read_csv(study / "reports/smoke/tables/leaderboard.csv", keep_default_na=False)
+    tuned = table[table["train_set"] != ""]
+    assert len(found) == len(TABLES["leaderboard"]) * (len(tuned) + tuned["train_set"].nunique())
+    assert (found["minus"] == "SmolLM2-135M").sum() == len(TABLES["leaderboard"]) * len(tuned)
+    value = table.set_index(["model", "merge_mode"])
+    for row in found.itertuples():
+        apart = (
+            value.at[(row.model, row.merge_mode), row.metric] - value.at[(row.minus, row.minus_merge_mode), row.metric]
+        )
+        assert row.difference == pytest.approx(apart, abs=1e-5) and float(row.p_holm) >= float(row.p)
+        assert row.n == value.at[(row.model, row.merge_mode), "n" if row.metric == "average" else f"{row.metric}_n"]
+    assert set(found["verdict"]) <= {"different", "no evidence"}
+
+
+def test_both_protocols_are_shown_for_the_base(study):
+    found = pd.read_csv(study / "reports/smoke/tables/protocols.csv")
+    assert set(found["metric"]) == set(TABLES["leaderboard"]) and (found["n"] > 0).all()
+    assert (found["harness"] - found["v1"]).tolist() == pytest.approx(found["difference"].tolist(), abs=1e-4)
+    assert "Protocol v1" in (study / "reports/smoke/tables/leaderboard.txt").read_text()
+
+
+def test_every_model_keeps_results_in_the_harness_format(study):
+    table = pd.read_csv(study / "reports/smoke/tables/leaderboard.csv", keep_default_na=False)
+    for row in table[table["variant"] != "chat"].itertuples():
+        id = row.model if row.merge_mode == "none" else f"{row.model}.{row.merge_mode}"
+        results = json.loads((study / f"artefacts/smoke/leaderboard/{id}/results.json").read_text())
+        assert 100 * results["results"]["arc_challenge"]["acc_norm,none"] == pytest.approx(row.arc_acc_norm)
+        assert 100 * results["groups"]["mmlu"]["acc,none"] == pytest.approx(row.mmlu_acc)
+        assert results["model_name"] == id and results["n-shot"]["hellaswag"] == 10
+
+
 def test_a_merged_model_can_be_published_as_it_lies(study):
     command = [
         sys.executable,
