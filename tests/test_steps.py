@@ -68,7 +68,7 @@ def test_every_artefact_has_its_own_key(study):
     found, params = keys(), load("smoke")
     train_sets, models = len(params.sft.train_sets), len(steps.models(params))
     assert models == 2 + train_sets * len(params.merge.modes)
-    assert len(found) == len(set(found.values())) == 4 + params.data.shards + 2 * train_sets + (models - 2) + 3 * models
+    assert len(found) == len(set(found.values())) == 5 + params.data.shards + 2 * train_sets + (models - 2) + 3 * models
 
 
 def test_keys_are_the_same_tomorrow(study):
