@@ -48,7 +48,7 @@ def overlap(answers: pd.DataFrame, params: Params) -> tuple[pd.DataFrame, pd.Dat
 
     ROUGE of an empty answer is 0; its BERTScore is not defined.
     """
-    from s2utils import text_metrics
+    from s2utils import bertscore, text_metrics
 
     settings = params.text_metrics
     own = answers["reference"]
@@ -72,7 +72,7 @@ def overlap(answers: pd.DataFrame, params: Params) -> tuple[pd.DataFrame, pd.Dat
             way = (protocol, "rouge_score, stemmed" if stemmed else "rouge_score", whose)
             rouge[way] = aligned(text_metrics.rouge(*(list(pair[c]) for c in pair), stemmed), pair, "rouge")
     every = pd.concat(pairs)  # one call: the encoder is loaded once
-    bert, facts = text_metrics.bertscore(
+    bert, facts = bertscore.score(
         *(list(every[c]) for c in every), settings.bertscore, settings.bertscore_layer, params.runtime.device
     )
     encoder, start, scored = facts["bertscore_hash"], 0, {}

@@ -113,16 +113,16 @@ def test_the_studys_readability_to_every_printed_digit(sample, params):
 
 
 def test_overlap_with_references(folder, params, monkeypatch):
-    from s2utils import text_metrics
+    from s2utils import bertscore, text_metrics
 
     asked = []
 
-    def bertscore(answers, references, weights, layer, device):
+    def lengths(answers, references, weights, layer, device):
         asked.append(list(zip(answers, references)))
-        frame = pd.DataFrame({m: [float(len(a)) for a in answers] for m in text_metrics.BERTSCORE})
+        frame = pd.DataFrame({m: [float(len(a)) for a in answers] for m in bertscore.COLUMNS})
         return frame, {"bertscore_hash": "lengths", "bertscore_texts_cut": 0}
 
-    monkeypatch.setattr(text_metrics, "bertscore", bertscore)
+    monkeypatch.setattr(bertscore, "score", lengths)
     answers, _ = predictions.read(folder)
     answers["reference"] = pd.Series(["Rain is good.", None, "Because."], dtype="str")
     rouge, bert, told = audit.overlap(answers, params)
@@ -145,12 +145,12 @@ def test_overlap_with_references(folder, params, monkeypatch):
 
 
 def test_one_reference_alone_has_no_other(folder, params, monkeypatch):
-    from s2utils import text_metrics
+    from s2utils import bertscore
 
-    empty = pd.DataFrame(columns=text_metrics.BERTSCORE)
+    empty = pd.DataFrame(columns=bertscore.COLUMNS)
     monkeypatch.setattr(
-        text_metrics,
-        "bertscore",
+        bertscore,
+        "score",
         lambda a, *_: (empty.reindex(range(len(a))), {"bertscore_hash": "", "bertscore_texts_cut": 0}),
     )
     answers, _ = predictions.read(folder)

@@ -1,5 +1,6 @@
 """Marks: the best row of a column, and whether the questions tell it from the runner-up."""
 
+import functools
 import math
 
 import numpy as np
@@ -103,9 +104,12 @@ def test_a_wide_frame_becomes_long():
     )
 
 
+few = functools.cache(lambda: load("smoke", "text_metrics.resamples=50"))
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=8))
 def test_the_order_of_rows_does_not_matter(pairs):
-    params = load("smoke", "text_metrics.resamples=50")
+    params = few()
     one, other = zip(*pairs)
     found, turned = marks.best(values(a=one, b=other), params), marks.best(values(b=other, a=one), params)
     assert found["mark"].tolist() == turned["mark"].tolist() and found["p"].tolist() == pytest.approx(
