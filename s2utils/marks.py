@@ -69,9 +69,9 @@ def _place(side: pd.DataFrame, sign: int) -> tuple[float, float]:
 
 
 def marked(frame: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """`frame`, a table with one row per model (and data set), with a column `<metric>_mark` of each metric in `found`."""
+    """`frame`, a table with one row per model (and data set), with a column `<metric>_mark` for each of its metrics in `found`."""
     on = [*ROW, *(["dataset"] if "dataset" in frame and "dataset" in found else [])]
-    for metric, part in found.groupby("metric", sort=False):
+    for metric, part in found[found["metric"].isin(frame.columns)].groupby("metric", sort=False):
         told = {tuple(row[k] for k in on): row["mark"] for row in part.to_dict("records")}
         frame = frame.assign(**{f"{metric}_mark": [told.get(key, "") for key in zip(*(frame[k] for k in on))]})
     return frame

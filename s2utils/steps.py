@@ -61,7 +61,11 @@ STEPS = {
         ("seed", "runtime", "model", "merge", "sft.eval_rows", "sft.max_length", "sft.batch_size"),
         ("divergence",),
     ),
-    "text_metrics": Step("05_text_metrics", ("seed", "text_metrics", *MANNER), ("text_metrics", "bertscore", "loops")),
+    "text_metrics": Step(
+        "05_text_metrics",
+        ("seed", "model", "text_metrics", *MANNER),
+        ("text_metrics", "protocols", "bertscore", "loops"),
+    ),
     "leaderboard": Step("06_leaderboard", ("seed", "runtime", "model", "leaderboard"), ("leaderboard", "models")),
     "mtbench": Step("07_mtbench", ("seed", "runtime", "model", *SAMPLING, "mtbench"), ("mtbench",)),
     "sweep": Step("08_sweep", ("sweep",), ("sweep",)),

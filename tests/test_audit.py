@@ -13,6 +13,7 @@ import pytest
 
 from s2utils import audit, effects, predictions
 from s2utils.params import load
+from s2utils.readability import flesch
 
 PROMPT = "### Human: {}\n ### Assistant: "
 SAID = ["The sun is hot now. We see it. Rain is good.", "Notwithstanding considerable heterogeneity, it rains.", ""]
@@ -53,7 +54,7 @@ def test_readability_of_both_protocols_and_back_ends(folder, params):
     assert (table["n"] == 3).all() and set(table["model"]) == {"Llama-2-7b-hf"} and set(table["dataset"]) == {"wiki"}
     assert table["fre_n_failed"].tolist() == table["fkg_n_failed"].tolist() == [0, 0, 1, 1]
     first = 118.48  # the first answer by hand: see tests/test_readability.py
-    second = audit.flesch(SAID[1], "pyphen")[0]
+    second = flesch(SAID[1], "pyphen")[0]
     assert table.loc[("answer", "pyphen"), "fre"] == pytest.approx((first + second) / 2, abs=1e-6)
     assert table.loc[("study", "pyphen"), "fre_published"] == 51.4365
     assert (table["fre_reproduced"] == "no").all() and (table["fre_ci_low"] <= table["fre"]).all()
@@ -128,7 +129,7 @@ def test_overlap_with_references(folder, params, monkeypatch):
     rouge, bert, told = audit.overlap(answers, params)
     assert rouge[["protocol", "backend", "reference"]].to_numpy().tolist() == [
         ["study", "rouge_score", "own"], ["answer", "rouge_score", "own"], ["answer", "rouge_score, stemmed", "own"],
-        ["answer", "rouge_score", "other question"],
+        ["answer", "rouge_score", "other"],
     ]  # fmt: skip
     assert (rouge["n"] == 3).all() and (rouge["rouge_1_f1_n_failed"] == 1).all()
     own = text_metrics.rouge([SAID[0], ""], ["Rain is good.", "Because."], False)["rouge_1_f1"]
