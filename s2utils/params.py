@@ -220,6 +220,17 @@ class TextMetrics:
 
 
 @dataclass(frozen=True)
+class Membership:
+    """Whether the base model saw the evaluation data."""
+
+    control: str  # texts it cannot have seen: JSONL of turns (and must_hold), relative to the repository's root
+    n: int  # validation questions a source
+    min_k: float  # share of a text's tokens that count, the least likely
+    shuffles: int  # orders of a reference's sentences
+    batch_size: int
+
+
+@dataclass(frozen=True)
 class Leaderboard:
     """Open LLM Leaderboard v1 tasks through lm-evaluation-harness."""
 
@@ -257,6 +268,7 @@ class Params:
     merge: Merge
     generate: Generate
     text_metrics: TextMetrics
+    membership: Membership
     leaderboard: Leaderboard
     mtbench: MtBench
     sweep: dict[str, list[typing.Any]]  # dotted parameter → values; every combination of them is run
@@ -468,7 +480,7 @@ POSITIVE = (
     "questions.writer.batch_size", "mtbench.judge.batch_size", "s2.contamination_words", "eda.topics",
     "runtime.threads", "sft.r", "sft.alpha", "sft.learning_rate", "sft.batch_size", "sft.accumulation",
     "sft.max_length", "sft.sample_tokens", "generate.n", "generate.concurrency", "generate.max_new_tokens", "generate.temperature", "generate.batch_size",
-    "generate.repetition_penalty", "text_metrics.resamples", "leaderboard.batch_size", "mtbench.max_new_tokens", "mtbench.judge.concurrency", "questions.writer.concurrency", "questions.copied_words", "data.shards", "data.pairs_max",
+    "generate.repetition_penalty", "text_metrics.resamples", "membership.n", "membership.min_k", "membership.shuffles", "membership.batch_size", "leaderboard.batch_size", "mtbench.max_new_tokens", "mtbench.judge.concurrency", "questions.writer.concurrency", "questions.copied_words", "data.shards", "data.pairs_max",
 )  # fmt: skip
 
 
@@ -524,6 +536,8 @@ def _check(params: Params, file: str) -> None:
         choose("merge.modes", mode, ("bf16", "dequantized", "adapter"))
     if "{question}" not in params.model.prompt:
         raise ParameterError(f"{file}: 'model.prompt' must hold {{question}}")
+    if params.membership.min_k > 1:
+        raise ParameterError(f"{file}: 'membership.min_k' is a share, 1 at most, not {params.membership.min_k}")
     if not 0 < params.text_metrics.confidence < 1:
         raise ParameterError(f"{file}: 'text_metrics.confidence' must lie between 0 and 1")
     choose("leaderboard.shots", tuple(params.leaderboard.shots), [("arc", "hellaswag", "mmlu", "truthfulqa")])

@@ -66,6 +66,9 @@ STEPS = {
         ("seed", "model", "text_metrics", *MANNER),
         ("text_metrics", "protocols", "bertscore", "loops"),
     ),
+    "membership": Step(
+        "05_text_metrics", ("seed", "runtime", "model", "membership", "generate.sample_seed"), ("membership",)
+    ),
     "leaderboard": Step("06_leaderboard", ("seed", "runtime", "model", "leaderboard"), ("leaderboard", "models")),
     "mtbench": Step("07_mtbench", ("seed", "runtime", "model", *SAMPLING, "mtbench"), ("mtbench",)),
     "sweep": Step("08_sweep", ("sweep",), ("sweep",)),
@@ -146,7 +149,7 @@ def upstream(step: str, params: Params, name: str = "") -> list[tuple[str, str]]
             return []
         case "data":
             return [("filtered", str(shard)) for shard in range(params.data.shards)]
-        case "sft":
+        case "sft" | "membership":
             return [("data", "")]
         case "answers":
             return [("data", ""), *upstream("leaderboard", params, name)]

@@ -68,7 +68,7 @@ def test_every_artefact_has_its_own_key(study):
     found, params = keys(), load("smoke")
     train_sets, models = len(params.sft.train_sets), len(steps.models(params))
     assert models == 2 + train_sets * len(params.merge.modes)
-    assert len(found) == len(set(found.values())) == 3 + params.data.shards + 2 * train_sets + (models - 2) + 3 * models
+    assert len(found) == len(set(found.values())) == 4 + params.data.shards + 2 * train_sets + (models - 2) + 3 * models
 
 
 def test_keys_are_the_same_tomorrow(study):
@@ -80,11 +80,22 @@ def test_keys_are_the_same_tomorrow(study):
     [
         (
             "data.train_max=7",
-            {"data", "sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"},
+            {"data", "membership", "sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"},
         ),
         (
             "s2.score_min=5",
-            {"eda", "data", "sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"},
+            {
+                "eda",
+                "data",
+                "membership",
+                "sft",
+                "merged",
+                "answers",
+                "divergence",
+                "text_metrics",
+                "leaderboard",
+                "mtbench",
+            },
         ),
         (
             "s2.fre_min=50",
@@ -94,6 +105,8 @@ def test_keys_are_the_same_tomorrow(study):
         ("generate.top_p=0.5", {"answers", "text_metrics", "mtbench"}),
         ("sft.eval_rows=3", {"sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench"}),
         ("text_metrics.resamples=5", {"text_metrics"}),
+        ("text_metrics.protocol=study", {"text_metrics"}),
+        ("membership.shuffles=3", {"membership"}),
         ("leaderboard.shots.arc=3", {"leaderboard"}),
         ("mtbench.judge.temperature=0.3", {"mtbench"}),
         ("seed=1", set(MADE)),
