@@ -22,27 +22,17 @@ LEGEND = (
 )
 
 
-def long(scores: pd.DataFrame, metrics: list[str], question: list[str]) -> pd.DataFrame:
-    """One row per value, for `best`, from a frame with one row per answer and a column a metric.
-
-    The columns `question` together name a question.
-    """
-    keys = [*ROW, "dataset"] if "dataset" in scores else ROW
-    named = scores[keys].assign(question=scores[question].astype(str).agg("/".join, axis=1))
-    return pd.concat([named.assign(metric=m, value=scores[m].astype(float)) for m in metrics], ignore_index=True)
-
-
 def best(values: pd.DataFrame, params: Params) -> pd.DataFrame:
     """One row per metric (and data set) with two rows or more: the best, its runner-up, and the test between them.
 
-    `values` has model, merge_mode, metric, question, value, and as it may be dataset, and weight (a question's weight in
-    the row's mean: without one all weigh alike). NaN has failed and is left out. Columns: metric, dataset, model,
+    `values`, as `items.of` reads them, has model, merge_mode, metric, question, value, and as it may be dataset, and weight
+    (a question's weight in the row's mean: without one all weigh alike). NaN has failed and is left out. Columns: metric, dataset, model,
     merge_mode, the runner-up as one text, n (questions that both answered), difference (above 0: better), p, mark.
     Raises ValueError where a question stands twice in a row.
     """
     settings, rows = params.text_metrics, []
     values = values.assign(weight=values.get("weight", 1.0))
-    groups = ["metric", *(["dataset"] if "dataset" in values else [])]
+    groups = ["metric", *(["dataset"] if "dataset" in values and values["dataset"].any() else [])]
     for key, part in values.groupby(groups, sort=False):
         part = part.dropna(subset="value")
         sides = {row: side.set_index("question", verify_integrity=True) for row, side in part.groupby(ROW, sort=False)}

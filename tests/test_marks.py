@@ -92,18 +92,6 @@ def test_marks_go_to_their_row_and_data_set(params):
     assert "and data set" in marks.legend(found, params) and "p < 0.05" in marks.legend(found, params)
 
 
-def test_a_wide_frame_becomes_long():
-    wide = pd.DataFrame(
-        {"model": ["a", "b"], "merge_mode": "none", "dataset": "x", "id": ["1", "1"], "m": [1, 2], "k": [3, 4]}
-    )
-    made = marks.long(wide, ["m", "k"], ["dataset", "id"])
-    assert (
-        made["value"].tolist() == [1, 2, 3, 4]
-        and set(made["question"]) == {"x/1"}
-        and list(made["metric"]) == ["m", "m", "k", "k"]
-    )
-
-
 few = functools.cache(lambda: load("smoke", "text_metrics.resamples=20"))
 
 
