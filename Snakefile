@@ -228,8 +228,23 @@ rule generate:
     shell: papermill("answers")
 
 
+rule membership:  # asks the base model only
+    input: lambda wildcards: done("data", wildcards.profile)
+    output: f"{A}/membership/.done"
+    params: *settings("membership", notebook=False)
+    threads: P.runtime.threads
+    resources: gpu=GPU, mem_mb=mb(2200, 64000), runtime=minutes(120)
+    benchmark: f"{A}/benchmarks/05_text_metrics.membership.tsv"
+    log: text=f"{A}/notebooks/05_text_metrics.membership.log"
+    shell:
+        f"python -m s2utils.membership {{wildcards.profile:q}} --set {shlex.quote(SET)} > {{log.text}} 2>&1 "
+        "|| {{ tail -n 40 {log.text} >&2; exit 1; }}; touch {output}"
+
+
 rule text_metrics:
-    input: lambda wildcards: all_of("answers", wildcards.profile)
+    input:
+        lambda wildcards: all_of("answers", wildcards.profile),
+        lambda wildcards: done("membership", wildcards.profile),
     output: f"{A}/text_metrics/.done"
     params: *settings("text_metrics")
     resources: gpu=GPU, mem_mb=mb(1000, 16000), runtime=minutes(120)

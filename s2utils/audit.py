@@ -3,8 +3,7 @@
     python -m s2utils.audit --predictions folder [--references file] [--judgements file]
     python -m s2utils.audit --answers model_answer/ --judgements gpt-4_single.jsonl --questions question.jsonl
 
-Protocols: `study` scores the prompt with the answer (and, for overlap, with the reference), as the published values do;
-`answer` the answer alone. What a difference to the published value is made of: see `effects`.
+Protocols, and whose reference: see `scoring`. What a difference to the published value is made of: see `effects`.
 Trap: the study's readability is reproduced by Pyphen only; its BERTScore needs roberta-large, layer 17.
 """
 
@@ -17,11 +16,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from s2utils import artefacts, effects, fastchat, fastchat_tables, intervals, pages, paths, predictions, tables
+from s2utils import artefacts, effects, fastchat, fastchat_tables, intervals, pages, paths, predictions, scoring, tables
 from s2utils.effects import METRICS
 from s2utils.params import ParameterError, Params, load
 from s2utils.predictions import PredictionsError
-from s2utils.readability import BACKENDS, flesch
 
 TITLES = {
     "flesch": "Readability of the answers",
@@ -36,14 +34,7 @@ TITLES = {
 
 def readability(answers: pd.DataFrame, params: Params) -> pd.DataFrame:
     """Reading ease and grade, both protocols and back ends; an answer without a word has failed."""
-    texts = {"study": answers["whole"].fillna(""), "answer": answers["answer"]}
-    ways = {
-        (protocol, backend, "none"): pd.DataFrame(
-            [flesch(t, backend) for t in said], columns=list(METRICS["flesch"]), index=answers.index
-        )
-        for protocol, said in texts.items()
-        for backend in BACKENDS
-    }
+    ways = {way: frame.set_axis(list(METRICS["flesch"]), axis=1) for way, frame in scoring.readability(answers).items()}
     return effects.table(answers, "flesch", ways, params)
 
 
@@ -52,43 +43,14 @@ def overlap(answers: pd.DataFrame, params: Params) -> tuple[pd.DataFrame, pd.Dat
 
     ROUGE of an empty answer is 0; its BERTScore is not defined.
     """
-    from s2utils import text_metrics
-
     settings = params.text_metrics
-    own = answers["reference"]
-    held = own.dropna()
-    group = answers.groupby(["file", "model", "dataset"]).ngroup()
-    other = held.groupby(group).transform(lambda r: r.shift(-1).fillna(r.iloc[0] if len(r) > 1 else None))
-    texts = {  # protocol, whose reference: the two texts that are compared
-        ("study", "own"): (answers["whole"], answers["prompt"] + own),
-        ("answer", "own"): (answers["answer"], own),
-        ("answer", "other question"): (answers["answer"], other),
-    }
-    pairs = {key: pd.DataFrame(dict(zip(("said", "wanted"), two))).dropna() for key, two in texts.items()}
-
-    def aligned(scored: pd.DataFrame, pair: pd.DataFrame, name: str) -> pd.DataFrame:
-        scored.index = pair.index
-        return scored.reindex(index=answers.index, columns=METRICS[name]).astype(float)
-
-    rouge = {}
-    for (protocol, whose), pair in pairs.items():
-        for stemmed in (False, True) if (protocol, whose) == ("answer", "own") else (False,):
-            way = (protocol, "rouge_score, stemmed" if stemmed else "rouge_score", whose)
-            rouge[way] = aligned(text_metrics.rouge(*(list(pair[c]) for c in pair), stemmed), pair, "rouge")
-    every = pd.concat(pairs)  # one call: the encoder is loaded once
-    bert, facts = text_metrics.bertscore(
-        *(list(every[c]) for c in every), settings.bertscore, settings.bertscore_layer, params.runtime.device
-    )
-    encoder, start, scored = facts["bertscore_hash"], 0, {}
-    for (protocol, whose), pair in pairs.items():
-        part = bert.iloc[start : start + len(pair)].copy()
-        scored[protocol, encoder, whose] = aligned(part, pair, "bertscore")
-        start += len(pair)
+    answers = answers.assign(other=scoring.other_references(answers))
+    scored, facts = scoring.bertscore(answers, params)
     same = settings.bertscore.path.rpartition("/")[2] == "roberta-large" and settings.bertscore_layer == 17
-    told = f"Encoder {encoder}; {facts['bertscore_texts_cut']} texts over 512 tokens." + (
+    told = f"Encoder {facts['bertscore_hash']}; {facts['bertscore_texts_cut']} texts over 512 tokens." + (
         "" if same else " Published: roberta-large, layer 17, whose values cannot be compared with these."
     )
-    found = effects.table(answers, "rouge", rouge, params)
+    found = effects.table(answers, "rouge", scoring.rouge(answers, params), params)
     return found, effects.table(answers, "bertscore", scored, params, compare=same), told
 
 
@@ -191,7 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(given: argparse.Namespace, params: Params, folder: Path) -> None:
     settings, made = params.text_metrics, {}
     level = f"{settings.confidence:.0%} percentile bootstrap over answers, {settings.resamples:,} resamples."
-    shares = "Published: the revision's. Protocol study: prompt and answer; answer: the answer alone."
+    shares = "Published: the revision's. Protocol study: prompt and answer; answer: the answer alone. Reference other: another question's."
     if given.predictions:
         answers, others = predictions.read(given.predictions)
         counts = answers.groupby(["file", "column"], sort=False).size()

@@ -5,8 +5,9 @@ claim of several comparisons ("the best") is as strong as its weakest, which is 
 interval lies above 0, does not where one lies below, and cannot be told otherwise.
 Published means have no interval; on a scale with two ends n answers cannot spread more than if each were at an end, so
 there the Wilson interval of a share bounds it. Reading ease, grade and BERTScore have no such ends: nothing can be told.
-Trap: the interval of a difference is combined from its parts as if they were independent (MOVER, Zou & Donner 2008).
-Models that answered the same questions are not, so it is too wide rather than too narrow.
+Ours are taken question by question where those are at hand (`items`), and their interval is "paired". Trap: any other is
+"combined" from its parts as if they were independent (MOVER, Zou & Donner 2008). Models that answered the same questions
+are not, so it is too wide rather than too narrow.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from s2utils import artefacts, intervals, paths, tables
+from s2utils import artefacts, intervals, items, paths, tables
+from s2utils.notebook import Run
 from s2utils.params import Params
 from s2utils.statements import CLAIMS, SETS, TUNED, Claim
 
@@ -33,7 +35,11 @@ MMLU = 9528  # 57² / Σ 1/nᵢ: the mean of 57 subjects weighs them alike, so i
 
 
 class Difference(NamedTuple):
-    """One comparison: its value and interval, the smallest n of its parts and the sum of their failures."""
+    """One comparison: its value and interval, n and failures.
+
+    Paired: the questions of all its tasks, and those that failed under any term. Combined: the smallest n of its parts and
+    the sum of their failures.
+    """
 
     comparison: str = ""
     value: float = math.nan
@@ -41,6 +47,7 @@ class Difference(NamedTuple):
     ci_high: float = math.nan
     n: float = math.nan
     n_failed: float = math.nan
+    interval: str = ""  # "paired" | "combined", "" without one
 
 
 def published() -> dict[str, pd.DataFrame]:
@@ -72,10 +79,16 @@ def measured(folder: Path) -> dict[str, pd.DataFrame]:
     return {n: pd.read_csv(f, dtype=str, keep_default_na=False) for n, f in files.items() if f.is_file()}
 
 
-def table(theirs: dict[str, pd.DataFrame], ours: dict[str, pd.DataFrame], params: Params) -> pd.DataFrame:
+def table(
+    theirs: dict[str, pd.DataFrame],
+    ours: dict[str, pd.DataFrame],
+    params: Params,
+    questions: dict[str, pd.DataFrame] | None = None,
+) -> pd.DataFrame:
     """One row per claim: published and measured value, interval, n and verdict.
 
-    `theirs` and `ours` are the tables as `published` and `measured` give them. A claim of one size is measured on a base
+    `theirs` and `ours` are the tables as `published` and `measured` give them, `questions` ours by question, as
+    `items.of` reads them, as far as they are at hand. A claim of one size is measured on a base
     of that size; 7B stands for every other size.
     """
     names = list(params.data.sources)
@@ -85,19 +98,22 @@ def table(theirs: dict[str, pd.DataFrame], ours: dict[str, pd.DataFrame], params
         ours = {}
     size = "13b" if "13b" in params.model.name.lower() else "7b"
     theirs, ours = ({name: f.to_dict("records") for name, f in side.items()} for side in (theirs, ours))
+    by_question = {name: items.rows(frame) for name, frame in (questions or {}).items()}
     same = {role: role for role in (*TUNED, *SETS, "ELI5-Cleaned", "ELI5-Cleaned-wiki")}
     rows = []
     for claim in CLAIMS:
         row = {"claim": claim.id, "notebook": NOTEBOOKS[claim.table], "statement": claim.statement}
         own = ours if size == claim.size or claim.table not in ("leaderboard", "judge") else {}
-        row |= _judged(claim, theirs, f"Llama-2-{claim.size}", same, same, "published")
-        rows.append(row | _judged(claim, own, params.model.name, roles, held, "measured"))
+        row |= _judged(claim, theirs, {}, params, f"Llama-2-{claim.size}", same, same, "published")
+        rows.append(row | _judged(claim, own, by_question, params, params.model.name, roles, held, "measured"))
     return pd.DataFrame(rows).round(6)
 
 
-def _judged(claim: Claim, found: dict, base: str, roles: dict, sets: dict, side: str) -> dict:
+def _judged(
+    claim: Claim, found: dict, asked: dict, params: Params, base: str, roles: dict, sets: dict, side: str
+) -> dict:
     """The weakest comparison of a claim in the tables `found`, and the verdict over all; keys begin with `side`."""
-    each = [_difference(claim, terms, found, base, roles, sets) for terms in claim.comparisons]
+    each = [_difference(claim, terms, found, asked, params, base, roles, sets) for terms in claim.comparisons]
     if not each or None in each:
         weakest, told = Difference(), CANNOT_TELL if side == "published" else NOT_MEASURED
     elif claim.margin:
@@ -112,40 +128,54 @@ def _judged(claim: Claim, found: dict, base: str, roles: dict, sets: dict, side:
     return {f"{side}_{key}": value for key, value in weakest._asdict().items()} | {f"{side}_verdict": told}
 
 
-def _difference(claim: Claim, terms: tuple, found: dict, base: str, roles: dict, sets: dict) -> Difference | None:
+def _difference(
+    claim: Claim, terms: tuple, found: dict, asked: dict, params: Params, base: str, roles: dict, sets: dict
+) -> Difference | None:
     """A sum of terms with its interval; None where a part is not there."""
-    parts, compared = [], {}
+    parts, compared, single = [], {}, []
     for weight, role, metric, dataset in terms:
         name, _, mode = role.partition("@")
         model = base if name == "base" else f"{base}-chat" if name == "chat" else f"{base}-{roles.get(name)}"
         cell = _cell(found.get(claim.table, []), model, mode or claim.mode, bool(mode), metric, sets.get(dataset))
         if cell is None:
             return None
-        parts.append((weight, *cell))
+        *numbers, merged = cell
+        parts.append((weight, *numbers))
+        single.append((weight, asked.get(claim.table, {}).get((model, merged, sets.get(dataset) or "", metric))))
         compared[f"{model} ({mode})" if mode else model] = None
     value = sum(w * v for w, v, *_ in parts)
     down = math.sqrt(sum((v - low if w > 0 else high - v) ** 2 * w * w for w, v, low, high, *_ in parts))
     up = math.sqrt(sum((high - v if w > 0 else v - low) ** 2 * w * w for w, v, low, high, *_ in parts))
-    ends = _paired(claim, terms, found, roles) or (value, value - down, value + up)
+    n, failed = min(part[4] for part in parts), sum(part[5] for part in parts)
+    ends, kind = (value, value - down, value + up, n, failed), "combined"
+    if paired := _by_question(single, params) or _paired(claim, terms, found, roles, n, failed):
+        ends, kind = paired, "paired"
     metrics = " − ".join(dict.fromkeys(tables.LABELS.get(metric, "Rating") for _, _, metric, _ in terms))
     where = f", {sets[terms[0][3]]}" if terms[0][3] else ""
-    n, failed = min(part[4] for part in parts), sum(part[5] for part in parts)
-    return Difference(f"{' − '.join(compared)}: {metrics}{where}", *ends, n, failed)
+    return Difference(f"{' − '.join(compared)}: {metrics}{where}", *ends, kind if ends[1] == ends[1] else "")
+
+
+def _by_question(single: list[tuple], params: Params) -> tuple | None:
+    """(value, low, high, n, n_failed), where every term has its questions."""
+    settings = params.text_metrics
+    if not single or any(values is None for _, values in single):
+        return None
+    return items.summed(single, settings.resamples, settings.confidence, params.seed)
 
 
 def _cell(rows: list[dict], model: str, mode: str, exact: bool, metric: str, dataset: str | None) -> tuple | None:
-    """(value, low, high, n, failed) of one row; of several merges `mode`, or the first where it need not be `exact`."""
+    """(value, low, high, n, failed, merge mode) of one row; of several merges `mode`, or the first where it need not be `exact`."""
     rows = [r for r in rows if r["model"] == model and (dataset is None or r["dataset"] == dataset)]
     rows = [r for r in rows if r["merge_mode"] == mode] or ([] if exact else rows)
     if not rows:
         return None
     keys = (metric, f"{metric}_ci_low", f"{metric}_ci_high", f"{metric}_n" if f"{metric}_n" in rows[0] else "n")
     found = [float(str(rows[0].get(key, "")) or "nan") for key in (*keys, f"{metric}_n_failed")]
-    return None if math.isnan(found[0]) else tuple(found)
+    return None if math.isnan(found[0]) else (*found, rows[0]["merge_mode"])
 
 
-def _paired(claim: Claim, terms: tuple, found: dict, roles: dict) -> tuple | None:
-    """(difference, low, high) of two merges of one fine-tune, question by question, where such a table is there."""
+def _paired(claim: Claim, terms: tuple, found: dict, roles: dict, n: float, failed: float) -> tuple | None:
+    """As `_by_question`, of two merges of one fine-tune, where a table of their differences is there."""
     (name, _, mode), (other, _, minus) = terms[0][1].partition("@"), terms[-1][1].partition("@")
     column = f"{terms[0][2]}_difference"
     if len(terms) != 2 or name != other or not mode or mode == minus:
@@ -154,7 +184,7 @@ def _paired(claim: Claim, terms: tuple, found: dict, roles: dict) -> tuple | Non
         if row["train_set"] == roles.get(name) and {row["merge_mode"], row["minus"]} == {mode, minus} and column in row:
             sign = 1 if row["merge_mode"] == mode else -1
             ends = [sign * float(row[f"{column}{end}"] or "nan") for end in ("", "_ci_low", "_ci_high")]
-            return ends[0], *sorted(ends[1:])
+            return ends[0], *sorted(ends[1:]), n, failed
     return None
 
 
@@ -174,7 +204,12 @@ def _text(row: dict, side: str) -> str:
         return "–"
     interval = f" [{low:+.3g}, {high:+.3g}]" if low == low else ""
     failed = f", {row[f'{side}_n_failed']:.0f} failed" if row[f"{side}_n_failed"] > 0 else ""
-    return f"{value:+.3g}{interval} (n = {n:.0f}{failed})"
+    how = (
+        f", {row[f'{side}_interval']}"
+        if side == "measured" and row[f"{side}_interval"] in ("paired", "combined")
+        else ""
+    )
+    return f"{value:+.3g}{interval} (n = {n:.0f}{failed}{how})"
 
 
 def caption(profile: str, params: Params) -> str:
@@ -184,16 +219,18 @@ def caption(profile: str, params: Params) -> str:
     small = ", a very small model: these prove the pipeline, not the question" if params.study == "embedded" else ""
     return (
         f"Profile {profile}{f': {stands}' if stands else ''}; measured on {params.model.name}{small}. Differences, above "
-        "0 as claimed; of several comparisons the weakest (claims.csv names it). Measured intervals are combined from those "
-        "of the tables; published ones are bounds, where the scale has two ends. Both are too wide rather than too narrow, "
-        "for they do not pair questions."
+        "0 as claimed; of several comparisons the weakest (claims.csv names it). Measured: paired intervals are of differences "
+        f"taken question by question ({params.text_metrics.confidence:.0%} bootstrap over questions, on the leaderboard within "
+        "tasks and subjects); combined ones come from the tables' intervals, where questions are not at hand. Published ones are "
+        "bounds, where the scale has two ends. Combined intervals and bounds are too wide rather than too narrow."
     )
 
 
-def write(profile: str, params: Params) -> pd.DataFrame:
+def write(profile: str, params: Params, overrides: dict | None = None) -> pd.DataFrame:
     """claims.csv, .md and .txt (the caption) beside the profile's tables; returns the frame."""
     folder = paths.reports(profile) / "tables"
-    frame = table(published(), measured(folder), params)
+    asked = items.of(Run("report", profile, params, overrides or {}))
+    frame = table(published(), measured(folder), params, asked)
     with artefacts.replacing(folder / "claims.csv") as file:
         frame.to_csv(file, index=False, lineterminator="\n")
     with artefacts.replacing(folder / "claims.md") as file:

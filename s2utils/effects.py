@@ -2,8 +2,9 @@
 
 A difference is the sum of its effects, each the change of the mean when one choice is switched, in this order: the
 prompt left out, another back end (syllable counter, stemmer), another question's reference (what overlap is there by
-chance), and the rest: other answers, or fewer references, than the study's. Units are the metric's own. Trap: an effect
-is of the answers that could be scored; look at `n_failed` before reading it.
+chance), and the rest: other answers, or fewer references, than the study's. `switched` asks the same of any answers, one
+choice at a time. Units are the metric's own. Trap: an effect is of the answers that could be scored; look at `n_failed`
+before reading it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import pandas as pd
 
 from s2utils import intervals, paths, predictions, tables
 from s2utils.params import Params
+from s2utils.scoring import Way
 
-Way = tuple[str, str, str]  # protocol, back end, whose reference
 METRICS = {
     "flesch": ("fre", "fkg"),
     "rouge": ("rouge_1_f1", "rouge_2_f1", "rouge_l_f1", "rouge_lsum_f1"),
@@ -73,13 +74,57 @@ def summary(
             estimate = intervals.bootstrap(frame[metric], settings.resamples, settings.confidence, params.seed)
             row |= dict(zip((metric, f"{metric}_ci_low", f"{metric}_ci_high"), estimate))
             row[f"{metric}_n_failed"] = int(frame[metric].isna().sum())
-            at = [means[step][metric] for step in steps]
+            at = [means[step][metric] if step in means else math.nan for step in steps]
             row |= beside(metric, estimate[0], printed, compare) | {
                 f"{metric}_effect_{e}": after - before for e, before, after in zip(EFFECTS, at, at[1:])
             }
             row[f"{metric}_effect_rest"] = at[0] - row[f"{metric}_published"] if compare else math.nan
         rows.append(row)
     return rows
+
+
+SWITCHES = {"rouge": ("prompt", "stemmer", "reference"), "flesch": ("prompt", "syllables", "reference")}
+CLEAN = {"rouge": ("answer", "rouge_score", "own"), "flesch": ("answer", "cmudict", "none")}
+
+
+def switched(answers: pd.DataFrame, name: str, ways: dict[Way, pd.DataFrame], params: Params) -> pd.DataFrame:
+    """One row per data set, metric and choice of the study: how far it alone moves the value of these answers.
+
+    `answers` has dataset and question (a name), and its index is that of the frames in `ways`, as `scoring` makes them.
+    From the answer alone, its own reference, CMU's syllables and no stemmer, one choice is switched: prompt, syllables
+    (Pyphen), stemmer, reference (another data set's). value and switched are means over the answers that both could
+    score; effect is their difference, with a bootstrap interval over n questions, whose answers by several models
+    are averaged first. n_failed counts answers.
+    """
+    settings, rows = params.text_metrics, []
+    clean = CLEAN.get(name) or ("answer", next(iter(ways))[1], "own")
+    for way, frame in ways.items():
+        moved = [place for place in range(3) if way[place] != clean[place]]
+        if len(moved) != 1:
+            continue
+        row = {"choice": SWITCHES.get(name, SWITCHES["rouge"])[moved[0]], "from": clean[moved[0]], "to": way[moved[0]]}
+        for metric in frame:
+            for dataset, part in answers.groupby("dataset", sort=False):
+                two = pd.DataFrame({"value": ways[clean][metric], "switched": frame[metric]}).loc[part.index]
+                both = two.dropna()
+                apart = (both["switched"] - both["value"]).groupby(part["question"]).mean()
+                estimate = intervals.bootstrap(apart, settings.resamples, settings.confidence, params.seed)
+                counts = {"n": len(apart), "n_answers": len(two), "n_failed": len(two) - len(both)}
+                ends = dict(zip(("effect", "effect_ci_low", "effect_ci_high"), estimate))
+                rows.append({"dataset": dataset, "metric": metric} | row | counts | both.mean().to_dict() | ends)
+    return pd.DataFrame(rows)
+
+
+def switches(found: pd.DataFrame) -> pd.DataFrame:
+    """`switched` as readers see it: one row per data set and metric, a column a choice, "+8.5 [+7.9, +9.1]"."""
+    texts = [
+        f"{e:+.3g}" + (f" [{low:+.3g}, {high:+.3g}]" if low == low else "")
+        for e, low, high in zip(found["effect"], found["effect_ci_low"], found["effect_ci_high"])
+    ]
+    keys = ["dataset", "metric", "choice"]
+    view = found[keys].assign(text=texts).set_index(keys)["text"].unstack("choice")
+    order = list(dict.fromkeys(zip(found["dataset"], found["metric"])))
+    return view.reindex(index=order, columns=list(dict.fromkeys(found["choice"]))).fillna("").reset_index()
 
 
 def beside(metric: str, value: float, printed: dict[str, str], compare: bool = True) -> dict:

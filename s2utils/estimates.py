@@ -26,6 +26,7 @@ START = {  # seconds of loop speed REFERENCE.loop until a notebook's own work st
 IMPORTS = 8  # the same of a merge, which needs no notebook
 LEARNT = 130  # tokens of a training row
 BRIEF = {"single": 10, "rubric": 60, "pair": 6}  # tokens of a judge's reply without reasons
+PASSAGES = 48  # controls in params/mts_bench.jsonl that references are paired with
 LAYERS = 60  # bytes a weight, made and compared under all merges
 PROCESS = {"cpu": 1.3e9, "cuda": 0.7e9}  # bytes before any weight: Python with torch, trl, Jupyter · the CUDA context
 ROW = {
@@ -234,6 +235,12 @@ def _text_metrics(c: Costs) -> Estimate:
         values * ROW["resample"] * c.host,
         f"{p.text_metrics.resamples:,} resamples × {models} models × {len(p.datasets)} sets × 9 metrics × {p.generate.n}",
     )
+    m = p.membership
+    read = len(p.data.sources) * (2 * min(m.n, PASSAGES) * (1 + m.shuffles) * 60 + 2 * m.n * 15)
+    e.takes(c.load() + c.forward(read, 60, logits=True), f"membership: base read, {read:,} tokens")
+    e.takes(IMPORTS * c.host, "membership: imports")
+    e.memory = c.model.total * c.width + m.batch_size * 120 * c.model.vocab * c.width
+    e.sizes += [f"weights {c.model.total / 1e9:.2f} × {c.width}: {c.model.total * c.width / 1e9:.2f}"]
     return e
 
 

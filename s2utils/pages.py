@@ -16,12 +16,12 @@ import bleach
 import jinja2
 import nbformat
 from bleach.css_sanitizer import CSSSanitizer
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import strip_ansi
 from pygments.formatters import HtmlFormatter
 
-from s2utils import artefacts, paths
+from s2utils import artefacts, paths, tables
 
 
 def notebook_pages(profile: str) -> dict[str, str]:
@@ -155,7 +155,7 @@ def write_page(path: Path, values: dict) -> Path:
         loader=jinja2.FileSystemLoader(here), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"url": quote, "duration": duration}
+    environment.filters |= {"url": quote, "duration": duration, "bold": bold}
     css = [(here / "report.css").read_text(encoding="utf-8")]
     if "fragment" in values:
         light, dark = (HtmlFormatter(style=s).get_style_defs(".highlight") for s in ("default", "github-dark"))
@@ -164,6 +164,11 @@ def write_page(path: Path, values: dict) -> Path:
     with artefacts.replacing(path) as file:
         file.write(environment.get_template("report.html").render(values))
     return path
+
+
+def bold(cell: object) -> Markup:
+    """A table's cell, escaped first, its bold number then in HTML."""
+    return Markup(tables.bold(str(escape(cell)), "<strong>", "</strong>"))
 
 
 def duration(seconds: float) -> str:

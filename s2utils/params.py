@@ -209,6 +209,8 @@ class Generate:
 class TextMetrics:
     """ROUGE, BERTScore and readability of the answers."""
 
+    protocol: str  # "answer": the answer alone | "study": prompt and answer as one text, Pyphen's syllables
+    reference: str  # "own" | "other": a reference of another data set
     rouge_stemmer: bool
     bertscore: Weights
     bertscore_layer: int
@@ -223,6 +225,17 @@ class Compared:
 
     limit: dict[str, int]  # the leaderboard's first documents; 0, or more than it scores: all of them
     mmlu_subjects: int
+
+
+@dataclass(frozen=True)
+class Membership:
+    """Whether the base model saw the evaluation data."""
+
+    control: str  # texts it cannot have seen: JSONL of turns (and must_hold), relative to the repository's root
+    n: int  # validation questions a source
+    min_k: float  # share of a text's tokens that count, the least likely
+    shuffles: int  # orders of a reference's sentences
+    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -284,6 +297,7 @@ class Params:
     merge: Merge
     generate: Generate
     text_metrics: TextMetrics
+    membership: Membership
     leaderboard: Leaderboard
     mtbench: MtBench
     sweep: dict[str, list[typing.Any]]  # dotted parameter → values; every combination of them is run
@@ -482,6 +496,8 @@ CHOICES = types.MappingProxyType(
         "model.template": ("human_assistant", "chat"),
         "s2.readability": ("pyphen", "cmudict"),
         "text_metrics.readability": ("pyphen", "cmudict"),
+        "text_metrics.protocol": ("answer", "study"),
+        "text_metrics.reference": ("own", "other"),
         "questions.writer.backend": ("local", "openai"),
         "mtbench.judge.backend": ("local", "openai", "file"),
         "leaderboard.protocol": ("v1", "harness"),
@@ -500,7 +516,7 @@ POSITIVE = (
     "questions.writer.batch_size", "mtbench.judge.batch_size", "s2.contamination_words", "eda.topics",
     "runtime.threads", "sft.r", "sft.alpha", "sft.learning_rate", "sft.batch_size", "sft.accumulation",
     "sft.max_length", "sft.sample_tokens", "generate.n", "generate.concurrency", "generate.max_new_tokens", "generate.temperature", "generate.batch_size",
-    "generate.repetition_penalty", "text_metrics.resamples", "leaderboard.batch_size", "mtbench.max_new_tokens", "mtbench.judge.concurrency", "mtbench.repeats", "mtbench.panel.repeats", "questions.writer.concurrency", "questions.copied_words", "data.shards", "data.pairs_max",
+    "generate.repetition_penalty", "text_metrics.resamples", "membership.n", "membership.min_k", "membership.shuffles", "membership.batch_size", "leaderboard.batch_size", "mtbench.max_new_tokens", "mtbench.judge.concurrency", "mtbench.repeats", "mtbench.panel.repeats", "questions.writer.concurrency", "questions.copied_words", "data.shards", "data.pairs_max",
 )  # fmt: skip
 
 
@@ -570,6 +586,8 @@ def _check(params: Params, file: str) -> None:
         choose("merge.modes", mode, ("bf16", "dequantized", "adapter"))
     if "{question}" not in params.model.prompt:
         raise ParameterError(f"{file}: 'model.prompt' must hold {{question}}")
+    if params.membership.min_k > 1:
+        raise ParameterError(f"{file}: 'membership.min_k' is a share, 1 at most, not {params.membership.min_k}")
     if not 0 < params.text_metrics.confidence < 1:
         raise ParameterError(f"{file}: 'text_metrics.confidence' must lie between 0 and 1")
     _check_leaderboard(params.leaderboard, file, choose)

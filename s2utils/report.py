@@ -19,7 +19,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from s2utils import artefacts, claims, pages, paths, provenance, tables
-from s2utils.params import load
+from s2utils.params import load, parse_set
 from s2utils.steps import STEPS
 
 # table → the notebook that writes it
@@ -37,7 +37,7 @@ def build(profile: str, overrides: dict | str | None = None) -> Path:
     runs = [_run(profile, params.study, folder, pages.notebook_pages(profile))]
     gaps = {name: [_gap(name, profile)] for name in MAKERS if not _csv(profile, name).is_file()}
     if len(gaps) < len(MAKERS):
-        claims.write(profile, params)
+        claims.write(profile, params, parse_set(overrides) if isinstance(overrides, str) else overrides)
     return _index(folder, profile, params.study == "embedded", runs, gaps)
 
 

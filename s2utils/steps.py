@@ -69,7 +69,14 @@ STEPS = {
         ("seed", "runtime", "model", "merge", "sft.eval_rows", "sft.max_length", "sft.batch_size"),
         ("divergence",),
     ),
-    "text_metrics": Step("05_text_metrics", ("seed", "text_metrics", *MANNER), ("text_metrics", "loops")),
+    "text_metrics": Step(
+        "05_text_metrics",
+        ("seed", "model", "text_metrics", *MANNER),
+        ("text_metrics", "scoring", "bertscore", "loops"),
+    ),
+    "membership": Step(
+        "05_text_metrics", ("seed", "runtime", "model", "membership", "generate.sample_seed"), ("membership",)
+    ),
     "leaderboard": Step("06_leaderboard", ("seed", "runtime", "model", *SCORING), ("leaderboard", "models")),
     "protocols": Step("06_leaderboard", ("seed", "runtime", "model", "leaderboard"), ("leaderboard", "models")),
     "mtbench": Step("07_mtbench", ("seed", "runtime", "model", *SAMPLING, *RATING), ("mtbench",)),
@@ -152,7 +159,7 @@ def upstream(step: str, params: Params, name: str = "") -> list[tuple[str, str]]
             return []
         case "data":
             return [("filtered", str(shard)) for shard in range(params.data.shards)]
-        case "sft":
+        case "sft" | "membership":
             return [("data", "")]
         case "answers":
             return [("data", ""), *upstream("leaderboard", params, name)]

@@ -1,18 +1,20 @@
 """Tables: measured beside published, written as CSV, Markdown and LaTeX.
 
 Every table is wide: one row per model (and data set), n, then `<metric>`, `<metric>_ci_low`,
-`<metric>_ci_high`, `<metric>_n_failed`. Published values join where model, merge mode and data set match.
+`<metric>_ci_high`, `<metric>_n_failed`, and where rows were compared `<metric>_mark` (`marks`). Published values join
+where model, merge mode and data set match. Trap: bold is written as in Markdown, `**1.00**`, in what readers see.
 """
 
 from __future__ import annotations
 
 import html
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
 
-from s2utils import artefacts, paths
+from s2utils import artefacts, marks, paths
 
 KEYS = ["model", "base", "variant", "train_set", "merge_mode", "dataset"]
 METRICS = {
@@ -94,12 +96,14 @@ def shown(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def cell(frame: pd.DataFrame, i: int, metric: str, digits: int) -> str:
-    """Row `i` of a metric as readers see it: "value [low, high] (k failed)"."""
+    """Row `i` of a metric as readers see it: "value [low, high] (k failed)"; the best "**value**", or "value†"."""
     value = frame.at[i, metric]
+    mark = frame.at[i, f"{metric}_mark"] if f"{metric}_mark" in frame else ""
     if not isinstance(value, (int, float)) or math.isnan(value):
         text = "–"
     else:
         text = f"{value:.{digits}f}"
+        text = f"**{text}**" if mark == marks.BEST else f"{text}†" if mark == marks.ALIKE else text
         low = frame.at[i, f"{metric}_ci_low"] if f"{metric}_ci_low" in frame else math.nan
         if low == low:
             text += f" [{low:.{digits}f}, {frame.at[i, f'{metric}_ci_high']:.{digits}f}]"
@@ -107,9 +111,20 @@ def cell(frame: pd.DataFrame, i: int, metric: str, digits: int) -> str:
     return text + (f" ({int(failed)} failed)" if failed else "")
 
 
-def write(frame: pd.DataFrame, name: str, folder: Path, caption: str) -> pd.DataFrame:
-    """Write <name>.csv, .md, .tex and .txt (the caption) into `folder`; returns what readers see."""
-    frame = beside(frame, name).round(6)
+BOLD = re.compile(r"\*\*(-?[\d.]+)\*\*")  # of a number only, so that no name can ask for it
+
+
+def bold(escaped: str, start: str, end: str) -> str:
+    """Text that is escaped already, with `start` and `end` around what is bold."""
+    return BOLD.sub(lambda found: f"{start}{found[1]}{end}", escaped)
+
+
+def write(frame: pd.DataFrame, name: str, folder: Path, caption: str, best: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Write <name>.csv, .md, .tex and .txt (the caption) into `folder`; returns what readers see.
+
+    `best` are the marks of `marks.best`; the caption of a table with marks should say what they mean (`marks.legend`).
+    """
+    frame = beside(frame if best is None else marks.marked(frame, best), name).round(6)
     if frame[[f"{m}_published" for m in METRICS[name]]].notna().any(axis=None):
         caption = f"{caption} {PUBLISHED[name]}"
     view = shown(frame, name)
@@ -125,7 +140,7 @@ def write(frame: pd.DataFrame, name: str, folder: Path, caption: str) -> pd.Data
 
 
 def markdown(view: pd.DataFrame) -> str:
-    """GitHub table; pipes and HTML in cells are escaped."""
+    """GitHub table; pipes and HTML in cells are escaped, bold numbers stay so."""
     rows = [view.columns, ["---"] * len(view.columns), *view.astype(str).itertuples(index=False)]
     return "\n".join(
         "| " + " | ".join(html.escape(str(c), quote=False).replace("|", "\\|").replace("\n", " ") for c in r) + " |"
@@ -135,7 +150,8 @@ def markdown(view: pd.DataFrame) -> str:
 
 def latex(view: pd.DataFrame, caption: str, label: str) -> str:
     """A booktabs table in a float."""
-    body = [" & ".join(map(latex_text, row)) + r" \\" for row in view.astype(str).itertuples(index=False)]
+    rows = view.astype(str).itertuples(index=False)
+    body = [" & ".join(bold(latex_text(cell), r"\textbf{", "}") for cell in row) + r" \\" for row in rows]
     left = sum(c in ("dataset", "model", "merge mode") for c in view.columns)
     return "\n".join(
         [r"\begin{table}", r"\centering\small", rf"\caption{{{latex_text(caption)}}}", rf"\label{{{label}}}",
@@ -152,6 +168,7 @@ _LATEX = {
     "·": r"$\cdot$",
     "±": r"$\pm$",
     "≥": r"$\geq$",
+    "†": r"$^\dagger$",
 }
 
 

@@ -1,9 +1,7 @@
-"""Overlap with the reference (ROUGE, BERTScore), readability (FRE, FKG) and manner of answers.
+"""Overlap with the reference (ROUGE; for BERTScore see `bertscore`), readability (FRE, FKG) and manner of answers.
 
-Only the answer is scored, never its prompt. Empty answers score 0 in ROUGE; BERTScore, readability and manner are not
-defined for them, so they count as failed. An answer is finished if it ended by itself and does not loop.
-Trap: rougeLsum compares line by line, and BERTScore cuts texts at the encoder's limit (512 tokens) without a word:
-`bertscore` counts them.
+Empty answers score 0 in ROUGE; BERTScore, readability and manner are not defined for them, so they count as failed. An
+answer is finished if it ended by itself and does not loop. Trap: rougeLsum compares line by line.
 """
 
 from __future__ import annotations
@@ -15,14 +13,13 @@ import pandas as pd
 from rouge_score.rouge_scorer import RougeScorer
 from tqdm.auto import tqdm
 
-from s2utils import intervals, models
-from s2utils.params import Params, TextMetrics, Weights
+from s2utils import intervals
+from s2utils.params import Params, TextMetrics
 from s2utils.readability import flesch, words
 from s2utils.splits import embed
 from s2utils.toxicity import toxicity
 
 ROUGE = {"rouge_1_f1": "rouge1", "rouge_2_f1": "rouge2", "rouge_l_f1": "rougeL", "rouge_lsum_f1": "rougeLsum"}
-BERTSCORE = ["bertscore_precision", "bertscore_recall", "bertscore_f1"]
 FLESCH = ["flesch_reading_ease", "flesch_kincaid_grade"]
 MANNER = ["answer_words", "distinct_2", "within_limits", "toxic", "reference_cosine"]
 
@@ -32,38 +29,6 @@ def rouge(answers: list[str], references: list[str], stemmer: bool) -> pd.DataFr
     scorer = RougeScorer(list(ROUGE.values()), use_stemmer=stemmer)
     scored = [scorer.score(r, a) for a, r in tqdm(list(zip(answers, references)), desc="ROUGE", unit="answer")]
     return pd.DataFrame([{name: s[kind].fmeasure for name, kind in ROUGE.items()} for s in scored])
-
-
-def bertscore(
-    answers: list[str], references: list[str], weights: Weights, layer: int, device: str
-) -> tuple[pd.DataFrame, dict]:
-    """(one row per pair: precision, recall, F1; {hash, n_cut}). NaN for an empty answer."""
-    from bert_score import BERTScorer
-
-    path, _ = models.located(weights)
-    scorer = BERTScorer(model_type=path, num_layers=layer, device=models.usable(device), batch_size=32)
-    scorer._tokenizer.model_max_length = 512  # encoders without a stated limit overflow otherwise
-    restore_prefix_space(scorer._tokenizer)
-    frame = pd.DataFrame(math.nan, index=range(len(answers)), columns=BERTSCORE)
-    some = [i for i, (a, r) in enumerate(zip(answers, references)) if a.strip() and r.strip()]
-    if some:
-        parts = scorer.score([answers[i] for i in some], [references[i] for i in some], verbose=False)
-        frame.loc[some, BERTSCORE] = [[float(v) for v in row] for row in zip(*parts)]
-    texts = sorted({*answers, *references})
-    cut = sum(len(ids) > 512 for ids in scorer._tokenizer(texts, truncation=False)["input_ids"]) if texts else 0
-    return frame, {"bertscore_hash": scorer.hash.replace(path, weights.path), "bertscore_texts_cut": cut}
-
-
-def restore_prefix_space(tok) -> None:
-    """Let a byte-level tokenizer (RoBERTa) treat the first word as any other, as BERTScore asks for.
-
-    bert_score passes `add_prefix_space=True` to `encode`, which transformers 5 ignores without a word.
-    """
-    from tokenizers.pre_tokenizers import ByteLevel
-
-    backend = getattr(tok, "backend_tokenizer", None)
-    if backend is not None and isinstance(backend.pre_tokenizer, ByteLevel):
-        backend.pre_tokenizer = ByteLevel(add_prefix_space=True, use_regex=True)
 
 
 def readability(answers: list[str], backend: str) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import pytest
 
 from s2utils import audit, effects, predictions
 from s2utils.params import load
+from s2utils.readability import flesch
 
 PROMPT = "### Human: {}\n ### Assistant: "
 SAID = ["The sun is hot now. We see it. Rain is good.", "Notwithstanding considerable heterogeneity, it rains.", ""]
@@ -53,7 +54,7 @@ def test_readability_of_both_protocols_and_back_ends(folder, params):
     assert (table["n"] == 3).all() and set(table["model"]) == {"Llama-2-7b-hf"} and set(table["dataset"]) == {"wiki"}
     assert table["fre_n_failed"].tolist() == table["fkg_n_failed"].tolist() == [0, 0, 1, 1]
     first = 118.48  # the first answer by hand: see tests/test_readability.py
-    second = audit.flesch(SAID[1], "pyphen")[0]
+    second = flesch(SAID[1], "pyphen")[0]
     assert table.loc[("answer", "pyphen"), "fre"] == pytest.approx((first + second) / 2, abs=1e-6)
     assert table.loc[("study", "pyphen"), "fre_published"] == 51.4365
     assert (table["fre_reproduced"] == "no").all() and (table["fre_ci_low"] <= table["fre"]).all()
@@ -113,22 +114,22 @@ def test_the_studys_readability_to_every_printed_digit(sample, params):
 
 
 def test_overlap_with_references(folder, params, monkeypatch):
-    from s2utils import text_metrics
+    from s2utils import bertscore, text_metrics
 
     asked = []
 
-    def bertscore(answers, references, weights, layer, device):
+    def lengths(answers, references, weights, layer, device):
         asked.append(list(zip(answers, references)))
-        frame = pd.DataFrame({m: [float(len(a)) for a in answers] for m in text_metrics.BERTSCORE})
+        frame = pd.DataFrame({m: [float(len(a)) for a in answers] for m in bertscore.COLUMNS})
         return frame, {"bertscore_hash": "lengths", "bertscore_texts_cut": 0}
 
-    monkeypatch.setattr(text_metrics, "bertscore", bertscore)
+    monkeypatch.setattr(bertscore, "score", lengths)
     answers, _ = predictions.read(folder)
     answers["reference"] = pd.Series(["Rain is good.", None, "Because."], dtype="str")
     rouge, bert, told = audit.overlap(answers, params)
     assert rouge[["protocol", "backend", "reference"]].to_numpy().tolist() == [
         ["study", "rouge_score", "own"], ["answer", "rouge_score", "own"], ["answer", "rouge_score, stemmed", "own"],
-        ["answer", "rouge_score", "other question"],
+        ["answer", "rouge_score", "other"],
     ]  # fmt: skip
     assert (rouge["n"] == 3).all() and (rouge["rouge_1_f1_n_failed"] == 1).all()
     own = text_metrics.rouge([SAID[0], ""], ["Rain is good.", "Because."], False)["rouge_1_f1"]
@@ -145,12 +146,12 @@ def test_overlap_with_references(folder, params, monkeypatch):
 
 
 def test_one_reference_alone_has_no_other(folder, params, monkeypatch):
-    from s2utils import text_metrics
+    from s2utils import bertscore
 
-    empty = pd.DataFrame(columns=text_metrics.BERTSCORE)
+    empty = pd.DataFrame(columns=bertscore.COLUMNS)
     monkeypatch.setattr(
-        text_metrics,
-        "bertscore",
+        bertscore,
+        "score",
         lambda a, *_: (empty.reindex(range(len(a))), {"bertscore_hash": "", "bertscore_texts_cut": 0}),
     )
     answers, _ = predictions.read(folder)

@@ -180,6 +180,45 @@ def test_merges_are_compared_question_by_question_where_such_a_table_is_there(pa
     assert frame.loc["12b", ["measured_value", "measured_ci_low", "measured_ci_high"]].tolist() == [-0.5, -1.5, 0.25]
 
 
+def asked(n: int = 20, noise: float = 5.0, fail: bool = False) -> dict[str, pd.DataFrame]:
+    """Questions of the leaderboard: chat is below the base by 1 on each of ARC, whose documents differ by far more."""
+    rows = []
+    for model, gain in ((BASE, 0.0), (f"{BASE}-chat", -1.0)):
+        for i in range(n):
+            value = math.nan if fail and i == 0 and gain else noise * (i % 7) + gain + 0.1 * (i % 2)
+            rows.append({"model": model, "metric": "arc_acc_norm", "group": "arc", "question": str(i), "value": value})
+    frame = pd.DataFrame(rows).assign(merge_mode="none", dataset="", stratum="", weight=1 / n)
+    return {"leaderboard": frame}
+
+
+def test_measured_verdicts_are_taken_question_by_question(params):
+    theirs, ours = claims.published(), measured(half=3.0)
+    frame = claims.table(theirs, ours, params, asked()).set_index("claim")
+    row = frame.loc["2a"]
+    assert row["measured_interval"] == "paired" and row["measured_verdict"] == "holds"
+    assert (row["measured_value"], row["measured_ci_low"], row["measured_ci_high"]) == (1, 1, 1)
+    assert row["measured_n"] == 20 and row["measured_n_failed"] == 0
+    assert frame.at["4a", "measured_interval"] == "combined"  # its questions are not at hand
+    assert "paired)" in claims.shown(frame.reset_index(), "06").set_index("claim").at["2a", "measured difference"]
+    assert frame.at["6c", "measured_interval"] == "" and "combined" in set(frame["published_interval"])
+
+
+def test_a_question_that_failed_under_one_model_is_left_out_and_counted(params):
+    row = claims.table(claims.published(), measured(), params, asked(fail=True)).set_index("claim").loc["2a"]
+    assert (row["measured_value"], row["measured_n"], row["measured_n_failed"]) == (1, 20, 1)
+
+
+def test_models_with_other_questions_are_combined(params):
+    frame = asked()["leaderboard"]
+    other = frame.assign(question=frame["question"].where(frame["model"] == BASE, "x" + frame["question"]))
+    row = (
+        claims.table(claims.published(), measured(half=3.0), params, {"leaderboard": other})
+        .set_index("claim")
+        .loc["2a"]
+    )
+    assert row["measured_interval"] == "combined" and row["measured_value"] == 6
+
+
 def test_13b_is_measured_on_13b(tree):
     params = load("a100-13b")
     ours = claims.published()  # the study's numbers as if they were measured

@@ -222,7 +222,7 @@ def test_the_a100_models_can_be_put_together(tree, size):
 
 
 def test_a_gpu_that_is_not_there_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
-    from s2utils import merge, text_metrics
+    from s2utils import bertscore, merge
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     nowhere, adapter = Weights(str(tmp_path / "nowhere"), ""), tmp_path / "adapter"
@@ -230,7 +230,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_loaded(tmp_path, 
         lambda: models.full(nowhere, "bfloat16", "cuda"),
         lambda: models.quantized(nowhere, "cuda"),
         lambda: models.adapted(nowhere, adapter, "cuda"),
-        lambda: text_metrics.bertscore(["a"], ["b"], nowhere, 1, "cuda"),
+        lambda: bertscore.score(["a"], ["b"], nowhere, 1, "cuda"),
     ):
         with pytest.raises(ParameterError, match="runtime.device is cuda and no GPU is visible"):
             load_it()

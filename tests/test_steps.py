@@ -68,7 +68,7 @@ def test_every_artefact_has_its_own_key(study):
     found, params = keys(), load("smoke")
     train_sets, models = len(params.sft.train_sets), len(steps.models(params))
     assert models == 2 + train_sets * len(params.merge.modes)
-    assert len(found) == len(set(found.values())) == 5 + params.data.shards + 2 * train_sets + (models - 2) + 3 * models
+    assert len(found) == len(set(found.values())) == 6 + params.data.shards + 2 * train_sets + (models - 2) + 3 * models
 
 
 def test_keys_are_the_same_tomorrow(study):
@@ -80,13 +80,25 @@ def test_keys_are_the_same_tomorrow(study):
     [
         (
             "data.train_max=7",
-            {"data", "sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench", "judged"},
+            {
+                "data",
+                "membership",
+                "sft",
+                "merged",
+                "answers",
+                "divergence",
+                "text_metrics",
+                "leaderboard",
+                "mtbench",
+                "judged",
+            },
         ),
         (
             "s2.score_min=5",
             {
                 "eda",
                 "data",
+                "membership",
                 "sft",
                 "merged",
                 "answers",
@@ -113,6 +125,8 @@ def test_keys_are_the_same_tomorrow(study):
         ("leaderboard.shots.arc=3", {"leaderboard", "protocols"}),
         ("leaderboard.backend_args=tokens=99", {"leaderboard", "protocols"}),
         ("leaderboard.compared.limit.arc=9", {"protocols"}),
+        ("text_metrics.protocol=study", {"text_metrics"}),
+        ("membership.shuffles=3", {"membership"}),
         ("seed=1", set(MADE)),
         ("study=another", set()),
     ],

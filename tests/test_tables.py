@@ -136,7 +136,15 @@ def test_latex_escapes(text, wanted):
 @given(st.text())
 def test_no_special_character_of_latex_is_left_bare(text):
     left = tables.latex_text(text)
-    for command in (r"\textbackslash{}", r"\textasciitilde{}", r"\textasciicircum{}", r"$\cdot$", r"$\pm$", r"$\geq$"):
+    for command in (
+        r"\textbackslash{}",
+        r"\textasciitilde{}",
+        r"\textasciicircum{}",
+        r"$\cdot$",
+        r"$\pm$",
+        r"$\geq$",
+        r"$^\dagger$",
+    ):
         left = left.replace(command, "")
     assert not re.search(r"(?<!\\)[&%$#_{}~^]", left.replace("\\\\", ""))
 
@@ -151,3 +159,41 @@ def test_a_cell_cannot_break_a_markdown_table(cells):
 
 def test_markdown_escapes():
     assert tables.markdown(pd.DataFrame({"a": ["x|y <b>\nz"]})).split("\n")[-1] == f"| x\\|y {html.escape('<b>')} z |"
+
+
+def marked() -> pd.DataFrame:
+    """Two rows, the first of which has the best average, and a hostile name that asks for bold."""
+    frame = pd.DataFrame([row("Llama-2-7b", average_ci_low=49.0, average_ci_high=51.0), row("**<b>**", average=9.0)])
+    return frame.assign(average_mark=["best", ""], mmlu_acc_mark=["", "best, not told apart"])
+
+
+def test_the_best_is_bold_or_has_a_dagger(tree):
+    view = tables.shown(tables.beside(marked(), "leaderboard"), "leaderboard")
+    assert view["Average"].tolist() == ["**50.00** [49.00, 51.00]", "9.00"]
+    assert view["MMLU"].tolist() == ["50.00", "50.00†"]
+    assert "| **50.00** [49.00, 51.00] |" in tables.markdown(view)
+    text = tables.latex(view, "C", "tab:x")
+    assert r"\textbf{50.00} [49.00, 51.00]" in text and r"50.00$^\dagger$" in text and r"\textbf{<" not in text
+
+
+def test_a_page_escapes_before_it_makes_bold():
+    from s2utils import pages
+
+    assert pages.bold("**50.00** [49.00, 51.00]") == "<strong>50.00</strong> [49.00, 51.00]"
+    assert pages.bold("**<b>1</b>** <script>") == "**&lt;b&gt;1&lt;/b&gt;** &lt;script&gt;"
+    assert pages.bold(7) == "7"
+
+
+def test_marks_survive_the_file_they_are_written_to(tree, tmp_path):
+    from s2utils import report
+
+    found = pd.DataFrame([{"metric": "average", "model": "Llama-2-7b", "merge_mode": "none", "mark": "best"}])
+    frame = pd.DataFrame([row("Llama-2-7b"), row("Llama-2-7b-chat", average=40.0)])
+    view = tables.write(frame, "leaderboard", tmp_path, "C.", best=found)
+    back = report.read_table(tmp_path / "leaderboard.csv")
+    assert back["average_mark"].fillna("").tolist() == ["best", ""]
+    pd.testing.assert_series_equal(tables.shown(back, "leaderboard")["Average"], view["Average"])
+    again = tables.write(
+        back.drop(columns=[c for c in back if c.endswith("_published")]), "leaderboard", tmp_path, "C."
+    )
+    assert again["Average"].tolist() == ["**50.00**", "40.00"]  # as reports of several profiles are joined

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2utils import text_metrics
-from s2utils.params import Weights, load
+from s2utils.params import load
 
 TEXT = "The sun is hot. It gives us light in the day.\nAt night we see the moon."
 
@@ -67,45 +67,6 @@ def test_readability_has_a_row_an_answer_and_none_for_an_empty_one():
     assert frame.notna().all(axis=1).tolist() == [True, False, False]
 
 
-MINILM = Weights("embedded:all-minilm-l6-v2", "")
-
-
-@pytest.fixture(scope="module")
-def scored() -> tuple[pd.DataFrame, dict]:
-    answers = [TEXT, "The moon is cold.", "I bake bread at home.", "", "  ", "word " * 700, TEXT]
-    references = [TEXT, "The moon is a cold place.", "The moon is a cold place.", TEXT, TEXT, TEXT, ""]
-    return text_metrics.bertscore(answers, references, MINILM, 6, "cpu")
-
-
-def test_bertscore_of_a_text_with_itself_is_1(scored):
-    assert scored[0].iloc[0].tolist() == pytest.approx([1, 1, 1], abs=1e-4)
-
-
-def test_bertscore_ranks_by_meaning(scored):
-    f1 = scored[0]["bertscore_f1"]
-    assert 1 > f1[1] > f1[2] + 0.1
-
-
-def test_bertscore_f1_is_the_harmonic_mean(scored):
-    frame = scored[0].dropna()
-    p, r = frame["bertscore_precision"], frame["bertscore_recall"]
-    assert frame["bertscore_f1"].tolist() == pytest.approx((2 * p * r / (p + r)).tolist(), abs=1e-5)
-
-
-def test_an_empty_answer_has_no_bertscore_and_does_not_shift_the_others(scored):
-    frame, facts = scored
-    assert frame.isna().all(axis=1).tolist() == [False, False, False, True, True, False, True]
-    assert facts["bertscore_texts_cut"] == 1
-    assert facts["bertscore_hash"].startswith("embedded:all-minilm-l6-v2_L6_")
-    alone, _ = text_metrics.bertscore(["word " * 700], [TEXT], MINILM, 6, "cpu")
-    assert alone.iloc[0].tolist() == pytest.approx(frame.iloc[5].tolist(), abs=1e-4)
-
-
-def test_only_empty_answers_have_no_bertscore_at_all():
-    frame, facts = text_metrics.bertscore([""], [TEXT], MINILM, 6, "cpu")
-    assert frame.isna().all().all() and facts["bertscore_texts_cut"] == 0
-
-
 def scores() -> pd.DataFrame:
     """Three answers of one model, two of another."""
     key = {"base": "B", "variant": "base", "train_set": "", "merge_mode": "none", "dataset": "sciq"}
@@ -144,22 +105,6 @@ def test_the_seed_of_the_intervals_is_the_profiles(tree):
     frame = pd.concat([scores()] * 9).assign(rouge_1_f1=range(45))
     one, other = (text_metrics.summary(frame, ["rouge_1_f1"], dataclasses.replace(params, seed=s)) for s in (1, 2))
     assert one["rouge_1_f1_ci_low"].tolist() != other["rouge_1_f1_ci_low"].tolist()
-
-
-def test_a_byte_level_encoder_sees_the_first_word_like_any_other():
-    """bert_score asks RoBERTa's tokenizer for a prefix space, which transformers 5 ignores."""
-    from tokenizers import Tokenizer
-    from tokenizers.models import BPE
-    from tokenizers.pre_tokenizers import ByteLevel
-    from transformers import PreTrainedTokenizerFast
-
-    letters = {c: i for i, c in enumerate(["<unk>", "Ġ", *"icefloat"]) if c}
-    backend = Tokenizer(BPE(vocab={c: i for i, c in enumerate(dict.fromkeys(letters))}, merges=[], unk_token="<unk>"))
-    backend.pre_tokenizer = ByteLevel(add_prefix_space=False)
-    tok = PreTrainedTokenizerFast(tokenizer_object=backend)
-    assert tok.tokenize("ice")[0] == "i"
-    text_metrics.restore_prefix_space(tok)
-    assert tok.tokenize("ice")[0] == "Ġ"
 
 
 def test_every_metric_is_also_given_over_finished_answers(tree):

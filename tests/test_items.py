@@ -1,0 +1,149 @@
+"""Items: a row's mean is its table's, and differences are taken question by question."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s2utils import differences, items, leaderboard, marks, mtbench
+from s2utils.notebook import Run
+from s2utils.params import load
+
+WAYS = (500, 0.95, 0)
+
+
+@pytest.fixture
+def run(tree) -> Run:
+    """A finished smoke run: every answer, document and rating is there, made up."""
+    run, rng = Run("report", "smoke", load("smoke"), {}), np.random.default_rng(0)
+    metrics = [m for name in items.MADE["text_metrics"] for m in items.tables.METRICS[name]]
+    rows = []
+    for row in run.models:
+        keys = {"model": row.model, "merge_mode": row.merge_mode}
+        rows += [
+            keys | {"dataset": d, "source": d, "id": str(i)} | dict(zip(metrics, rng.random(len(metrics))))
+            for d in ("sciq", "full")
+            for i in range(3)
+        ]
+        with run.artefact(row.id, "leaderboard").making():
+            for task in leaderboard.TASKS:
+                lines = [
+                    {
+                        "task": task,
+                        "subject": f"{task}_{s}",
+                        "doc_id": i,
+                        "value": float(rng.random()),
+                        "log_likelihoods": [],
+                    }
+                    for s in range(2 if task == "mmlu" else 1)
+                    for i in range(2 + s)
+                ]
+                (run.artefact(row.id, "leaderboard").folder / f"{task}.jsonl").write_text(
+                    "\n".join(map(json.dumps, lines)) + "\n"
+                )
+        with run.artefact(row.id, "mtbench").making():
+            judged = [
+                {
+                    "question_id": q,
+                    "turn": t,
+                    "judge_reply": "none" if q == 1 else f"Rating: [[{q + t}]]",
+                    "judge_repaired": "",
+                }
+                for q in (1, 2, 3)
+                for t in (1, 2)
+            ]
+            (run.artefact(row.id, "mtbench").folder / "judged.jsonl").write_text(
+                "\n".join(map(json.dumps, judged)) + "\n"
+            )
+    with run.artefact(step="text_metrics").making():
+        pd.DataFrame(rows).to_parquet(run.artefact(step="text_metrics").folder / "scores.parquet")
+    return run
+
+
+def means(frame: pd.DataFrame) -> pd.Series:
+    weighed = frame.assign(share=frame["value"] * frame["weight"])
+    return weighed.groupby(["model", "merge_mode", "metric"])["share"].sum()
+
+
+def test_a_rows_mean_is_its_tables(run):
+    found = items.of(run)
+    assert set(found) == {"rouge", "bertscore", "flesch", "leaderboard", "mtbench"}
+    assert all(list(frame) == items.COLUMNS for frame in found.values())
+    board = means(found["leaderboard"])
+    for row in run.models:
+        if row.variant != "chat":
+            folder = run.artefact(row.id, "leaderboard").folder
+            lines = [json.loads(line) for task in leaderboard.TASKS for line in (folder / f"{task}.jsonl").open()]
+            truthful = [line["value"] for line in lines if line["task"] == "truthfulqa"]
+            assert board[row.model, row.merge_mode, "truthfulqa_mc2"] == pytest.approx(100 * np.mean(truthful))
+            mmlu = pd.DataFrame([line for line in lines if line["task"] == "mmlu"]).groupby("subject")["value"].mean()
+            assert board[row.model, row.merge_mode, "mmlu_acc"] == pytest.approx(100 * mmlu.mean())
+            tasks = [board[row.model, row.merge_mode, metric] for metric in leaderboard.COLUMNS.values()]
+            assert board[row.model, row.merge_mode, "average"] == pytest.approx(np.mean(tasks))
+    base, chat = (board[f"SmolLM2-135M{end}", "none"] for end in ("", "-chat"))
+    assert base.tolist() == chat.tolist()  # the same weights, scored once
+
+
+def test_ratings_are_read_as_in_the_notebook(run):
+    frame = items.of(run, "mtbench")["mtbench"]
+    first = frame[(frame["metric"] == mtbench.TURNS[1]) & (frame["model"] == "SmolLM2-135M")].set_index("question")[
+        "value"
+    ]
+    assert math.isnan(first["1"]) and first[["2", "3"]].tolist() == [3, 4]
+
+
+def test_the_best_of_a_table_can_be_marked_from_them(run):
+    found = marks.best(items.of(run, "leaderboard")["leaderboard"], run.params)
+    assert set(found["metric"]) == {*leaderboard.COLUMNS.values(), "average"} and "dataset" not in found
+    board = means(items.of(run, "leaderboard")["leaderboard"]).unstack()
+    for row in found.to_dict("records"):
+        assert board.loc[(row["model"], row["merge_mode"]), row["metric"]] == pytest.approx(board[row["metric"]].max())
+    assert "dataset" in marks.best(items.of(run, "text_metrics")["rouge"], run.params)
+
+
+def test_what_is_not_made_for_all_models_is_left_out(run):
+    (run.artefact("SmolLM2-135M-sciq.bf16", "mtbench").folder / "manifest.json").unlink()
+    assert "mtbench" not in items.of(run) and "leaderboard" in items.of(run)
+
+
+def series(groups: dict[tuple[str, str], list[float]]) -> pd.Series:
+    rows = [(g, s, str(i), v) for (g, s), values in groups.items() for i, v in enumerate(values)]
+    return pd.DataFrame(rows, columns=["group", "stratum", "question", "value"]).set_index(
+        ["group", "stratum", "question"]
+    )["value"]
+
+
+def test_terms_of_one_question_are_taken_together():
+    one, other = series({("", ""): [1, 5, 9, 2]}), series({("", ""): [0, 4, 8, 1]})
+    assert items.summed([(1, one), (-1, other)], *WAYS) == (1, 1, 1, 4, 0)
+    assert items.summed([(1, other), (-2, other), (1, other)], *WAYS)[:3] == (0, 0, 0)
+
+
+def test_tasks_are_averaged_and_subjects_weigh_alike():
+    average = series({("arc", ""): [1, 1], ("mmlu", "a"): [1, 1, 1, 1], ("mmlu", "b"): [0, 0]})
+    none = average * 0
+    assert items.summed([(1, average), (-1, none)], *WAYS)[:3] == (0.75, 0.75, 0.75)
+
+
+def test_tasks_without_common_questions_are_drawn_apart():
+    arc, mmlu = series({("arc", ""): [0, 1] * 10}), series({("mmlu", "a"): [0, 1] * 10})
+    value, low, high, n, failed = items.summed([(1, arc), (-1, mmlu)], *WAYS)
+    assert (value, n, failed) == (0, 40, 0) and low < -0.2 and high > 0.2
+
+
+def test_other_questions_cannot_be_paired():
+    assert items.summed([(1, series({("", ""): [1, 2]})), (-1, series({("", ""): [1, 2, 3]}))], *WAYS) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=2, max_size=9))
+def test_the_value_is_that_of_the_paired_differences(pairs):
+    one, other = (series({("", ""): list(map(float, side))}) for side in zip(*pairs))
+    value, low, high, n, _ = items.summed([(1, one), (-1, other)], *WAYS)
+    apart = np.array([a - b for a, b in pairs], dtype=float)
+    mean, drawn = differences.stratified([apart], WAYS[0], np.random.default_rng(0))
+    assert value == pytest.approx(mean) and n == len(pairs)
+    assert (low, high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
