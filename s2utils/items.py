@@ -12,10 +12,12 @@ from collections import defaultdict
 import numpy as np
 import pandas as pd
 
-from s2utils import artefacts, differences, steps, tables
+from s2utils import artefacts, judgements, steps, strata, tables
 from s2utils.notebook import Run
 
-MADE = {"text_metrics": ("rouge", "bertscore", "flesch"), "leaderboard": ("leaderboard",), "mtbench": ("mtbench",)}
+MADE = {
+    "text_metrics": ("rouge", "bertscore", "flesch"), "leaderboard": ("leaderboard",), "mtbench": ("mtbench",), "judged": ("judge",),
+}  # fmt: skip
 COLUMNS = ["model", "merge_mode", "dataset", "metric", "group", "stratum", "question", "value", "weight"]
 
 
@@ -50,7 +52,8 @@ def _leaderboard(run: Run, folders: dict) -> dict[str, pd.DataFrame]:
         lines = [line for task in METRICS for line in artefacts.read_jsonl(folder / f"{task}.jsonl")]
         part = pd.DataFrame(lines, columns=["task", "subject", "doc_id", "value"]).rename(columns={"task": "group"})
         part["question"] = part[["group", "subject", "doc_id"]].astype(str).agg("/".join, axis=1)
-        part["stratum"] = part["subject"].where(part["group"] == "mmlu", "")
+        alike = run.params.leaderboard.protocol == "v1"  # subjects weigh alike, under the other protocol by their size
+        part["stratum"] = part["subject"].where((part["group"] == "mmlu") & alike, "")
         part["value"] = 100 * part["value"].round(12)  # rounding in a probability's last digits is no difference
         for model in [row.model] + [f"{row.model}-chat"] * (row.variant == "base" and steps.same_weights(run.params)):
             keyed = part.assign(model=model, merge_mode=row.merge_mode, dataset="")
@@ -59,19 +62,34 @@ def _leaderboard(run: Run, folders: dict) -> dict[str, pd.DataFrame]:
 
 
 def _mtbench(run: Run, folders: dict) -> dict[str, pd.DataFrame]:
-    from s2utils.mtbench import TURNS, rating
+    from s2utils.mtbench import TURNS
 
     frames = []
     for name, folder in folders.items():
-        row, judged = steps.model(run.params, name), pd.DataFrame(artefacts.read_jsonl(folder / "judged.jsonl"))
-        value = judged["judge_reply"].map(rating).fillna(judged["judge_repaired"].map(rating))
-        named = {"model": row.model, "merge_mode": row.merge_mode, "dataset": "", "group": "", "stratum": ""}
-        keyed = judged[["question_id", "turn"]].assign(**named, value=value, metric=judged["turn"].map(TURNS))
-        frames.append(keyed.rename(columns={"question_id": "question"}).astype({"question": str}))
-    return {"mtbench": _weighted(pd.concat(frames, ignore_index=True))}
+        means = judgements.averaged(judgements.read(folder / "judged.jsonl"), ["rating"], ["question_id", "turn"])
+        frames.append(means.assign(id=name, value=means["rating"], metric=means["turn"].map(TURNS)))
+    return {"mtbench": _rated(run, pd.concat(frames, ignore_index=True))}
 
 
-READERS = {"text_metrics": _text_metrics, "leaderboard": _leaderboard, "mtbench": _mtbench}
+def _judged(run: Run, folders: dict) -> dict[str, pd.DataFrame]:
+    rows = judgements.read(folders[""] / "validation.jsonl")
+    if rows.empty:
+        return {}
+    parts = {metric: metric.removeprefix("judge_").replace("rating", "overall") for metric in tables.METRICS["judge"]}
+    means = judgements.averaged(rows, list(parts.values()), ["model", "question_id"])
+    means = means.rename(columns={"model": "id", **{part: metric for metric, part in parts.items()}})
+    return {"judge": _rated(run, means.melt(["id", "question_id"], list(parts), "metric"))}
+
+
+def _rated(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
+    """The long frame of ratings with id, question_id, metric and value."""
+    rows = {row.id: row for row in run.models}
+    keyed = frame.assign(**{k: [getattr(rows[id], k) for id in frame["id"]] for k in ("model", "merge_mode")})
+    keyed = keyed.assign(dataset="", group="", stratum="", question=frame["question_id"].astype(str))
+    return _weighted(keyed)
+
+
+READERS = {"text_metrics": _text_metrics, "leaderboard": _leaderboard, "mtbench": _mtbench, "judged": _judged}
 
 
 def _weighted(frame: pd.DataFrame) -> pd.DataFrame:
@@ -93,7 +111,7 @@ def summed(terms: list[tuple[float, pd.Series]], resamples: int, confidence: flo
     """(value, low, high, n, n_failed) of a weighted sum of rows' means, question by question.
 
     None where the terms of a group were not asked the same questions. Values are combined within a question before anything is drawn, and questions are drawn within their stratum
-    (`differences.stratified`). A question that failed under one term has failed.
+    (`strata`). A question that failed under one term has failed.
     """
     groups = defaultdict(list)
     for weight, values in terms:
@@ -105,8 +123,8 @@ def summed(terms: list[tuple[float, pd.Series]], resamples: int, confidence: flo
         if not all(part.index.equals(parts[0].index) for part in parts):
             return None
         apart = sum(parts)
-        strata = [values.dropna().to_numpy() for _, values in apart.groupby(level="stratum")]
-        mean, means = differences.stratified(strata, resamples, rng)
+        parts = [values.dropna().to_numpy() for _, values in apart.groupby(level="stratum")]
+        mean, means = strata.resampled(parts, resamples, rng)
         value, drawn, n, failed = value + mean, drawn + means, n + len(apart), failed + int(apart.isna().sum())
     tail = (1 - confidence) / 2
     return (value, *map(float, np.quantile(drawn, [tail, 1 - tail])), n, failed)

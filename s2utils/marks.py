@@ -2,7 +2,7 @@
 
 The best mean of a column and data set is compared with the second best, question by question, by a permutation test that
 flips signs; of equal means the smaller standard deviation stands first, as in the study. Trap: each cell is one test at
-the table's level, not corrected for the number of cells; and a best row need not be told apart from the third.
+the table's level, not corrected for the number of cells. It is strict: of rows that are alike, the two best differ least.
 """
 
 from __future__ import annotations

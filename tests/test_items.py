@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2utils import differences, items, leaderboard, marks, mtbench
+from s2utils import items, judges, leaderboard, marks, mtbench, strata
 from s2utils.notebook import Run
 from s2utils.params import load
 
@@ -47,18 +47,23 @@ def run(tree) -> Run:
                 )
         with run.artefact(row.id, "mtbench").making():
             judged = [
-                {
-                    "question_id": q,
-                    "turn": t,
-                    "judge_reply": "none" if q == 1 else f"Rating: [[{q + t}]]",
-                    "judge_repaired": "",
-                }
+                {"question_id": q, "turn": t, "repeat": r, "rating": None if q == 1 else q + t + r}
                 for q in (1, 2, 3)
                 for t in (1, 2)
+                for r in (0, 1)
             ]
             (run.artefact(row.id, "mtbench").folder / "judged.jsonl").write_text(
                 "\n".join(map(json.dumps, judged)) + "\n"
             )
+    with run.artefact(step="judged").making():
+        validation = [
+            {"question_id": q, "model": row.id, "repeat": 0} | dict.fromkeys(judges.DIMENSIONS, 4.0) | {"overall": 9.0}
+            for row in run.models
+            for q in ("a", "b")
+        ]
+        (run.artefact(step="judged").folder / "validation.jsonl").write_text(
+            "\n".join(map(json.dumps, validation)) + "\n"
+        )
     with run.artefact(step="text_metrics").making():
         pd.DataFrame(rows).to_parquet(run.artefact(step="text_metrics").folder / "scores.parquet")
     return run
@@ -71,7 +76,7 @@ def means(frame: pd.DataFrame) -> pd.Series:
 
 def test_a_rows_mean_is_its_tables(run):
     found = items.of(run)
-    assert set(found) == {"rouge", "bertscore", "flesch", "leaderboard", "mtbench"}
+    assert set(found) == {"rouge", "bertscore", "flesch", "leaderboard", "mtbench", "judge"}
     assert all(list(frame) == items.COLUMNS for frame in found.values())
     board = means(found["leaderboard"])
     for row in run.models:
@@ -93,7 +98,32 @@ def test_ratings_are_read_as_in_the_notebook(run):
     first = frame[(frame["metric"] == mtbench.TURNS[1]) & (frame["model"] == "SmolLM2-135M")].set_index("question")[
         "value"
     ]
-    assert math.isnan(first["1"]) and first[["2", "3"]].tolist() == [3, 4]
+    assert math.isnan(first["1"]) and first[["2", "3"]].tolist() == [3.5, 4.5]
+
+
+def test_the_rubrics_ratings_are_read_by_part(run):
+    found = means(items.of(run, "judged")["judge"])
+    assert found.unstack()["judge_rating"].eq(9).all() and found.unstack()["judge_depth"].eq(4).all()
+
+
+def test_subjects_weigh_by_their_size_under_the_harness_protocol(run):
+    by_size = Run("report", "smoke", load("smoke", "leaderboard.protocol=harness"), {})
+    for row in run.models:
+        (lines := run.artefact(row.id, "leaderboard").folder / "mmlu.jsonl").write_text(
+            "\n".join(
+                json.dumps({"task": "mmlu", "subject": s, "doc_id": i, "value": v})
+                for s, values in {"a": [1.0], "b": [0.0, 0.0, 0.0]}.items()
+                for i, v in enumerate(values)
+            )
+            + "\n"
+        )
+        assert lines.is_file()
+    frames = {
+        p: items._leaderboard(r, {run.models[0].id: run.artefact(run.models[0].id, "leaderboard").folder})
+        for p, r in (("v1", run), ("harness", by_size))
+    }
+    mmlu = {p: means(f["leaderboard"]).xs("mmlu_acc", level="metric").iloc[0] for p, f in frames.items()}
+    assert mmlu == {"v1": 50, "harness": 25}
 
 
 def test_the_best_of_a_table_can_be_marked_from_them(run):
@@ -144,6 +174,6 @@ def test_the_value_is_that_of_the_paired_differences(pairs):
     one, other = (series({("", ""): list(map(float, side))}) for side in zip(*pairs))
     value, low, high, n, _ = items.summed([(1, one), (-1, other)], *WAYS)
     apart = np.array([a - b for a, b in pairs], dtype=float)
-    mean, drawn = differences.stratified([apart], WAYS[0], np.random.default_rng(0))
+    mean, drawn = strata.resampled([apart], WAYS[0], np.random.default_rng(0))
     assert value == pytest.approx(mean) and n == len(pairs)
     assert (low, high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))

@@ -106,6 +106,23 @@ def test_the_judge_is_tested_and_no_judgement_is_lost(study):
     assert 'class="alarm"' in (study / "reports/smoke/html/07_mtbench.html").read_text()
 
 
+def test_readers_are_told_what_the_text_metrics_are(study):
+    folder = study / "reports/smoke/tables"
+    for name in ("rouge", "bertscore", "flesch"):
+        table = pd.read_csv(folder / f"{name}.csv", keep_default_na=False)
+        for metric in TABLES[name]:
+            told = table[table[f"{metric}_mark"] != ""]
+            assert set(told[f"{metric}_mark"]) <= {"best", "best, not told apart"} and told["dataset"].is_unique
+        caption = (folder / f"{name}.txt").read_text(encoding="utf-8")
+        assert "protocol answer" in caption and "Bold: best of its column" in caption
+    moved = pd.read_csv(folder / "protocols_text.csv")
+    assert set(moved["choice"]) == {"prompt", "stemmer", "reference", "syllables"}
+    assert (moved["effect"] - (moved["switched"] - moved["value"])).abs().max() < 1e-5
+    seen = pd.read_csv(folder / "membership.csv")
+    assert set(seen["test"]) == {"min_k", "order", "order_control", "order_apart"} and (seen["n"] == 2).all()
+    assert "paired" in set(pd.read_csv(folder / "claims.csv")["measured_interval"])
+
+
 PAIRED = {
     "text_metrics_paired": ["rouge_l_f1", "bertscore_f1", *TABLES["flesch"]],
     "leaderboard_paired": TABLES["leaderboard"],

@@ -41,6 +41,22 @@ def test_rouge_as_lin_2004_explains_it():
     assert (same_order["rouge_l_f1"], other_order["rouge_l_f1"]) == (pytest.approx(3 / 4), pytest.approx(2 / 4))
 
 
+@pytest.mark.parametrize(
+    ("reference", "answer", "metric", "f1"),
+    [  # as the tests of google-research's rouge_score have them, from which the package was made
+        ("testing one two", "testing", "rouge_1_f1", 1 / 2),
+        ("testing one two", "testing one", "rouge_2_f1", 2 / 3),
+        ("testing one two", "testing", "rouge_2_f1", 0),
+        ("testing one two", "testing one", "rouge_l_f1", 0.8),
+        ("testing one two", "testing two", "rouge_l_f1", 0.8),
+        # union of the longest common subsequences, Lin 2004, 3.2: recall 4/5, precision 4/10
+        ("w1 w2 w3 w4 w5", "w1 w2 w6 w7 w8\nw1 w3 w8 w9 w5", "rouge_lsum_f1", 8 / 15),
+    ],
+)
+def test_rouge_of_its_reference_cases(reference, answer, metric, f1):
+    assert rouge(answer, reference)[metric] == pytest.approx(f1)
+
+
 def test_the_stemmer_joins_forms_of_a_word():
     assert rouge("police kill the gunman", "police killed the gunman", stemmer=True)["rouge_1_f1"] == 1.0
 
