@@ -1,52 +1,81 @@
-"""Pages of the report: the shell they share, and executed notebooks as HTML.
+"""Executed notebooks as pages: prose and figures, code folded, the contents at the side, the notebook itself beside.
 
-Pages work offline from a file: styles are inside, pictures are data URIs, nothing is loaded. Trap: model
-text is on every page and may look like markup; templates escape by themselves, and what a notebook shows
-as HTML or Markdown goes through `clean`.
+Trap: model text is on every page and may look like markup; what a notebook shows as HTML or Markdown goes through
+`clean`.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 from html import unescape
-from pathlib import Path
+from html.parser import HTMLParser
 from urllib.parse import quote, unquote, urlsplit
 
 import bleach
-import jinja2
 import nbformat
 from bleach.css_sanitizer import CSSSanitizer
 from markupsafe import Markup
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import strip_ansi
-from pygments.formatters import HtmlFormatter
 
-from s2utils import artefacts, paths
+from s2utils import artefacts, paths, shell
 
 
-def notebook_pages(profile: str) -> dict[str, str]:
-    """Write a page per executed notebook and remove pages whose notebook is gone; returns their titles."""
-    folder, read = paths.reports(profile) / "html", {}
-    for file in sorted((paths.artefacts(profile) / "notebooks").glob("*.ipynb")):
+def notebook_pages(profile: str, site: shell.Site) -> dict[str, str]:
+    """Write a page per executed notebook, with a copy of it, and remove those whose notebook is gone; returns titles."""
+    folder, read = site.folder / "html", {}
+    files = sorted((paths.artefacts(profile) / "notebooks").glob("*.ipynb"))
+    for file in files:
         try:
             read[file.stem] = nbformat.read(file, as_version=4)
         except ValueError:  # a killed run leaves half a file
             continue
     titles = {stem: _title(notebook, stem) for stem, notebook in read.items()}
-    for old in folder.glob("*.html"):
+    for old in [*folder.glob("*.html"), *folder.glob("*.ipynb")]:
         if old.stem not in read:
             old.unlink()
+    chapters = [{"href": quote(f"{s}.html"), "title": titles[s], "stem": s} for s in read if "." not in s]
     for stem, notebook in read.items():
         head, _, name = stem.partition(".")
+        html = _relinked(fragment(notebook), set(read))
         values = {
-            "title": f"{titles[stem]}{f' · {name}' if name else ''} · {profile}",
-            "profile": profile,
-            "stem": stem,
-            "parent": {"href": quote(f"{head}.html"), "title": titles[head]} if name and head in read else None,
-            "fragment": Markup(_relinked(fragment(notebook), set(read))),
-        }
-        write_page(folder / f"{stem}.html", values)
+            "title": f"{titles[stem]}{f' · {name}' if name else ''}", "stem": stem, "head": head, "chapters": chapters,
+            "sections": sections(html), "fragment": Markup(html), "file": quote(f"{stem}.ipynb"),
+        }  # fmt: skip
+        shell.write_page(site, f"html/{stem}.html", "notebook", values, scripts=("notebook",))
+        source = paths.artefacts(profile) / "notebooks" / f"{stem}.ipynb"
+        with artefacts.replacing(folder / f"{stem}.ipynb", "wb") as copy, open(source, "rb") as original:
+            shutil.copyfileobj(original, copy)
     return titles
+
+
+class _Headings(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found, self.open = [], None
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "h2" and (anchor := dict(attrs).get("id")):
+            self.open = [anchor, ""]
+        elif tag == "a":
+            self.open = self.open and self.open + ["link"]
+
+    def handle_endtag(self, tag):
+        if tag == "h2" and self.open:
+            self.found.append((self.open[0], self.open[1].strip()))
+            self.open = None
+
+    def handle_data(self, data):
+        if self.open and len(self.open) == 2:  # text behind an <a> is the heading's own anchor sign
+            self.open[1] += data
+
+
+def sections(html: str) -> list[tuple[str, str]]:
+    """(anchor, text) of the second-level headings of a page."""
+    parser = _Headings()
+    parser.feed(html)
+    return parser.found
 
 
 def _title(notebook: nbformat.NotebookNode, stem: str) -> str:
@@ -146,29 +175,3 @@ def _relinked(html: str, stems: set[str]) -> str:
         return f'{found[1]} href="{quote(stem)}.html{tail}"' if stem in stems else found[1]
 
     return re.sub(r'(<a\b[^<>]*?) href="([^"]*)"', right, html)
-
-
-def write_page(path: Path, values: dict) -> Path:
-    """Render report.html with `values` into `path`."""
-    here = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"url": quote, "duration": duration}
-    css = [(here / "report.css").read_text(encoding="utf-8")]
-    if "fragment" in values:
-        light, dark = (HtmlFormatter(style=s).get_style_defs(".highlight") for s in ("default", "github-dark"))
-        css += [light, f"@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"]
-    values = {"text_columns": ("dataset", "model", "merge mode", "statement"), "css": Markup("\n".join(css)), **values}
-    with artefacts.replacing(path) as file:
-        file.write(environment.get_template("report.html").render(values))
-    return path
-
-
-def duration(seconds: float) -> str:
-    """12 s, 3 min or 2 h 5 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

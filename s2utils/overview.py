@@ -1,0 +1,128 @@
+"""What the front page shows of the tables: the figure of reading ease, and the five tables in short.
+
+Positions are in the drawing's own units, 520 wide. Trap: means over data sets would have no interval, so of tables with
+several data sets one is shown, the last, which joins the others.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from s2utils import findings, results, table_pages, tables
+from s2utils.findings import EASE
+
+LEFT, WIDTH, ROW = 185, 520, 24  # of labels, of all, of one model
+
+
+def ease(folder: Path) -> dict | None:
+    """Panels of reading ease to draw, one a data set; None without the table. Positions are in the drawing's units."""
+    csv = folder / "flesch.csv"
+    if not csv.is_file():
+        return None
+    frame = results.read_table(csv).dropna(subset=[EASE])
+    ends = frame[[EASE, f"{EASE}_ci_low", f"{EASE}_ci_high"]].stack()
+    if ends.empty:
+        return None
+    low, high = ends.min(), ends.max()
+    margin = (high - low) * 0.04 or 1.0
+    low, high = low - margin, high + margin
+    firm, panels, top = told_apart(folder), [], 0
+
+    def at(value: float) -> float | None:
+        return round(LEFT + (WIDTH - LEFT - 12) * (value - low) / (high - low), 1) if value == value else None
+
+    for dataset, part in frame.groupby("dataset", sort=False):
+        rows = []
+        for i, row in enumerate(part.to_dict("records")):
+            key = (dataset, f"{row['model']}.{row['merge_mode']}")
+            rows.append(
+                {
+                    "label": short(row), "tuned": row["variant"] == "sft", "firm": key in firm, "y": top + 34 + ROW * i,
+                    "x": at(row[EASE]), "low": at(row[f"{EASE}_ci_low"]), "high": at(row[f"{EASE}_ci_high"]),
+                }
+            )  # fmt: skip
+        base = part.loc[part["variant"] == "base", EASE]
+        n = part["n"].dropna()
+        panels.append(
+            {
+                "title": dataset, "top": top, "bottom": top + 34 + ROW * len(rows) - 8, "rows": rows,
+                "base": at(base.iat[0]) if len(base) else None, "n": f"{n.min():.0f}" if len(n) else "",
+            }
+        )  # fmt: skip
+        top += 34 + ROW * len(rows) + 14
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10**6) if (high - low) / s <= 7)
+    ticks = [
+        {"x": at(v), "label": f"{v:g}".replace("-", "−")}
+        for v in range(int(low // step + 1) * step, int(high) + 1, step)
+    ]
+    facts = [
+        f"{p['title']}: "
+        + ", ".join(f"{r['label']} {v:.1f}" for r, v in zip(p["rows"], frame.loc[frame["dataset"] == p["title"], EASE]))
+        for p in panels
+    ]
+    alt = "Mean Flesch reading ease of the answers with intervals, by model. " + "; ".join(facts) + "."
+    return {
+        "panels": panels,
+        "ticks": ticks,
+        "width": WIDTH,
+        "height": top + 24,
+        "left": LEFT,
+        "alt": alt,
+        "tested": bool(firm) or (folder / "text_metrics_tests.csv").is_file(),
+    }
+
+
+def told_apart(folder: Path) -> set[tuple[str, str]]:
+    """(data set, model id) of the fine-tunes whose reading ease a paired test tells from the base's."""
+    held = {f.stem: results.read_table(f) for f in folder.glob("*.csv") if f.stem in ("flesch", "text_metrics_tests")}
+    tests = held.get("text_metrics_tests")
+    if tests is None:
+        return set()
+    rows = tests[
+        (tests["metric"] == EASE) & (tests["minus"] == findings.base_of(held)) & (tests["verdict"] == "different")
+    ]
+    return set(zip(rows["dataset"], rows["model"]))
+
+
+def short(row: dict) -> str:
+    """A model in a word: base, chat, or its train set and merge."""
+    name = row["train_set"] if row["variant"] == "sft" else row["variant"]
+    return results.label(name or row["model"], row["merge_mode"])
+
+
+def overview(folder: Path) -> dict | None:
+    """One row a model, the main metric of each of the five tables as its page draws it; None where there is none.
+
+    Of tables with several data sets, the last is shown: it joins the others.
+    """
+    columns, order, labels, sets = [], {}, {}, {}
+    for name, metric in results.HEADLINES.items():
+        csv = folder / f"{name}.csv"
+        if not csv.is_file():
+            continue
+        frame = results.read_table(csv)
+        if not len(frame):
+            continue
+        if "dataset" in frame:
+            sets[name] = frame["dataset"].iat[-1]
+            frame = frame[frame["dataset"] == sets[name]].reset_index(drop=True)
+        cells = dict(zip(zip(frame["model"], frame["merge_mode"]), table_pages.measured(frame, metric, name)))
+        for row in frame.to_dict("records"):
+            order.setdefault((row["model"], row["merge_mode"]), len(order))
+            labels[row["model"], row["merge_mode"]] = results.label(row["model"], row["merge_mode"])
+        number, _, title = tables.TITLES[name].partition(" · ")
+        columns.append(
+            {
+                "name": name,
+                "number": number,
+                "title": title,
+                "label": tables.LABELS[metric],
+                "set": sets.get(name, ""),
+                "cells": cells,
+                "n": frame["n"].dropna().astype(int).tolist() if "n" in frame else [],
+            }
+        )
+    if not columns:
+        return None
+    rows = [{"label": labels[key], "cells": [c["cells"].get(key) for c in columns]} for key in order]
+    return {"columns": columns, "rows": rows}
