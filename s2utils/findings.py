@@ -101,8 +101,9 @@ def _of(found: Tally) -> str:
 
 
 def _counts(found: Tally, more: str, less: str) -> str:
+    sides = [f"{side} in {n}" for side, n in ((more, found.up), (less, found.down)) if n]
     rest = f"; for {found.apart} there is no evidence" if found.apart else ""
-    return f"fine-tuned answers are {more} in {found.up} and {less} in {found.down} of {_of(found)}{rest}"
+    return f"fine-tuned answers are {' and '.join(sides)} of {_of(found)}{rest}"
 
 
 def tally(held: dict[str, pd.DataFrame], name: str, metric: str) -> Tally:

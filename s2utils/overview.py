@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from s2utils import findings, results, table_pages, tables
 from s2utils.findings import EASE
 
@@ -17,9 +19,9 @@ LEFT, WIDTH, ROW = 185, 520, 24  # of labels, of all, of one model
 def ease(folder: Path) -> dict | None:
     """Panels of reading ease to draw, one a data set; None without the table. Positions are in the drawing's units."""
     csv = folder / "flesch.csv"
-    if not csv.is_file():
+    frame = results.read_table(csv).dropna(subset=[EASE]) if csv.is_file() else pd.DataFrame()
+    if not {"base", "variant", "train_set", "dataset", "n"} <= set(frame):
         return None
-    frame = results.read_table(csv).dropna(subset=[EASE])
     ends = frame[[EASE, f"{EASE}_ci_low", f"{EASE}_ci_high"]].stack()
     if ends.empty:
         return None
@@ -27,6 +29,7 @@ def ease(folder: Path) -> dict | None:
     margin = (high - low) * 0.04 or 1.0
     low, high = low - margin, high + margin
     firm, panels, top = told_apart(folder), [], 0
+    several = frame["base"].nunique() > 1
 
     def at(value: float) -> float | None:
         return round(LEFT + (WIDTH - LEFT - 12) * (value - low) / (high - low), 1) if value == value else None
@@ -37,7 +40,8 @@ def ease(folder: Path) -> dict | None:
             key = (dataset, f"{row['model']}.{row['merge_mode']}")
             rows.append(
                 {
-                    "label": short(row), "tuned": row["variant"] == "sft", "firm": key in firm, "y": top + 34 + ROW * i,
+                    "label": short(row, several), "value": row[EASE], "tuned": row["variant"] == "sft", 
+                    "firm": key in firm, "y": top + 34 + ROW * i,
                     "x": at(row[EASE]), "low": at(row[f"{EASE}_ci_low"]), "high": at(row[f"{EASE}_ci_high"]),
                 }
             )  # fmt: skip
@@ -49,23 +53,19 @@ def ease(folder: Path) -> dict | None:
                 "base": at(base.iat[0]) if len(base) else None, "n": f"{n.min():.0f}" if len(n) else "",
             }
         )  # fmt: skip
-        top += 34 + ROW * len(rows) + 14
+        top += 34 + ROW * len(rows) + 12
     step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10**6) if (high - low) / s <= 7)
     ticks = [
         {"x": at(v), "label": f"{v:g}".replace("-", "−")}
         for v in range(int(low // step + 1) * step, int(high) + 1, step)
     ]
-    facts = [
-        f"{p['title']}: "
-        + ", ".join(f"{r['label']} {v:.1f}" for r, v in zip(p["rows"], frame.loc[frame["dataset"] == p["title"], EASE]))
-        for p in panels
-    ]
+    facts = [f"{p['title']}: " + ", ".join(f"{r['label']} {r['value']:.1f}" for r in p["rows"]) for p in panels]
     alt = "Mean Flesch reading ease of the answers with intervals, by model. " + "; ".join(facts) + "."
     return {
         "panels": panels,
         "ticks": ticks,
         "width": WIDTH,
-        "height": top + 24,
+        "height": top + 6,
         "left": LEFT,
         "alt": alt,
         "tested": bool(firm) or (folder / "text_metrics_tests.csv").is_file(),
@@ -84,9 +84,9 @@ def told_apart(folder: Path) -> set[tuple[str, str]]:
     return set(zip(rows["dataset"], rows["model"]))
 
 
-def short(row: dict) -> str:
-    """A model in a word: base, chat, or its train set and merge."""
-    name = row["train_set"] if row["variant"] == "sft" else row["variant"]
+def short(row: dict, several: bool) -> str:
+    """A model in a word: base, chat, or its train set and merge; its whole name where there are several bases."""
+    name = "" if several else row["train_set"] if row["variant"] == "sft" else row["variant"]
     return results.label(name or row["model"], row["merge_mode"])
 
 
@@ -110,18 +110,13 @@ def overview(folder: Path) -> dict | None:
         for row in frame.to_dict("records"):
             order.setdefault((row["model"], row["merge_mode"]), len(order))
             labels[row["model"], row["merge_mode"]] = results.label(row["model"], row["merge_mode"])
-        number, _, title = tables.TITLES[name].partition(" · ")
+        n = sorted(set(frame["n"].dropna().astype(int))) if "n" in frame else []
         columns.append(
             {
-                "name": name,
-                "number": number,
-                "title": title,
-                "label": tables.LABELS[metric],
-                "set": sets.get(name, ""),
-                "cells": cells,
-                "n": frame["n"].dropna().astype(int).tolist() if "n" in frame else [],
+                "name": name, "number": tables.TITLES[name].partition(" · ")[0], "label": tables.LABELS[metric],
+                "set": sets.get(name, ""), "cells": cells, "n": "–".join(map(str, dict.fromkeys([*n[:1], *n[-1:]]))),
             }
-        )
+        )  # fmt: skip
     if not columns:
         return None
     rows = [{"label": labels[key], "cells": [c["cells"].get(key) for c in columns]} for key in order]

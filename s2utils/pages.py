@@ -6,6 +6,7 @@ Trap: model text is on every page and may look like markup; what a notebook show
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 from html import unescape
@@ -90,17 +91,21 @@ FOLDED = """{%- extends 'basic/index.html.j2' -%}
 {{ super() }}</details>{% endblock %}"""
 
 
-def fragment(notebook: nbformat.NotebookNode) -> str:
-    """A notebook as HTML without head or body: code folded, outputs quiet and clean."""
-    exporter = HTMLExporter(
+@functools.cache
+def _exporter() -> HTMLExporter:
+    return HTMLExporter(
         template_name="basic", raw_template=FOLDED, sanitize_html=True, filters={"clean_html": clean},
         exclude_input_prompt=True, exclude_output_prompt=True,
     )  # fmt: skip
+
+
+def fragment(notebook: nbformat.NotebookNode) -> str:
+    """A notebook as HTML without head or body: code folded, outputs quiet and clean."""
     notebook = nbformat.from_dict(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = quiet(cell.outputs)
-    return exporter.from_notebook_node(notebook)[0]
+    return _exporter().from_notebook_node(notebook)[0]
 
 
 def quiet(outputs: list) -> list:
