@@ -33,6 +33,7 @@ def write(site: shell.Site, profile: str, params: Params) -> Path:
     funnel = pd.read_csv(folder / "funnel.csv", keep_default_na=False)
     values = {
         "title": "Data",
+        "table": (site.folder / "tables" / "funnel.csv").is_file(),
         "funnels": [_funnel(name, part) for name, part in funnel.groupby("dataset", sort=False)],
         "groups": examples(folder, funnel, params.seed),
         "sets": _sets(folder / "sizes.csv"),
