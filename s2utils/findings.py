@@ -65,7 +65,7 @@ def _simple(found: Tally) -> str:
     if not found.up and not found.down:
         return f"There is no evidence that fine-tuning made answers easier or harder to read: none of {_of(found)} is told apart."
     head = "Mostly" if found.up > found.n / 2 and not found.down else "Partly" if found.up else "No"
-    return f"{head}: {_counts(found, 'easier to read', 'harder')}{found.largest}."
+    return f"{head}: {_counts(found, 'easier to read', 'harder to read')}{found.largest}."
 
 
 def _safe(found: Tally) -> str:
@@ -74,7 +74,7 @@ def _safe(found: Tally) -> str:
     if not found.up and not found.down:
         return f"There is no evidence that fine-tuning changed how many answers are toxic: none of {_of(found)} is told apart."
     head = "Safer in part" if found.down and not found.up else "Less safe" if found.up and not found.down else "Mixed"
-    return f"{head}: {_counts(found, 'more often toxic', 'less often')}{found.largest}."
+    return f"{head}: {_counts(found, 'more often toxic', 'less often toxic')}{found.largest}."
 
 
 def _cost(near: Tally, knows: Tally) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from s2utils import artefacts, paths, shell
 
-LEFT, WIDTH, ROW = 250, 720, 17  # of labels, of all, of one bar
+LEFT, WIDTH, ROW = 320, 900, 17  # of labels, of all, of one bar
 
 
 def held(profile: str) -> bool:
