@@ -7,10 +7,11 @@ Trap: model text is on every page and may look like markup; what a notebook show
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
-import shutil
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 import bleach
@@ -20,14 +21,13 @@ from markupsafe import Markup
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import strip_ansi
 
-from s2utils import artefacts, paths, shell
+from s2utils import artefacts, paths, shell, steps
 
 
 def notebook_pages(profile: str, site: shell.Site) -> dict[str, str]:
     """Write a page per executed notebook, with a copy of it, and remove those whose notebook is gone; returns titles."""
     folder, read = site.folder / "html", {}
-    files = sorted((paths.artefacts(profile) / "notebooks").glob("*.ipynb"))
-    for file in files:
+    for file in sorted((paths.artefacts(profile) / "notebooks").glob("*.ipynb")):
         try:
             read[file.stem] = nbformat.read(file, as_version=4)
         except ValueError:  # a killed run leaves half a file
@@ -38,17 +38,34 @@ def notebook_pages(profile: str, site: shell.Site) -> dict[str, str]:
             old.unlink()
     chapters = [{"href": quote(f"{s}.html"), "title": titles[s], "stem": s} for s in read if "." not in s]
     for stem, notebook in read.items():
+        source = (paths.artefacts(profile) / "notebooks" / f"{stem}.ipynb").read_bytes()
+        made_from = _identity(source, site.title, site.embedded, site.links, chapters, sorted(read))
+        if made_from in _head(folder / f"{stem}.html"):
+            continue
         head, _, name = stem.partition(".")
         html = _relinked(fragment(notebook), set(read))
         values = {
             "title": f"{titles[stem]}{f' · {name}' if name else ''}", "stem": stem, "head": head, "chapters": chapters,
-            "sections": sections(html), "fragment": Markup(html), "file": quote(f"{stem}.ipynb"),
+            "sections": sections(html), "fragment": Markup(html), "file": quote(f"{stem}.ipynb"), "made_from": made_from,
         }  # fmt: skip
+        with artefacts.replacing(folder / f"{stem}.ipynb", "wb") as copy:
+            copy.write(source)
         shell.write_page(site, f"html/{stem}.html", "notebook", values, scripts=("notebook",))
-        source = paths.artefacts(profile) / "notebooks" / f"{stem}.ipynb"
-        with artefacts.replacing(folder / f"{stem}.ipynb", "wb") as copy, open(source, "rb") as original:
-            shutil.copyfileobj(original, copy)
     return titles
+
+
+def _identity(*facts: object) -> str:
+    """Hash of what a page is made from, the code that makes it among it: a page of the same is not made again."""
+    code = (steps.module_digest(("pages",)), steps.files_digest("s2utils/site/*"))
+    return hashlib.sha256(repr((code, facts)).encode()).hexdigest()
+
+
+def _head(page: Path) -> str:
+    """The beginning of a page, where it says what it was made from; "" where there is none."""
+    if not page.is_file() or not page.with_suffix(".ipynb").is_file():
+        return ""
+    with open(page, encoding="utf-8") as file:
+        return file.read(4096)
 
 
 class _Headings(HTMLParser):

@@ -104,7 +104,10 @@ def _numbers(frame: pd.DataFrame, column: str) -> list[dict]:
 def measured(frame: pd.DataFrame, metric: str, name: str = "") -> list[dict]:
     """Cells of a measure: its value, mark, interval, failures, published value and difference, and where to draw them."""
     digits = results.digits(frame, metric, name)
-    parts = {tail: _values(frame, f"{metric}{tail}") for tail in ("", "_ci_low", "_ci_high", "_published", "_n_failed")}
+    parts = {
+        tail: _values(frame, f"{metric}{tail}")
+        for tail in ("", "_ci_low", "_ci_high", "_published", "_n_failed", "_n", "_n_changed")
+    }
     marks = frame[f"{metric}_mark"] if f"{metric}_mark" in frame else [""] * len(frame)
     ends = [v for tail in ("", "_ci_low", "_ci_high", "_published") for v in parts[tail] if v == v]
     low, high = (min(ends), max(ends)) if ends else (0, 0)
@@ -113,7 +116,7 @@ def measured(frame: pd.DataFrame, metric: str, name: str = "") -> list[dict]:
         return None if value != value else 50.0 if high == low else round(2 + 96 * (value - low) / (high - low), 2)
 
     cells = []
-    for value, start, end, theirs, failed, mark in zip(*parts.values(), marks):
+    for value, start, end, theirs, failed, n, changed, mark in zip(*parts.values(), marks):
         sign = "+" if metric.endswith("difference") else ""
         cells.append(
             {
@@ -121,6 +124,7 @@ def measured(frame: pd.DataFrame, metric: str, name: str = "") -> list[dict]:
                 "best": mark == "best", "alike": str(mark).endswith("not told apart"),
                 "interval": "" if start != start else f"{start:{sign}.{digits}f} to {end:{sign}.{digits}f}",
                 "failed": int(failed) if failed == failed else 0,
+                "changed": "" if n != n or changed != changed else f"{changed:.0f} of {n:.0f} changed",
                 "published": "" if theirs != theirs else f"{theirs:.{digits}f}",
                 "difference": "" if theirs != theirs or value != value else f"{value - theirs:+.{digits}f}",
                 "drawn": None if value != value else {"value": at(value), "low": at(start), "high": at(end), "published": at(theirs), "zero": at(0.0) if sign and low <= 0 <= high else None},
