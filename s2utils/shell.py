@@ -34,6 +34,7 @@ class Site:
     title: str
     embedded: bool = False  # numbers of the embedded models prove the pipeline only
     links: list[tuple[str, str]] = field(default_factory=list)
+    home: str = "index.html"
 
 
 def write_page(site: Site, path: str, template: str, values: dict, scripts: tuple[str, ...] = ()) -> Path:
