@@ -104,7 +104,8 @@ def digits(frame: pd.DataFrame, column: str, name: str = "") -> int:
     """Decimals a column is shown with: its table's, else as many as its size leaves room for."""
     if name in tables.DECIMALS and column in tables.METRICS[name]:
         return tables.DECIMALS[name]
-    values = pd.to_numeric(frame[column], errors="coerce").dropna()
+    held = [c for c in (column, f"{column}_ci_low", f"{column}_ci_high") if c in frame]
+    values = pd.concat([pd.to_numeric(frame[c], errors="coerce") for c in held]).dropna()
     if not len(values) or (values == values.round()).all():
         return 0
     size = values.abs().max()
