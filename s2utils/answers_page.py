@@ -23,7 +23,7 @@ METRICS = {
     "flesch_kincaid_grade": ("Grade", 1, -1),
     "rouge_l_f1": ("ROUGE-L", 3, 1),
     "bertscore_f1": ("BERTScore F1", 3, 1),
-    "reference_cosine": ("Nearness to the reference", 3, 1),
+    "reference_cosine": ("Nearness", 3, 1),
     "answer_words": ("Words", 0, 0),
     RATING: ("Judge's rating", 1, 1),
     "distinct_2": ("Distinct pairs of words", 3, 0),

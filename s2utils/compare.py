@@ -15,12 +15,14 @@ import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 
 from s2utils import artefacts, intervals, paths, per_question, results, shell, table_pages
 from s2utils.per_question import KEYS
 
+RESULTS = ("verdict", "passed")  # text columns that are measured, not keys
 RESAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
 
 
@@ -82,7 +84,8 @@ def tables(a: Side, b: Side) -> pd.DataFrame:
 def _changes(one: pd.DataFrame, other: pd.DataFrame, name: str) -> dict:
     """What changed between two versions of one table, row by row of the same keys."""
     held = results.layout(one, name)
-    keys = [k for k in held.keys if k in other] or list(one.columns[:1])
+    keys = ["claim"] if name == "claims" else [k for k in held.keys if k in other and k not in RESULTS]
+    keys = keys or list(one.columns[:1])
     measures = [c for c in (held.measures or held.others) if c in other and pd.api.types.is_numeric_dtype(one[c])]
     sides = [f.assign(**{"": f.groupby(keys, dropna=False).cumcount()}).set_index([*keys, ""]) for f in (one, other)]
     both = sides[0].index.intersection(sides[1].index)
@@ -104,7 +107,7 @@ def _changes(one: pd.DataFrame, other: pd.DataFrame, name: str) -> dict:
         return counts | {"largest": "–"}
     relative = apart / sides[0].loc[both, measures].abs().max().replace(0, 1)
     column = relative.max().idxmax()
-    row = relative[column].to_numpy().argmax()
+    row = relative[column].fillna(-1).to_numpy().argmax()
     values = [s.loc[both, column].iloc[row] for s in sides]
     where = " · ".join(str(k) for k in both[row][:-1] if k not in ("", "none"))
     return counts | {"largest": f"{results.words(column)}: {values[0]:.4g} → {values[1]:.4g} ({where})"}
@@ -147,7 +150,9 @@ def write(a: Side, b: Side) -> tuple[Path, list[str]]:
     tests = paired(both)
     lines = summary(changed, told, tests, left)
     name = f"{a.name}..{b.name}.html".replace("/", "_")
-    site = shell.Site(paths.reports("compare"), f"{a.name} and {b.name}", home=name)
+    held = [s for s in (a, b) if s.report.parent == paths.reports("") and (s.report / "index.html").is_file()]
+    links = [(f"Report of {s.name}", f"../{quote(s.name)}/index.html") for s in held]
+    site = shell.Site(paths.reports("compare"), f"{a.name} and {b.name}", links=list(dict.fromkeys(links)), home=name)
     values = {
         "title": f"{a.name} → {b.name}", "a": a, "b": b, "lines": lines,
         "parameters": table_pages.plain(changed), "tables": table_pages.plain(told),

@@ -39,6 +39,16 @@ def test_a_run_and_itself_are_the_same(tree):
     assert "Nothing recorded differs" in page and "different" not in summary
 
 
+def test_claims_are_compared_claim_by_claim():
+    one = pd.DataFrame(
+        {"claim": ["1a", "2"], "statement": "s", "measured_value": [1.0, None], "measured_verdict": ["holds", "x"]}
+    )
+    other = one.assign(measured_value=[3.0, None], measured_verdict=["does not", "x"])
+    assert compare._changes(one, other, "claims") == {
+        "both": 2, "changed": 1, "only A": 0, "only B": 0, "largest": "measured value: 1 → 3 (1a)",
+    }  # fmt: skip
+
+
 def test_what_changed_is_told_with_its_significance(tree):
     run("cpu")
     other = tree.parent / "other"  # another checkout, other parameters, a better fine-tune
