@@ -122,7 +122,13 @@ def fragment(notebook: nbformat.NotebookNode) -> str:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = quiet(cell.outputs)
-    return _exporter().from_notebook_node(notebook)[0]
+    html = _exporter().from_notebook_node(notebook)[0]
+    return shell.visible(
+        ENTITY.sub(lambda m: shell.visible(unescape(m[0])) if shell.UNSEEN.match(unescape(m[0])) else m[0], html)
+    )
+
+
+ENTITY = re.compile(r"&#(?:\d+|[xX][0-9a-fA-F]+);")  # marks that turn a line may be written so
 
 
 def quiet(outputs: list) -> list:

@@ -92,7 +92,7 @@ def test_ratings_of_repeats_are_averaged_and_failures_stay_missing(tree):
     assert found["1"] == 5.0 and pd.isna(found["2"])
 
 
-@settings(max_examples=8)  # each is two permutation tests
+@settings(max_examples=5)  # each is two permutation tests
 @given(st.lists(st.integers(-50, 50).map(float), min_size=1, max_size=6))
 def test_b_minus_a_is_minus_a_minus_b(values):
     keys = {"table": "t", "metric": "m", "dataset": "d", "model": "x"}

@@ -172,6 +172,7 @@ def test_hostile_outputs_are_text(tree):
         new_output("display_data", data={"application/javascript": "alert(1)", "text/plain": "js"}),
         new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {"model_id": "w"}, "text/plain": "0%|"}),
         new_output("display_data", data={"image/png": PNG}, metadata={"image/png": {"alt": 'a "b" <c>'}}),
+        new_output("display_data", data={"text/html": "<p>\u202eone &#8238;two &#x202E;three &#169;</p>"}),
         new_output("error", ename="E", evalue="v", traceback=[f"\x1b[31m{HOSTILE}"]),
     ]  # fmt: skip
     path = paths.artefacts("cpu") / "notebooks" / "05_text_metrics.ipynb"
@@ -187,6 +188,7 @@ def test_hostile_outputs_are_text(tree):
         "#main", "#Checks", "05_text_metrics.html", "05_text_metrics.ipynb", "#05-·-Overlap", "#Checks",
     ]  # fmt: skip
     assert "\x1b" not in text and "\x07" not in text and "*{}" not in text
+    assert "⟨U+202E⟩one ⟨U+202E⟩two ⟨U+202E⟩three ©" in text
     assert "33%" not in text and "merge: 100%" in text and "W: look" in text
     assert ("img", 'a "b" <c>') in [(t, f.get("alt")) for t, f in page.tags]
     assert [tag for tag, _ in page.tags].count("main") == 1

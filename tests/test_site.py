@@ -328,6 +328,8 @@ def test_colours_follow_the_system_and_the_reader(site, opened):
     assert paper() > 700  # remembered
     page.emulate_media(media="print", color_scheme="dark")
     assert not page.locator(".top").is_visible() and paper() > 700
+    page.set_viewport_size({"width": 760, "height": 1000})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 760, "a printed table runs off the paper"
 
 
 def test_a_notebook_opens_at_the_cell_that_made_a_table(site, opened):

@@ -119,7 +119,9 @@
     const button = $("questions").children[at].firstChild;
     button.setAttribute("aria-current", "true");
     if (found.before) parts.push(make("p", `First turn: ${found.before}`, "quiet"));
-    parts.push(make("h1", found.q));
+    const title = make("h1", found.q);
+    if (found.q.length > 600) title.tabIndex = 0; // it may scroll
+    parts.push(title);
     if (found.ref) {
       const title = found.set.startsWith("MT(S)") ? "A good answer" : "Reference, by a human";
       const text = make("p", found.ref, "prose");
