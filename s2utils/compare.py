@@ -22,7 +22,6 @@ import pandas as pd
 from s2utils import artefacts, intervals, paths, per_question, results, shell, table_pages
 from s2utils.per_question import KEYS
 
-RESULTS = ("verdict", "passed")  # text columns that are measured, not keys
 RESAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
 
 
@@ -84,7 +83,7 @@ def tables(a: Side, b: Side) -> pd.DataFrame:
 def _changes(one: pd.DataFrame, other: pd.DataFrame, name: str) -> dict:
     """What changed between two versions of one table, row by row of the same keys."""
     held = results.layout(one, name)
-    keys = ["claim"] if name == "claims" else [k for k in held.keys if k in other and k not in RESULTS]
+    keys = ["claim"] if name == "claims" else [k for k in held.keys if k in other and k not in results.SAID]
     keys = keys or list(one.columns[:1])
     measures = [c for c in (held.measures or held.others) if c in other and pd.api.types.is_numeric_dtype(one[c])]
     sides = [f.assign(**{"": f.groupby(keys, dropna=False).cumcount()}).set_index([*keys, ""]) for f in (one, other)]

@@ -7,6 +7,7 @@ that there is no difference.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,7 +111,9 @@ def tally(held: dict[str, pd.DataFrame], name: str, metric: str) -> Tally:
     """Fine-tunes against the base by `metric`: paired tests where a table has them, else whether intervals overlap."""
     for tests in (held.get(f"{name}_tests"), held.get("text_metrics_tests")):
         if tests is not None and {"metric", "model", "minus", "difference", "verdict"} <= set(tests):
-            rows = tests[(tests["metric"] == metric) & (tests["minus"] == base_of(held))]
+            rows = tests[
+                (tests["metric"] == metric) & (tests["minus"] == base_of(held)) & tests["model"].isin(tuned(held))
+            ]
             if len(rows):
                 return _tested(rows, metric)
     return _overlaps(held.get(name), metric)
@@ -124,20 +127,26 @@ def base_of(held: dict[str, pd.DataFrame]) -> str:
     return ""
 
 
+def tuned(held: dict[str, pd.DataFrame]) -> set[str]:
+    """Names and ids ("name.merge") of the fine-tunes, as any table has them."""
+    found = set()
+    for frame in (f for f in held.values() if {"variant", "model", "merge_mode"} <= set(f)):
+        for row in frame[frame["variant"] == "sft"].to_dict("records"):
+            found |= {row["model"], f"{row['model']}.{row['merge_mode']}"}
+    return found
+
+
 def _tested(rows: pd.DataFrame, metric: str) -> Tally:
     firm = rows[rows["verdict"] == "different"]
     up, largest = firm[firm["difference"] > 0], ""
     if len(firm):
         row = firm.loc[firm["difference"].abs().idxmax()]
-        ends = (
-            f" [{row['difference_ci_low']:+.3g}, {row['difference_ci_high']:+.3g}]"
-            if "difference_ci_low" in row
-            else ""
-        )
+        low, high = row.get("difference_ci_low", math.nan), row.get("difference_ci_high", math.nan)
+        ends = f" [{low:+.3g}, {high:+.3g}]" if low == low else ""
         where = f" on {row['dataset']}" if row.get("dataset", "") else ""
         n = f", n = {row['n']:.0f}" if "n" in row else ""
         unit = UNITS.get(metric, results.words(metric))
-        largest = f"; the largest difference is {row['difference']:+.3g}{ends} {unit} ({row['model']}{where}{n})"
+        largest = f"; the largest difference is {row['difference']:+.3g}{ends} {unit} ({results.label(row['model'], row.get('merge_mode', ''))}{where}{n})"
     return Tally(len(up), len(firm) - len(up), len(rows) - len(firm), largest)
 
 

@@ -119,5 +119,7 @@ def overview(folder: Path) -> dict | None:
         )  # fmt: skip
     if not columns:
         return None
+    told = results.read_table(folder / "mtbench.csv") if "mtbench" in [c["name"] for c in columns] else pd.DataFrame()
+    judge = [str(v) for v in told.get("judge_reliability", pd.Series(dtype=str)).unique()]
     rows = [{"label": labels[key], "cells": [c["cells"].get(key) for c in columns]} for key in order]
-    return {"columns": columns, "rows": rows}
+    return {"columns": columns, "rows": rows, "judge": ", ".join(judge)}

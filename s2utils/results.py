@@ -25,7 +25,10 @@ TITLES = tables.TITLES | {
     "claims": "The study's claims",
     "funnel": "The filter funnel",
     "judge": "Validation set, judged",
-    "judge_panel": "The judges",
+    "judge_counts": "What the judge was asked, and what came back",
+    "judge_paired": "Merges compared: judged validation set",
+    "judge_pairs": "Fine-tunes against the base, judged in pairs",
+    "judge_panel": "Is the judge reliable?",
     "leaderboard_paired": "Merges compared: leaderboard",
     "leaderboard_tests": "Fine-tunes tested: leaderboard",
     "manner": "Manner of the answers",
@@ -33,7 +36,8 @@ TITLES = tables.TITLES | {
     "merge": "How far each merge stands from the trained model",
     "merge_paired": "Merges compared: distance to the trained model",
     "mtbench_paired": "Merges compared: MT(S)-bench",
-    "protocols": "The same answers under other protocols",
+    "protocols": "Leaderboard under two protocols",
+    "protocols_text": "Text metrics: what each choice of protocol is worth",
     "questions": "Questions written for articles",
     "sets": "Sets and splits",
     "sft": "Training",
@@ -41,7 +45,8 @@ TITLES = tables.TITLES | {
     "text_metrics_paired": "Merges compared: text metrics",
     "text_metrics_tests": "Fine-tunes tested: text metrics",
 }
-TAILS = ("_ci_low", "_ci_high", "_n_failed", "_n_changed", "_n", "_published", "_mark", "_finished")
+TAILS = ("_ci_low", "_ci_high", "_n_failed", "_n_changed", "_n", "_published", "_mark", "_finished", "_spread")
+SAID = ("verdict", "passed")  # text that is measured and not a key
 IMPLIED = ("base", "variant", "train_set")  # by the model's name
 
 
@@ -89,9 +94,9 @@ class Layout:
 
 def layout(frame: pd.DataFrame, name: str = "") -> Layout:
     """Columns of `frame` by what they are; those that belong to a measure, and what the model's name implies, left out."""
-    measures = [c for c in frame if f"{c}_ci_low" in frame or c in tables.METRICS.get(name, ())]
+    measures = [c for c in frame if ends(frame, c) or c in tables.METRICS.get(name, ())]
     taken = {f"{m}{tail}" for m in measures for tail in TAILS} | set(measures)
-    taken |= {c for c in IMPLIED if "model" in frame}
+    taken |= {c for c in IMPLIED if "model" in frame} | {end for m in measures for end in ends(frame, m)}
     rest = [c for c in frame if c not in taken]
     first = ("dataset", "model", "merge_mode")
     keys = [c for c in rest if c in tables.KEYS or not pd.api.types.is_numeric_dtype(frame[c]) or frame[c].isna().all()]
@@ -100,11 +105,18 @@ def layout(frame: pd.DataFrame, name: str = "") -> Layout:
     return Layout(keys, counts, measures, [c for c in rest if c not in keys and c not in counts])
 
 
+def ends(frame: pd.DataFrame, column: str) -> list[str]:
+    """The columns of a measure's interval: `<column>_ci_low` and `_high`, or the bare ones of a column "value"."""
+    bare = column == "value" and f"{column}_ci_low" not in frame
+    found = [f"{'' if bare else f'{column}_'}ci_{end}" for end in ("low", "high")]
+    return found if set(found) <= set(frame) else []
+
+
 def digits(frame: pd.DataFrame, column: str, name: str = "") -> int:
     """Decimals a column is shown with: its table's, else as many as its size leaves room for."""
     if name in tables.DECIMALS and column in tables.METRICS[name]:
         return tables.DECIMALS[name]
-    held = [c for c in (column, f"{column}_ci_low", f"{column}_ci_high") if c in frame]
+    held = [column, *ends(frame, column)]
     values = pd.concat([pd.to_numeric(frame[c], errors="coerce") for c in held]).dropna()
     if not len(values) or (values == values.round()).all():
         return 0

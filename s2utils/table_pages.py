@@ -51,9 +51,12 @@ def grid(frame: pd.DataFrame, name: str) -> dict:
     if name == "claims":
         return plain(claims.shown(frame))
     held, cut = results.layout(frame, name), frame.head(MOST)
-    columns = [(_column(c, "text"), [_text(v) for v in cut[c]]) for c in held.keys]
-    columns += [(_column(c, "number"), _numbers(cut, c)) for c in [*held.counts, *held.others]]
+    said = [c for c in held.keys if c in results.SAID]  # stands behind the numbers it is said of
+    columns = [(_column(c, "text"), [_text(v) for v in cut[c]]) for c in held.keys if c not in said]
+    columns += [(_column(c, "number"), _numbers(cut, c)) for c in held.counts]
     columns += [(_column(c, "measure"), measured(cut, c, name)) for c in held.measures]
+    columns += [(_column(c, "number"), _numbers(cut, c)) for c in held.others]
+    columns += [(_column(c, "text"), [_text(v) for v in cut[c]]) for c in said]
     return _grid(columns, len(frame))
 
 
@@ -74,6 +77,7 @@ def _grid(columns: list[tuple[dict, list[dict]]], total: int) -> dict:
     told = {"drawn": ("drawn",), "marked": ("best", "alike"), "beside": ("published",)}
     return {
         "columns": [column for column, _ in columns], "rows": list(zip(*(cells for _, cells in columns))), "total": total,
+        "by_metric": any(column["label"] == "metric" for column, _ in columns),
         **{name: any(cell[key] for cell in cells for key in keys) for name, keys in told.items()},
     }  # fmt: skip
 
@@ -102,21 +106,33 @@ def _numbers(frame: pd.DataFrame, column: str) -> list[dict]:
 
 
 def measured(frame: pd.DataFrame, metric: str, name: str = "") -> list[dict]:
-    """Cells of a measure: its value, mark, interval, failures, published value and difference, and where to draw them."""
+    """Cells of a measure: its value, mark, interval, failures, published value and difference, and where to draw them.
+
+    A column that holds several metrics has a scale, and decimals, for each.
+    """
+    if "metric" not in frame or not len(frame):
+        return _measured(frame, metric, name)
+    cells: dict[int, dict] = {}
+    for rows in frame.reset_index(drop=True).groupby("metric", sort=False, dropna=False).groups.values():
+        cells |= dict(zip(rows, _measured(frame.iloc[rows], metric, name)))
+    return [cells[i] for i in range(len(frame))]
+
+
+def _measured(frame: pd.DataFrame, metric: str, name: str) -> list[dict]:
     digits = results.digits(frame, metric, name)
-    parts = {
-        tail: _values(frame, f"{metric}{tail}")
-        for tail in ("", "_ci_low", "_ci_high", "_published", "_n_failed", "_n", "_n_changed")
-    }
+    low_high = results.ends(frame, metric) or ["", ""]
+    tails = ("_published", "_n_failed", "_n", "_n_changed")
+    parts = [_values(frame, c) for c in (metric, *low_high, *(f"{metric}{tail}" for tail in tails))]
     marks = frame[f"{metric}_mark"] if f"{metric}_mark" in frame else [""] * len(frame)
-    ends = [v for tail in ("", "_ci_low", "_ci_high", "_published") for v in parts[tail] if v == v]
-    low, high = (min(ends), max(ends)) if ends else (0, 0)
+    known = [v for part in parts[:4] for v in part if v == v]
+    low, high = (min(known), max(known)) if known else (0, 0)
+    mixed = low_high[0] == "ci_low"  # a column "value" holds things of several kinds, which share no scale
 
     def at(value: float) -> float | None:
         return None if value != value else 50.0 if high == low else round(2 + 96 * (value - low) / (high - low), 2)
 
     cells = []
-    for value, start, end, theirs, failed, n, changed, mark in zip(*parts.values(), marks):
+    for value, start, end, theirs, failed, n, changed, mark in zip(*parts, marks):
         sign = "+" if metric.endswith("difference") else ""
         cells.append(
             {
@@ -127,7 +143,7 @@ def measured(frame: pd.DataFrame, metric: str, name: str = "") -> list[dict]:
                 "changed": "" if n != n or changed != changed else f"{changed:.0f} of {n:.0f} changed",
                 "published": "" if theirs != theirs else f"{theirs:.{digits}f}",
                 "difference": "" if theirs != theirs or value != value else f"{value - theirs:+.{digits}f}",
-                "drawn": None if value != value else {"value": at(value), "low": at(start), "high": at(end), "published": at(theirs), "zero": at(0.0) if sign and low <= 0 <= high else None},
+                "drawn": None if mixed or value != value else {"value": at(value), "low": at(start), "high": at(end), "published": at(theirs), "zero": at(0.0) if sign and low <= 0 <= high else None},
             }
         )  # fmt: skip
     return cells

@@ -22,9 +22,9 @@ def compared(verdicts: list[str], difference: float = 9.0, metric: str = "flesch
 def means(metric: str, base: tuple, tuned: tuple, dataset: str | None = "sciq") -> pd.DataFrame:
     """A table with the base and a fine-tune: (value, low, high) of each."""
     rows = [
-        {"model": model, "base": "base", "variant": variant, "train_set": "", "merge_mode": "none", "n": 40}
+        {"model": model, "base": "base", "variant": variant, "train_set": "", "merge_mode": mode, "n": 40}
         | dict(zip((metric, f"{metric}_ci_low", f"{metric}_ci_high"), values))
-        for model, variant, values in (("base", "base", base), ("base-sciq", "sft", tuned))
+        for model, variant, mode, values in (("base", "base", "none", base), ("base-sciq", "sft", "bf16", tuned))
     ]
     frame = pd.DataFrame(rows)
     return frame.assign(dataset=dataset) if dataset else frame
@@ -39,6 +39,7 @@ def said(folder, **held: pd.DataFrame) -> list[str]:
 
 
 FLESCH = means("flesch_reading_ease", (50, 45, 55), (60, 55, 65))
+FLESCH = pd.concat([FLESCH, FLESCH.iloc[1:].assign(model="base-wiki")], ignore_index=True)
 
 
 def test_the_first_sentence_flips_with_the_verdicts(tmp_path):
@@ -68,7 +69,9 @@ def test_the_second_sentence_flips_with_the_share_of_toxic_answers(tmp_path):
     assert worse.startswith("Less safe: fine-tuned answers are more often toxic in 1 of 1")
     assert alike.startswith("There is no evidence that fine-tuning changed how many answers are toxic")
     assert all("by intervals alone, no paired test is there" in text for text in (safer, worse, alike))
-    paired = said(tmp_path, manner=less, text_metrics_tests=compared(["no evidence"] * 4, metric="toxic"))[1]
+    paired = said(
+        tmp_path, flesch=FLESCH, manner=less, text_metrics_tests=compared(["no evidence"] * 4, metric="toxic")
+    )[1]
     assert paired.startswith("There is no evidence") and "paired tests" in paired
 
 
@@ -86,3 +89,18 @@ def test_the_third_sentence_flips_with_overlap_and_knowledge(tmp_path):
 @pytest.mark.parametrize("i", range(3))
 def test_without_tables_nothing_is_said_for_sure(tmp_path, i):
     assert "Nothing can be said yet" in said(tmp_path)[i] or "was not compared" in said(tmp_path)[i]
+
+
+def test_tests_of_the_leaderboard_are_read_and_chat_is_no_fine_tune(tmp_path):
+    board = means("average", (40, 35, 45), (41, 36, 46), dataset=None)
+    keys = {
+        "minus": "base",
+        "minus_merge_mode": "none",
+        "metric": "average",
+        "n": 9,
+        "difference": -20.0,
+        "verdict": "different",
+    }
+    rows = [keys | {"model": "base-sciq", "merge_mode": "bf16"}, keys | {"model": "base-chat", "merge_mode": "none"}]
+    text = said(tmp_path, leaderboard=board, leaderboard_tests=pd.DataFrame(rows))[2]
+    assert "average) fell in 1 and rose in 0 of 1 comparison with the base model (paired tests" in text

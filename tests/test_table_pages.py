@@ -16,6 +16,7 @@ CSV = {
     "words": f"reason,n\n{HOSTILE},3\n,4\n",
     "yes": "check,passed,value,value_ci_low,value_ci_high\none,True,0.5,0.25,0.75\ntwo,False,,,\n",
     "p_values": "model,minus,p_holm,difference,difference_ci_low,difference_ci_high\na,b,0.00012,-1,-2,0.5\n",
+    "panel": "judge,check,n,value,ci_low,ci_high,passed\nj,kappa,9,0.5,0.25,0.75,no\nj,flips,9,40,,,yes\n",
     "bare": "\n".join(["x", "1", "2"]) + "\n",
     "nothing_known": "model,n,score,score_ci_low,score_ci_high\nnull,,,,\n",
 }
@@ -31,7 +32,7 @@ def test_any_table_gets_a_page(tmp_path, name):
     text = "".join(page.text)
     assert {
         "empty": "0 in all" not in text, "words": HOSTILE in text, "yes": "yes" in text and "0.2500 to 0.7500" in text,
-        "p_values": "0.00012" in text and "-2.000 to +0.500" in text, "bare": "2" in text, "nothing_known": "null" in text,
+        "p_values": "0.00012" in text and "-2.000 to +0.500" in text, "panel": "0.25 to 0.75" in text and "svg" not in {t for t, _ in page.tags}, "bare": "2" in text, "nothing_known": "null" in text,
     }[name]  # fmt: skip
 
 
@@ -63,6 +64,21 @@ def test_drawn_intervals_hold_their_value_and_stay_inside(rows):
     for cell in table_pages.measured(frame, "m"):
         at = cell["drawn"]
         assert 0 <= at["low"] <= at["value"] <= at["high"] <= 100
+
+
+def test_each_metric_of_a_column_has_its_own_scale():
+    frame = pd.DataFrame(
+        {
+            "metric": ["a", "b", "a"],
+            "effect": [0.1, 9.0, 0.2],
+            "effect_ci_low": [0.0, 8.0, 0.1],
+            "effect_ci_high": [0.2, 10.0, 0.3],
+        }
+    )
+    one, other, third = table_pages.measured(frame, "effect")
+    assert (one["text"], other["text"], third["text"]) == ("0.1000", "9", "0.2000")
+    assert other["drawn"] == {"value": 50, "low": 2, "high": 98, "published": None, "zero": None}
+    assert one["drawn"]["low"] == 2 and third["drawn"]["high"] == 98
 
 
 def test_the_cell_that_wrote_a_table_is_found():
