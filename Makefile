@@ -24,7 +24,7 @@ unexport PYTHONPATH
 SNAKEMAKE = snakemake $(FLAGS) --cores $(CORES) --resources mem_mb=$(MEM_MB) gpu=1 --rerun-triggers mtime params input \
   --rerun-incomplete --nolock --scheduler greedy --config profile='$(PROFILE)' set='$(SET)' preflight=$(PREFLIGHT)
 
-.PHONY: help setup reproduce test lint format report lab audit bench preflight publish clean
+.PHONY: help setup reproduce test lint format report compare lab audit bench preflight publish clean
 help:            ## this list
 	@grep -hE '^[a-z].*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
@@ -64,6 +64,9 @@ format: setup     ## make lint happy
 
 report: setup     ## the pages again; PROFILES="a100-7b a100-13b" joins profiles of one study
 	@python -m s2utils.report $(PROFILES) --set '$(SET)'
+
+compare: setup    ## what changed between two reports: A=cpu B=reports/other (profiles or folders)
+	@python -m s2utils.compare '$(A)' '$(B)'
 
 audit: setup      ## score what was made elsewhere: PREDICTIONS=folder [REFERENCES=file] JUDGEMENTS=file ANSWERS=folder QUESTIONS=file
 	@python -m s2utils.audit $(if $(PREDICTIONS),--predictions '$(PREDICTIONS)') $(if $(REFERENCES),--references '$(REFERENCES)') \

@@ -345,5 +345,5 @@ rule report:
     output: f"reports/{PROFILE}/index.html"
     params:
         code=steps.module_digest(("report",)),
-        look=steps.files_digest("s2utils/report.*"),
+        look=steps.files_digest("s2utils/site/*"),
     shell: "python -m s2utils.report --record " + shlex.quote(PROFILE) + (" --set " + shlex.quote(SET) if SET else "")

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from s2utils import artefacts, effects, fastchat, fastchat_tables, intervals, pages, paths, predictions, scoring, tables
+from s2utils import (
+    artefacts, effects, fastchat, fastchat_tables, intervals, paths, predictions, scoring, shell, table_pages, tables,
+)  # fmt: skip
 from s2utils.effects import METRICS
 from s2utils.params import ParameterError, Params, load
 from s2utils.predictions import PredictionsError
@@ -116,13 +118,9 @@ def page(folder: Path) -> Path:
             )  # fmt: skip
     values = {
         "title": "Answers made elsewhere",
-        "embedded": False,
-        "runs": [],
-        "tables": found,
-        "others": [],
-        "figures": [],
+        "tables": [table | {"grid": table_pages.plain(table["view"])} for table in found],
     }
-    return pages.write_page(folder / "index.html", values)
+    return shell.write_page(shell.Site(folder, "audit"), "index.html", "audit", values, scripts=("table",))
 
 
 def main(arguments: list[str] | None = None) -> int:

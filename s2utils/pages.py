@@ -1,52 +1,99 @@
-"""Pages of the report: the shell they share, and executed notebooks as HTML.
+"""Executed notebooks as pages: prose and figures, code folded, the contents at the side, the notebook itself beside.
 
-Pages work offline from a file: styles are inside, pictures are data URIs, nothing is loaded. Trap: model
-text is on every page and may look like markup; templates escape by themselves, and what a notebook shows
-as HTML or Markdown goes through `clean`.
+Trap: model text is on every page and may look like markup; what a notebook shows as HTML or Markdown goes through
+`clean`.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import re
 from html import unescape
+from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 import bleach
-import jinja2
 import nbformat
 from bleach.css_sanitizer import CSSSanitizer
 from markupsafe import Markup, escape
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import strip_ansi
-from pygments.formatters import HtmlFormatter
 
-from s2utils import artefacts, paths, tables
+from s2utils import artefacts, paths, shell, steps
 
 
-def notebook_pages(profile: str) -> dict[str, str]:
-    """Write a page per executed notebook and remove pages whose notebook is gone; returns their titles."""
-    folder, read = paths.reports(profile) / "html", {}
+def notebook_pages(profile: str, site: shell.Site) -> dict[str, str]:
+    """Write a page per executed notebook, with a copy of it, and remove those whose notebook is gone; returns titles."""
+    folder, read = site.folder / "html", {}
     for file in sorted((paths.artefacts(profile) / "notebooks").glob("*.ipynb")):
         try:
             read[file.stem] = nbformat.read(file, as_version=4)
         except ValueError:  # a killed run leaves half a file
             continue
     titles = {stem: _title(notebook, stem) for stem, notebook in read.items()}
-    for old in folder.glob("*.html"):
+    for old in [*folder.glob("*.html"), *folder.glob("*.ipynb")]:
         if old.stem not in read:
             old.unlink()
+    chapters = [{"href": quote(f"{s}.html"), "title": titles[s], "stem": s} for s in read if "." not in s]
     for stem, notebook in read.items():
+        source = (paths.artefacts(profile) / "notebooks" / f"{stem}.ipynb").read_bytes()
+        made_from = _identity(source, site.title, site.embedded, site.links, chapters, sorted(read))
+        if made_from in _head(folder / f"{stem}.html"):
+            continue
         head, _, name = stem.partition(".")
+        html = _relinked(fragment(notebook), set(read))
         values = {
-            "title": f"{titles[stem]}{f' · {name}' if name else ''} · {profile}",
-            "profile": profile,
-            "stem": stem,
-            "parent": {"href": quote(f"{head}.html"), "title": titles[head]} if name and head in read else None,
-            "fragment": Markup(_relinked(fragment(notebook), set(read))),
-        }
-        write_page(folder / f"{stem}.html", values)
+            "title": f"{titles[stem]}{f' · {name}' if name else ''}", "stem": stem, "head": head, "chapters": chapters,
+            "sections": sections(html), "fragment": Markup(html), "file": quote(f"{stem}.ipynb"), "made_from": made_from,
+        }  # fmt: skip
+        with artefacts.replacing(folder / f"{stem}.ipynb", "wb") as copy:
+            copy.write(source)
+        shell.write_page(site, f"html/{stem}.html", "notebook", values, scripts=("notebook",))
     return titles
+
+
+def _identity(*facts: object) -> str:
+    """Hash of what a page is made from, the code that makes it among it: a page of the same is not made again."""
+    code = (steps.module_digest(("pages",)), steps.files_digest("s2utils/site/*"))
+    return hashlib.sha256(repr((code, facts)).encode()).hexdigest()
+
+
+def _head(page: Path) -> str:
+    """The beginning of a page, where it says what it was made from; "" where there is none."""
+    if not page.is_file() or not page.with_suffix(".ipynb").is_file():
+        return ""
+    with open(page, encoding="utf-8") as file:
+        return file.read(4096)
+
+
+class _Headings(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found, self.open = [], None
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "h2" and (anchor := dict(attrs).get("id")):
+            self.open = [anchor, ""]
+        elif tag == "a":
+            self.open = self.open and self.open + ["link"]
+
+    def handle_endtag(self, tag):
+        if tag == "h2" and self.open:
+            self.found.append((self.open[0], self.open[1].strip()))
+            self.open = None
+
+    def handle_data(self, data):
+        if self.open and len(self.open) == 2:  # text behind an <a> is the heading's own anchor sign
+            self.open[1] += data
+
+
+def sections(html: str) -> list[tuple[str, str]]:
+    """(anchor, text) of the second-level headings of a page."""
+    parser = _Headings()
+    parser.feed(html)
+    return parser.found
 
 
 def _title(notebook: nbformat.NotebookNode, stem: str) -> str:
@@ -61,17 +108,27 @@ FOLDED = """{%- extends 'basic/index.html.j2' -%}
 {{ super() }}</details>{% endblock %}"""
 
 
-def fragment(notebook: nbformat.NotebookNode) -> str:
-    """A notebook as HTML without head or body: code folded, outputs quiet and clean."""
-    exporter = HTMLExporter(
+@functools.cache
+def _exporter() -> HTMLExporter:
+    return HTMLExporter(
         template_name="basic", raw_template=FOLDED, sanitize_html=True, filters={"clean_html": clean},
         exclude_input_prompt=True, exclude_output_prompt=True,
     )  # fmt: skip
+
+
+def fragment(notebook: nbformat.NotebookNode) -> str:
+    """A notebook as HTML without head or body: code folded, outputs quiet and clean."""
     notebook = nbformat.from_dict(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = quiet(cell.outputs)
-    return exporter.from_notebook_node(notebook)[0]
+    html = _exporter().from_notebook_node(notebook)[0]
+    return shell.visible(
+        ENTITY.sub(lambda m: shell.visible(unescape(m[0])) if shell.UNSEEN.match(unescape(m[0])) else m[0], html)
+    )
+
+
+ENTITY = re.compile(r"&#(?:\d+|[xX][0-9a-fA-F]+);")  # marks that turn a line may be written so
 
 
 def quiet(outputs: list) -> list:
@@ -122,7 +179,8 @@ def clean(html: str) -> str:
     """HTML that runs and loads nothing; tags we do not know are shown as text."""
     html = re.sub(r"<style\b.*?</style\s*>", "", html, flags=re.DOTALL | re.IGNORECASE)  # of pandas, not for reading
     schemes = {"http", "https", "mailto", "data"}
-    return bleach.clean(html, tags=set(TAGS.split()), attributes=_allowed, protocols=schemes, css_sanitizer=STYLES)
+    cleaned = bleach.clean(html, tags=set(TAGS.split()), attributes=_allowed, protocols=schemes, css_sanitizer=STYLES)
+    return re.sub(r"<img(?![^<>]* src=)[^<>]*>", "[a picture from elsewhere, left out]", cleaned)
 
 
 def _allowed(tag: str, attribute: str, value: str) -> bool:
@@ -146,34 +204,3 @@ def _relinked(html: str, stems: set[str]) -> str:
         return f'{found[1]} href="{quote(stem)}.html{tail}"' if stem in stems else found[1]
 
     return re.sub(r'(<a\b[^<>]*?) href="([^"]*)"', right, html)
-
-
-def write_page(path: Path, values: dict) -> Path:
-    """Render report.html with `values` into `path`."""
-    here = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"url": quote, "duration": duration, "bold": bold}
-    css = [(here / "report.css").read_text(encoding="utf-8")]
-    if "fragment" in values:
-        light, dark = (HtmlFormatter(style=s).get_style_defs(".highlight") for s in ("default", "github-dark"))
-        css += [light, f"@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"]
-    values = {"text_columns": ("dataset", "model", "merge mode", "statement"), "css": Markup("\n".join(css)), **values}
-    with artefacts.replacing(path) as file:
-        file.write(environment.get_template("report.html").render(values))
-    return path
-
-
-def bold(cell: object) -> Markup:
-    """A table's cell, escaped first, its bold number then in HTML."""
-    return Markup(tables.bold(str(escape(cell)), "<strong>", "</strong>"))
-
-
-def duration(seconds: float) -> str:
-    """12 s, 3 min or 2 h 5 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,6 +1,7 @@
-"""The report of a profile: one page of tables and figures, one page per executed notebook (`pages`).
+"""The report of a profile: a site of static pages, reports/<profile>/index.html and what it links to.
 
-The same inputs give the same bytes.
+A page a table (`table_pages`), a page an executed notebook (`pages`), the answers (`answers_page`), the data
+(`data_page`), where the numbers come from (`provenance_page`). The same inputs give the same bytes.
 
     python -m s2utils.report cpu
     python -m s2utils.report a100-7b a100-13b
@@ -9,7 +10,6 @@ The same inputs give the same bytes.
 from __future__ import annotations
 
 import argparse
-import base64
 import os
 import shutil
 import sys
@@ -18,27 +18,58 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from s2utils import artefacts, claims, pages, paths, provenance, tables
+from s2utils import (
+    answers_page,
+    artefacts,
+    claims,
+    data_page,
+    findings,
+    overview,
+    pages,
+    paths,
+    provenance,
+    provenance_page,
+    results,
+    shell,
+    table_pages,
+    tables,
+)  # fmt: skip
 from s2utils.params import load, parse_set
+from s2utils.results import HEADLINES, headline, read_table  # noqa: F401  (a sweep reads tables as the report does)
 from s2utils.steps import STEPS
 
 # table → the notebook that writes it
 MAKERS = {name: STEPS[step].notebook for name, step in tables.MAKERS.items()}
-HEADLINES = {
-    "leaderboard": "average", "rouge": "rouge_l_f1", "bertscore": "bertscore_f1", "flesch": "flesch_reading_ease",
-    "mtbench": "single_turn_rating", "judge": "judge_rating",
-}  # fmt: skip
 
 
 def build(profile: str, overrides: dict | str | None = None) -> Path:
-    """Write reports/<profile>/html/*.html and index.html from what is there; returns the index's path."""
+    """Write every page of reports/<profile>/ from what is there; returns the index's path."""
     params = load(profile, overrides)
     folder = paths.reports(profile)
-    runs = [_run(profile, params.study, folder, pages.notebook_pages(profile))]
     gaps = {name: [_gap(name, profile)] for name in MAKERS if not _csv(profile, name).is_file()}
     if len(gaps) < len(MAKERS):
         claims.write(profile, params, parse_set(overrides) if isinstance(overrides, str) else overrides)
-    return _index(folder, profile, params.study == "embedded", runs, gaps)
+    there = {
+        "answers.html": answers_page.held(profile), "data.html": data_page.held(profile),
+        "figures.html": any((folder / "figures").glob("*.png")), "provenance.html": provenance_page.held(profile),
+    }  # fmt: skip
+    for page in (page for page, held in there.items() if not held):
+        (folder / page).unlink(missing_ok=True)
+    labels = {page: page.removesuffix(".html").capitalize() for page, held in there.items() if held}
+    site = shell.Site(
+        folder, f"profile {profile}", params.study == "embedded",
+        [("Tables", "index.html#tables"), *((label, page) for page, label in labels.items()), ("Notebooks", "index.html#notebooks")],
+    )  # fmt: skip
+    titles = pages.notebook_pages(profile, site)
+    if there["answers.html"]:
+        answers_page.write(site, profile, params)
+    if there["data.html"]:
+        data_page.write(site, profile, params)
+    if there["provenance.html"]:
+        provenance_page.write(site, profile)
+    _figures(site)
+    runs = [_run(profile, params.study, folder, titles)]
+    return _index(site, runs, gaps, table_pages.makers(profile))
 
 
 def join(profiles: list[str], overrides: dict | str | None = None) -> Path:
@@ -68,39 +99,15 @@ def join(profiles: list[str], overrides: dict | str | None = None) -> Path:
         gaps[name] = [_gap(name, p) for p in profiles if p not in held]
         if held:
             frames = [read_table(_csv(p, name)) for p in held]
-            caption = " ".join(f"{p}: {_caption(_csv(p, name))}" for p in held)
+            caption = " ".join(f"{p}: {results.caption(_csv(p, name))}" for p in held)
             tables.write(_stacked(frames), name, folder / "tables", caption)
     runs = [_run(p, studies[p], folder, {}) for p in profiles]
-    return _index(folder, title, False, runs, gaps)
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A table as it was written: keys are text (a model may be called "null"), everything else numbers."""
-    keys, numbers = [], []
-    for column in pd.read_csv(path, nrows=0):
-        (keys if column in tables.KEYS else numbers).append(column)
-    return pd.read_csv(
-        path, dtype=dict.fromkeys(keys, str), keep_default_na=False, na_values=dict.fromkeys(numbers, "")
-    )
-
-
-def headline(folder: Path) -> pd.DataFrame:
-    """One row per (model, merge_mode), one number per table in `folder`: its main metric, mean over data sets."""
-    means = []
-    for name, metric in HEADLINES.items():
-        if (folder / f"{name}.csv").is_file():
-            groups = read_table(folder / f"{name}.csv").groupby(["model", "merge_mode"], sort=False)
-            means.append(groups[metric].mean().round(tables.DECIMALS[name]))
-    return pd.concat(means, axis=1, sort=False).reset_index() if means else pd.DataFrame()
+    site = shell.Site(folder, f"profiles {title}", links=[("Tables", "index.html#tables")])
+    return _index(site, runs, gaps, {})
 
 
 def _csv(profile: str, name: str) -> Path:
     return paths.reports(profile) / "tables" / f"{name}.csv"
-
-
-def _caption(csv: Path) -> str:
-    file = csv.with_suffix(".txt")
-    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
 
 
 def _gap(name: str, profile: str) -> str:
@@ -123,59 +130,45 @@ def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
     return frame.sort_values("dataset", key=lambda s: s.map(order), kind="stable", ignore_index=True)
 
 
-# The index
-
-
-def _index(folder: Path, title: str, embedded: bool, runs: list[dict], gaps: dict[str, list[str]]) -> Path:
-    """Write index.html from the tables and figures in `folder`."""
+def _index(site: shell.Site, runs: list[dict], gaps: dict[str, list[str]], cells: dict[str, str]) -> Path:
+    """Write index.html and a page a table from the tables in the site's folder."""
+    folder = site.folder / "tables"
+    others = sorted(f.stem for f in folder.glob("*.csv") if f.stem not in MAKERS)
+    for old in folder.glob("*.html"):
+        if old.stem not in (*MAKERS, *others):
+            old.unlink()
     values = {
-        "title": f"Simple and safe answers: {title}",
-        "embedded": embedded,
+        "title": "Can a language model learn to answer simply and safely?",
         "runs": runs,
-        "tables": [_table(folder / "tables", name, gaps.get(name, [])) for name in MAKERS],
-        "others": sorted(f.name for f in (folder / "tables").glob("*.csv") if f.stem not in MAKERS),
-        "claims": _claims(folder / "tables" / "claims.csv"),
-        "figures": [_figure(png) for png in sorted((folder / "figures").glob("*.png"))],
+        "findings": findings.answer(folder),
+        "ease": overview.ease(folder),
+        "short": overview.overview(folder),
+        "five": [table_pages.write(site, name, gaps.get(name, []), cells) for name in MAKERS],
+        "gaps": [gap for told in gaps.values() for gap in told],
+        "others": [table_pages.write(site, name, [], cells) for name in others],
+        "claims": _claims(folder / "claims.csv"),
     }
-    return pages.write_page(folder / "index.html", values)
-
-
-def _table(folder: Path, name: str, gaps: list[str]) -> dict:
-    """What the index says of one table; the paper's is added where it does not stand beside ours already."""
-    csv = folder / f"{name}.csv"
-    frame = read_table(csv) if csv.is_file() else None
-    theirs = [] if frame is None else [c for c in frame if c.endswith("_published")]
-    matched = bool(theirs) and frame[theirs].notna().any(axis=None)
-    return {
-        "name": name,
-        "title": tables.TITLES[name],
-        "gaps": gaps,
-        "caption": _caption(csv),
-        "view": None if frame is None else tables.shown(frame, name),
-        "published": None if matched else tables.shown(tables.published(name), name),
-        "files": [f"{name}.{kind}" for kind in ("csv", "md", "tex") if (folder / f"{name}.{kind}").is_file()],
-    }
+    return shell.write_page(site, "index.html", "index", values)
 
 
 def _claims(csv: Path) -> dict | None:
-    """The study's claims as readers see them, where a profile was measured."""
-    view = claims.shown(pd.read_csv(csv, dtype={"claim": str, "notebook": str})) if csv.is_file() else None
-    return None if view is None else {"view": view, "caption": _caption(csv)}
+    """How many of the study's claims hold, do not and cannot be told, by its numbers and by ours."""
+    if not csv.is_file():
+        return None
+    frame = table_pages.read(csv)
+    counts = {side: frame[f"{side}_verdict"].value_counts().to_dict() for side in ("published", "measured")}
+    return {"n": len(frame), "counts": counts, "caption": results.caption(csv)}
 
 
-def _figure(png: Path) -> dict:
-    text = png.with_suffix(".txt")
-    alt, _, caption = (text.read_text(encoding="utf-8") if text.is_file() else png.stem).partition("\n")
-    return {
-        "data": f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}",
-        "alt": alt.strip(),
-        "caption": caption.strip(),
-        "files": [f"{png.stem}.{kind}" for kind in ("svg", "pdf") if png.with_suffix(f".{kind}").is_file()],
-    }
+def _figures(site: shell.Site) -> None:
+    """figures.html: every figure of the notebooks."""
+    drawn = [results.figure(png) for png in sorted((site.folder / "figures").glob("*.png"))]
+    if drawn:
+        shell.write_page(site, "figures.html", "figures", {"title": "Figures", "figures": drawn})
 
 
 def _run(profile: str, study: str, folder: Path, titles: dict[str, str]) -> dict:
-    """What was run, in words: models, n, time, code and hardware; with links from a page in `folder`."""
+    """What was run, in words: models, n, time, energy, code and hardware; with links from a page in `folder`."""
     frames = {name: read_table(_csv(profile, name)) for name in MAKERS if _csv(profile, name).is_file()}
     rows = dict.fromkeys(row for f in frames.values() for row in zip(f["model"], f["merge_mode"]))
     spent = [run["seconds"] for run in provenance.notebooks(profile).values() if run["seconds"] is not None]
@@ -186,7 +179,9 @@ def _run(profile: str, study: str, folder: Path, titles: dict[str, str]) -> dict
         "Wall time": "no notebook has finished yet",
     }
     if spent:
-        facts["Wall time"] = f"{pages.duration(sum(spent))}, summed over {len(spent)} notebook runs"
+        facts["Wall time"] = f"{shell.duration(sum(spent))}, summed over {len(spent)} notebook runs"
+    if energy := provenance_page.energy(profile):
+        facts["Energy of training"] = energy
     own = paths.reports(profile)
     if record := artefacts.read_json(own / "provenance.json"):
         commit, machine, made = record["commit"], record["hardware"], record["artefacts"]
@@ -199,7 +194,7 @@ def _run(profile: str, study: str, folder: Path, titles: dict[str, str]) -> dict
     return {
         "profile": profile,
         "facts": facts,
-        "provenance": _link(folder, own / "provenance.json"),
+        "provenance": _link(folder, own / "provenance.html"),
         "report": "" if own == folder else _link(folder, own / "index.html"),
         "notebooks": _listing(profile, folder, titles),
     }

@@ -1,7 +1,9 @@
 """The report: complete, offline, safe to open, and the same each time."""
 
 import base64
+import hashlib
 import html.parser
+import json
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -22,20 +24,29 @@ class Page(html.parser.HTMLParser):
 
     def __init__(self, path: Path):
         super().__init__()
-        self.tags, self.links, self.loads, self.ids, self.text = [], [], [], set(), []
+        self.tags, self.links, self.loads, self.ids, self.text, self.scripts = [], [], [], set(), [], []
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
         found = dict(attrs)
         self.tags.append((tag, found))
         self.ids.add(found.get("id"))
+        if tag == "script":
+            self.scripts.append([found, ""])
         if tag == "a" and "href" in found:
             self.links.append(found["href"])
         elif "src" in found or "href" in found:
             self.loads.append(found.get("src") or found.get("href"))
 
     def handle_data(self, data):
-        self.text.append(data)
+        if self.tags and self.tags[-1][0] == "script" and self.cdata_elem == "script":
+            self.scripts[-1][1] += data
+        elif self.cdata_elem is None:
+            self.text.append(data)
+
+    def data(self) -> dict:
+        """The JSON that the page carries."""
+        return next(json.loads(text) for found, text in self.scripts if found.get("type") == "application/json")
 
 
 def table(name: str, models: list[tuple[str, str]], datasets=("ELI5", "wiki")) -> pd.DataFrame:
@@ -87,7 +98,15 @@ def check(profile: str) -> None:
                 spellings = {parts.fragment, unquote(parts.fragment)}  # a browser tries both
                 assert not parts.fragment or spellings & Page(target).ids, f"{path.name}: {link}"
         assert all(load.startswith("data:image/") for load in page.loads)
-        assert not {"script", "iframe", "link", "svg", "object"} & {tag for tag, _ in page.tags}
+        assert not {"iframe", "link", "object", "embed", "base"} & {tag for tag, _ in page.tags}
+        policy = next(found["content"] for tag, found in page.tags if found.get("http-equiv"))
+        assert policy.startswith("default-src 'none'; script-src 'sha256-") and "unsafe-eval" not in policy
+        assert ("style-src 'unsafe-inline'" in policy) == (
+            path.parent.name == "html"
+        )  # what a notebook shows has widths
+        for found, text in page.scripts:  # ours, or data that is not run
+            hashed = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+            assert found.get("type") == "application/json" or (not found and f"'sha256-{hashed}'" in policy)
         assert not [a for _, found in page.tags for a in found if a.startswith("on")]
         kinds = [tag for tag, _ in page.tags]
         assert kinds.count("title") == 1 and ("html", {"lang": "en"}) in page.tags
@@ -102,24 +121,40 @@ def test_pages_are_complete_linked_and_offline(tree, monkeypatch):
     for kind in ("png", "svg", "pdf"):
         (drawn / f"ease.{kind}").write_bytes(base64.b64decode(PNG))
     (drawn / "ease.txt").write_text('A <line> "going" up\nIt goes & goes up.\n')
-    (paths.reports("cpu") / "tables" / "funnel.csv").write_text("dataset,n\n")
+    (paths.reports("cpu") / "tables" / "funnel.csv").write_text(f"dataset,reason,n\n{HOSTILE},read,3\n")
     provenance.write("cpu", "sft.max_steps=5")
     index = report.build("cpu", "sft.max_steps=5")
     check("cpu")
     page = Page(index)
     text = " ".join("".join(page.text).split())
     assert "prove the pipeline, not the question" in text
-    assert text.count("The published table, for orientation") == 6
     assert [t for t in tables.TITLES.values() if t not in text] == []
     assert f"SmolLM2-135M-{HOSTILE}" in text and HOSTILE not in index.read_text(encoding="utf-8")
     assert "8 min, summed over 4 notebook runs" in text and "unknown" in text  # no repository here
-    assert ("img", 'A <line> "going" up') in [(t, f.get("alt")) for t, f in page.tags]
-    for file in ("tables/rouge.csv", "tables/rouge.md", "tables/rouge.tex", "figures/ease.svg", "figures/ease.pdf"):
-        assert file in page.links
-    assert "tables/funnel.csv" in page.links
-    assert "html/03_sft.sciq.html" in page.links and "provenance.json" in page.links
+    figures = Page(paths.reports("cpu") / "figures.html")
+    assert ("img", 'A <line> "going" up') in [(t, f.get("alt")) for t, f in figures.tags]
+    assert {"figures/ease.svg", "figures/ease.pdf"} <= set(figures.links)
+    assert {"tables/rouge.html", "tables/rouge.csv", "tables/rouge.md", "tables/rouge.tex"} <= set(page.links)
+    rouge = Page(paths.reports("cpu") / "tables" / "rouge.html")
+    assert "The published table" in "".join(rouge.text) and "0.2500 to 0.7500" in "".join(rouge.text)
+    assert rouge.data()["CSV"] == (paths.reports("cpu") / "tables" / "rouge.csv").read_text()
+    assert set(rouge.data()) == {"Markdown", "LaTeX", "CSV"}
+    funnel = Page(paths.reports("cpu") / "tables" / "funnel.html")
+    assert (
+        HOSTILE in "".join(funnel.text)
+        and r"\_" not in funnel.data()["Markdown"]
+        and "tabular" in funnel.data()["LaTeX"]
+    )
+    assert "html/03_sft.sciq.html" in page.links and "provenance.html" in page.links
     assert "03_sft.html" in Page(tree / "reports/cpu/html/03_sft.sciq.html").links
-    assert "02_datasets.html" in Page(tree / "reports/cpu/html/03_sft.html").links
+    sft = Page(tree / "reports/cpu/html/03_sft.html")
+    assert "02_datasets.html" in sft.links and "03_sft.ipynb" in sft.links
+    assert (tree / "reports/cpu/html/03_sft.ipynb").read_bytes() == (
+        paths.artefacts("cpu") / "notebooks/03_sft.ipynb"
+    ).read_bytes()
+    assert "#Checks" in sft.links  # the contents at the side
+    told = "".join(Page(tree / "reports/cpu/provenance.html").text)
+    assert "sft.max_steps = 5" in told and "04_generate.SmolLM2-135M" in told
     record = artefacts.read_json(tree / "reports/cpu/provenance.json")
     assert record["overrides"] == {"sft.max_steps": 5} and record["parameters"]["sft.max_steps"] == 5
     assert record["notebooks"]["03_sft"]["seconds"] == 125.0 and len(record["archives"]) == 5
@@ -137,6 +172,7 @@ def test_hostile_outputs_are_text(tree):
         new_output("display_data", data={"application/javascript": "alert(1)", "text/plain": "js"}),
         new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {"model_id": "w"}, "text/plain": "0%|"}),
         new_output("display_data", data={"image/png": PNG}, metadata={"image/png": {"alt": 'a "b" <c>'}}),
+        new_output("display_data", data={"text/html": "<p>\u202eone &#8238;two &#x202E;three &#169;</p>"}),
         new_output("error", ename="E", evalue="v", traceback=[f"\x1b[31m{HOSTILE}"]),
     ]  # fmt: skip
     path = paths.artefacts("cpu") / "notebooks" / "05_text_metrics.ipynb"
@@ -147,8 +183,12 @@ def test_hostile_outputs_are_text(tree):
     page = Page(tree / "reports/cpu/html/05_text_metrics.html")
     text = "".join(page.text)
     assert text.count(HOSTILE) == 5  # prose, stream, HTML, Markdown, traceback
-    assert [unquote(link) for link in page.links] == ["../index.html", "#05-·-Overlap", "#Checks", "../index.html"]
+    inside = [unquote(link) for link in page.links if not link.startswith("../")]
+    assert inside == [
+        "#main", "#Checks", "05_text_metrics.html", "05_text_metrics.ipynb", "#05-·-Overlap", "#Checks",
+    ]  # fmt: skip
     assert "\x1b" not in text and "\x07" not in text and "*{}" not in text
+    assert "⟨U+202E⟩one ⟨U+202E⟩two ⟨U+202E⟩three ©" in text
     assert "33%" not in text and "merge: 100%" in text and "W: look" in text
     assert ("img", 'a "b" <c>') in [(t, f.get("alt")) for t, f in page.tags]
     assert [tag for tag, _ in page.tags].count("main") == 1
@@ -167,8 +207,14 @@ def test_what_is_missing_is_named(tree):
     assert not stale.exists()
     assert "notebooks/07_mtbench.ipynb makes it (make 07_mtbench PROFILE=a100-7b)" in text
     assert text.count("Not there yet") == 5 and "cannot be read" in text and text.count("not run yet") == 6
-    assert "ROUGE-L, published" in text and text.count("for orientation") == 5  # its own stands beside ours
+    rouge, flesch = ("".join(Page(tree / f"reports/a100-7b/tables/{n}.html").text) for n in ("rouge", "flesch"))
+    assert "published 0.3796" in rouge and "For orientation" not in rouge  # its own stands beside ours
+    assert "For orientation" in flesch and "Not there yet" in flesch
     assert "prove the pipeline" not in text
+    assert text.count("Nothing can be said yet") == 2 and "was not compared" in text
+    assert not {"answers.html", "data.html", "figures.html", "provenance.html"} & {
+        p.name for p in paths.reports("a100-7b").iterdir()
+    }
 
 
 def test_same_inputs_same_bytes(tree):
@@ -195,7 +241,9 @@ def test_join_puts_both_models_in_one_table(tree, capsys):
     assert frame.columns.is_unique and frame["rouge_l_f1_published"].notna().sum() == 2  # the paper has 7 B only
     assert list(frame["train_set"].unique()) == [""]
     assert "a100-13b: Profile a100-13b" in (folder / "tables" / "rouge.txt").read_text()
-    text = "".join(Page(folder / "index.html").text)
+    page = Page(folder / "index.html")
+    assert {"../a100-7b/index.html", "../a100-13b/index.html"} <= set(page.links)
+    text = "".join(page.text)
     assert text.count("Not there yet for a100-13b") == 4 and "Not there yet for a100-7b" not in text
     assert report.headline(folder / "tables")["average"].tolist() == [0.5, 1.5, 0.5, 1.5]
 
