@@ -20,11 +20,13 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH
 
+# a value as one word of the shell, whatever it holds
+quoted = '$(subst ','\'',$(1))'
 # FLAGS goes to Snakemake as it is: FLAGS="--profile cluster/slurm" or FLAGS=-n
 SNAKEMAKE = snakemake $(FLAGS) --cores $(CORES) --resources mem_mb=$(MEM_MB) gpu=1 --rerun-triggers mtime params input \
   --rerun-incomplete --nolock --scheduler greedy --config profile='$(PROFILE)' set='$(SET)' preflight=$(PREFLIGHT)
 
-.PHONY: help setup reproduce test lint format report lab audit bench preflight publish clean
+.PHONY: help setup reproduce test lint format report lab audit bench preflight publish clean ask
 help:            ## this list
 	@grep -hE '^[a-z].*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
@@ -72,6 +74,9 @@ audit: setup      ## score answers made elsewhere: PREDICTIONS=folder [REFERENCE
 lab: setup        ## JupyterLab with the kernel registered
 	@python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (ipykernel)" >/dev/null
 	@jupyter lab --notebook-dir=.
+
+ask: setup        ## every model's answer to Q="why is the sky blue?", side by side; MODEL= picks one
+	@python -m s2utils.ask $(PROFILE) $(call quoted,$(Q)) --model $(call quoted,$(MODEL)) --set '$(SET)'
 
 bench: setup      ## every script in benchmarks/
 	@for script in benchmarks/*.py; do python $$script || exit 1; done
