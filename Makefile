@@ -26,7 +26,7 @@ quoted = '$(subst ','\'',$(1))'
 SNAKEMAKE = snakemake $(FLAGS) --cores $(CORES) --resources mem_mb=$(MEM_MB) gpu=1 --rerun-triggers mtime params input \
   --rerun-incomplete --nolock --scheduler greedy --config profile='$(PROFILE)' set='$(SET)' preflight=$(PREFLIGHT)
 
-.PHONY: help setup reproduce test lint format report lab audit bench preflight publish clean ask
+.PHONY: help setup reproduce test lint format report lab audit bench preflight publish clean ask progress
 help:            ## this list
 	@grep -hE '^[a-z].*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
@@ -73,10 +73,13 @@ audit: setup      ## score answers made elsewhere: PREDICTIONS=folder [REFERENCE
 
 lab: setup        ## JupyterLab with the kernel registered
 	@python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (ipykernel)" >/dev/null
-	@jupyter lab --notebook-dir=.
+	@TQDM_DELAY=1 jupyter lab --notebook-dir=.  # no bar for what is done in a second
 
 ask: setup        ## every model's answer to Q="why is the sky blue?", side by side; MODEL= picks one
 	@python -m s2utils.ask $(PROFILE) $(call quoted,$(Q)) --model $(call quoted,$(MODEL)) --set '$(SET)'
+
+progress: setup   ## what the running jobs of PROFILE said last: their bars, and when they will be done
+	@python -m s2utils.progress $(PROFILE)
 
 bench: setup      ## every script in benchmarks/
 	@for script in benchmarks/*.py; do python $$script || exit 1; done

@@ -79,8 +79,8 @@ def quoted(text):
 
 
 def logged(command, written="{log.text}"):
-    """`command` with its output in the log, whose end is shown where it fails; no secret stays in what it has written."""
-    return (f"{command} > {{log.text}} 2>&1 && ended=0 || ended=1; python -m s2utils.redact {REDACTED} {written}; "
+    """`command` with its output and its bars in the log, whose end is shown where it fails; no secret stays in what it wrote."""
+    return (f": > {{log.text}}; S2_LOG={{log.text}} {command} >> {{log.text}} 2>&1 && ended=0 || ended=1; python -m s2utils.redact {REDACTED} {written}; "
             "[ $ended = 0 ] || {{ tail -n 40 {log.text} >&2; exit 1; }}; touch {output}")
 
 

@@ -68,10 +68,11 @@ def missing(step: str, profile: str, params: Params, overrides: dict, names: lis
 
 def command(profile: str, overrides: dict, targets: list[Path]) -> list[str]:
     """Snakemake as `make` calls it, for `targets`."""
+    changes = f"{written(overrides)} " if overrides else ""  # it would strip a quote at the end
     return [
         sys.executable, "-m", "snakemake", "--cores", str(os.cpu_count()), "--resources", f"mem_mb={MEMORY}", "gpu=1",
         "--rerun-triggers", "mtime", "params", "input", "--rerun-incomplete", "--nolock", "--scheduler", "greedy",
-        "--config", f"profile={profile}", f"set={written(overrides)} ", "preflight=0",  # Snakemake would strip a quote at the end
+        "--config", f"profile={profile}", f"set={changes}", "preflight=0",
         "--", *(str(target.relative_to(paths.root())) for target in targets),
     ]  # fmt: skip
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -202,9 +203,11 @@ def environment() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_DATASETS_CACHE", str(paths.cache() / "datasets"))
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # bitsandbytes warns that an optional kernel is not fetched from the hub; we do not run code from there
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # told to those who write the libraries, not to those who read a notebook; the lock pins what they are about
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl|peft|torch")
+    warnings.filterwarnings("ignore", message="Could not find a config file in embedded:")
 
 
 environment()

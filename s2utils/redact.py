@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from s2utils import artefacts
+from s2utils import artefacts, progress
 
 NAMED = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
 FORMS = re.compile(
@@ -95,6 +95,14 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     for file in files(chosen.paths, [n for n in chosen.names.split(",") if n]):
         print(f"{file}: a secret was taken out", file=sys.stderr)
+    for file in chosen.paths:
+        if file.suffix == ".log" and file.is_file():  # while we are at it: of a bar its last state
+            text = file.read_bytes()
+            if b"\r" in text:
+                with artefacts.replacing(file, "wb") as out:
+                    out.write(
+                        progress.settled(text.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+                    )
     return 0
 
 

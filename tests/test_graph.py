@@ -126,9 +126,10 @@ def test_an_interrupt_ends_the_jobs(tree, monkeypatch):
     assert started[0].returncode in (-signal.SIGINT, 1)
 
 
-def test_snakemake_takes_the_command(tree, loaded):
-    """A dry run from the repository, with a value that holds blanks."""
-    changes = {"model": {"prompt": "Q: {question} A:"}}
+@pytest.mark.parametrize(
+    "changes", [{}, {"model": {"prompt": "Q: {question} A:"}}], ids=["as the profile", "with blanks"]
+)
+def test_snakemake_takes_the_command(tree, changes):
     targets = graph.missing("sft", "smoke", params.load("smoke", changes), changes, ["sciq"])
     root = Path(graph.__file__).resolve().parents[1]
     call = graph.command("smoke", changes, targets)
