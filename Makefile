@@ -26,9 +26,9 @@ quoted = '$(subst ','\'',$(1))'
 SNAKEMAKE = snakemake $(FLAGS) --cores $(CORES) --resources mem_mb=$(MEM_MB) gpu=1 --rerun-triggers mtime params input \
   --rerun-incomplete --nolock --scheduler greedy --config profile='$(PROFILE)' set='$(SET)' preflight=$(PREFLIGHT)
 
-.PHONY: help setup reproduce test lint format report lab audit bench preflight publish clean ask progress
+.PHONY: help setup reproduce test lint format report lab audit bench preflight publish clean clean-artefacts ask progress
 help:            ## this list
-	@grep -hE '^[a-z].*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+	@grep -hE '^[a-z].*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
 
 setup: .venv/ready  ## virtual environment from the lock, models and data into the cache
 .venv/ready: requirements.lock pyproject.toml Makefile
@@ -86,6 +86,9 @@ bench: setup      ## every script in benchmarks/
 
 publish: setup    ## list what WHAT=artefacts/cpu/sft/sciq TO=me/name would push to the hub; YES=1 pushes it
 	@python -m s2utils.publish '$(WHAT)' '$(TO)' $(if $(filter 1 yes,$(YES)),--yes)
+
+clean-artefacts: setup  ## list what PROFILE takes on disk; YES=1 deletes what is not current, ALL=1 the rest too [STEP=merged]
+	@python -m s2utils.disk $(PROFILE) --set '$(SET)' --step '$(STEP)' $(if $(filter 1 yes,$(ALL)),--all) $(if $(filter 1 yes,$(YES)),--yes)
 
 clean:            ## delete the artefacts and reports of PROFILE
 	rm -rf artefacts/$(PROFILE) reports/$(PROFILE) .snakemake
