@@ -144,3 +144,30 @@ def test_snakemake_takes_the_command(tree, changes):
 def test_every_step_can_be_asked(loaded):
     for step in steps.STEPS:
         graph.wanted(step, loaded, steps.names(step, loaded))
+
+
+@pytest.mark.slow
+def test_run_upstream_makes_again_what_was_lost(study):
+    """Of the whole small study one model's answers are lost: they alone are made again, to the same bytes."""
+    from test_study import environment
+
+    lost = study / "artefacts/smoke/answers/SmolLM2-135M"
+    before, other = (
+        (lost / "answers.jsonl").read_bytes(),
+        study / "artefacts/smoke/merged/SmolLM2-135M-sciq.bf16/manifest.json",
+    )
+    kept = other.stat().st_mtime_ns
+    (lost / "manifest.json").unlink()
+    code = """
+from s2utils import notebook
+run = notebook.start("text_metrics", "smoke")
+assert not run.artefact("SmolLM2-135M", "answers").ready
+notebook.run_upstream()
+assert run.artefact("SmolLM2-135M", "answers").ready
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=study, env=environment(study), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "run the cell that stopped again" in done.stdout and "job" in done.stderr
+    assert (lost / "answers.jsonl").read_bytes() == before and other.stat().st_mtime_ns == kept
