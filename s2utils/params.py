@@ -24,6 +24,10 @@ from s2utils.paths import root
 class ParameterError(ValueError):
     """A profile or an override that cannot be used; the message names file, key and remedy."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of a stack trace."""
+        return [str(self)]
+
 
 @dataclass(frozen=True)
 class Runtime:

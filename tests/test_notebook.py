@@ -101,6 +101,16 @@ def test_a_notebook_shows_what_is_missing_and_no_stack(tree, shown, capsys):
     assert "Traceback" not in text and "line 3" not in text and len(text.splitlines()) < 8
 
 
+def test_a_wrong_parameter_shows_no_stack_either(tree, shown, capsys):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    InteractiveShell().run_cell('from s2utils import notebook\nnotebook.start("sft", "smoke", {"sft": {"rr": 3}})')
+    text = capsys.readouterr().out
+    assert (
+        "unknown parameter 'sft.rr'; did you mean" in text and "Traceback" not in text and len(text.splitlines()) == 1
+    )
+
+
 def test_run_upstream_makes_what_is_missing_and_nothing_else(tree, shown, monkeypatch, capsys):
     from s2utils import graph
 
