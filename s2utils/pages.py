@@ -22,7 +22,6 @@ from nbconvert.filters import strip_ansi
 from pygments.formatters import HtmlFormatter
 
 from s2utils import artefacts, paths
-from s2utils.durations import shown as duration
 
 
 def notebook_pages(profile: str) -> dict[str, str]:
@@ -165,3 +164,11 @@ def write_page(path: Path, values: dict) -> Path:
     with artefacts.replacing(path) as file:
         file.write(environment.get_template("report.html").render(values))
     return path
+
+
+def duration(seconds: float) -> str:
+    """12 s, 3 min or 2 h 5 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
