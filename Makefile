@@ -20,13 +20,15 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH
 
+# a value as one word of the shell, whatever it holds
+quoted = '$(subst ','\'',$(1))'
 # FLAGS goes to Snakemake as it is: FLAGS="--profile cluster/slurm" or FLAGS=-n
 SNAKEMAKE = snakemake $(FLAGS) --cores $(CORES) --resources mem_mb=$(MEM_MB) gpu=1 --rerun-triggers mtime params input \
   --rerun-incomplete --nolock --scheduler greedy --config profile='$(PROFILE)' set='$(SET)' preflight=$(PREFLIGHT)
 
-.PHONY: help setup reproduce test lint format report compare lab audit bench preflight publish clean
+.PHONY: help setup reproduce test lint format report compare lab audit bench preflight publish clean clean-artefacts ask progress
 help:            ## this list
-	@grep -hE '^[a-z].*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+	@grep -hE '^[a-z].*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
 
 setup: .venv/ready  ## virtual environment from the lock, models and data into the cache
 .venv/ready: requirements.lock pyproject.toml Makefile
@@ -75,13 +77,22 @@ audit: setup      ## score what was made elsewhere: PREDICTIONS=folder [REFERENC
 
 lab: setup        ## JupyterLab with the kernel registered
 	@python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (ipykernel)" >/dev/null
-	@jupyter lab --notebook-dir=.
+	@TQDM_DELAY=1 jupyter lab --notebook-dir=.  # no bar for what is done in a second
+
+ask: setup        ## every model's answer to Q="why is the sky blue?", side by side; MODEL= picks one
+	@python -m s2utils.ask $(PROFILE) $(call quoted,$(Q)) --model $(call quoted,$(MODEL)) --set '$(SET)'
+
+progress: setup   ## what the running jobs of PROFILE said last: their bars, and when they will be done
+	@python -m s2utils.progress $(PROFILE)
 
 bench: setup      ## every script in benchmarks/
 	@for script in benchmarks/*.py; do python $$script || exit 1; done
 
 publish: setup    ## list what WHAT=artefacts/cpu/sft/sciq TO=me/name would push to the hub; YES=1 pushes it
 	@python -m s2utils.publish '$(WHAT)' '$(TO)' $(if $(filter 1 yes,$(YES)),--yes)
+
+clean-artefacts: setup  ## list what PROFILE takes on disk; YES=1 deletes what is not current, ALL=1 the rest too [STEP=merged]
+	@python -m s2utils.disk $(PROFILE) --set '$(SET)' --step '$(STEP)' $(if $(filter 1 yes,$(ALL)),--all) $(if $(filter 1 yes,$(YES)),--yes)
 
 clean:            ## delete the artefacts and reports of PROFILE
 	rm -rf artefacts/$(PROFILE) reports/$(PROFILE) .snakemake

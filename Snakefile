@@ -14,6 +14,8 @@ P = parameters.load(PROFILE, CHANGES)
 POINTS = parameters.points(PROFILE, P)  # of a sweep: each is a profile too, such as cpu@sft.seed=2
 A = "artefacts/{profile}"
 GPU = 1 if P.runtime.device == "cuda" else 0
+# variables that hold keys, whatever they are called
+REDACTED = "--names " + ",".join(sorted({"HF_TOKEN"} | {v for k, v in parameters.flat(P).items() if k.endswith(".key_env") and v} | {j.key_env for j in P.mtbench.other_judges if j.key_env}))
 LOOK = steps.module_digest(("tables", "figures", "intervals", "differences", "contrasts", "claims")) + steps.files_digest("reports/published/**/*.csv")
 
 
@@ -66,10 +68,20 @@ def papermill(step, name="", **choices):
     """Command line that runs a step's notebook under this profile, and marks it done if it succeeds."""
     notebook = steps.STEPS[step].notebook
     given = " ".join(f"-p {k} {shlex.quote(str(v))}" for k, v in choices.items())
-    changed = "-y " + shlex.quote(json.dumps({"overrides": CHANGES})).replace("{", "{{").replace("}", "}}") if CHANGES else ""
-    return (f"papermill --cwd . --progress-bar --kernel python3 -p profile {{wildcards.profile:q}} {given} {changed} "
-            f"notebooks/{notebook}.ipynb {{log.notebook}} > {{log.text}} 2>&1 "
-            f"|| {{{{ tail -n 40 {{log.text}} >&2; exit 1; }}}}; touch {{output}}")
+    changed = "-y " + quoted(json.dumps({"overrides": CHANGES})) if CHANGES else ""
+    return logged(f"papermill --cwd . --progress-bar --kernel python3 -p profile {{wildcards.profile:q}} {given} {changed} "
+                  f"notebooks/{notebook}.ipynb {{log.notebook}}", "{log.text} {log.notebook}")
+
+
+def quoted(text):
+    """`text` as one word of a command that Snakemake formats."""
+    return shlex.quote(text).replace("{", "{{").replace("}", "}}")
+
+
+def logged(command, written="{log.text}"):
+    """`command` with its output and its bars in the log, whose end is shown where it fails; no secret stays in what it wrote."""
+    return (f": > {{log.text}}; S2_LOG={{log.text}} {command} >> {{log.text}} 2>&1 && ended=0 || ended=1; python -m s2utils.redact {REDACTED} {written}; "
+            "[ $ended = 0 ] || {{ tail -n 40 {log.text} >&2; exit 1; }}; touch {output}")
 
 
 def logs(step, name=""):
@@ -104,8 +116,8 @@ rule preflight:  # what is missing shows before the first hour: where a check fa
     benchmark: f"artefacts/{PROFILE}/benchmarks/00_preflight.tsv"
     log: text=f"artefacts/{PROFILE}/preflight/checks.txt"
     shell:
-        f"python -m s2utils.preflight {shlex.quote(PROFILE)} --set {shlex.quote(SET)} > {{log.text}} 2>&1 "
-        "|| {{ cat {log.text} >&2; echo 'The checks above stop the run; PREFLIGHT=0 goes on without them.' >&2; exit 1; }}; touch {output}"
+        logged(f"python -m s2utils.preflight {shlex.quote(PROFILE)} --set {quoted(SET)}").replace(
+            "tail -n 40 {log.text} >&2;", "cat {log.text} >&2; echo 'The checks above stop the run; PREFLIGHT=0 goes on without them.' >&2;")
 
 
 rule eda:
@@ -125,9 +137,7 @@ rule filter_one:  # a share of the sources; worth its start only where there are
     resources: mem_mb=mb(1000, 6000), runtime=minutes(240)
     benchmark: f"{A}/benchmarks/02_datasets.{{shard}}.tsv"
     log: text=f"{A}/notebooks/02_datasets.{{shard}}.log"
-    shell:
-        f"python -m s2utils.shards {{wildcards.profile:q}} {{wildcards.shard}} --set {shlex.quote(SET)} > {{log.text}} 2>&1 "
-        "|| {{ tail -n 40 {log.text} >&2; exit 1; }}; touch {output}"
+    shell: logged(f"python -m s2utils.shards {{wildcards.profile:q}} {{wildcards.shard}} --set {quoted(SET)}")
 
 
 def filtered(wildcards):
@@ -180,9 +190,7 @@ rule merge_one:
     priority: 10
     benchmark: f"{A}/benchmarks/04_generate.merge-{{model}}.tsv"
     log: text=f"{A}/notebooks/04_generate.merge-{{model}}.log"
-    shell:
-        f"python -m s2utils.merged {{wildcards.profile:q}} {{wildcards.model}} --set {shlex.quote(SET)} > {{log.text}} 2>&1 "
-        "|| {{ tail -n 40 {log.text} >&2; exit 1; }}; touch {output}"
+    shell: logged(f"python -m s2utils.merged {{wildcards.profile:q}} {{wildcards.model}} --set {quoted(SET)}")
 
 
 def merged(profile, model):
@@ -236,9 +244,7 @@ rule membership:  # asks the base model only
     resources: gpu=GPU, mem_mb=mb(2200, 64000), runtime=minutes(120)
     benchmark: f"{A}/benchmarks/05_text_metrics.membership.tsv"
     log: text=f"{A}/notebooks/05_text_metrics.membership.log"
-    shell:
-        f"python -m s2utils.membership {{wildcards.profile:q}} --set {shlex.quote(SET)} > {{log.text}} 2>&1 "
-        "|| {{ tail -n 40 {log.text} >&2; exit 1; }}; touch {output}"
+    shell: logged(f"python -m s2utils.membership {{wildcards.profile:q}} --set {quoted(SET)}")
 
 
 rule text_metrics:
@@ -315,9 +321,7 @@ rule judged:  # the validation set, pairs, and the panel that tests the judge: o
     resources: gpu=GPU if "local" in (P.mtbench.judge.backend, *(j.backend for j in P.mtbench.other_judges)) else 0, mem_mb=mb(2200, 48000), runtime=minutes(240)
     benchmark: f"{A}/benchmarks/07_mtbench.judged.tsv"
     log: text=f"{A}/notebooks/07_mtbench.judged.log"
-    shell:
-        f"python -m s2utils.judged {{wildcards.profile:q}} --set {shlex.quote(SET)} > {{log.text}} 2>&1 "
-        "|| {{ tail -n 40 {log.text} >&2; exit 1; }}; touch {output}"
+    shell: logged(f"python -m s2utils.judged {{wildcards.profile:q}} --set {quoted(SET)}")
 
 
 rule mtbench:
@@ -346,4 +350,5 @@ rule report:
     params:
         code=steps.module_digest(("report",)),
         look=steps.files_digest("s2utils/site/*"),
-    shell: "python -m s2utils.report --record " + shlex.quote(PROFILE) + (" --set " + shlex.quote(SET) if SET else "")
+    shell: "python -m s2utils.report --record " + shlex.quote(PROFILE) + (" --set " + quoted(SET) if SET else "")
+        + f" && python -m s2utils.redact {REDACTED} reports/" + shlex.quote(PROFILE)

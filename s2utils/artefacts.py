@@ -20,6 +20,10 @@ from pathlib import Path
 class MissingArtefact(FileNotFoundError):
     """An earlier step has not run (or ran with other parameters); the message says which."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of a stack trace, which would say nothing more."""
+        return [f"{self}\nor in a cell here, then this cell again\n    notebook.run_upstream()"]
+
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: str = "w") -> Iterator:
@@ -92,12 +96,14 @@ def ready(folder: Path, key: str) -> bool:
     )
 
 
-def require(folder: Path, key: str, notebook: str, command: str) -> dict:
-    """Manifest of an earlier step's artefact, or MissingArtefact naming the notebook to run."""
+def require(folder: Path, key: str, notebook: str, command: str, shown: Path | None = None) -> dict:
+    """Manifest of an earlier step's artefact, or MissingArtefact naming the notebook to run; `shown` is what it calls the folder."""
     if ready(folder, key):
         return read_json(folder / "manifest.json")
     state = "was made with other parameters or code" if (folder / "manifest.json").is_file() else "is not there yet"
-    raise MissingArtefact(f"{folder} {state}: run notebooks/{notebook}.ipynb first, or in the terminal\n    {command}")
+    raise MissingArtefact(
+        f"{shown or folder} {state}: run notebooks/{notebook}.ipynb first, or in the terminal\n    {command}"
+    )
 
 
 @contextlib.contextmanager

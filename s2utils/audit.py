@@ -17,7 +17,17 @@ from pathlib import Path
 import pandas as pd
 
 from s2utils import (
-    artefacts, effects, fastchat, fastchat_tables, intervals, paths, predictions, scoring, shell, table_pages, tables,
+    artefacts,
+    effects,
+    fastchat,
+    fastchat_tables,
+    intervals,
+    paths,
+    predictions,
+    scoring,
+    shell,
+    table_pages,
+    tables,
 )  # fmt: skip
 from s2utils.effects import METRICS
 from s2utils.params import ParameterError, Params, load

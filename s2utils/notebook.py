@@ -7,11 +7,12 @@ import importlib.metadata
 import logging
 import os
 import platform
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from s2utils import artefacts, paths, steps
-from s2utils.params import ParameterError, Params, load, nearest
+from s2utils import artefacts, durations, paths, steps
+from s2utils.params import ParameterError, Params, load, nearest, written
 
 PACKAGES = [
     "torch",
@@ -60,6 +61,7 @@ class Run:
     profile: str
     params: Params
     overrides: dict = field(default_factory=dict)
+    choices: dict = field(default_factory=dict)  # the notebook's further parameters: one model, one train set, "all"
 
     @property
     def tables(self) -> Path:
@@ -85,9 +87,36 @@ class Run:
     def require(self, step: str, name: str = "") -> Artefact:
         """An earlier step's finished artefact; MissingArtefact says which notebook makes it."""
         wanted = self.artefact(name, step)
-        notebook = steps.STEPS[step].notebook
-        artefacts.require(wanted.folder, wanted.key, notebook, f"make {notebook} PROFILE={self.profile}")
+        notebook, folder, changes = steps.STEPS[step].notebook, wanted.folder, written(self.overrides)
+        command = f"make {notebook} PROFILE={self.profile}" + (f" SET='{changes}'" if changes else "")
+        artefacts.require(folder, wanted.key, notebook, command, folder.relative_to(paths.root()))
         return wanted
+
+    @property
+    def names(self) -> list[str]:
+        """Those of the step's artefacts that this run is about."""
+        all_, chosen = steps.names(self.step, self.params), [c for c in self.choices.values() if c != "all"]
+        of = {row.id: row.train_set for row in self.models}
+        return [name for name in all_ if not chosen or {name, of.get(name)} & set(chosen)]
+
+    def run_upstream(self) -> None:
+        """Make what this run reads and what is not there yet, through the graph; then run the stopped cell again."""
+        from s2utils import graph
+
+        targets = graph.missing(self.step, self.profile, self.params, self.overrides, self.names)
+        if targets:
+            graph.run(self.profile, self.overrides, targets)
+        print("All that this notebook reads is there: run the cell that stopped again, and go on.")
+
+
+_runs: list[Run] = []  # what this kernel has started
+
+
+def run_upstream() -> None:
+    """Make what the notebook reads and what is not there yet; see `Run.run_upstream`."""
+    if not _runs:
+        raise ParameterError("no run has started in this kernel: run the notebook's first cells")
+    _runs[-1].run_upstream()
 
 
 def start(step: str, profile: str, overrides: dict | None = None, **choices: object) -> Run:
@@ -101,7 +130,8 @@ def start(step: str, profile: str, overrides: dict | None = None, **choices: obj
     from IPython.display import Markdown, display
 
     _refuse_unknown({"profile", "overrides", *choices})
-    run = Run(step, profile, load(profile, overrides), overrides or {})
+    run = Run(step, profile, load(profile, overrides), overrides or {}, choices)
+    _runs[:] = [run]
     on_gpu = run.params.runtime.device == "cuda"
     blind = on_gpu and not torch.cuda.is_available()
     if blind and not _collects(run, choices):
@@ -111,10 +141,12 @@ def start(step: str, profile: str, overrides: dict | None = None, **choices: obj
     shown = "\n".join(f"| `{k}` | `{v}` |" for k, v in values.items())
     where = (device() if on_gpu else processor()) + (" · no GPU, so this run only collects" if blind else "")
     chosen = "".join(f" · {k} {v}" for k, v in choices.items())
+    cost = durations.sentence(profile, steps.STEPS[step].notebook, [c for c in choices.values() if c != "all"])
     display(
         Markdown(
             f"**Profile {profile}{chosen}** · {where} · {run.params.runtime.threads} thread(s) · "
             f"Python {platform.python_version()} · {versions_line()}\n\n"
+            f"{cost}.\n\n"
             f"<details><summary>Parameters</summary>\n\n| parameter | value |\n|---|---|\n{shown}\n\n</details>"
         )
     )
@@ -171,9 +203,11 @@ def environment() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_DATASETS_CACHE", str(paths.cache() / "datasets"))
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # bitsandbytes warns that an optional kernel is not fetched from the hub; we do not run code from there
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # told to those who write the libraries, not to those who read a notebook; the lock pins what they are about
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl|peft|torch")
+    warnings.filterwarnings("ignore", message="Could not find a config file in embedded:")
 
 
 environment()

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 import bleach
 import nbformat
 from bleach.css_sanitizer import CSSSanitizer
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import strip_ansi
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import itertools
+import json
 import re
 import types
 import typing
@@ -22,6 +23,10 @@ from s2utils.paths import root
 
 class ParameterError(ValueError):
     """A profile or an override that cannot be used; the message names file, key and remedy."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of a stack trace."""
+        return [str(self)]
 
 
 @dataclass(frozen=True)
@@ -405,6 +410,23 @@ def parse_set(text: str) -> dict:
         except yaml.YAMLError as error:
             raise ParameterError(f"cannot read the value of '{item}': {error}") from error
     return changes
+
+
+def written(changes: dict) -> str:
+    """Nested overrides as the text that `parse_set` reads: one line, a blank between two values and nowhere else."""
+    return " ".join(f"{key}={_one_word(value)}" for key, value in flat(changes).items()) if changes else ""
+
+
+def _one_word(value: object) -> str:
+    """YAML of a value without white space, and with floats that stay floats."""
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(_one_word, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_one_word(str(k))}:{_one_word(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, float):
+        return _plain(value)
+    text = json.dumps(value, ensure_ascii=False)
+    return re.sub(r"\s", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def flat(value: object, prefix: str = "") -> dict[str, object]:

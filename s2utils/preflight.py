@@ -22,7 +22,7 @@ import huggingface_hub
 from huggingface_hub.utils import build_hf_headers
 from transformers import AutoConfig
 
-from s2utils import access, host, judgements, machine, mtbench, notebook, paths, steps
+from s2utils import access, artefacts, host, judgements, machine, mtbench, notebook, paths, steps
 from s2utils.access import Check
 from s2utils.estimates import START, Estimate, estimate
 from s2utils.params import ParameterError, Params, Weights, flat, load, parse_set, points
@@ -205,6 +205,9 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="as JSON, seconds and bytes")
     chosen = parser.parse_args()
     result = collect(chosen.profile, chosen.set)
+    seconds = {e.step: round(e.seconds) for e in result["estimates"]}
+    if seconds:  # what notebooks then say of themselves
+        artefacts.write_json(paths.artefacts(chosen.profile) / "preflight" / "estimates.json", seconds)
     plain = {k: [_plain(v) for v in part] if isinstance(part, list) else _plain(part) for k, part in result.items()}
     print(json.dumps(plain, indent=1, ensure_ascii=False) if chosen.json else show(result))
     return int(any(c.state == "fail" for c in result["checks"]))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from s2utils import artefacts, embedded, notebook, paths, steps
+from s2utils import artefacts, embedded, notebook, paths, redact, steps
 from s2utils.params import Params, flat, load, parse_set
 
 
@@ -40,7 +40,7 @@ def collect(profile: str, overrides: dict | str | None = None) -> dict:
 def write(profile: str, overrides: dict | str | None = None) -> Path:
     """Write reports/<profile>/provenance.json; returns its path."""
     path = paths.reports(profile) / "provenance.json"
-    artefacts.write_json(path, collect(profile, overrides))
+    artefacts.write_json(path, redact.values(collect(profile, overrides)))
     return path
 
 

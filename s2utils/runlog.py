@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import resource
 import sys
 import time
@@ -16,9 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, TrainerCallback
+from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, ProgressCallback, TrainerCallback
 
-from s2utils import artefacts, generate, models, processes, readability
+from s2utils import artefacts, generate, models, processes, progress, readability
 from s2utils.params import Sft
 
 MARKER = "whole.json"
@@ -34,9 +35,18 @@ class TrainingError(RuntimeError):
 def callbacks(sft: Sft, folder: Path, tok: PreTrainedTokenizerBase, prompts: list[str]) -> list[TrainerCallback]:
     """Logs, whole checkpoints, a stop at NaN; answers to the first of `prompts` and early stopping where asked for."""
     wanted: list[TrainerCallback] = [Recorder(folder, sft.country)]
+    if os.environ.get(progress.LOG):  # in a notebook the trainer shows a table, which nobody sees before it is done
+        wanted.append(Bar())
     if sft.samples:
         wanted.append(Samples(folder, tok, prompts[: sft.samples], sft.sample_tokens))
     return wanted + ([EarlyStoppingCallback(sft.patience)] if sft.patience else [])
+
+
+class Bar(ProgressCallback):
+    """The trainer's bar over steps, without its lines of values, which are in log.jsonl."""
+
+    def on_log(self, args, state, control, logs=None, **_):
+        """Nothing."""
 
 
 class Recorder(TrainerCallback):

@@ -259,8 +259,8 @@ def notebook_digest(step: str) -> str:
     return hashlib.sha256("\0".join("".join(c["source"]) for c in notebook["cells"]).encode()).hexdigest()[:16]
 
 
-# they decide where things lie and what a card says of them, not what they hold
-PLUMBING = {"params", "paths", "artefacts", "steps", "notebook", "publish"}
+# they decide where things lie, what a card and a bar say of them, not what they hold
+PLUMBING = {"params", "paths", "artefacts", "steps", "notebook", "publish", "progress"}
 
 
 def _module_files(modules: tuple[str, ...]) -> list:

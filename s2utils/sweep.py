@@ -7,10 +7,12 @@ run is over its questions. Another seed moves the result as well, and that is no
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
-from s2utils import paths, report, steps, tables
-from s2utils.params import Params
+from s2utils import artefacts, paths, report, steps, tables
+from s2utils.params import Params, written
 
 ROW = ["table", "model", "variant", "merge_mode", "dataset", "metric"]
 HEADLINES = {"sft": "eval_loss_after"} | report.HEADLINES
@@ -30,10 +32,9 @@ def collect(points: dict[str, dict], params: Params, overrides: dict) -> pd.Data
     rows = []
     for point, values in points.items():
         for name, metrics in tables.METRICS.items():
-            file = _folder(tables.MAKERS[name], point, overrides) / f"{name}.csv"
-            if name == "judge" and not file.is_file():  # a judge may be left without a validation set
+            if name == "judge" and not params.mtbench.validation:
                 continue
-            frame = report.read_table(file)
+            frame = report.read_table(_table(tables.MAKERS[name], point, overrides, name))
             for row in frame.to_dict("records"):
                 keys = {"point": point, **values, "table": name} | {k: row.get(k, "") for k in ROW[1:-1]}
                 rows += [
@@ -41,7 +42,7 @@ def collect(points: dict[str, dict], params: Params, overrides: dict) -> pd.Data
                     | {"n": row["n"], "n_failed": row[f"{m}_n_failed"]}
                     for m in metrics
                 ]  # fmt: skip
-        for row in pd.read_csv(_folder("sft", point, overrides) / "sft.csv").to_dict("records"):
+        for row in pd.read_csv(_table("sft", point, overrides, "sft")).to_dict("records"):
             keys = {"point": point, **values, "table": "sft", "model": f"{params.model.name}-{row['train_set']}"}
             keys |= {"variant": "sft", "merge_mode": "none", "dataset": params.dataset_of(row["train_set"])}
             rows += [
@@ -51,8 +52,17 @@ def collect(points: dict[str, dict], params: Params, overrides: dict) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def _folder(step: str, point: str, overrides: dict):
-    return paths.reports(steps.home(step, point, overrides)) / "tables"
+def _table(step: str, point: str, overrides: dict, name: str) -> Path:
+    """A point's table; MissingArtefact where it is not there yet."""
+    file = paths.reports(steps.home(step, point, overrides)) / "tables" / f"{name}.csv"
+    if not file.is_file():
+        changes, profile = written(overrides), point.partition("@")[0]
+        command = f"make 08_sweep PROFILE={profile}" + (f" SET='{changes}'" if changes else "")
+        raise artefacts.MissingArtefact(
+            f"{file.relative_to(paths.root())} is not there yet: run notebooks/{steps.STEPS[step].notebook}.ipynb under "
+            f"the profile {point} first, or in the terminal\n    {command}"
+        )
+    return file
 
 
 def summary(found: pd.DataFrame, swept: list[str]) -> pd.DataFrame:

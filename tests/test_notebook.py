@@ -81,7 +81,53 @@ def test_a_missing_earlier_step_names_its_notebook_and_the_command(tree, shown):
     run = notebook.start("answers", "smoke")
     with pytest.raises(artefacts.MissingArtefact, match="run notebooks/03_sft.ipynb first") as caught:
         run.require("sft", "sciq")
-    assert "make 03_sft PROFILE=smoke" in str(caught.value)
+    assert "make 03_sft PROFILE=smoke" in str(caught.value) and "artefacts/smoke/sft/sciq is not there" in str(
+        caught.value
+    )
+    assert str(tree) not in str(caught.value)
+    run = notebook.start("answers", "smoke", {"sft": {"max_steps": 7}})
+    with pytest.raises(artefacts.MissingArtefact, match="make 03_sft PROFILE=smoke SET='sft.max_steps=7'"):
+        run.require("sft", "sciq")
+
+
+def test_a_notebook_shows_what_is_missing_and_no_stack(tree, shown, capsys):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell()
+    ran = shell.run_cell('from s2utils import notebook\nrun = notebook.start("sft", "smoke")\nrun.require("data")')
+    text = capsys.readouterr().out
+    assert isinstance(ran.error_in_exec, artefacts.MissingArtefact)
+    assert "make 02_datasets PROFILE=smoke" in text and "notebook.run_upstream()" in text
+    assert "Traceback" not in text and "line 3" not in text and len(text.splitlines()) < 8
+
+
+def test_a_wrong_parameter_shows_no_stack_either(tree, shown, capsys):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    InteractiveShell().run_cell('from s2utils import notebook\nnotebook.start("sft", "smoke", {"sft": {"rr": 3}})')
+    text = capsys.readouterr().out
+    assert (
+        "unknown parameter 'sft.rr'; did you mean" in text and "Traceback" not in text and len(text.splitlines()) == 1
+    )
+
+
+def test_run_upstream_makes_what_is_missing_and_nothing_else(tree, shown, monkeypatch, capsys):
+    from s2utils import graph
+
+    asked = []
+    monkeypatch.setattr(graph, "run", lambda profile, overrides, targets: asked.append((profile, overrides, targets)))
+    run = notebook.start("sft", "smoke", {"seed": 1}, train_set="sciq")
+    notebook.run_upstream()
+    ((profile, overrides, targets),) = asked
+    assert (profile, overrides) == ("smoke", {"seed": 1}) and targets[0] == tree / "artefacts/smoke/data/.done"
+    for step, name in (("data", ""), ("filtered", "0"), ("filtered", "1")):
+        with run.artefact(name, step).making():
+            pass
+    notebook.run_upstream()
+    assert len(asked) == 1 and "is there" in capsys.readouterr().out
+    monkeypatch.setattr(notebook, "_runs", [])
+    with pytest.raises(ParameterError, match="first cells"):
+        notebook.run_upstream()
 
 
 def test_profiles_never_mix(tree, shown):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2utils import paths
-from s2utils.params import ParameterError, flat, load, nearest, parse_set, points, profiles
+from s2utils.params import ParameterError, flat, load, nearest, parse_set, points, profiles, written
 
 PROFILES = ("a100-13b", "a100-7b", "cpu", "smoke")
 
@@ -299,3 +299,24 @@ def test_every_number_of_a_sweep_comes_back(values):
 )
 def test_a_sweep_that_cannot_run_is_refused(tree, given, message):
     assert message in refused(overrides={"sweep": given})
+
+
+VALUES = st.recursive(
+    st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["C"])),
+    st.lists,
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b.c", "b.d.e"]), VALUES))
+def test_overrides_written_as_text_are_read_back(values):
+    changes = parse_set(" ".join(f"{k}=0" for k in values))
+    for key, value in values.items():
+        node = changes
+        for part in key.split(".")[:-1]:
+            node = node[part]
+        node[key.split(".")[-1]] = value
+    assert parse_set(written(changes)) == changes

@@ -17,7 +17,7 @@ import torch
 from huggingface_hub import constants, errors
 from transformers import AutoConfig
 
-from s2utils import access, embedded, estimates, host, machine, params, preflight, train
+from s2utils import access, durations, embedded, estimates, host, machine, params, preflight, train
 from s2utils.machine import A100, REFERENCE
 
 SECRET = "sk-" + "secret" * 4
@@ -501,7 +501,7 @@ def test_a_base_model_of_unknown_size_leaves_the_checks(monkeypatch):
     assert "mystery" in preflight.show(result)
 
 
-def test_the_command(monkeypatch, capsys):
+def test_the_command(tree, shapes, monkeypatch, capsys):
     def run(*arguments) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["preflight", *arguments])
         return preflight.main(), capsys.readouterr().out
@@ -509,6 +509,10 @@ def test_the_command(monkeypatch, capsys):
     monkeypatch.setattr(host, "packages", list)
     code, text = run("cpu")
     assert code == 0 and text.rstrip().endswith("0 fail") and "03_sft" in text
+    assert all(
+        durations.estimated("cpu", e.step)
+        for e in estimates.estimate(params.load("cpu"), shapes["smollm2-135m"], REFERENCE)
+    )
     code, text = run("cpu", "--json")
     held = json.loads(text)
     assert code == 0 and held["estimates"][2]["seconds"] > 0 and held["model"]["layers"] == 30

@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from s2utils import sweep
+from s2utils import artefacts, params, sweep
 
 
 def row(point: str, seed: int, value: float, variant: str = "sft", rate: float = 1.0, **more) -> dict:
@@ -52,3 +52,10 @@ def test_the_headline_is_the_mean_over_data_sets_and_merges():
 def test_a_setting_is_named_by_its_values_but_the_seeds():
     assert sweep.label(pd.Series({"sft.seed": 1, "sft.r": 8}), ["sft.seed", "sft.r"]) == "sft.r 8"
     assert sweep.label(pd.Series({"sft.seed": 1}), ["sft.seed"]) == "as the profile"
+
+
+def test_a_point_without_tables_says_what_makes_them(tree):
+    changes = {"sweep": {"sft.seed": [42, 43]}}
+    loaded = params.load("smoke", changes)
+    with pytest.raises(artefacts.MissingArtefact, match=r"make 08_sweep PROFILE=smoke SET='sweep.sft.seed=\[42,43\]'"):
+        sweep.collect(params.points("smoke", loaded), loaded, changes)
