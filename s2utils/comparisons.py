@@ -1,0 +1,209 @@
+"""What the results compare: fine-tunes with the base, their merges, ours with the published, claims with verdicts.
+
+Verdicts are those of the tables (`*_tests.csv`, `*_paired.csv`); nothing is ranked that they do not tell apart.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from s2utils import tables
+from s2utils.facts import Held, models
+from s2utils.sentences import MERGES, by_interval, compared, count, estimate, listed, merges, named, number, size
+from s2utils.typeset import Text, escape
+
+TESTS = {"leaderboard": "leaderboard_tests"} | dict.fromkeys(
+    ("rouge", "bertscore", "flesch", "manner"), "text_metrics_tests"
+)
+PAIRED = {"leaderboard": "leaderboard_paired", "mtbench": "mtbench_paired", "judge": "judge_paired"}
+JUDGED = {
+    "judge_rating": "Overall", "judge_simplicity": "Simplicity", "judge_helpfulness": "Helpfulness",
+    "judge_relevance": "Relevance", "judge_accuracy": "Accuracy", "judge_depth": "Depth", "judge_safety": "Safety",
+}  # fmt: skip
+MANNER = ["answer_words", "distinct_2", "within_limits", "toxic", "reference_cosine"]
+METRICS = {"judge": list(JUDGED), "manner": MANNER} | {name: list(columns) for name, columns in tables.METRICS.items()}
+LABELS = JUDGED | {
+    "toxic": "share of toxic answers", "within_limits": "share within the limits", "answer_words": "words an answer",
+    "distinct_2": "distinct two-word phrases", "reference_cosine": "nearness to the human answer",
+} | tables.LABELS  # fmt: skip
+DIGITS = {"judge": 2, "manner": 3} | tables.DECIMALS
+BETTER = {  # metric → what a higher and a lower value is, in words
+    "flesch_reading_ease": ("easier to read", "harder to read"), "flesch_kincaid_grade": ("of a higher grade", "of a lower grade"),
+    "rouge_l_f1": ("nearer to the human answers", "further from the human answers"),
+    "bertscore_f1": ("nearer to the human answers", "further from the human answers"),
+    "toxic": ("more often toxic", "less often toxic"),
+}  # fmt: skip
+
+
+def tests(held: Held, name: str, metric: str) -> list[dict]:
+    """The tests of one metric: rows with name, model, mode, variant, against ("base" or "merge"), and the test's columns."""
+    known, base, found = models(held.params), held.params.model.name, []
+    for row in held.rows(TESTS.get(name, name)) if TESTS.get(name) else ():
+        mode = row.get("merge_mode", "none") or "none"
+        id = row["model"] if mode == "none" else f"{row['model']}.{mode}"
+        model, dataset = known.get(id), row.get("dataset", "")
+        if row["metric"] != metric:
+            continue
+        told = named(model.model, model.merge_mode) if model else named(row["model"], mode)
+        found.append(row | {
+            "name": Text(f"{told}{_on(dataset)}"), "mode": model.merge_mode if model else mode, "dataset": dataset,
+            "variant": model.variant if model else "", "against": "base" if row["minus"] == base else "merge",
+        })  # fmt: skip
+    return found
+
+
+def against_base(held: Held, name: str, metric: str, mode: str = "") -> Text:
+    """What tests say of fine-tunes against the base by one metric, under one merge or all; the gap where there is none."""
+    if gap := held.gap(TESTS[name]):
+        return Text(gap)
+    rows = [r for r in tests(held, name, metric) if r["against"] == "base" and r["variant"] != "chat"]
+    rows = [r for r in rows if mode in ("", r["mode"])]
+    if not rows:
+        return Text(f"{LABELS[metric]} was not tested against the base.")
+    return compared(rows, *BETTER.get(metric, ("higher", "lower")), DIGITS[name])
+
+
+def chat_against_base(held: Held, name: str, metric: str) -> Text:
+    """The same of the chat model, "" where it was not tested."""
+    rows = [r for r in tests(held, name, metric) if r["against"] == "base" and r["variant"] == "chat"]
+    return compared(rows, "higher", "lower", DIGITS[name], "comparison of chat with the base") if rows else Text("")
+
+
+def of_merges(held: Held, name: str, metric: str) -> Text:
+    """What is known of the merges of one fine-tune by one metric: by tests where they are, else by paired intervals."""
+    rows = [r for r in tests(held, name, metric) if r["against"] == "merge"]
+    if rows:
+        return merges([r | {"name": Text(f"{r['name']} minus {_other(held, r)}")} for r in rows], DIGITS[name])
+    table, column = PAIRED.get(name, "text_metrics_paired"), f"{metric}_difference"
+    if gap := held.gap(table):
+        return Text(gap)
+    frame = held.table(table)
+    if column not in frame:
+        return Text(f"{LABELS[metric]} was not compared between merges.")
+    found = []
+    for row in frame.to_dict("records"):
+        ends = {f"difference{end}": row.get(f"{column}{end}", math.nan) for end in ("", "_ci_low", "_ci_high")}
+        counts = {"n": row.get(f"{column}_n", math.nan), "n_failed": row.get(f"{column}_n_failed", 0)}
+        two = f"{_merge(row['merge_mode'])} minus {_merge(row['minus'])}"
+        verdict = by_interval(ends["difference_ci_low"], ends["difference_ci_high"])
+        found.append(ends | counts | {"name": Text(f"{escape(row['train_set'])}, {two}"), "verdict": verdict})
+    return Text(f"{merges(found, DIGITS[name])} (By the intervals of the paired differences, each by itself.)")
+
+
+def _other(held: Held, row: dict) -> Text:
+    other = models(held.params).get(row["minus"])
+    return _merge(other.merge_mode if other else row.get("minus_merge_mode", "") or row["minus"])
+
+
+def _on(dataset: str) -> str:
+    return f" on {escape(dataset)}" if dataset else ""
+
+
+def _merge(mode: str) -> Text:
+    return escape(MERGES.get(mode) or mode)
+
+
+# Tables as they are shown
+
+
+def modes(held: Held, name: str) -> list[tuple[str, str]]:
+    """(merge mode, its name) of the fine-tunes in a table, the careful one first."""
+    found = dict.fromkeys(r["merge_mode"] for r in held.rows(name) if r["merge_mode"] not in ("", "none"))
+    first = [m for m in ("dequantized", "bf16", "adapter") if m in found]
+    return [(m, MERGES.get(m, m)) for m in [*first, *(m for m in found if m not in first)]]
+
+
+def view(held: Held, name: str, mode: str = "", metrics: list[str] | None = None) -> pd.DataFrame:
+    """Rows of the base, chat and the fine-tunes under one merge, each metric with its interval and failures."""
+    frame = held.table(name)
+    frame = frame[frame["merge_mode"].isin(["", "none", mode])] if mode else frame
+    rows, shown = frame.to_dict("records"), pd.DataFrame(index=frame.index)
+    if "dataset" in frame:
+        shown["data set"] = frame["dataset"]
+    shown["model"] = [r["model"] if mode else named(r["model"], r["merge_mode"]) for r in rows]
+    for column, label in (("n", "n"), ("n_cut", "cut"), ("n_looping", "loops")):
+        if column in frame:
+            shown[label] = [number(v, 0) for v in frame[column]]
+    for metric in (m for m in metrics or METRICS[name] if m in frame):
+        shown[LABELS[metric]] = [_cell(r, metric, DIGITS[name]) for r in rows]
+    return shown.reset_index(drop=True)
+
+
+def _cell(row: dict, metric: str, digits: int) -> Text:
+    failed = row.get(f"{metric}_n_failed", 0)
+    mark = {"best": "best", "best, not told apart": "†"}.get(row.get(f"{metric}_mark", ""), "")
+    text = estimate(row, metric, digits).replace(" (no interval)", "")
+    if mark:
+        value, space, rest = text.partition(" ")
+        text = f"{f'**{value}**' if mark == 'best' else value + mark}{space}{rest}"
+    return Text(text + (f" ({number(failed, 0)} failed)" if failed and failed > 0 else ""))
+
+
+def published(held: Held, name: str) -> dict | None:
+    """The rows that the paper has too: a table "ours (published)", how many values, how many inside our interval."""
+    frame = held.table(name)
+    known = [m for m in METRICS[name] if f"{m}_published" in (frame if frame is not None else ())]
+    rows = [r for r in held.rows(name) if any(r[f"{m}_published"] == r[f"{m}_published"] for m in known)]
+    if not rows:
+        return None
+    values = [(r, m) for r in rows for m in known if r[f"{m}_published"] == r[f"{m}_published"]]
+    inside = sum(r[f"{m}_ci_low"] <= r[f"{m}_published"] <= r[f"{m}_ci_high"] for r, m in values if f"{m}_ci_low" in r)
+    shown = pd.DataFrame({"model": [named(r["model"], r["merge_mode"]) for r in rows]})
+    if "dataset" in frame:
+        shown.insert(0, "data set", [r["dataset"] for r in rows])
+    for m in known:
+        shown[LABELS[m]] = [f"{number(r[m], DIGITS[name])} ({number(r[f'{m}_published'], DIGITS[name])})" for r in rows]
+    return {"view": shown, "n": len(values), "inside": inside}
+
+
+def leaders(held: Held, name: str, metric: str) -> Text:
+    """Who is best by the table's own marks, and told apart from the runner-up; "" where the table has no marks."""
+    rows = [r for r in held.rows(name) if r.get(f"{metric}_mark")]
+    firm = [r for r in rows if r[f"{metric}_mark"] == "best"]
+    where = [Text(f"{named(r['model'], r['merge_mode'])}{_on(r.get('dataset', ''))}") for r in firm]
+    if not rows:
+        return Text("")
+    if not firm:
+        return Text(f"By {LABELS[metric]} no model is told apart from the runner-up.")
+    return Text(
+        f"By {LABELS[metric]} the best model is told apart from the runner-up in {count(len(firm), 'case')}: {listed(where)}."
+    )
+
+
+# Claims
+
+
+def claims(held: Held) -> dict | None:
+    """The study's claims: how many each side bears out, and those that either side decides; None where there is a gap."""
+    rows = held.rows("claims")
+    if not rows:
+        return None
+    counts = {side: {v: sum(r[f"{side}_verdict"] == v for r in rows) for v in ("holds", "does not", "can't tell", "not measured")}
+              for side in ("published", "measured")}  # fmt: skip
+    decided = [
+        {"id": escape(r["claim"]), "statement": escape(r["statement"])}
+        | {side: Text(f"{escape(r[f'{side}_verdict'])}{_size(r, side)}") for side in ("published", "measured")}
+        for r in rows
+        if {r["published_verdict"], r["measured_verdict"]} & {"holds", "does not"}
+    ]
+    both = [
+        r
+        for r in rows
+        if r["published_verdict"] in ("holds", "does not") and r["measured_verdict"] in ("holds", "does not")
+    ]
+    agree = sum(r["published_verdict"] == r["measured_verdict"] for r in both)
+    return {"n": len(rows), "counts": counts, "decided": decided, "both": len(both), "agree": agree}
+
+
+def _size(row: dict, side: str) -> str:
+    """(+1.2 [+0.4, +2.0], n = 100) of a claim's weakest comparison."""
+    if f"{side}_value" not in row or row[f"{side}_value"] != row[f"{side}_value"]:
+        return ""
+    ends = {
+        "d": row[f"{side}_value"],
+        "d_ci_low": row.get(f"{side}_ci_low", math.nan),
+        "d_ci_high": row.get(f"{side}_ci_high", math.nan),
+    }
+    return f" ({estimate(ends, 'd', 3, signed=True)}, {size(row, f'{side}_n', f'{side}_n_failed')})"

@@ -1,0 +1,149 @@
+"""The write-up of a profile: the study as a short paper, made from the tables as HTML, LaTeX and Markdown.
+
+The prose stands once, in `paper/`, without a number: every value, comparison and verdict is put in from the tables, and
+sentences change with them. The same tables give the same bytes.
+
+    python -m s2utils.writeup cpu
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import html
+import itertools
+import sys
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from s2utils import artefacts, comparisons, facts, paths, sentences, steps, tables, typeset
+from s2utils.params import ParameterError, load
+from s2utils.typeset import Text
+
+BASE = "Llama-2-7b"
+PAPER = Path(__file__).parent / "paper"
+STYLE = """
+body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.55 Georgia, serif; color: #222; background: #fff }
+h1, h2, h3, figcaption, table { font-family: system-ui, sans-serif } h1 { line-height: 1.2 } h2 { margin-top: 2.2em }
+.scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .78rem; margin: .4rem 0 }
+th, td { padding: .2rem .5rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top } .number { text-align: right; white-space: nowrap }
+figure { margin: 1.4rem 0 } figcaption { font-size: .82rem; color: #444 } img { max-width: 100% } code { font-size: .88em }
+@media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 } figcaption { color: #bbb } th, td { border-color: #444 } img { background: #fff } }
+"""
+PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
+\usepackage[T1]{fontenc}
+\usepackage{textcomp,mathptmx,courier}
+\usepackage[margin=2.4cm]{geometry}
+\usepackage{booktabs,graphicx,float}
+\usepackage[hidelinks]{hyperref}
+\setlength{\parindent}{0pt}\setlength{\parskip}{0.6em}\sloppy
+% a table wider than the page is made as wide as the page
+\newsavebox{\fitbox}
+\newcommand{\fitted}[1]{\sbox{\fitbox}{\small #1}\ifdim\wd\fitbox>\linewidth\resizebox{\linewidth}{!}{\usebox{\fitbox}}\else\usebox{\fitbox}\fi}
+\begin{document}
+"""
+
+
+def write(profile: str, overrides: dict | str | None = None) -> Path:
+    """Write reports/<profile>/writeup.md, .tex and .html from the tables that are there; returns the page's path."""
+    folder, text = paths.reports(profile), markdown(profile, overrides)
+    found = typeset.tokens(text)
+    title = html.escape(f"Write-up: {typeset.plain(profile)}")
+    page = (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
+        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{typeset.to_html(found, folder)}</body>\n</html>\n"
+    )
+    latex = f"{PREAMBLE}{typeset.to_latex(found)}\\end{{document}}\n"
+    for kind, content in (("md", text), ("tex", latex), ("html", page)):
+        with artefacts.replacing(folder / f"writeup.{kind}") as file:
+            file.write(content)
+    return folder / "writeup.html"
+
+
+def body(profile: str, overrides: dict | str | None = None) -> str:
+    """The write-up as HTML without a page around it: headings from h1 on, pictures inside, no style, no script."""
+    return typeset.to_html(typeset.tokens(markdown(profile, overrides)), paths.reports(profile))
+
+
+def markdown(profile: str, overrides: dict | str | None = None) -> str:
+    """The write-up as Markdown; pictures are named by their path in reports/<profile>/."""
+    params = load(profile, overrides)
+    held = facts.Held(profile, params)
+    numbers = {kind: itertools.count(1) for kind in ("Table", "Figure")}
+
+    def table(view: pd.DataFrame, caption: object) -> Text:
+        return Text(f"Table {next(numbers['Table'])}: {typeset.escape(caption)}\n\n{typeset.grid(view)}")
+
+    def figure(name: str) -> Text:
+        png = held.folder / "figures" / f"{name}.png"
+        if not png.is_file() or not png.with_suffix(".pdf").is_file():
+            return Text(f"*The figure {typeset.code(f'{name}.png')} is missing.*")
+        said = png.with_suffix(".txt")
+        alt, _, caption = (said.read_text(encoding="utf-8") if said.is_file() else name).partition("\n")
+        parts = f"Figure {next(numbers['Figure'])}: {typeset.escape(caption)}", typeset.escape(alt)
+        return Text(f"{parts[0]}\n\n![{parts[1]}](figures/{name}.png)")
+
+    values = {
+        "profile": profile, "p": params, "embedded": params.study == "embedded", "held": held, "table": table, "figure": figure,
+        "tables": tables, "steps": steps, "published": _published(), "audited": _audited(),
+    }  # fmt: skip
+    text = environment().get_template("paper.md").render(values)
+    lines = [line.rstrip() for line in text.splitlines()]
+    return "\n".join(line for line, after in zip(lines, [*lines[1:], ""]) if line or after).strip() + "\n"
+
+
+@functools.cache
+def environment() -> jinja2.Environment:
+    """The prose; what is put into it is escaped unless it is Markdown already, and a name that is missing is an error."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAPER), finalize=typeset.escape, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.do"],
+    )  # fmt: skip
+    made.filters |= {name: getattr(sentences, name) for name in ("number", "percent", "listed", "capital", "count")}
+    made.filters |= {"code": typeset.code}
+    made.globals |= {"facts": facts, "say": sentences, "compare": comparisons, "frame": pd.DataFrame, "zip": zip}
+    return made
+
+
+def _published() -> dict:
+    """What the study's own tables show of what is wrong with them: the rows of its 7B base, in the draft and the revision."""
+    folder, found = paths.root() / "reports" / "published", {}
+    for name in ("flesch", "rouge"):
+        sides = {"draft": folder / f"{name}.csv", "revised": folder / "revised" / f"{name}.csv"}
+        rows = {side: facts.read(file).to_dict("records") for side, file in sides.items()}
+        found[name] = {side: {r["dataset"]: r for r in rows[side] if r["model"] == BASE} for side in sides}
+    return found
+
+
+def _audited() -> list[dict]:
+    """What `make audit` measured on the study's released answers: how far prompt and syllable counter move reading ease."""
+    file = paths.reports("audit") / "tables" / "flesch.csv"
+    rows = facts.read(file).to_dict("records") if file.is_file() else []
+    found = {}
+    for row in (r for r in rows if BASE in (r["model"], r.get("published_model"))):
+        effects = {
+            e: next((v for k, v in row.items() if k.endswith(f"_effect_{e}")), 0.0) for e in ("prompt", "backend")
+        }
+        kept = found.setdefault(row["dataset"], {"dataset": row["dataset"], "model": BASE, "n": row["n"]})
+        kept |= {e: v for e, v in effects.items() if v == v and abs(v) > abs(kept.get(e, 0.0))}
+    return [row for row in found.values() if {"prompt", "backend"} <= set(row)]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write it; 1 with the reason on the error stream where the profile cannot be used."""
+    parser = argparse.ArgumentParser(prog="python -m s2utils.writeup", description=__doc__.split("\n")[0])
+    parser.add_argument("profile")
+    parser.add_argument("--set", default="", help="overrides, as SET= of make")
+    chosen = parser.parse_args(arguments)
+    try:
+        print(write(chosen.profile, chosen.set).relative_to(paths.root()))
+    except ParameterError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
