@@ -6,6 +6,7 @@ Verdicts are those of the tables (`*_tests.csv`, `*_paired.csv`); nothing is ran
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -61,7 +62,7 @@ def against_base(held: Held, name: str, metric: str, mode: str = "") -> Text:
     rows = [r for r in tests(held, name, metric) if r["against"] == "base" and r["variant"] != "chat"]
     rows = [r for r in rows if mode in ("", r["mode"])]
     if not rows:
-        return Text(f"{LABELS[metric]} was not tested against the base.")
+        return Text("This was not tested against the base.")
     return compared(rows, *BETTER.get(metric, ("higher", "lower")), DIGITS[name])
 
 
@@ -71,25 +72,38 @@ def chat_against_base(held: Held, name: str, metric: str) -> Text:
     return compared(rows, "higher", "lower", DIGITS[name], "comparison of chat with the base") if rows else Text("")
 
 
-def of_merges(held: Held, name: str, metric: str) -> Text:
-    """What is known of the merges of one fine-tune by one metric: by tests where they are, else by paired intervals."""
-    rows = [r for r in tests(held, name, metric) if r["against"] == "merge"]
-    if rows:
-        return merges([r | {"name": Text(f"{r['name']} minus {_other(held, r)}")} for r in rows], DIGITS[name])
-    table, column = PAIRED.get(name, "text_metrics_paired"), f"{metric}_difference"
-    if gap := held.gap(table):
-        return Text(gap)
-    frame = held.table(table)
-    if column not in frame:
-        return Text(f"{LABELS[metric]} was not compared between merges.")
-    found = []
-    for row in frame.to_dict("records"):
+def of_merges(held: Held, name: str, metrics: list[str]) -> Text:
+    """What is known of the merges of one fine-tune: by tests where they are, else by the intervals of paired differences."""
+    told, alike, gaps, bare, table = [], [], {}, [], PAIRED.get(name, "text_metrics_paired")
+    for metric in metrics:
+        rows = [r for r in tests(held, name, metric) if r["against"] == "merge"]
+        rows = [r | {"name": Text(f"{r['name']} minus {_other(held, r)}")} for r in rows]
+        if not rows and (gap := held.gap(table)):
+            gaps[gap] = None
+            continue
+        if not rows:
+            rows = _paired(held, table, metric)
+            bare += [metric] * bool(rows)
+        if any(r["verdict"] == "different" for r in rows):
+            told.append(f"By {LABELS[metric]}: {merges(rows, DIGITS[name])}")
+        elif rows:
+            blind = sum(r["verdict"] == "too few" for r in rows)
+            few = f", {count(blind)} of them with too few questions for an interval" if blind else ""
+            alike.append(Text(f"{LABELS[metric]} ({count(len(rows), 'comparison')}{few})"))
+    told += [f"There is no evidence that it does by {listed(alike)}."] if alike else []
+    told += ["The verdicts are those of intervals of the paired differences, each by itself."] if bare else []
+    return Text(" ".join([*told, *gaps]))
+
+
+def _paired(held: Held, table: str, metric: str) -> list[dict]:
+    """The paired differences of one metric, as tests are told."""
+    column, found = f"{metric}_difference", []
+    for row in held.rows(table):
         ends = {f"difference{end}": row.get(f"{column}{end}", math.nan) for end in ("", "_ci_low", "_ci_high")}
         counts = {"n": row.get(f"{column}_n", math.nan), "n_failed": row.get(f"{column}_n_failed", 0)}
-        two = f"{_merge(row['merge_mode'])} minus {_merge(row['minus'])}"
         verdict = by_interval(ends["difference_ci_low"], ends["difference_ci_high"])
-        found.append(ends | counts | {"name": Text(f"{escape(row['train_set'])}, {two}"), "verdict": verdict})
-    return Text(f"{merges(found, DIGITS[name])} (By the intervals of the paired differences, each by itself.)")
+        found.append(ends | counts | {"name": Text(f"{escape(row['train_set'])}, {_two(row)}"), "verdict": verdict})
+    return found if any(column in row for row in held.rows(table)) else []
 
 
 def _other(held: Held, row: dict) -> Text:
@@ -118,23 +132,54 @@ def modes(held: Held, name: str) -> list[tuple[str, str]]:
 def view(held: Held, name: str, mode: str = "", metrics: list[str] | None = None) -> pd.DataFrame:
     """Rows of the base, chat and the fine-tunes under one merge, each metric with its interval and failures."""
     frame = held.table(name)
-    frame = frame[frame["merge_mode"].isin(["", "none", mode])] if mode else frame
+    frame = frame[frame["merge_mode"].isin(["", "none", mode])].reset_index(drop=True) if mode else frame
     rows, shown = frame.to_dict("records"), pd.DataFrame(index=frame.index)
     if "dataset" in frame:
         shown["data set"] = frame["dataset"]
-    shown["model"] = [r["model"] if mode else named(r["model"], r["merge_mode"]) for r in rows]
+    shown["model"] = _cells(r["model"] if mode else named(r["model"], r["merge_mode"]) for r in rows)
     for column, label in (("n", "n"), ("n_cut", "cut"), ("n_looping", "loops")):
         if column in frame:
-            shown[label] = [number(v, 0) for v in frame[column]]
+            shown[label] = _cells(number(v, 0) for v in frame[column])
     for metric in (m for m in metrics or METRICS[name] if m in frame):
-        shown[LABELS[metric]] = [_cell(r, metric, DIGITS[name]) for r in rows]
-    return shown.reset_index(drop=True)
+        shown[LABELS[metric]] = _cells(_cell(r, metric, DIGITS[name]) for r in rows)
+    return shown
+
+
+def _cells(texts: Iterable[str]) -> pd.Series:
+    """A column whose cells stay the texts that they are, marked up or not."""
+    return pd.Series(list(texts), dtype=object)
+
+
+def pairs(held: Held, name: str, metrics: list[str]) -> pd.DataFrame | None:
+    """The paired differences between merges as a table to show; None where there is a gap."""
+    frame = held.table(PAIRED.get(name, "text_metrics_paired"))
+    known = [m for m in metrics if frame is not None and f"{m}_difference_n" in frame]
+    if not known:
+        return None
+    rows = frame.to_dict("records")
+    shown = pd.DataFrame({"train set": frame["train_set"], "difference": _cells(_two(r) for r in rows)})
+    for m in known:
+        label = f"{m}_difference"
+        shown[LABELS[m]] = _cells(
+            Text(f"{_bare(r, label, DIGITS[name], signed=True)} ({size(r, f'{label}_n', f'{label}_n_failed')})")
+            for r in rows
+        )
+    return shown
+
+
+def _two(row: dict) -> Text:
+    return Text(f"{_merge(row['merge_mode'])} minus {_merge(row['minus'])}")
+
+
+def _bare(row: dict, metric: str, digits: int, signed: bool = False) -> str:
+    return estimate(row, metric, digits, signed).replace(" (no interval)", "")
 
 
 def _cell(row: dict, metric: str, digits: int) -> Text:
+    """A value with its interval, its mark and its failures, as it stands in a table."""
     failed = row.get(f"{metric}_n_failed", 0)
     mark = {"best": "best", "best, not told apart": "†"}.get(row.get(f"{metric}_mark", ""), "")
-    text = estimate(row, metric, digits).replace(" (no interval)", "")
+    text = _bare(row, metric, digits)
     if mark:
         value, space, rest = text.partition(" ")
         text = f"{f'**{value}**' if mark == 'best' else value + mark}{space}{rest}"
@@ -150,11 +195,13 @@ def published(held: Held, name: str) -> dict | None:
         return None
     values = [(r, m) for r in rows for m in known if r[f"{m}_published"] == r[f"{m}_published"]]
     inside = sum(r[f"{m}_ci_low"] <= r[f"{m}_published"] <= r[f"{m}_ci_high"] for r, m in values if f"{m}_ci_low" in r)
-    shown = pd.DataFrame({"model": [named(r["model"], r["merge_mode"]) for r in rows]})
+    shown = pd.DataFrame({"model": _cells(named(r["model"], r["merge_mode"]) for r in rows)})
     if "dataset" in frame:
         shown.insert(0, "data set", [r["dataset"] for r in rows])
     for m in known:
-        shown[LABELS[m]] = [f"{number(r[m], DIGITS[name])} ({number(r[f'{m}_published'], DIGITS[name])})" for r in rows]
+        shown[LABELS[m]] = _cells(
+            Text(f"{number(r[m], DIGITS[name])} ({number(r[f'{m}_published'], DIGITS[name])})") for r in rows
+        )
     return {"view": shown, "n": len(values), "inside": inside}
 
 

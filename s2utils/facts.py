@@ -184,12 +184,12 @@ def pivoted(frame: pd.DataFrame, rows: list[str], column: str, total: str = "") 
     """Counts `n` as a table to show; with `total` each also as percent of that row of its data set."""
     wide = frame.pivot_table(index=rows, columns=column, values="n", aggfunc="sum", sort=False)
     shares = 100 * wide / wide.loc[total] if total in wide.index else None
-    view = pd.DataFrame({c: [number(v, 0) for v in wide[c]] for c in wide}, index=wide.index).reset_index()
+    view = pd.DataFrame({c: pd.Series([number(v, 0) for v in wide[c]], dtype=object) for c in wide})
     for c in wide if shares is not None else ():
-        view[c] = [
-            v if s != s or r == total else Text(f"{v} ({number(s, 1)} %)")
-            for r, v, s in zip(wide.index, view[c], shares[c])
-        ]
+        cells = zip(wide.index, view[c], shares[c])
+        told = [v if s != s or r == total else Text(f"{v} ({number(s, 1)} %)") for r, v, s in cells]
+        view[c] = pd.Series(told, dtype=object)
+    view = pd.concat([wide.index.to_frame(index=False), view], axis=1)
     return view.rename(columns=lambda name: str(name).replace("_", " "))
 
 

@@ -36,7 +36,7 @@ def estimate(row: dict, metric: str, digits: int = 2, signed: bool = False, shar
     if low != low or value != value:
         return Text(f"{number(value, digits, signed)}{unit}" + (" (no interval)" if value == value else ""))
     return Text(
-        f"{number(value, digits, signed)}{unit} \\[{number(low, digits, signed)}, {number(high, digits, signed)}\\]"
+        f"{number(value, digits, signed)}{unit} [{number(low, digits, signed)}, {number(high, digits, signed)}]"
     )
 
 
@@ -47,9 +47,10 @@ def size(row: dict, n: str = "n", failed: str = "n_failed") -> Text:
 
 
 def count(n: int, noun: str = "", plural: str = "") -> Text:
-    """In words: one comparison, 12 comparisons, no comparison."""
-    words = SMALL[n] if 0 <= n < len(SMALL) else f"{n:,}"
-    return Text(f"{words} {noun if n < 2 else plural or noun + 's'}".rstrip())
+    """In words: one comparison, 12 comparisons, no comparison; none."""
+    words = "none" if not n and not noun else SMALL[n] if 0 <= n < len(SMALL) else f"{n:,}"
+    named = noun if n < 2 else plural or (noun and noun + "s")
+    return Text(f"{words} {named}".rstrip())
 
 
 def capital(text: str) -> Text:
@@ -82,22 +83,21 @@ def compared(
     `rows` have name, difference with its interval, n, n_failed, p_holm, d_z, verdict.
     """
     firm = [r for r in rows if r["verdict"] == "different" and r["difference"] == r["difference"]]
-    up = [r for r in firm if r["difference"] > 0]
+    up, rest = sum(r["difference"] > 0 for r in firm), len(rows) - len(firm)
     plural = of.replace("comparison", "comparisons", 1)
     if not rows:
         return Text(f"There is no {of}.")
     if not firm:
-        alone = f"The only {of} shows" if len(rows) == 1 else f"None of the {count(len(rows), of, plural)} shows"
-        more = "no evidence" if len(rows) == 1 else "evidence"
-        return Text(f"{alone} {more} of a difference: {higher} or {lower}, these questions cannot tell.")
-    parts = [f"{count(len(up))} {_is(len(up))} {higher}"] if up else []
-    parts += [f"{count(len(firm) - len(up))} {_is(len(firm) - len(up))} {lower}"] if len(firm) > len(up) else []
-    rest = len(rows) - len(firm)
+        if len(rows) == 1:
+            return Text(f"The one {of} gives no evidence that it is {higher} or {lower}.")
+        return Text(f"In none of the {count(len(rows), of, plural)} is there evidence that it is {higher} or {lower}.")
+    parts = [f"in {count(up)} it is {higher}"] if up else []
+    parts += [f"in {count(len(firm) - up)} it is {lower}"] if len(firm) > up else []
     parts += (
         [f"for {'the other ' if rest > 1 else ''}{count(rest)} there is no evidence of a difference"] if rest else []
     )
     told = "; ".join(f"{r['name']} {test(r, digits)}" for r in firm)
-    return Text(f"Of {count(len(rows), of, plural)}, {', '.join(parts)}. Different: {told}.")
+    return Text(f"Of {count(len(rows), of, plural)}, {listed(map(Text, parts))}. Different: {told}.")
 
 
 def test(row: dict, digits: int) -> Text:
@@ -108,16 +108,10 @@ def test(row: dict, digits: int) -> Text:
 
 
 def merges(rows: list[dict], digits: int) -> Text:
-    """What paired differences between the merges of fine-tunes say of one metric; rows as in `compared`."""
-    if not rows:
-        return Text("There is one merge here and nothing to compare.")
+    """Where the merge of a fine-tune matters by one metric: in how many comparisons, and which; rows as in `compared`."""
     firm = [r for r in rows if r["verdict"] == "different"]
-    blind = sum(r["verdict"] == "too few" for r in rows)
-    few = f" ({count(blind, 'comparison has', 'comparisons have')} too few questions for an interval)" if blind else ""
-    if not firm:
-        return Text(f"In {count(len(rows), 'comparison')} there is no evidence that the merge matters{few}.")
     told = "; ".join(f"{r['name']} {test(r, digits)}" for r in firm)
-    return Text(f"The merge matters in {count(len(firm))} of {count(len(rows), 'comparison')}{few}: {told}.")
+    return Text(f"it matters in {count(len(firm))} of {count(len(rows), 'comparison')}: {told}.")
 
 
 def by_interval(low: float, high: float) -> str:
@@ -128,7 +122,3 @@ def by_interval(low: float, high: float) -> str:
 def against(value: float, low: float, high: float, limit: float) -> str:
     """Where an interval lies: "below" a limit, "above" it, or on both sides ("")."""
     return "below" if high < limit else "above" if low > limit else ""
-
-
-def _is(n: int) -> str:
-    return "is" if n == 1 else "are"

@@ -20,9 +20,8 @@ from s2utils import tables
 
 CAPTION = re.compile(r"(Table|Figure) (\d+): ")
 SPECIAL = re.compile(r"([\\`*_\[\]<>|#!~$&])")
-FIRST = re.compile(r"^(\d*)([-+=.)])")  # would begin a list or underline a heading
+FIRST = re.compile(r"^(\d*)([-+=.)])(?=[-+=\s]|$)")  # would begin a list or underline a heading
 UNSEEN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
-BOLD = re.compile(r"\\\*\\\*(-?[\d.]+)\\\*\\\*")  # of a number only, so that no name can ask for it
 
 
 class Text(str):
@@ -31,7 +30,7 @@ class Text(str):
 
 def plain(value: object) -> str:
     """A value in one line; controls, and marks that turn a line's direction, become signs a reader sees."""
-    return " ".join(UNSEEN.sub(lambda m: f"[U+{ord(m[0]):04X}]", str(value)).split())
+    return re.sub(r"\s+", " ", UNSEEN.sub(lambda m: f"[U+{ord(m[0]):04X}]", str(value)))
 
 
 def escape(value: object) -> Text:
@@ -47,10 +46,10 @@ def code(value: object) -> Text:
 
 
 def grid(view: pd.DataFrame) -> Text:
-    """A frame as a Markdown table, numbers to the right; bold numbers, `**1.00**`, stay bold."""
+    """A frame as a Markdown table, numbers to the right."""
     right = [all(re.match(r"\*{0,2}[+−-]?\d|–?$", str(cell)) for cell in view[c]) for c in view]
     rows = [[escape(c) for c in view.columns], ["---:" if r else "---" for r in right]]
-    rows += [[BOLD.sub(r"**\1**", escape(cell)) for cell in row] for row in view.astype(object).itertuples(index=False)]
+    rows += [[escape(cell).strip() for cell in row] for row in view.astype(object).itertuples(index=False)]
     return Text("\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 

@@ -99,7 +99,7 @@ def environment() -> jinja2.Environment:
     """The prose; what is put into it is escaped unless it is Markdown already, and a name that is missing is an error."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAPER), finalize=typeset.escape, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.do"],
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, extensions=["jinja2.ext.do"],
     )  # fmt: skip
     made.filters |= {name: getattr(sentences, name) for name in ("number", "percent", "listed", "capital", "count")}
     made.filters |= {"code": typeset.code}
