@@ -11,7 +11,8 @@ from collections.abc import Iterable
 import pandas as pd
 
 from s2utils import tables
-from s2utils.facts import Held, models
+from s2utils.facts import models
+from s2utils.held import Held
 from s2utils.sentences import MERGES, by_interval, compared, count, estimate, listed, merges, named, number, size
 from s2utils.typeset import Text, escape
 
@@ -29,7 +30,7 @@ LABELS = JUDGED | {
     "toxic": "share of toxic answers", "within_limits": "share within the limits", "answer_words": "words an answer",
     "distinct_2": "distinct two-word phrases", "reference_cosine": "nearness to the human answer",
 } | tables.LABELS  # fmt: skip
-DIGITS = {"judge": 2, "manner": 3} | tables.DECIMALS
+DIGITS = {"judge": 2, "manner": 2} | tables.DECIMALS
 BETTER = {  # metric → what a higher and a lower value is, in words
     "flesch_reading_ease": ("easier to read", "harder to read"), "flesch_kincaid_grade": ("of a higher grade", "of a lower grade"),
     "rouge_l_f1": ("nearer to the human answers", "further from the human answers"),

@@ -1,128 +1,19 @@
-"""What the write-up knows: a profile's tables as they were written, and its data and training told from them.
+"""What the write-up tells of data, training and merging, read from the tables.
 
-Everything is read, nothing computed anew but shares and counts of rows. A table that is missing, empty or without a
-column that is needed is a gap, told with the notebook that makes it.
+Nothing is computed anew but shares, and counts and sums of rows.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from s2utils import paths, steps, tables
+from s2utils import steps
+from s2utils.held import Held
 from s2utils.params import Params
 from s2utils.sentences import against, by_interval, count, number
-from s2utils.typeset import Text, code
-
-TESTED = (
-    "metric",
-    "model",
-    "minus",
-    "n",
-    "n_failed",
-    "difference",
-    "difference_ci_low",
-    "difference_ci_high",
-    "verdict",
-)
-NEEDED = {  # table → what is read of it; further columns are used where they are there
-    "eda_sizes": ("01_eda", "dataset", "records", "words_median", "fre_median", "fkg_median", "simple"),
-    "eda_limits": ("01_eda", "dataset", "fre_min", "fkg_max", "n", "kept"),
-    "eda_backends": ("01_eda", "dataset", "readability", "n", "kept"),
-    "eda_vocabulary": ("01_eda", "dataset", "kept", "n", "easy_words"),
-    "eda_toxicity": ("01_eda", "dataset", "kept", "n", "toxic"),
-    "eda_lengths": ("01_eda", "dataset", "n", "too_long", "n_words_median", "n_tokens_p95"),
-    "eda_votes": ("01_eda", "dataset", "votes", "share"),
-    "funnel": ("02_datasets", "dataset", "reason", "n"),
-    "sets": ("02_datasets", "dataset", "set", "split", "n"),
-    "questions": ("02_datasets", "dataset", "attempt", "reason", "n"),
-    "sft": ("03_sft", "train_set", "train_rows", "eval_rows", "eval_loss_before", "eval_loss_after", "steps", "rows_too_long"),
-    "merge": ("04_generate", "train_set", "merge_mode", "n", "kl", "perplexity"),
-    "merge_paired": ("04_generate", "train_set", "merge_mode", "minus", "kl_difference"),
-    "answers": ("04_generate", "model", "dataset", "n", "cut", "empty"),
-    "manner": ("05_text_metrics", *tables.KEYS, "n", "n_cut", "n_looping"),
-    "text_metrics_tests": ("05_text_metrics", *TESTED),
-    "text_metrics_paired": ("05_text_metrics", "train_set", "merge_mode", "minus"),
-    "leaderboard_tests": ("06_leaderboard", *TESTED),
-    "leaderboard_paired": ("06_leaderboard", "train_set", "merge_mode", "minus"),
-    "protocols": ("06_leaderboard",),
-    "membership": ("06_leaderboard",),
-    "mtbench_paired": ("07_mtbench", "train_set", "merge_mode", "minus"),
-    "judge_paired": ("07_mtbench", "train_set", "merge_mode", "minus"),
-    "judge_pairs": ("07_mtbench", "model", "other", "n", "net"),
-    "judge_panel": ("07_mtbench", "check", "passed"),
-    "claims": ("", "claim", "statement", "published_verdict", "measured_verdict"),
-} | {
-    name: (steps.STEPS[step].notebook, "model", "merge_mode", "n")
-    for name, step in [*((n, n if n in steps.STEPS else "text_metrics") for n in tables.METRICS if n != "judge"), ("judge", "mtbench")]
-}  # fmt: skip
-WORDS = {  # columns that are text; an empty cell is ""
-    *tables.KEYS, "minus", "minus_merge_mode", "metric", "verdict", "reason", "set", "split", "readability", "votes", "passed",
-    "check", "kind", "judge", "claim", "notebook", "statement", "wanted", "other", "protocol", "backend", "reference", "file",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Held:
-    """The tables of one profile."""
-
-    profile: str
-    params: Params
-
-    @property
-    def folder(self) -> Path:
-        """Where its tables and figures lie."""
-        return paths.reports(self.profile)
-
-    def table(self, name: str) -> pd.DataFrame | None:
-        """The table, or None where there is a `gap`."""
-        return None if self.gap(name) else read(self.folder / "tables" / f"{name}.csv")
-
-    def rows(self, name: str) -> list[dict]:
-        """Its rows, none where there is a gap."""
-        frame = self.table(name)
-        return [] if frame is None else frame.to_dict("records")
-
-    def gap(self, name: str) -> str:
-        """Why a table cannot be read and what makes it, "" where it can."""
-        notebook, *columns = NEEDED[name]
-        file, told = self.folder / "tables" / f"{name}.csv", code(f"{name}.csv")
-        made = code(f"notebooks/{notebook}.ipynb" if notebook else "python -m s2utils.report")
-        command = f"make {notebook or 'report'} PROFILE={self.profile}"
-        remedy = f"{made} makes it ({code(command)})"
-        try:
-            frame = read(file)
-        except (FileNotFoundError, pd.errors.EmptyDataError):
-            return Text(f"*Not measured: the table {told} is missing; {remedy}.*")
-        except (pd.errors.ParserError, UnicodeDecodeError):
-            return Text(f"*Not measured: the table {told} cannot be read; {remedy}.*")
-        lacking = [c for c in columns if c not in frame]
-        if lacking:
-            return Text(f"*Not measured: the table {told} lacks {', '.join(map(code, lacking))}; {remedy}.*")
-        return "" if len(frame) else Text(f"*Not measured: the table {told} holds no row; {remedy}.*")
-
-    def caption(self, name: str) -> str:
-        """What was written beneath a table: its protocol."""
-        file = self.folder / "tables" / f"{name}.txt"
-        return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
-
-
-def read(csv: Path) -> pd.DataFrame:
-    """A table as it was written: what is named in `WORDS` is text, all else numbers where every cell is one."""
-    frame = pd.read_csv(csv, dtype=str, keep_default_na=False)
-    for column in frame:
-        values = frame[column]
-        if column not in WORDS and not column.endswith(("_verdict", "_mark", "_comparison")):
-            numbers = pd.to_numeric(values, errors="coerce")
-            if (numbers.notna() | values.isin(["", "nan", "NaN"])).all():
-                frame[column] = numbers.astype(float)
-    return frame
-
-
-# Data
+from s2utils.typeset import Text
 
 KINDS = {
     "qa": "questions, each with its answer",
@@ -183,6 +74,8 @@ def funnel(held: Held) -> list[dict]:
 def pivoted(frame: pd.DataFrame, rows: list[str], column: str, total: str = "") -> pd.DataFrame:
     """Counts `n` as a table to show; with `total` each also as percent of that row of its data set."""
     wide = frame.pivot_table(index=rows, columns=column, values="n", aggfunc="sum", sort=False)
+    if total:  # it stands first, what is kept last
+        wide = wide.loc[sorted(wide.index, key=lambda r: (r != total, r.startswith("kept")))]
     shares = 100 * wide / wide.loc[total] if total in wide.index else None
     view = pd.DataFrame({c: pd.Series([number(v, 0) for v in wide[c]], dtype=object) for c in wide})
     for c in wide if shares is not None else ():

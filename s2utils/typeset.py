@@ -60,7 +60,7 @@ def tokens(text: str) -> list[dict]:
     for token in (t for t in parsed if t["type"] != "blank_line"):
         first = token["children"][0] if token.get("children") else {}
         if token["type"] == "paragraph" and first.get("type") == "image" and len(token["children"]) == 1:
-            token = {"type": "picture", **first}
+            token = {**first, "type": "picture"}
         if token["type"] in ("table", "picture") and found and (match := _caption(found[-1])):
             said = found.pop()["children"]
             said = [{**said[0], "raw": said[0]["raw"][match.end() :]}, *said[1:]]
@@ -145,7 +145,7 @@ def to_latex(found: list[dict]) -> str:
     def heading(token: dict, inner: str) -> str:
         level = token["attrs"]["level"]
         made = {1: rf"\title{{{inner}}}\date{{}}\maketitle", 2: rf"\section{{{inner}}}", 3: rf"\subsection{{{inner}}}"}
-        return made.get(level, rf"\paragraph{{{inner}}}") + "\n\n"
+        return made.get(level, rf"\subsubsection*{{{inner}}}") + "\n\n"
 
     def listed(token: dict, inner: str) -> str:
         name = "enumerate" if token["attrs"]["ordered"] else "itemize"
@@ -157,8 +157,12 @@ def to_latex(found: list[dict]) -> str:
     def text(token: dict, raw: str) -> str:
         return tables.latex_text(raw)
 
+    def typed(token: dict, raw: str) -> str:
+        broken = re.sub(r"/|\\_", lambda m: rf"{m[0]}\allowbreak{{}}", tables.latex_text(raw))  # long paths may break
+        return rf"\texttt{{{broken}}}"
+
     return _render(found, {
-        "text": text, "inline_html": text, "block_html": text, "codespan": lambda t, raw: rf"\texttt{{{tables.latex_text(raw)}}}",
+        "text": text, "inline_html": text, "block_html": text, "codespan": typed,
         "softbreak": lambda t, _: "\n", "linebreak": lambda t, _: "\\newline\n", "emphasis": lambda t, inner: rf"\emph{{{inner}}}",
         "strong": lambda t, inner: rf"\textbf{{{inner}}}", "paragraph": lambda t, inner: f"{inner}\n\n",
         "block_text": lambda t, inner: inner, "heading": heading, "list": listed, "list_item": lambda t, inner: f"\\item {guarded(inner)}\n",

@@ -18,7 +18,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from s2utils import artefacts, comparisons, facts, paths, sentences, steps, tables, typeset
+from s2utils import artefacts, comparisons, facts, held, paths, sentences, steps, tables, typeset
 from s2utils.params import ParameterError, load
 from s2utils.typeset import Text
 
@@ -38,7 +38,7 @@ PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \usepackage[margin=2.4cm]{geometry}
 \usepackage{booktabs,graphicx,float}
 \usepackage[hidelinks]{hyperref}
-\setlength{\parindent}{0pt}\setlength{\parskip}{0.6em}\sloppy
+\setlength{\parindent}{0pt}\setlength{\parskip}{0.6em}\setlength{\abovecaptionskip}{2pt}\setlength{\belowcaptionskip}{6pt}\sloppy
 % a table wider than the page is made as wide as the page
 \newsavebox{\fitbox}
 \newcommand{\fitted}[1]{\sbox{\fitbox}{\small #1}\ifdim\wd\fitbox>\linewidth\resizebox{\linewidth}{!}{\usebox{\fitbox}}\else\usebox{\fitbox}\fi}
@@ -70,14 +70,14 @@ def body(profile: str, overrides: dict | str | None = None) -> str:
 def markdown(profile: str, overrides: dict | str | None = None) -> str:
     """The write-up as Markdown; pictures are named by their path in reports/<profile>/."""
     params = load(profile, overrides)
-    held = facts.Held(profile, params)
+    found = held.Held(profile, params)
     numbers = {kind: itertools.count(1) for kind in ("Table", "Figure")}
 
     def table(view: pd.DataFrame, caption: object) -> Text:
         return Text(f"Table {next(numbers['Table'])}: {typeset.escape(caption)}\n\n{typeset.grid(view)}")
 
     def figure(name: str) -> Text:
-        png = held.folder / "figures" / f"{name}.png"
+        png = found.folder / "figures" / f"{name}.png"
         if not png.is_file() or not png.with_suffix(".pdf").is_file():
             return Text(f"*The figure {typeset.code(f'{name}.png')} is missing.*")
         said = png.with_suffix(".txt")
@@ -86,7 +86,7 @@ def markdown(profile: str, overrides: dict | str | None = None) -> str:
         return Text(f"{parts[0]}\n\n![{parts[1]}](figures/{name}.png)")
 
     values = {
-        "profile": profile, "p": params, "embedded": params.study == "embedded", "held": held, "table": table, "figure": figure,
+        "profile": profile, "p": params, "embedded": params.study == "embedded", "held": found, "table": table, "figure": figure,
         "tables": tables, "steps": steps, "published": _published(), "audited": _audited(),
     }  # fmt: skip
     text = environment().get_template("paper.md").render(values)
@@ -112,7 +112,7 @@ def _published() -> dict:
     folder, found = paths.root() / "reports" / "published", {}
     for name in ("flesch", "rouge"):
         sides = {"draft": folder / f"{name}.csv", "revised": folder / "revised" / f"{name}.csv"}
-        rows = {side: facts.read(file).to_dict("records") for side, file in sides.items()}
+        rows = {side: held.read(file).to_dict("records") for side, file in sides.items()}
         found[name] = {side: {r["dataset"]: r for r in rows[side] if r["model"] == BASE} for side in sides}
     return found
 
@@ -120,7 +120,7 @@ def _published() -> dict:
 def _audited() -> list[dict]:
     """What `make audit` measured on the study's released answers: how far prompt and syllable counter move reading ease."""
     file = paths.reports("audit") / "tables" / "flesch.csv"
-    rows = facts.read(file).to_dict("records") if file.is_file() else []
+    rows = held.read(file).to_dict("records") if file.is_file() else []
     found = {}
     for row in (r for r in rows if BASE in (r["model"], r.get("published_model"))):
         effects = {
