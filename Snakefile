@@ -302,4 +302,5 @@ rule report:
     params:
         code=steps.module_digest(("report",)),
         look=steps.files_digest("s2utils/report.*"),
+        prose=steps.module_digest(("writeup",)) + steps.files_digest("s2utils/paper/*.md"),
     shell: "python -m s2utils.report --record " + shlex.quote(PROFILE) + (" --set " + shlex.quote(SET) if SET else "")

@@ -46,8 +46,9 @@ NEEDED = {  # table → what is read of it; further columns are used where they 
     "text_metrics_paired": ("05_text_metrics", "train_set", "merge_mode", "minus"),
     "leaderboard_tests": ("06_leaderboard", *TESTED),
     "leaderboard_paired": ("06_leaderboard", "train_set", "merge_mode", "minus"),
-    "protocols": ("06_leaderboard",),
-    "membership": ("06_leaderboard",),
+    "protocols": ("06_leaderboard", "metric", "n", "n_changed", "v1", "harness", "difference"),
+    "protocols_text": ("05_text_metrics", "dataset", "metric", "choice", "n", "effect"),
+    "membership": ("05_text_metrics", "dataset", "texts", "test", "n", "value", "verdict"),
     "mtbench_paired": ("07_mtbench", "train_set", "merge_mode", "minus"),
     "judge_paired": ("07_mtbench", "train_set", "merge_mode", "minus"),
     "judge_pairs": ("07_mtbench", "model", "other", "n", "net"),
@@ -59,7 +60,7 @@ NEEDED = {  # table → what is read of it; further columns are used where they 
 }  # fmt: skip
 WORDS = {  # columns that are text; an empty cell is ""
     *tables.KEYS, "minus", "minus_merge_mode", "metric", "verdict", "reason", "set", "split", "readability", "votes", "passed",
-    "check", "kind", "judge", "claim", "notebook", "statement", "wanted", "other", "protocol", "backend", "reference", "file",
+    "check", "kind", "judge", "claim", "notebook", "statement", "wanted", "other", "protocol", "backend", "reference", "file", "choice", "from", "to", "texts", "test",
 }  # fmt: skip
 
 

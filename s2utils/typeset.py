@@ -20,7 +20,7 @@ from s2utils import tables
 
 CAPTION = re.compile(r"(Table|Figure) (\d+): ")
 SPECIAL = re.compile(r"([\\`*_\[\]<>|#!~$&])")
-FIRST = re.compile(r"^(\d*)([-+=.)])(?=[-+=\s]|$)")  # would begin a list or underline a heading
+FIRST = re.compile(r"^(\d+(?=[.)](?:\s|$))|(?=[-+=](?:[-+=\s]|$)))")  # would begin a list or underline a heading
 UNSEEN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 
 
@@ -35,7 +35,7 @@ def plain(value: object) -> str:
 
 def escape(value: object) -> Text:
     """Any value as Markdown that shows it as it is."""
-    return value if isinstance(value, Text) else Text(FIRST.sub(r"\1\\\2", SPECIAL.sub(r"\\\1", plain(value))))
+    return value if isinstance(value, Text) else Text(FIRST.sub(r"\1\\", SPECIAL.sub(r"\\\1", plain(value))))
 
 
 def code(value: object) -> Text:

@@ -18,7 +18,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from s2utils import artefacts, comparisons, facts, held, paths, sentences, steps, tables, typeset
+from s2utils import artefacts, comparisons, facts, held, paths, sentences, steps, tables, typeset, views
 from s2utils.params import ParameterError, load
 from s2utils.typeset import Text
 
@@ -103,7 +103,14 @@ def environment() -> jinja2.Environment:
     )  # fmt: skip
     made.filters |= {name: getattr(sentences, name) for name in ("number", "percent", "listed", "capital", "count")}
     made.filters |= {"code": typeset.code}
-    made.globals |= {"facts": facts, "say": sentences, "compare": comparisons, "frame": pd.DataFrame, "zip": zip}
+    made.globals |= {
+        "facts": facts,
+        "say": sentences,
+        "compare": comparisons,
+        "views": views,
+        "frame": pd.DataFrame,
+        "zip": zip,
+    }
     return made
 
 
@@ -123,11 +130,13 @@ def _audited() -> list[dict]:
     rows = held.read(file).to_dict("records") if file.is_file() else []
     found = {}
     for row in (r for r in rows if BASE in (r["model"], r.get("published_model"))):
+        kept = found.setdefault(row["dataset"], {"dataset": row["dataset"], "model": BASE, "n": row["n"]})
         effects = {
             e: next((v for k, v in row.items() if k.endswith(f"_effect_{e}")), 0.0) for e in ("prompt", "backend")
         }
-        kept = found.setdefault(row["dataset"], {"dataset": row["dataset"], "model": BASE, "n": row["n"]})
-        kept |= {e: v for e, v in effects.items() if v == v and abs(v) > abs(kept.get(e, 0.0))}
+        moved = [e for e, value in effects.items() if value]
+        if len(moved) == 1:  # one choice switched alone
+            kept[moved[0]] = effects[moved[0]]
     return [row for row in found.values() if {"prompt", "backend"} <= set(row)]
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2utils import claims, comparisons, held, paths, sentences, steps, tables, typeset, writeup
+from s2utils import claims, held, paths, sentences, steps, tables, typeset, views, writeup
 from s2utils.params import flat, load
 
 EVIL = "<script>alert(1)</script> **b** [x](javascript:y) | `c` \\input{x} $m$ é中\u202e & # _ %"
@@ -116,7 +116,7 @@ class Make:
         self.file("merge_paired", [{"train_set": t, "merge_mode": "dequantized", "minus": "bf16", "n": 64, "kl_difference_n": 64} | self.measured("kl", -1, -0.5, "_difference") for t in sets])  # fmt: skip
 
     def results(self) -> None:
-        for name, metrics in comparisons.METRICS.items():
+        for name, metrics in views.METRICS.items():
             per = self.params.datasets if name in ("rouge", "bertscore", "flesch", "manner") else [None]
             rows = []
             for dataset in per:
@@ -174,7 +174,29 @@ class Make:
                 for m in TESTED["leaderboard_tests"]
             ],
         )
-        self.file("membership", [{"dataset": "arc", "model": self.models[0].model, "n": 77, "auc": 0.515}])
+        leaks = [
+            {
+                "dataset": d,
+                "texts": "question",
+                "test": "min_k",
+                "n": 77,
+                "n_failed": 0,
+                "value": 0.515,
+                "ci_low": 0.45,
+                "ci_high": 0.58,
+                "verdict": "can't tell",
+            }
+            for d in self.params.data.sources
+        ]
+        self.file("membership", leaks)
+        self.file(
+            "protocols_text",
+            [
+                {"dataset": d, "metric": "rouge_2_f1", "choice": "prompt", "n": 100, "n_failed": 0}
+                | self.measured("effect")
+                for d in self.params.datasets
+            ],
+        )
         self.file(
             "judge_panel",
             [
