@@ -41,7 +41,7 @@ def tests(held: Held, name: str, metric: str) -> list[dict]:
     return found
 
 
-def against_base(held: Held, name: str, metric: str, mode: str = "") -> Text:
+def against_base(held: Held, name: str, metric: str, mode: str = "", brief: bool = False) -> Text:
     """What tests say of fine-tunes against the base by one metric, under one merge or all; the gap where there is none."""
     if gap := held.gap(TESTS[name]):
         return Text(gap)
@@ -49,13 +49,19 @@ def against_base(held: Held, name: str, metric: str, mode: str = "") -> Text:
     rows = [r for r in rows if mode in ("", r["mode"])]
     if not rows:
         return Text("Not tested against the base.")
-    return compared(rows, *BETTER.get(metric, ("higher", "lower")), DIGITS[name])
+    return compared(rows, *BETTER.get(metric, ("higher", "lower")), DIGITS[name], brief=brief)
 
 
 def chat_against_base(held: Held, name: str, metric: str) -> Text:
     """The same of the chat model, "" where it was not tested."""
     rows = [r for r in tests(held, name, metric) if r["against"] == "base" and r["variant"] == "chat"]
     return compared(rows, "higher", "lower", DIGITS[name], "comparison of chat with the base") if rows else Text("")
+
+
+def model_name(held: Held, id: str) -> Text:
+    """A model's name and merge by its id."""
+    known = models(held.params).get(id)
+    return named(known.model, known.merge_mode) if known else escape(id)
 
 
 def of_merges(held: Held, name: str, metrics: list[str]) -> Text:

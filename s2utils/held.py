@@ -122,7 +122,8 @@ class Held:
 
 def _measure(column: str, name: str, needed: list[str]) -> bool:
     """Whether a column must hold numbers."""
-    ours = (column in needed and not _word(column)) or column in tables.METRICS.get(name, ())
+    side = column == "kept" and name in ("eda_vocabulary", "eda_toxicity")  # there it says which of two groups
+    ours = (column in needed and not _word(column) and not side) or column in tables.METRICS.get(name, ())
     return ours or bool(re.search(r"(^n|^n_\w+|_ci_low|_ci_high|_n|_n_failed|_difference|_published)$", column))
 
 

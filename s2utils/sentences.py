@@ -76,9 +76,14 @@ def named(model: str, merge_mode: str = "") -> Text:
 
 
 def compared(
-    rows: list[dict], higher: str, lower: str, digits: int, of: str = "comparison of a fine-tune with the base"
+    rows: list[dict],
+    higher: str,
+    lower: str,
+    digits: int,
+    of: str = "comparison of a fine-tune with the base",
+    brief: bool = False,
 ) -> Text:
-    """What tests say of one metric: how many are `higher` and `lower`, which; and of how many nothing can be told.
+    """What tests say of one metric: how many are `higher` and `lower`, which (or the largest); and of how many nothing is.
 
     `rows` have name, difference with its interval, n, n_failed, p_holm, d_z, verdict.
     """
@@ -96,8 +101,11 @@ def compared(
     parts += (
         [f"for {'the other ' if rest > 1 else ''}{count(rest)} there is no evidence of a difference"] if rest else []
     )
-    told = "; ".join(f"{r['name']} {test(r, digits)}" for r in firm)
-    return Text(f"Of {count(len(rows), of, plural)}, {listed(map(Text, parts))}. Different: {told}.")
+    brief = brief and len(firm) > 1
+    shown = [max(firm, key=lambda r: abs(r["difference"]))] if brief else firm
+    told = "; ".join(f"{r['name']} {test(r, digits)}" for r in shown)
+    head = "The largest difference" if brief else "Different"
+    return Text(f"Of {count(len(rows), of, plural)}, {listed(map(Text, parts))}. {head}: {told}.")
 
 
 def test(row: dict, digits: int) -> Text:

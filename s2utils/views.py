@@ -38,7 +38,13 @@ CHOICES = {
     "stemmer": "Stemming the words", "reference": "Another question's reference",
 }  # fmt: skip
 LEAKS = {"min_k": "its least likely tokens (AUC)", "order_apart": "the order of its sentences (nats a token)"}
-TOLD = ("rouge_l_f1", "bertscore_f1", "flesch_reading_ease", "flesch_kincaid_grade")  # of the study's choices
+TOLD = (
+    "rouge_2_f1",
+    "rouge_l_f1",
+    "bertscore_f1",
+    "flesch_reading_ease",
+    "flesch_kincaid_grade",
+)  # of the study's choices
 
 
 def modes(held: Held, name: str) -> list[tuple[str, str]]:

@@ -143,7 +143,8 @@ class Make:
             ],
         )
         for name, metrics in TESTED.items():
-            tuned, long = [m for m in self.models if m.variant == "sft"], name == "leaderboard_tests"
+            long = name == "leaderboard_tests"
+            tuned = [m for m in self.models if m.variant == "sft" or (m.variant == "chat" and long)]
             rows = [
                 self.test(m, self.models[0], metric, d, long)
                 for metric in metrics
@@ -294,6 +295,14 @@ def test_each_part_of_the_text_follows_its_table(full):
     assert "the careful merge is nearer than the simple merge" in section(text, "Merging")
     assert "The limits keep 30.0 % [25.0, 35.0] of the answers" in section(text, "A look at the data")
     assert "most of this text is not simple, as expected" in section(text, "A look at the data")
+    for part in (
+        "on a list of easy words",
+        "Over the limit of toxicity are",
+        "Rows over 1,024 tokens",
+        "limit in disguise",
+    ):
+        assert section(text, "A look at the data").count(part) == 2, part
+    assert "Not measured" not in text
     full.flip("sft", {"train_set": "wiki"}, eval_loss_after=2.75)
     full.flip("merge_paired", {"train_set": "wiki"}, kl_difference_ci_high=0.5)
     full.flip("eda_limits", here, kept_ci_high=0.55)
