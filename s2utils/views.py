@@ -26,8 +26,8 @@ TITLES = {"manner": "Manner of the answers", "judge": "Judged validation set"} |
     name: title.partition(" · ")[2] for name, title in tables.TITLES.items()
 }
 LABELS = JUDGED | {
-    "toxic": "share of toxic answers", "within_limits": "share within the limits", "answer_words": "words an answer",
-    "distinct_2": "distinct two-word phrases", "reference_cosine": "nearness to the human answer",
+    "toxic": "share toxic", "within_limits": "share within limits", "answer_words": "words",
+    "distinct_2": "distinct pairs", "reference_cosine": "nearness",
 } | tables.LABELS | {
     f"bertscore_{part}": f"BERTScore {tables.LABELS[f'bertscore_{part}']}" for part in ("precision", "recall", "f1")
 }  # fmt: skip

@@ -32,6 +32,7 @@ th, td { padding: .2rem .5rem; border-bottom: 1px solid #ddd; text-align: left; 
 figure { margin: 1.4rem 0 } figcaption { font-size: .82rem; color: #444 } img { max-width: 100% } code { font-size: .88em }
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 } figcaption { color: #bbb } th, td { border-color: #444 } img { background: #fff } }
 """
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \usepackage[T1]{fontenc}
 \usepackage{textcomp,mathptmx,courier}
@@ -53,6 +54,7 @@ def write(profile: str, overrides: dict | str | None = None) -> Path:
     title = html.escape(f"Write-up: {typeset.plain(profile)}")
     page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{typeset.to_html(found, folder)}</body>\n</html>\n"
     )
     latex = f"{PREAMBLE}{typeset.to_latex(found)}\\end{{document}}\n"
