@@ -33,6 +33,7 @@ from s2utils import (
     shell,
     table_pages,
     tables,
+    writeup,
 )  # fmt: skip
 from s2utils.params import load, parse_set
 from s2utils.results import HEADLINES, headline, read_table  # noqa: F401  (a sweep reads tables as the report does)
@@ -56,6 +57,7 @@ def build(profile: str, overrides: dict | str | None = None) -> Path:
     for page in (page for page, held in there.items() if not held):
         (folder / page).unlink(missing_ok=True)
     labels = {page: page.removesuffix(".html").capitalize() for page, held in there.items() if held}
+    labels = {"writeup.html": "Write-up", **labels}
     site = shell.Site(
         folder, f"profile {profile}", params.study == "embedded",
         [("Tables", "index.html#tables"), *((label, page) for page, label in labels.items()), ("Notebooks", "index.html#notebooks")],
@@ -68,6 +70,7 @@ def build(profile: str, overrides: dict | str | None = None) -> Path:
     if there["provenance.html"]:
         provenance_page.write(site, profile)
     _figures(site)
+    writeup.write(profile, overrides, site)
     runs = [_run(profile, params.study, folder, titles)]
     return _index(site, runs, gaps, table_pages.makers(profile))
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from s2utils import artefacts, marks, paths
+from s2utils.latex import symbol
 
 KEYS = ["model", "base", "variant", "train_set", "merge_mode", "dataset"]
 METRICS = {
@@ -173,5 +174,5 @@ _LATEX = {
 
 
 def latex_text(value: object) -> str:
-    """Text with LaTeX's special characters escaped."""
-    return "".join(_LATEX.get(c, rf"\{c}" if c in "&%$#_{}" else c) for c in str(value))
+    """Text with LaTeX's special characters escaped, and all others such that pdflatex sets them."""
+    return "".join(_LATEX.get(c, rf"\{c}" if c in "&%$#_{}" else symbol(c)) for c in str(value))
