@@ -64,29 +64,40 @@ def tests(
     return frame
 
 
-def protocols(v1: pd.DataFrame, harness: pd.DataFrame, columns: dict[str, str], params: Params) -> pd.DataFrame:
+def protocols(
+    v1: pd.DataFrame, harness: pd.DataFrame, columns: dict[str, str], params: Params, bos: bool
+) -> pd.DataFrame:
     """One row per metric: what one model scores under each protocol on the documents both have, harness minus v1.
 
-    Columns: metric, n, n_changed (documents whose score is another), v1 and harness (%, each averaged its own way),
-    difference and its interval, largest_change (of a log-likelihood, nats). Weights are part of the difference.
+    `bos`: harness puts a token in front. Columns: metric, n, n_asked_otherwise (documents whose prompt differs),
+    n_changed (whose score does), v1 and harness (%, each averaged its own way), difference and its interval,
+    largest_change (of a log-likelihood of those, nats), rounding (the same of documents that are asked the same: in
+    bf16 their neighbours in a batch move them; it is no difference of the protocols, so v1's answer stands for both).
     """
     sides = [side.set_index(DOCUMENT, verify_integrity=True) for side in (v1, harness)]
     both = sides[0].index.intersection(sides[1].index)
     first, second = (side.loc[both] for side in sides)
-    weighted = [_within(side["value"], by_size) for side, by_size in ((first, False), (second, True))]
-    found = differences.of_tasks(weighted[1] - weighted[0], columns, params, by_size=False)
-    far = pd.Series(
-        [np.abs(np.subtract(a, b)).max() for a, b in zip(first["log_likelihoods"], second["log_likelihoods"])],
-        both,
-        float,
-    )
+    otherwise = (first["prompt"] != second["prompt"]) | bos
+    values = first["value"], second["value"].where(otherwise, first["value"])
+    weighted = [_within(side, by_size) for side, by_size in zip(values, (False, True))]
+    pairs = zip(first["log_likelihoods"], second["log_likelihoods"])
+    far = pd.Series([np.abs(np.subtract(a, b)).max() for a, b in pairs], both, float)
     rows = []
-    for metric, (_, estimate) in found.items():
+    for metric, (_, estimate) in differences.of_tasks(
+        weighted[1] - weighted[0], columns, params, by_size=False
+    ).items():
         chosen = [task for task, column in columns.items() if metric in (column, "average")]
-        changed = (second["value"] - first["value"]).round(12).loc[chosen]
-        means = [100 * np.mean([_mean(side.loc[[task]]) for task in chosen]) for side in weighted]
-        rows.append({"metric": metric, "n": len(changed), "n_changed": int((changed != 0).sum())} | dict(zip(("v1", "harness"), means))
-                    | dict(zip(DIFFERENCE, estimate)) | {"largest_change": far.loc[chosen].max()})  # fmt: skip
+        asked, moved = otherwise.loc[chosen], far.loc[chosen]
+        row = {"metric": metric, "n": len(asked), "n_asked_otherwise": int(asked.sum())}
+        row["n_changed"] = int(((values[1] - values[0]).round(12).loc[chosen] != 0).sum())
+        row |= {
+            name: 100 * np.mean([_mean(side.loc[[t]]) for t in chosen])
+            for name, side in zip(("v1", "harness"), weighted)
+        }
+        row |= dict(zip(DIFFERENCE, estimate))
+        rows.append(
+            row | {"largest_change": moved[asked].max() if asked.any() else 0.0, "rounding": moved[~asked].max()}
+        )
     return pd.DataFrame(rows)
 
 
@@ -141,18 +152,21 @@ def reading(frame: pd.DataFrame, confidence: float) -> str:
 
 def between(frame: pd.DataFrame) -> str:
     """Sentences on `protocols`: how many documents change on which task, and how far the averages stand apart."""
-    parts = frame[frame["metric"] != "average"]
+    parts, whole = frame[frame["metric"] != "average"], frame[frame["metric"] == "average"].iloc[0]
     moved = [
         f"{row.n_changed} of {row.n} on {LABELS.get(row.metric, row.metric)}"
         for row in parts.itertuples()
         if row.n_changed
     ]
-    whole = frame[frame["metric"] == "average"].iloc[0]
-    return (
-        f"The other protocol changes the score of {', '.join(moved) if moved else 'no document'}; no log-likelihood moves "
-        f"by more than {parts['largest_change'].max():.3g} nat. Averages: v1 {whole['v1']:.1f}, harness "
-        f"{whole['harness']:.1f}, difference {_interval(*whole[list(DIFFERENCE)])} points."
+    text = (
+        f"The other protocol asks {whole['n_asked_otherwise']} of {whole['n']} documents otherwise and changes the score of "
+        f"{', '.join(moved) if moved else 'none'}; no log-likelihood moves by more than {whole['largest_change']:.3g} nat. "
+        f"Averages: v1 {whole['v1']:.1f}, harness {whole['harness']:.1f}, difference "
+        f"{_interval(*whole[list(DIFFERENCE)])} points."
     )
+    if whole["rounding"] > 0:
+        text += f" Rounding alone moves documents that are asked the same by up to {whole['rounding']:.2g} nat."
+    return text
 
 
 def _name(model: str, merge_mode: str) -> str:

@@ -88,7 +88,10 @@ def evaluate(lm, params: Params, folder: Path, name: str) -> pd.DataFrame:
 
 
 def documents(folder: Path) -> pd.DataFrame:
-    """One row per scored document: task, subject, doc_id (its number in the split), value, log_likelihoods, greedy."""
+    """One row per scored document: task, subject, doc_id (its number in the split), value, prompt, log_likelihoods, greedy.
+
+    `prompt` is a hash of all that stands before the continuations.
+    """
     return pd.concat(
         [pd.DataFrame(artefacts.read_jsonl(folder / f"{task}.jsonl")) for task in TASKS], ignore_index=True
     )
@@ -108,6 +111,11 @@ def other(params: Params) -> Params:
         mmlu_subjects=fewer(compared.mmlu_subjects, settings.mmlu_subjects),
     )
     return dataclasses.replace(params, leaderboard=changed)
+
+
+def begins(tok) -> bool:
+    """Whether a tokenizer puts a BOS token in front, which `harness` leaves there and v1 does not have."""
+    return tok.encode("a") != tok.encode("a", add_special_tokens=False)
 
 
 def summary(scores: pd.DataFrame, params: Params) -> dict:
@@ -141,7 +149,7 @@ def _row(sample: dict, task: str, key: str, numbers: list[int]) -> dict:
     answers = [answer[0] for answer in sample["resps"]]
     return {
         "task": task, "subject": key, "doc_id": numbers[sample["doc_id"]], "value": float(sample[METRIC[task]]),
-        "log_likelihoods": [value for value, _ in answers], "greedy": [greedy for _, greedy in answers],
+        "prompt": sample["prompt_hash"], "log_likelihoods": [value for value, _ in answers], "greedy": [greedy for _, greedy in answers],
     }  # fmt: skip
 
 

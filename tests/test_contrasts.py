@@ -18,7 +18,7 @@ def smoke():
 def sheet(values: dict[str, list[list[float]]]) -> pd.DataFrame:
     """Documents of one model: task → subject → values."""
     rows = [
-        {"task": t, "subject": f"{t}-{s}", "doc_id": i, "value": v, "log_likelihoods": [v, -v]}
+        {"task": t, "subject": f"{t}-{s}", "doc_id": i, "value": v, "log_likelihoods": [v, -v], "prompt": "p"}
         for t, subjects in values.items()
         for s, documents in enumerate(subjects)
         for i, v in enumerate(documents)
@@ -146,7 +146,7 @@ def test_protocols_stand_side_by_side_on_the_documents_both_scored(smoke):
     v1 = sheet(BASE)
     other = sheet(BASE | {"arc": [[1, 1] + [0] * 10], "mmlu": [[1, 0, 1], [0]]})
     other = other[~((other["task"] == "arc") & (other["doc_id"] > 3))]
-    found = contrasts.protocols(v1, other, leaderboard.COLUMNS, smoke).set_index("metric")
+    found = contrasts.protocols(v1, other, leaderboard.COLUMNS, smoke, bos=True).set_index("metric")
     arc, mmlu = found.loc["arc_acc_norm"], found.loc["mmlu_acc"]
     assert (arc["n"], arc["n_changed"], arc["v1"], arc["harness"], arc["difference"]) == (4, 2, 0, 50, 50)
     assert arc["largest_change"] == 1 and arc["difference_ci_low"] < 50 < arc["difference_ci_high"]
@@ -157,9 +157,27 @@ def test_protocols_stand_side_by_side_on_the_documents_both_scored(smoke):
     assert whole["difference"] == pytest.approx(whole["harness"] - whole["v1"]) and whole["n_changed"] == 2
     assert whole["n"] == 4 + 12 + 4 + 12
     text = contrasts.between(found.reset_index())
-    assert "2 of 4 on ARC" in text and "more than 1 nat" in text
-    same = contrasts.protocols(v1, v1, leaderboard.COLUMNS, smoke)
-    assert "of no document" in contrasts.between(same[same["metric"] != "mmlu_acc"])
+    assert "asks 32 of 32 documents otherwise" in text and "2 of 4 on ARC" in text and "more than 1 nat" in text
+
+
+def test_documents_that_are_asked_the_same_show_rounding_and_no_difference(smoke):
+    v1, other = sheet(BASE), sheet(BASE | {"truthfulqa": [[0.4, 0.6] * 6], "arc": [[1] + [0] * 11]})
+    other.loc[other["task"] == "arc", "prompt"] = "other shots"
+    found = contrasts.protocols(v1, other, leaderboard.COLUMNS, smoke, bos=False).set_index("metric")
+    arc, mc2, whole = (found.loc[m] for m in ("arc_acc_norm", "truthfulqa_mc2", "average"))
+    assert (arc["n_asked_otherwise"], arc["n_changed"], arc["largest_change"]) == (12, 1, 1) and math.isnan(
+        arc["rounding"]
+    )
+    assert (mc2["n_asked_otherwise"], mc2["n_changed"], mc2["difference"], mc2["largest_change"]) == (0, 0, 0, 0)
+    assert mc2["rounding"] == pytest.approx(0.1) and whole["rounding"] == pytest.approx(0.1)
+    text = contrasts.between(found.reset_index())
+    assert "asks 12 of 42 documents otherwise" in text and "asked the same by up to 0.1 nat" in text
+    with_bos = contrasts.protocols(v1, other, leaderboard.COLUMNS, smoke, bos=True).set_index("metric")
+    assert with_bos.at["truthfulqa_mc2", "n_changed"] == 6 and with_bos.at[
+        "truthfulqa_mc2", "largest_change"
+    ] == pytest.approx(0.1)
+    same = contrasts.protocols(v1, v1, leaderboard.COLUMNS, params.load("smoke"), bos=False)
+    assert "changes the score of none" in contrasts.between(same) and "Rounding" not in contrasts.between(same)
 
 
 def test_readers_see_one_cell_a_difference(smoke):

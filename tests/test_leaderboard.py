@@ -155,11 +155,14 @@ def test_the_other_protocol_takes_the_first_of_the_same_documents(cpu, tmp_path)
     few = leaderboard.evaluate(Stub(), other, tmp_path / "other", "stub")
     keys = ["task", "subject", "doc_id"]
     assert set(map(tuple, few[keys].values)) < set(map(tuple, known[keys].values)) and len(few) == 28
+    both = known.merge(few, on=keys)
+    same = (both["prompt_x"] == both["prompt_y"]).groupby(both["task"]).mean()
+    assert same.to_dict() == {"arc": 0, "hellaswag": 0, "mmlu": 1, "truthfulqa": 1}  # other shots, or the same prompt
 
 
 def test_every_row_keeps_what_the_score_was_made_of(small, tmp_path):
     found = leaderboard.evaluate(Stub(), small(), tmp_path, "stub")
-    assert list(found) == ["task", "subject", "doc_id", "value", "log_likelihoods", "greedy"]
+    assert list(found) == ["task", "subject", "doc_id", "value", "prompt", "log_likelihoods", "greedy"]
     assert found.groupby("task").size().to_dict() == {"arc": 2, "hellaswag": 2, "mmlu": 4, "truthfulqa": 2}
     assert all(len(row.log_likelihoods) == len(row.greedy) > 1 for row in found.itertuples())
     assert {path.name for path in tmp_path.iterdir()} == {*(f"{t}.jsonl" for t in leaderboard.TASKS), "results.json"}
@@ -189,7 +192,11 @@ def test_arguments_reach_the_backend_and_bos_follows_the_protocol(small):
     assert lm.tokens == 99 and lm.max_length == 123 and lm.add_bos_token is False
     ids = lm.tok_encode("Why is rain?")
     lm = leaderboard.backend(small().model.base, "tiny", small(protocol="harness"))
-    assert lm.add_bos_token is None and lm.tok_encode("Why is rain?") == [lm.tokenizer.bos_token_id, *ids]
+    assert (
+        leaderboard.begins(lm.tokenizer)
+        and lm.add_bos_token is None
+        and lm.tok_encode("Why is rain?") == [lm.tokenizer.bos_token_id, *ids]
+    )
 
 
 def test_other_backends_load_the_model_they_are_told(small, monkeypatch):
