@@ -52,8 +52,10 @@ def texts(data, tok: PreTrainedTokenizerBase, params: Params) -> pd.DataFrame:
 
 def controls(kind: str, params: Params) -> list[tuple[str, str]]:
     """(id, text) of every control: of questions each turn; of references what a good answer says, two sentences or more."""
-    found = []
-    for number, row in enumerate(artefacts.read_jsonl(paths.root() / params.membership.control), start=1):
+    found, rows = [], artefacts.read_jsonl(paths.root() / params.membership.control)
+    if not rows:
+        raise ParameterError(f"{params.membership.control} (membership.control) is not there or empty: JSONL of turns")
+    for number, row in enumerate(rows, start=1):
         if not row.get("turns"):
             raise ParameterError(
                 f"{params.membership.control}, row {number}: a control needs 'turns', a list of questions"
