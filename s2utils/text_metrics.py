@@ -46,13 +46,15 @@ def manner(answers: list[str], references: list[str], params: Params) -> pd.Data
     said = [words(a.lower()) for a in answers]
     pairs = [list(zip(w, w[1:])) for w in said]
     ease = readability(answers, s2.readability)
-    vectors = embed([*answers, *references], data.embedder, data.embedder_tokens, label="embed answers")
+    place = {text: i for i, text in enumerate(dict.fromkeys([*answers, *references]))}  # models share their references
+    vectors = embed(list(place), data.embedder, data.embedder_tokens, label="embed answers")
+    mine, theirs = (vectors[[place[text] for text in texts]] for texts in (answers, references))
     frame = pd.DataFrame({"answer_words": [float(len(w)) for w in said]})
     frame["distinct_2"] = [len(set(p)) / len(p) if p else math.nan for p in pairs]
     simple = (ease["flesch_reading_ease"] >= s2.fre_min) & (ease["flesch_kincaid_grade"] < s2.fkg_max)
     frame["within_limits"] = simple.astype(float)
     frame["toxic"] = (toxicity(answers, s2.toxicity_model) > s2.toxicity_max).astype(float)
-    frame["reference_cosine"] = (vectors[: len(answers)] * vectors[len(answers) :]).sum(axis=1).astype(float)
+    frame["reference_cosine"] = (mine * theirs).sum(axis=1).astype(float)
     return frame.where(frame["answer_words"] > 0)
 
 
