@@ -137,7 +137,7 @@ rule filter_one:  # a share of the sources; worth its start only where there are
     resources: mem_mb=mb(1000, 6000), runtime=minutes(240)
     benchmark: f"{A}/benchmarks/02_datasets.{{shard}}.tsv"
     log: text=f"{A}/notebooks/02_datasets.{{shard}}.log"
-    shell: logged(f"python -m s2utils.shards {{wildcards.profile:q}} {{wildcards.shard}} --set {quoted(SET)}")
+    shell: logged(f"python -m s2utils.job filtered {{wildcards.profile:q}} {{wildcards.shard}} --set {quoted(SET)}")
 
 
 def filtered(wildcards):
@@ -190,7 +190,7 @@ rule merge_one:
     priority: 10
     benchmark: f"{A}/benchmarks/04_generate.merge-{{model}}.tsv"
     log: text=f"{A}/notebooks/04_generate.merge-{{model}}.log"
-    shell: logged(f"python -m s2utils.merged {{wildcards.profile:q}} {{wildcards.model}} --set {quoted(SET)}")
+    shell: logged(f"python -m s2utils.job merged {{wildcards.profile:q}} {{wildcards.model}} --set {quoted(SET)}")
 
 
 def merged(profile, model):
@@ -244,7 +244,7 @@ rule membership:  # asks the base model only
     resources: gpu=GPU, mem_mb=mb(2200, 64000), runtime=minutes(120)
     benchmark: f"{A}/benchmarks/05_text_metrics.membership.tsv"
     log: text=f"{A}/notebooks/05_text_metrics.membership.log"
-    shell: logged(f"python -m s2utils.membership {{wildcards.profile:q}} --set {quoted(SET)}")
+    shell: logged(f"python -m s2utils.job membership {{wildcards.profile:q}} --set {quoted(SET)}")
 
 
 rule text_metrics:
@@ -321,7 +321,7 @@ rule judged:  # the validation set, pairs, and the panel that tests the judge: o
     resources: gpu=GPU if "local" in (P.mtbench.judge.backend, *(j.backend for j in P.mtbench.other_judges)) else 0, mem_mb=mb(2200, 48000), runtime=minutes(240)
     benchmark: f"{A}/benchmarks/07_mtbench.judged.tsv"
     log: text=f"{A}/notebooks/07_mtbench.judged.log"
-    shell: logged(f"python -m s2utils.judged {{wildcards.profile:q}} --set {quoted(SET)}")
+    shell: logged(f"python -m s2utils.job judged {{wildcards.profile:q}} --set {quoted(SET)}")
 
 
 rule mtbench:

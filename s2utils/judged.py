@@ -2,21 +2,19 @@
 
 One job, for all models: the judge is loaded once. The notebook calls `make`, and the graph runs it before the tables:
 
-    python -m s2utils.judged cpu
+    python -m s2utils.job judged cpu
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import sys
 from pathlib import Path
 
 import pandas as pd
 
-from s2utils import artefacts, judgements, judges, llm, mtbench, pairs, panel, paths
+from s2utils import artefacts, judgements, judges, mtbench, pairs, panel, paths
 from s2utils.notebook import Run
-from s2utils.params import Endpoint, ParameterError, Params, load, parse_set
+from s2utils.params import Endpoint, ParameterError, Params
 
 NAMES = ("validation", "pairs", "controls", "agreement")  # <name>.jsonl, one row per judgement
 
@@ -159,26 +157,3 @@ def _panel(rows: dict, params: Params) -> list[dict]:
         both = [frame[frame["kind"] == "pair"], pd.DataFrame(rows["pairs"])]
         checks += panel.compared(pd.concat(both, ignore_index=True), params)
     return checks
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Make it; 1 with the remedy on the error stream where that fails."""
-    parser = argparse.ArgumentParser(prog="python -m s2utils.judged", description=__doc__.split("\n")[0])
-    parser.add_argument("profile")
-    parser.add_argument("--set", default="", help="overrides, as SET= of make")
-    chosen = parser.parse_args(arguments)
-    try:
-        import torch
-
-        changes = parse_set(chosen.set)
-        params = load(chosen.profile, changes)
-        torch.set_num_threads(params.runtime.threads)
-        make(Run("judged", chosen.profile, params, changes))
-    except (ParameterError, artefacts.MissingArtefact, llm.ServerError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,16 +8,14 @@ Controls were written for this project (`membership.control`), after the base mo
 data's length, not of its genre, so a difference may be one of genre; and nothing found is no proof that nothing was seen.
 Sources: Shi et al. 2024 (Min-K% Prob); Oren et al. 2024 (order); Duan et al. 2024 (how weak such tests are).
 
-    python -m s2utils.membership cpu
+    python -m s2utils.job membership cpu
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import random
 import re
-import sys
 
 import numpy as np
 import pandas as pd
@@ -27,7 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from s2utils import artefacts, intervals, models, paths, splits
 from s2utils.notebook import Run
-from s2utils.params import ParameterError, Params, load, parse_set
+from s2utils.params import ParameterError, Params
 
 EVALUATION, CONTROL = "evaluation", "control"
 QUESTION, REFERENCE = "question", "reference"
@@ -232,24 +230,3 @@ def make(run: Run) -> pd.DataFrame:
             with artefacts.replacing(file, "wb") as opened:
                 scored.to_parquet(opened, index=False)
     return pd.read_parquet(file)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Make the scores of one profile; 1 with the remedy on the error stream where that fails."""
-    parser = argparse.ArgumentParser(prog="python -m s2utils.membership", description=__doc__.split("\n")[0])
-    parser.add_argument("profile")
-    parser.add_argument("--set", default="", help="overrides, as SET= of make")
-    chosen = parser.parse_args(arguments)
-    try:
-        changes = parse_set(chosen.set)
-        params = load(chosen.profile, changes)
-        torch.set_num_threads(params.runtime.threads)
-        make(Run("membership", chosen.profile, params, changes))
-    except (ParameterError, artefacts.MissingArtefact) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

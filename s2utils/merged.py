@@ -3,19 +3,13 @@
 The notebook calls `make`, and the graph runs it for one model in a job of its own, so that answers, leaderboard and
 MT(S)-bench wait for the model alone and not for each other:
 
-    python -m s2utils.merged cpu SmolLM2-135M-sciq.bf16
+    python -m s2utils.job merged cpu SmolLM2-135M-sciq.bf16
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-
-import torch
-
 from s2utils import artefacts, merge, models, publish, steps
 from s2utils.notebook import Run
-from s2utils.params import ParameterError, load, parse_set
 
 
 def make(run: Run, row: steps.ModelRow) -> None:
@@ -31,25 +25,3 @@ def make(run: Run, row: steps.ModelRow) -> None:
         models.tokenizer(p.model.base).save_pretrained(made.folder)
         with artefacts.replacing(made.folder / "README.md") as file:
             file.write(publish.card(p, row.train_set, artefacts.read_json(adapter / "result.json"), row.merge_mode))
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Make one merged model; 1 with the remedy on the error stream where that fails."""
-    parser = argparse.ArgumentParser(prog="python -m s2utils.merged", description=__doc__.split("\n")[0])
-    parser.add_argument("profile")
-    parser.add_argument("model", help="id of a fine-tune under one merge")
-    parser.add_argument("--set", default="", help="overrides, as SET= of make")
-    chosen = parser.parse_args(arguments)
-    try:
-        changes = parse_set(chosen.set)
-        params = load(chosen.profile, changes)
-        torch.set_num_threads(params.runtime.threads)
-        make(Run("merged", chosen.profile, params, changes), steps.model(params, chosen.model))
-    except (ParameterError, artefacts.MissingArtefact, merge.MergeError, KeyError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

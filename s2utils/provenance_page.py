@@ -11,7 +11,7 @@ import csv
 from datetime import datetime
 from pathlib import Path
 
-from s2utils import artefacts, paths, shell
+from s2utils import artefacts, durations, paths, shell
 
 LEFT, WIDTH, ROW = 320, 900, 17  # of labels, of all, of one bar
 
@@ -91,7 +91,7 @@ def chart(notebooks: dict[str, dict]) -> dict | None:
         }
         bar["width"] = max(1.0, round(LEFT + scale * place(bar["end"]) - bar["x"], 1))
     longest = max(bars, key=lambda b: b["seconds"])
-    alt = f"{len(bars)} notebook runs over {shell.duration(length)}; the longest is {longest['name']} with {shell.duration(longest['seconds'])}."
+    alt = f"{len(bars)} notebook runs over {durations.shown(length)}; the longest is {longest['name']} with {durations.shown(longest['seconds'])}."
     return {
         "bars": bars,
         "width": WIDTH,

@@ -23,6 +23,7 @@ from s2utils import (
     artefacts,
     claims,
     data_page,
+    durations,
     findings,
     overview,
     pages,
@@ -182,7 +183,7 @@ def _run(profile: str, study: str, folder: Path, titles: dict[str, str]) -> dict
         "Wall time": "no notebook has finished yet",
     }
     if spent:
-        facts["Wall time"] = f"{shell.duration(sum(spent))}, summed over {len(spent)} notebook runs"
+        facts["Wall time"] = f"{durations.shown(sum(spent))}, summed over {len(spent)} notebook runs"
     if energy := provenance_page.energy(profile):
         facts["Energy of training"] = energy
     own = paths.reports(profile)

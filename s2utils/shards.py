@@ -3,12 +3,11 @@
 The blocks of all sources are dealt out to `data.shards` jobs. A block is one Parquet of its records, kept
 and dropped ones, with the count of unreadable rows in its metadata; it is there whole or not at all.
 Rows are the same, in the same order, however many shards and processes made them.
-Alone: `python -m s2utils.shards <profile> <shard>`.
+Alone: `python -m s2utils.job filtered <profile> <shard>`.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import json
@@ -28,7 +27,7 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from s2utils import artefacts, cards, filters, notebook, paths, sources, steps
-from s2utils.params import S2, Params, Source, load, parse_set
+from s2utils.params import S2, Params, Source
 
 BLOCK = 2_000  # rows
 SCHEMA = pa.schema(
@@ -144,17 +143,6 @@ def _rejected(folders: list[Path]) -> Iterator[pd.DataFrame]:
         yield pq.read_table(path, filters=[("dropped", "!=", "")]).to_pandas()
 
 
-def main() -> None:
-    """Make one shard's artefact."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("profile")
-    parser.add_argument("shard", type=int)
-    parser.add_argument("--set", default="", help="overrides, as SET= of make")
-    chosen = parser.parse_args()
-    params = load(chosen.profile, parse_set(chosen.set))
-    make(params, chosen.profile, chosen.shard)
-
-
 def make(params: Params, profile: str, shard: int) -> Path:
     """Folder of a shard's finished artefact, made if it is missing."""
     folder, key = paths.artefacts(profile) / "filtered" / str(shard), steps.key("filtered", params, str(shard))
@@ -163,8 +151,3 @@ def make(params: Params, profile: str, shard: int) -> Path:
         with part.making():
             write(folder, params, shard)
     return folder
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("TQDM_MININTERVAL", "5")
-    main()

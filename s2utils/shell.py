@@ -21,7 +21,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from s2utils import artefacts
+from s2utils import artefacts, durations
 
 SOURCES = Path(__file__).parent / "site"
 
@@ -63,7 +63,7 @@ def environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(SOURCES), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.filters |= {"url": quote, "duration": duration, "visible": visible, "embedded": embedded}
+    made.filters |= {"url": quote, "duration": durations.shown, "visible": visible, "embedded": embedded}
     made.globals["slug"] = slug
     return made
 
@@ -107,11 +107,3 @@ def visible(text: object) -> str:
 def slug(text: str) -> str:
     """An anchor: letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-
-
-def duration(seconds: float) -> str:
-    """12 s, 3 min or 2 h 5 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

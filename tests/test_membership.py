@@ -178,9 +178,3 @@ def test_a_control_without_turns_is_named(tree):
 def test_controls_that_are_not_there_are_named(tree):
     with pytest.raises(ParameterError, match="gone.jsonl .membership.control. is not there or empty"):
         membership.controls("reference", load("smoke", "membership.control=params/gone.jsonl"))
-
-
-def test_the_command_says_what_is_missing(tree, capsys):
-    assert membership.main(["smoke"]) == 1
-    assert "make 02_datasets PROFILE=smoke" in capsys.readouterr().err
-    assert membership.main(["smokee"]) == 1 and "did you mean 'smoke'" in capsys.readouterr().err

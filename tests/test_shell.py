@@ -47,7 +47,3 @@ def test_visible_text_has_no_controls_and_is_stable(text):
 
 def test_visible_names_what_it_shows():
     assert shell.visible("a\x1b[1m\r\nb\tc\u202ed") == "a␛[1m\nb\tc⟨U+202E⟩d"
-
-
-def test_durations_read_well():
-    assert [shell.duration(s) for s in (3, 89, 90, 3600, 7500)] == ["3 s", "89 s", "2 min", "60 min", "2 h 5 min"]

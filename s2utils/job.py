@@ -1,0 +1,70 @@
+"""Make one artefact of the graph in a terminal, without a notebook: what has no page of its own to show.
+
+    python -m s2utils.job merged cpu SmolLM2-135M-sciq.bf16
+    python -m s2utils.job judged cpu
+
+A notebook calls the same functions, and finds what was made here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from s2utils import steps
+from s2utils.notebook import Run
+from s2utils.params import load, parse_set
+
+STEPS = ("filtered", "merged", "membership", "judged")
+
+
+def make(step: str, run: Run, name: str) -> None:
+    """The artefact that `step` makes for `name` (a shard, a model; "" where it makes one), unless it is there."""
+    if step == "filtered":
+        from s2utils import shards
+
+        shards.make(run.params, run.profile, int(name))
+        return
+    import torch
+
+    torch.set_num_threads(run.params.runtime.threads)
+    if step == "merged":
+        from s2utils import merged
+
+        merged.make(run, steps.model(run.params, name))
+    elif step == "membership":
+        from s2utils import membership
+
+        membership.make(run)
+    elif step == "judged":
+        from s2utils import judged
+
+        judged.make(run)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make it; 1 with the remedy on the error stream where that fails."""
+    parser = argparse.ArgumentParser(prog="python -m s2utils.job", description=__doc__.split("\n")[0])
+    parser.add_argument("step", choices=STEPS)
+    parser.add_argument("profile")
+    parser.add_argument(
+        "name", nargs="?", default="", help="a shard's number, or the id of a fine-tune under one merge"
+    )
+    parser.add_argument("--set", default="", help="overrides, as SET= of make")
+    chosen = parser.parse_args(arguments)
+    try:
+        changes = parse_set(chosen.set)
+        params = load(chosen.profile, changes)
+        if chosen.name not in (known := steps.names(chosen.step, params)):
+            parser.error(f"{chosen.step} has no '{chosen.name}'; it has {', '.join(known) or 'nothing'}")
+        make(chosen.step, Run(chosen.step, chosen.profile, params, changes), chosen.name)
+    except Exception as error:
+        if not type(error).__module__.startswith("s2utils."):  # ours say what to do
+            raise
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

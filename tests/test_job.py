@@ -1,0 +1,43 @@
+"""The command that makes one artefact: errors that say what to do, and nothing made twice."""
+
+import pytest
+
+from s2utils import job, shards
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["membership", "smoke"], "make 02_datasets PROFILE=smoke"),
+        (["membership", "smokee"], "did you mean 'smoke'"),
+        (["merged", "smoke", "SmolLM2-135M-sciq.bf16"], "make 03_sft PROFILE=smoke"),
+        (["judged", "smoke"], "make 04_generate PROFILE=smoke"),
+        (["membership", "smoke", "--set", "membership.n=x"], "membership.n"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_said(tree, capsys, arguments, told):
+    assert job.main(arguments) == 1
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["merged", "smoke", "SmolLM2-135M"], "it has SmolLM2-135M-sciq.bf16"),
+        (["filtered", "smoke", "7"], "it has 0, 1"),
+        (["trained", "smoke"], "invalid choice"),
+    ],
+)
+def test_a_name_that_the_step_does_not_make_is_refused(tree, capsys, arguments, told):
+    with pytest.raises(SystemExit) as stopped:
+        job.main(arguments)
+    assert stopped.value.code == 2 and told in capsys.readouterr().err
+
+
+def test_an_error_that_is_not_ours_keeps_its_trace(tree, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr(shards, "make", broken)
+    with pytest.raises(ZeroDivisionError):
+        job.main(["filtered", "smoke", "0"])
