@@ -159,6 +159,37 @@ def write_rows(folder: Path, train: int, validation: int) -> Path:
     return folder
 
 
+PAYLOADS = (  # texts that a model may write, and that must stay text wherever they are shown
+    "<script>window.ran = 1; alert(1)</script> and then </script></style></textarea>",
+    '<img src=x onerror="window.ran=2"><svg onload="window.ran=3"></svg><a href="javascript:window.ran=4">x</a>',
+    "</p></div></main></body></html><b>bold</b> <!-- --> ]]> &lt; &amp;lt; \x1b[31mred\x1b[0m \x07 \x00",
+    "\\input{/etc/passwd} \\write18{id} $x^2$ \\frac{1}{2} % & # _ { } ~ ^ \\end{document}",
+    "| a | b |\n|---|---|\n| 1 | `2` |\n\n# heading\n\n[x](javascript:window.ran=5) ![p](https://example.org/p.png)",
+    "right \u202eto left\u202c and \u2066isolated\u2069, a line\u2028separator",
+    "{{ 7 * 7 }} {% raw %} ${7*7} <%= 7 %> \ud7ff \U0001f600",
+    "x" * 100_000,
+)
+BROWSER = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """One browser for all tests of a file: Playwright's loop must not outlive it, papermill runs one of its own."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if not path:
+        assert not os.environ.get("CI"), "CI must have Chromium"
+        pytest.skip("no Chromium on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(BROWSER))
+        yield browser
+        browser.close()
+
+
 @pytest.fixture(scope="session")
 def study(tmp_path_factory) -> Path:
     """A finished smoke run in a copy of the repository."""

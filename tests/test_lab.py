@@ -79,23 +79,11 @@ def _wait(address: str, server: subprocess.Popen, log: Path) -> None:
     raise AssertionError(log.read_text())
 
 
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if not path:
-        pytest.skip("no browser")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
-def run_all(lab, browser):
+def run_all(lab, chromium):
     """Open a notebook, click Run, Run All Cells, and wait: (page, state of its cells)."""
     address, _ = lab
-    page = browser.new_page(viewport={"width": 1300, "height": 900})
+    page = chromium.new_page(viewport={"width": 1300, "height": 900})
 
     def run(name: str):
         page.goto(f"{address}/lab/tree/notebooks/{name}.ipynb?token={TOKEN}&reset", timeout=PATIENCE)

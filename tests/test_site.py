@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import random
 import re
 import shutil
@@ -15,17 +14,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import REPOSITORY
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from test_report import HOSTILE, fill
 
 from s2utils import artefacts, cards, params, paths, provenance, report, steps
 
 pytestmark = pytest.mark.slow
 PICTURES = REPOSITORY / "reports" / "screenshots"  # kept, as CI artefacts
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 EVIL = (
     f"{HOSTILE}<img src=x onerror=alert(2)><svg onload=alert(3)></p></main><b>bold</b> \x1b[31mred\x1b[0m \u202eabc\u202c "
     "\\frac{1}{2} $x$ | a | b |\n|---|---|\n<!-- -->]]></script>"
@@ -109,19 +104,6 @@ def site(tmp_path_factory):
         patch.setenv("S2_ROOT", str(root))
         study("cpu")
         yield report.build("cpu").parent
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """One browser for all tests of this file."""
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if not path:
-        assert not os.environ.get("CI"), "CI must have Chromium"
-        pytest.skip("no Chromium on this machine")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
