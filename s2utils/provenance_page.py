@@ -13,7 +13,7 @@ from pathlib import Path
 
 from s2utils import artefacts, durations, paths, shell
 
-LEFT, WIDTH, ROW = 320, 900, 17  # of labels, of all, of one bar
+LETTER, WIDTH, ROW = 6.5, 900, 17  # of a label's letter, of all, of one bar
 
 
 def held(profile: str) -> bool:
@@ -82,21 +82,23 @@ def chart(notebooks: dict[str, dict]) -> dict | None:
         return None
     bars.sort(key=lambda b: (b["start"], b["end"], b["name"]))
     place, length, idle = _squeezed([(b["start"], b["end"]) for b in bars])
-    scale = (WIDTH - LEFT - 60) / (length or 1)
+    left = round(12 + LETTER * max(len(bar["name"]) for bar in bars))
+    width = max(WIDTH, left + WIDTH // 2)
+    scale = (width - left - 60) / (length or 1)
     for i, bar in enumerate(bars):
         bar |= {
             "y": 6 + ROW * i,
-            "x": round(LEFT + scale * place(bar["start"]), 1),
+            "x": round(left + scale * place(bar["start"]), 1),
             "seconds": bar["end"] - bar["start"],
         }
-        bar["width"] = max(1.0, round(LEFT + scale * place(bar["end"]) - bar["x"], 1))
+        bar["width"] = max(1.0, round(left + scale * place(bar["end"]) - bar["x"], 1))
     longest = max(bars, key=lambda b: b["seconds"])
     alt = f"{len(bars)} notebook runs over {durations.shown(length)}; the longest is {longest['name']} with {durations.shown(longest['seconds'])}."
     return {
         "bars": bars,
-        "width": WIDTH,
+        "width": width,
         "height": 10 + ROW * len(bars),
-        "left": LEFT,
+        "left": left,
         "alt": alt,
         "idle": idle,
         "length": length,

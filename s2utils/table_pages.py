@@ -34,11 +34,17 @@ def write(site: shell.Site, name: str, gaps: list[str], cells: dict[str, str]) -
         "title": results.title(name), "name": name, "gaps": gaps, "caption": results.caption(csv),
         "grid": None if frame is None else grid(frame, name), "files": files, "maker": cells.get(name, ""),
         "published": plain(tables.shown(tables.published(name), name)) if name in tables.METRICS and not matched else None,
-        "copies": {} if frame is None else copies(csv, frame, name),
+        "copies": {} if frame is None else copies(csv, frame, name), "unreliable": unreliable(frame),
     }  # fmt: skip
     shell.write_page(site, f"tables/{name}.html", "table", values, scripts=("table", "copy"))
     rows = 0 if frame is None else len(frame)
     return {"name": name, "title": values["title"], "href": f"tables/{name}.html", "rows": rows, "files": files}
+
+
+def unreliable(frame: pd.DataFrame | None) -> bool:
+    """Whether a table holds ratings of a judge that failed its panel, or tells so."""
+    held = () if frame is None else [c for c in ("judge_reliability", "verdict") if c in frame]
+    return any((frame[c] == "not reliable").any() for c in held)
 
 
 def read(csv: Path) -> pd.DataFrame:
