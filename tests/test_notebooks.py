@@ -1,5 +1,6 @@
 """The committed notebooks and the graph: clean, complete, and resolvable under every profile."""
 
+import ast
 import os
 import re
 import subprocess
@@ -49,6 +50,17 @@ def test_notebook_is_clean(path):
     ]
     assert titles[-2:] == ["## Checks", "## Reading"]
     assert max(len(c.source.splitlines()) for c in code) <= 40
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_what_is_drawn_is_shown(path):
+    """A notebook shows the last expression of a cell by itself, and none inside of an `if` or a loop."""
+    shows = ("figures.save", "Markdown", "HTML", "tables.write", "differences.shown", "contrasts.shown")
+    for cell in nbformat.read(path, 4).cells:
+        tree = ast.parse(cell.source if cell.cell_type == "code" else "")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and node is not tree.body[-1]:
+                assert ast.unparse(node.value.func) not in shows, f"{cell.id}: {ast.unparse(node)[:80]} is not shown"
 
 
 def test_answers_of_two_merges_draw_the_same_random_numbers():
