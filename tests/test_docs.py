@@ -62,3 +62,9 @@ def test_the_data_set_of_the_recipe_is_read(tree):
     assert [r["question"] for r in rows] == ["Why?", "How?"] and rows[0]["answer"] == "It is so." and not unreadable
     changes = steps.key("data", loaded) != steps.key("data", params.load("smoke"))
     assert changes and "textbook" in loaded.datasets
+
+
+def test_every_module_has_its_place():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Where is what")[2].partition("## ")[0]
+    named = re.findall(r"`(\w+)`", text)
+    assert sorted(named) == sorted({p.stem for p in (ROOT / "s2utils").glob("[a-z]*.py")})
