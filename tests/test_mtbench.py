@@ -19,8 +19,9 @@ def test_our_sixty_questions():
 def test_a_sample_is_seeded_and_spread_over_the_categories():
     settings = params.load("cpu").mtbench
     first, again, other = (mtbench.questions(settings, seed) for seed in (1, 1, 2))
-    assert first == again != other and len(first) == settings.n == 10
-    assert pd.Series([q["category"] for q in first]).value_counts().between(1, 2).all()
+    assert first == again != other and len(first) == settings.n < 60
+    spread = pd.Series([q["category"] for q in first]).value_counts()
+    assert len(spread) == min(6, settings.n) and spread.max() - spread.min() <= 1
 
 
 def test_mt_benchs_own_file_and_categories(sample):

@@ -29,6 +29,8 @@ MERGES = {"modes": ["bf16", "dequantized"]}
 ONLY_RATED = {"reasons": True, "validation": 0, "pairs": 0, "panel": {"questions": 0}}
 PINNED = {  # what those runs had, so that a changed profile does not move the truth
     "cpu": {
+        "data": {"train_max": 96},
+        "questions": {"writer": {"batch_size": 16}},
         "sft": {"r": 16, "max_steps": 16, "batch_size": 2, "accumulation": 4, "max_length": 192, "evaluations": 2, "eval_rows": 20},
         "merge": MERGES,
         "generate": {"n": 16, "max_new_tokens": 96, "batch_size": 16},

@@ -172,14 +172,6 @@ def test_the_best_is_bold_or_has_a_dagger(tree):
     assert r"\textbf{50.00} [49.00, 51.00]" in text and r"50.00$^\dagger$" in text and r"\textbf{<" not in text
 
 
-def test_a_page_escapes_before_it_makes_bold():
-    from s2utils import pages
-
-    assert pages.bold("**50.00** [49.00, 51.00]") == "<strong>50.00</strong> [49.00, 51.00]"
-    assert pages.bold("**<b>1</b>** <script>") == "**&lt;b&gt;1&lt;/b&gt;** &lt;script&gt;"
-    assert pages.bold(7) == "7"
-
-
 def test_marks_survive_the_file_they_are_written_to(tree, tmp_path):
     from s2utils import report
 
