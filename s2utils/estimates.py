@@ -21,7 +21,7 @@ CHARS = 4  # characters a token
 ENCODER = 86e6  # weights of a RoBERTa-base without its embeddings
 LATENCY, WRITING = 1.0, 0.02  # seconds until a server begins, and a token it writes
 START = {  # seconds of loop speed REFERENCE.loop until a notebook's own work starts, its figures included (recorded)
-    "eda": 12, "data": 40, "sft": 18, "answers": 12, "text_metrics": 19, "leaderboard": 14, "mtbench": 12,
+    "eda": 14, "data": 43, "sft": 21, "answers": 14, "text_metrics": 25, "leaderboard": 16, "mtbench": 14,
 }  # fmt: skip
 IMPORTS = 8  # the same of a merge, which needs no notebook
 LEARNT = 130  # tokens of a training row
@@ -140,7 +140,7 @@ def _data(c: Costs, known: dict[str, Texts]) -> Estimate:
         if source.kind == "articles":
             n = 1.3 * known[name].kept  # three in ten are asked twice (recorded)
             chat = questions.chat(questions.FIRST, "x" * min(known[name].answer, questions.CUT))
-            _ask(c, e, "question writer", writer, n, sum(len(m["content"]) for m in chat) / CHARS, 1)
+            _ask(c, e, "question writer", writer, n, [chat], 1)
     e.sizes.append("disk: kept and rejected texts")
     return e
 
@@ -323,28 +323,32 @@ def _judged(c: Costs, e: Estimate, asked: list[dict], models: int) -> None:
         e.takes(IMPORTS * c.host, f"one job for the rest × {IMPORTS * c.host:.0f} s to start")
     for who, kind, chats, count, jobs in parts:
         if count:
-            prompt = sum(len(m["content"]) for chat in chats for m in chat) / len(chats) / CHARS
-            local = s.judge.backend == "local"  # a small judge is asked once more for the verdict alone
+            # a small judge is asked once more for the verdict alone, and most of its rubrics and pairs hold none
+            again = s.judge.backend == "local" and (s.reasons or kind != "single")
             _ask(
                 c,
                 e,
                 who,
                 s.judge,
-                count * (2 if local and s.reasons else 1),
-                prompt,
+                count * (1 + again),
+                chats,
                 jobs,
                 0 if s.reasons else BRIEF[kind],
             )
 
 
 def _ask(
-    c: Costs, e: Estimate, who: str, endpoint: Endpoint, n: float, prompt: float, jobs: int, brief: int = 0
+    c: Costs, e: Estimate, who: str, endpoint: Endpoint, n: float, chats: list[list[dict]], jobs: int, brief: int = 0
 ) -> None:
-    """Add `jobs` times `n` chats of `prompt` tokens: seconds, and dollars for a server; `brief` replies end sooner."""
+    """Add `jobs` times `n` chats like `chats`: seconds, and dollars for a server; `brief` replies end sooner."""
     new = min(brief or endpoint.max_new_tokens, endpoint.max_new_tokens)
+    prompt = sum(len(m["content"]) for chat in chats for m in chat) / len(chats) / CHARS
     if endpoint.backend == "local":
-        took = c.answer(n, max(1, endpoint.batch_size), prompt, new, sampled=endpoint.temperature > 0)
-        e.takes(jobs * took, f"{who}: {jobs} × {n:,.0f} chats of {prompt:,.0f} + {new} tokens")
+        shared = sum(len(m["content"]) for m in chats[0][:-1]) / CHARS  # the worked examples
+        batch = max(1, endpoint.batch_size)
+        took = c.answer(n, batch, prompt, new, endpoint.temperature > 0, shared)
+        told = f"{who}: {jobs} × {n:,.0f} chats of {prompt:,.0f} + {new} tokens"
+        e.takes(jobs * took, f"{told}, {shared:,.0f} of them computed once a batch" if shared and batch > 1 else told)
         return
     gap = max(
         (LATENCY + WRITING * new) / endpoint.concurrency,

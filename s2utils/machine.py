@@ -20,7 +20,7 @@ SHARES = {  # dimensionless, of the measured rates
     # decoding reads all weights once a token at so much of the bandwidth. cpu: recorded run; cuda: usual for batch 1–32
     "stream": {"cpu": 0.4, "cuda": 0.6},
     # a pass under the mask of a prefix tree against one without. cpu: recorded run; cuda: assumed
-    "tree": {"cpu": 0.7, "cuda": 0.7},
+    "tree": {"cpu": 0.9, "cuda": 0.7},
 }
 OPS = 150  # calls of a small operation that a layer costs while decoding (about 40 kernels, each behind Python)
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a weight: 4 bits, an 8-bit scale a block of 64, a float32 scale 256 blocks
@@ -38,13 +38,13 @@ class Machine:
     f32: float
     copy: float
     fresh: float
-    sort: float  # values a second
+    topk: float  # logits a second, of which the likeliest 256 are looked for
     call: float  # seconds of one small operation
     loop: float  # seconds of one step of a plain Python loop
 
 
-REFERENCE = Machine("cpu", "AMD EPYC, one thread", 455e9, 103e9, 38e9, 0.86e9, 17e6, 0.95e-6, 17.7e-9)
-A100 = Machine("cuda", "A100 40 GB by its data sheet", 312e12, 19.5e12, 1555e9, 1555e9, 2e9, 5e-6, 17.7e-9)
+REFERENCE = Machine("cpu", "AMD EPYC, one thread", 222e9, 104e9, 31e9, 2.05e9, 350e6, 2.07e-6, 28e-9)
+A100 = Machine("cuda", "A100 40 GB by its data sheet", 312e12, 19.5e12, 1555e9, 1555e9, 2e9, 5e-6, 28e-9)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def measure(device: str, threads: int, hidden: int, intermediate: int) -> Machin
             logits, small = torch.rand(4, 49_152), torch.zeros(8)
             return Machine(
                 device, "measured now", **rates, copy=2 * a.nbytes / _best(lambda: b.copy_(a), wait),
-                fresh=a.nbytes / _best(lambda: a + 1, wait), sort=logits.numel() / _best(lambda: logits.sort(), wait),
+                fresh=a.nbytes / _best(lambda: a + 1, wait), topk=logits.numel() / _best(lambda: logits.topk(256), wait),
                 call=_best(lambda: [small + small for _ in range(500)], wait) / 500, loop=loop(),
             )  # fmt: skip
     finally:
@@ -208,14 +208,19 @@ class Costs:
         """Seconds of one new token for each of `batch` sequences: arithmetic, weights and cache read, calls, top-p."""
         m = self.model
         reading = (m.total * self.width + self.kv(batch * context)) / (self.machine.copy * self.share("stream"))
-        sorting = batch * m.vocab / self.machine.sort if sampled else 0
-        return batch * 2 * m.active / self.rate + reading + m.layers * OPS * self.machine.call + sorting
+        drawing = batch * m.vocab / self.machine.topk if sampled else 0
+        return batch * 2 * m.active / self.rate + reading + m.layers * OPS * self.machine.call + drawing
 
-    def answer(self, n: float, batch: int, prompt: float, new: int, sampled: bool) -> float:
-        """Seconds to answer `n` prompts of `prompt` tokens with `new` tokens each, `batch` at a time."""
-        width = min(batch, n)
-        steps_ = -(-n // batch) * new
-        return self.forward(n * prompt, prompt) + steps_ * self.decode(width, prompt + new / 2, sampled) if n else 0.0
+    def answer(self, n: float, batch: int, prompt: float, new: int, sampled: bool, shared: float = 0.0) -> float:
+        """Seconds to answer `n` prompts of `prompt` tokens with `new` tokens each, `batch` at a time.
+
+        The first `shared` tokens are those of all prompts, and computed once a batch.
+        """
+        if not n:
+            return 0.0
+        batches = -(-n // batch)
+        read = n * (prompt - shared) + batches * shared
+        return self.forward(read, prompt) + batches * new * self.decode(min(batch, n), prompt + new / 2, sampled)
 
     def load(self) -> float:
         """Seconds to read the model from disk."""
