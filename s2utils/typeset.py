@@ -116,7 +116,7 @@ def to_html(found: list[dict], folder: Path) -> str:
         "list": lambda t, inner: f"<{(n := 'ol' if t['attrs']['ordered'] else 'ul')}>\n{inner}</{n}>\n",
         "list_item": lambda t, inner: f"<li>{inner}</li>\n", "picture": picture, "image": picture,
         "link": lambda t, inner: f'<a href="{html.escape(t["attrs"]["url"])}">{inner}</a>',
-        "table": lambda t, inner: f'<div class="scroll"><table>{inner}</table></div>\n',
+        "table": lambda t, inner: f'<div class="scroll" role="region" tabindex="0" aria-label="Table"><table>{inner}</table></div>\n',
         "table_head": lambda t, inner: f"<thead><tr>{inner}</tr></thead>\n<tbody>",
         "table_body": lambda t, inner: f"{inner}</tbody>", "table_row": lambda t, inner: f"<tr>{inner}</tr>\n",
         "table_cell": cell,

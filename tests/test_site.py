@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import expect
 from test_report import HOSTILE, fill
 
-from s2utils import artefacts, cards, params, paths, provenance, report, steps
+from s2utils import artefacts, cards, compare, params, paths, provenance, report, steps
 
 pytestmark = pytest.mark.slow
 PICTURES = REPOSITORY / "reports" / "screenshots"  # kept, as CI artefacts
@@ -96,14 +96,23 @@ def study(profile: str) -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """A report of made-up results at full size: 8 models, 300 questions."""
+    """A report of made-up results at full size: 8 models, 300 questions; beside it another, and what differs."""
     root = tmp_path_factory.mktemp("site") / "repository"
     for folder in ("params", "notebooks", "reports/published"):
         shutil.copytree(REPOSITORY / folder, root / folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("S2_ROOT", str(root))
         study("cpu")
-        yield report.build("cpu").parent
+        made = report.build("cpu").parent
+        for folder in (paths.reports, paths.artefacts):
+            shutil.copytree(folder("cpu"), folder("other"))
+        table = paths.reports("other") / "tables" / "rouge.csv"
+        table.write_text(table.read_text().replace("0.", "0.1"))
+        scored = paths.artefacts("other") / "text_metrics" / "scores.parquet"
+        answers = pd.read_parquet(scored)
+        answers.assign(rouge_l_f1=answers["rouge_l_f1"] / 2).to_parquet(scored)
+        compare.write(compare.side("cpu"), compare.side("other"))
+        yield made
 
 
 @pytest.fixture
@@ -133,7 +142,7 @@ def opened(chromium, site):
 def test_every_page_opens_and_every_link_and_anchor_is_there(site, opened):
     page = opened("index.html")
     links, ids = {}, {}
-    for file in sorted(site.rglob("*.html")):
+    for file in sorted(site.parent.rglob("*.html")):
         page.goto(file.as_uri())
         links[file] = page.eval_on_selector_all("a[href]", "all => all.map(a => a.getAttribute('href'))")
         ids[file] = set(page.eval_on_selector_all("[id]", "all => all.map(e => e.id)"))
@@ -156,6 +165,8 @@ def test_nothing_keeps_a_reader_out(site, opened, scheme):
         "html/05_text_metrics",
         "data",
         "provenance",
+        "writeup",
+        "../compare/cpu..other",
         "answers",
     )
     page, found = opened("index.html", color_scheme=scheme, bypass_csp=True), []
@@ -333,7 +344,7 @@ LOOKS = {
 def test_pages_are_drawn_and_fit_the_screen(site, opened, look):
     page = opened("index.html", **LOOKS[look])
     PICTURES.mkdir(parents=True, exist_ok=True)
-    for name in ("index", "tables/rouge", "html/05_text_metrics", "answers", "data", "provenance"):
+    for name in ("index", "tables/rouge", "html/05_text_metrics", "answers", "data", "provenance", "writeup", "../compare/cpu..other"):
         page.goto((site / f"{name}.html").as_uri())
         picture = page.screenshot(path=PICTURES / f"{Path(name).name}.{look}.png")
         shades = Image.open(io.BytesIO(picture)).convert("L").getcolors()
