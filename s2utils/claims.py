@@ -2,7 +2,8 @@
 
 A value is what the claim says is larger minus what it says is smaller, in the metric's units: above 0 is as claimed. A
 claim of several comparisons ("the best") is as strong as its weakest, which is the one shown. A claim holds where every
-interval lies above 0, does not where one lies below, and cannot be told otherwise.
+interval lies above 0, does not where one lies below, and cannot be told otherwise. Of many intervals one lies below by
+chance, so for "does not" each is widened as Bonferroni asks (Student's t); for "holds", where all must agree, none needs be.
 Published means have no interval; on a scale with two ends n answers cannot spread more than if each were at an end, so
 there the Wilson interval of a share bounds it. Reading ease, grade and BERTScore have no such ends: nothing can be told.
 Ours are taken question by question where those are at hand (`items`), and their interval is "paired". Trap: any other is
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from scipy import stats
 
 from s2utils import artefacts, intervals, items, paths, tables
 from s2utils.notebook import Run
@@ -114,18 +116,26 @@ def _judged(
 ) -> dict:
     """The weakest comparison of a claim in the tables `found`, and the verdict over all; keys begin with `side`."""
     each = [_difference(claim, terms, found, asked, params, base, roles, sets) for terms in claim.comparisons]
+    level = CONFIDENCE if side == "published" else params.text_metrics.confidence
+    wide = [_widened(d, len(each), level) for d in each if d is not None]
     if not each or None in each:
         weakest, told = Difference(), CANNOT_TELL if side == "published" else NOT_MEASURED
     elif claim.margin:
         weakest = max(each, key=lambda d: abs(d.value))
         inside = all(-claim.margin < d.ci_low and d.ci_high < claim.margin for d in each)
-        outside = any(d.ci_low > claim.margin or d.ci_high < -claim.margin for d in each)
+        outside = any(low > claim.margin or high < -claim.margin for low, high in wide)
         told = HOLDS if inside else DOES_NOT if outside else CANNOT_TELL
     else:
         weakest = min(each, key=lambda d: d.value)
-        against = any(d.ci_high < 0 for d in each)
+        against = any(high < 0 for _, high in wide)
         told = HOLDS if all(d.ci_low > 0 for d in each) else DOES_NOT if against else CANNOT_TELL
     return {f"{side}_{key}": value for key, value in weakest._asdict().items()} | {f"{side}_verdict": told}
+
+
+def _widened(d: Difference, comparisons: int, confidence: float) -> tuple[float, float]:
+    """The interval of one of so many comparisons at a confidence that holds for all of them together."""
+    one, all_ = stats.t.ppf([1 - (1 - confidence) / 2, 1 - (1 - confidence) / (2 * comparisons)], max(d.n - 1, 1))
+    return d.value - (d.value - d.ci_low) * all_ / one, d.value + (d.ci_high - d.value) * all_ / one
 
 
 def _difference(
@@ -219,7 +229,8 @@ def caption(profile: str, params: Params) -> str:
     small = ", a very small model: these prove the pipeline, not the question" if params.study == "embedded" else ""
     return (
         f"Profile {profile}{f': {stands}' if stands else ''}; measured on {params.model.name}{small}. Differences, above "
-        "0 as claimed; of several comparisons the weakest (claims.csv names it). Measured: paired intervals are of differences "
+        "0 as claimed; of several comparisons the weakest (claims.csv names it), with its own interval; “does not” asks for one "
+        "that lies on the other side when widened for their number (Bonferroni). Measured: paired intervals are of differences "
         f"taken question by question ({params.text_metrics.confidence:.0%} bootstrap over questions, on the leaderboard within "
         "tasks and subjects); combined ones come from the tables' intervals, where questions are not at hand. Published ones are "
         "bounds, where the scale has two ends. Combined intervals and bounds are too wide rather than too narrow."

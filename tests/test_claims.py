@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from s2utils import claims, paths, report, tables
 from s2utils.params import load
@@ -247,3 +249,20 @@ def test_claims_stand_in_the_report(params):
 def test_without_tables_there_are_no_claims(params):
     report.build("cpu")
     assert not (paths.reports("cpu") / "tables" / "claims.csv").exists()
+
+
+def test_one_of_many_intervals_that_lies_below_by_chance_decides_nothing():
+    """Bonferroni at 20 comparisons of many questions: 3.023 standard errors, where one comparison has 1.960."""
+    d = claims.Difference("a − b", -1.0, -1.8, -0.2, 10_000, 0)
+    assert claims._widened(d, 1, 0.95) == pytest.approx((-1.8, -0.2))
+    assert claims._widened(d, 20, 0.95) == pytest.approx((-1 - 0.8 * 3.0233 / 1.96, -1 + 0.8 * 3.0233 / 1.96), abs=1e-3)
+    few = claims.Difference("a − b", -1.0, -1.8, -0.2, 2, 0)
+    assert claims._widened(few, 20, 0.95)[1] > 10, "two questions cannot speak against twenty comparisons"
+    rng, n, k, told = np.random.default_rng(0), 30, 18, []
+    for _ in range(400):  # no claim is false here
+        sample = rng.normal(0, 1, (k, n))
+        half = stats.t.ppf(0.975, n - 1) * sample.std(1, ddof=1) / n**0.5
+        each = [claims.Difference("", m, m - h, m + h, n) for m, h in zip(sample.mean(1), half)]
+        told.append([any(high < 0 for _, high in (claims._widened(d, m, 0.95) for d in each)) for m in (1, k)])
+    one, all_ = np.mean(told, axis=0)
+    assert one > 0.25 and all_ < 0.05
