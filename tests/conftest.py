@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
@@ -13,6 +14,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import shutil
+import socketserver
+import threading
 from pathlib import Path
 
 import pytest
@@ -141,6 +144,17 @@ def tiny_base(tiny_llama, llama2_folder, tmp_path_factory) -> Path:
     shutil.copytree(llama2_folder, folder)
     tiny_llama().to(torch.bfloat16).save_pretrained(folder)
     return folder
+
+
+@contextlib.contextmanager
+def serving(server: socketserver.BaseServer):
+    """`server` in a thread of its own, closed at the end."""
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def write_rows(folder: Path, train: int, validation: int) -> Path:

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pandas as pd
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, serving
 
 from s2utils import artefacts, judgements, judges
 from s2utils.params import Endpoint, ParameterError
@@ -111,11 +111,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    running = Server()
-    threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield running
-    running.shutdown()
-    running.server_close()
+    with serving(Server()) as running:
+        yield running
 
 
 CHILD = """

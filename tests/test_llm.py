@@ -7,6 +7,7 @@ import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from conftest import serving
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,13 +68,9 @@ def completion(text, reason: str = "stop", **more) -> dict:
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("TEST_KEY", KEY)
-    running = Server()
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield running
-    running.hold.set()
-    running.shutdown()
-    running.server_close()
+    with serving(Server()) as running:
+        yield running
+        running.hold.set()
 
 
 @pytest.fixture

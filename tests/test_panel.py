@@ -5,12 +5,12 @@ import hashlib
 import json
 import math
 import re
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import serving
 
 from s2utils import artefacts, judged, judgements, judges, pairs, panel
 from s2utils.notebook import Run
@@ -87,11 +87,8 @@ def said(name: str, text: str, seed: int) -> str:
 
 @pytest.fixture
 def server():
-    running = Server()
-    threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield running
-    running.shutdown()
-    running.server_close()
+    with serving(Server()) as running:
+        yield running
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import http.server
 import json
 import shutil
 import sys
-import threading
 import time
 from collections import namedtuple
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ import httpx
 import huggingface_hub
 import pytest
 import torch
+from conftest import serving
 from huggingface_hub import constants, errors
 from transformers import AutoConfig
 
@@ -353,12 +353,9 @@ def endpoint():
         def log_message(self, *_):
             pass
 
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    url = f"http://user:{SECRET}@127.0.0.1:{running.server_port}/v1"
-    yield dataclasses.replace(params.load("a100-7b").mtbench.judge, base_url=url), reply, asked
-    running.shutdown()
-    running.server_close()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as running:
+        url = f"http://user:{SECRET}@127.0.0.1:{running.server_port}/v1"
+        yield dataclasses.replace(params.load("a100-7b").mtbench.judge, base_url=url), reply, asked
 
 
 def test_servers(endpoint, monkeypatch):

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import tenacity
-from conftest import REPOSITORY
+from conftest import REPOSITORY, serving
 
 from s2utils import artefacts, generate, serve
 
@@ -81,12 +81,8 @@ def completion(text, reason: str | None = "stop", tokens: int | None = 3) -> dic
 def server(monkeypatch):
     monkeypatch.setenv("TEST_KEY", KEY)
     monkeypatch.setattr(serve, "WAIT", tenacity.wait_fixed(0.01))
-    running = Server()
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield running
-    running.shutdown()
-    running.server_close()
+    with serving(Server()) as running:
+        yield running
 
 
 SETTINGS = {
@@ -105,6 +101,7 @@ def ask(server, prompts, **changes) -> list[dict]:
 
 
 def test_answers_come_in_order_and_batches(server):
+    server.slow = 0.1  # long enough for two to meet on a busy machine
     batches = list(serve.completions(server.url, "tiny", [f"q{i}" for i in range(10)], **SETTINGS))
     assert [len(batch) for batch in batches] == [4, 4, 2]
     assert [row["text"] for batch in batches for row in batch] == [f"echo: q{i}" for i in range(10)]

@@ -344,7 +344,16 @@ LOOKS = {
 def test_pages_are_drawn_and_fit_the_screen(site, opened, look):
     page = opened("index.html", **LOOKS[look])
     PICTURES.mkdir(parents=True, exist_ok=True)
-    for name in ("index", "tables/rouge", "html/05_text_metrics", "answers", "data", "provenance", "writeup", "../compare/cpu..other"):
+    for name in (
+        "index",
+        "tables/rouge",
+        "html/05_text_metrics",
+        "answers",
+        "data",
+        "provenance",
+        "writeup",
+        "../compare/cpu..other",
+    ):
         page.goto((site / f"{name}.html").as_uri())
         picture = page.screenshot(path=PICTURES / f"{Path(name).name}.{look}.png")
         shades = Image.open(io.BytesIO(picture)).convert("L").getcolors()
