@@ -121,8 +121,12 @@ def test_an_interrupt_ends_the_jobs(tree, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(graph, "_follow", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        graph.run("smoke", {}, [])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # children of a shell's background ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            graph.run("smoke", {}, [])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert started[0].returncode in (-signal.SIGINT, 1)
 
 
