@@ -82,6 +82,7 @@ def tiny(tree, tiny_base, monkeypatch):
     return notebook.Run("answers", "smoke", params.load("smoke", changes), changes)
 
 
+@pytest.mark.slow
 def test_the_same_question_has_the_same_answers(tiny, monkeypatch):
     from s2utils import models
 

@@ -232,6 +232,7 @@ def test_nothing_to_score_is_said(tree, given):
         audit.main(given)
 
 
+@pytest.mark.slow
 def test_readability_needs_no_model_library(tree, folder):
     """The audit of a folder without references does not load torch."""
     code = (

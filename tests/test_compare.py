@@ -31,6 +31,7 @@ def told(a: str, b: str) -> tuple[str, str]:
     return "\n".join(lines), "".join(Page(page).text)
 
 
+@pytest.mark.slow
 def test_a_run_and_itself_are_the_same(tree):
     run("cpu")
     summary, page = told("cpu", "cpu")
@@ -49,6 +50,7 @@ def test_claims_are_compared_claim_by_claim():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_changed_is_told_with_its_significance(tree):
     run("cpu")
     other = tree.parent / "other"  # another checkout, other parameters, a better fine-tune
@@ -92,6 +94,7 @@ def test_ratings_of_repeats_are_averaged_and_failures_stay_missing(tree):
     assert found["1"] == 5.0 and pd.isna(found["2"])
 
 
+@pytest.mark.slow
 @settings(max_examples=5)  # each is two permutation tests
 @given(st.lists(st.integers(-50, 50).map(float), min_size=1, max_size=6))
 def test_b_minus_a_is_minus_a_minus_b(values):

@@ -158,6 +158,7 @@ scores = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(scores, st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=5))
 def test_differences_are_those_of_the_tables_values(mmlu, mc2):
     """The stratified mean of differences is the difference of `leaderboard.summary`'s values, for every task."""

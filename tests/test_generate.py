@@ -80,6 +80,7 @@ def test_an_answer_that_ends_at_the_very_limit_ended(model, tok):
     assert run(always(model, tok.eos_token_id), tok, max_new_tokens=1)[0]["ended"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.1, 2.0, 20.0], ids=["flat", "usual", "peaked"])
 @pytest.mark.parametrize("top_p", [0.3, 0.9, 1.0])
 def test_tokens_are_drawn_as_often_as_transformers_would(spread, top_p):

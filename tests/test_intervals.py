@@ -161,6 +161,7 @@ def test_failed_differences_are_left_out():
     assert effect_size([1, math.nan, 3]) == effect_size([1, 3])
 
 
+@pytest.mark.slow
 def test_under_no_effect_p_is_rarely_small():
     rng = np.random.default_rng(0)
     found = [sign_flip(rng.normal(0, 1, 12), 5000, 1) for _ in range(300)]

@@ -129,6 +129,7 @@ judgements.write(folder / "judged.jsonl", rows)
 """
 
 
+@pytest.mark.slow
 def test_a_thousand_judgements_survive_a_kill_and_a_faulty_server(server, tmp_path):
     command = [
         sys.executable,

@@ -144,6 +144,7 @@ def test_results_are_in_the_harness_format_and_name_no_machine_and_no_time(proto
     )
 
 
+@pytest.mark.slow
 def test_the_other_protocol_takes_the_first_of_the_same_documents(cpu, tmp_path):
     other = leaderboard.other(cpu)
     assert other.leaderboard.protocol == "harness"

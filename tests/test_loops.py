@@ -51,6 +51,7 @@ def test_any_phrase_said_five_times_is_a_loop(phrase):
     assert looping(f"{phrase} " * 5)
 
 
+@pytest.mark.slow
 def test_people_hardly_loop_and_models_do(sample):
     posts = json.loads(gzip.decompress(sample("samples/eli5_category_validation.json.gz").read_bytes()))
     human = [t for post in posts for t in post["answers"]["text"]]

@@ -223,6 +223,7 @@ def make(folder):
     return folder
 
 
+@pytest.mark.slow
 def test_no_more_than_a_file_of_weights_is_alive(tiny_llama, tmp_path, monkeypatch):
     """A model of many files: what was written is gone before the next file is read."""
     import gc

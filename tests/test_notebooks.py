@@ -70,6 +70,7 @@ def test_answers_of_two_merges_draw_the_same_random_numbers():
     assert making.count("seed=") == 1 and 'seed=f"{p.seed}/{row.model}"' in making
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", params.profiles())
 def test_graph_builds_under_every_profile(profile, tmp_path):
     """`snakemake -n` resolves every rule; all models of the study are planned."""
@@ -90,6 +91,7 @@ def test_graph_builds_under_every_profile(profile, tmp_path):
         assert "gpu=1" not in asked[collecting], f"{collecting} only collects: it must not wait for a GPU"
 
 
+@pytest.mark.slow
 def test_a_sweep_plans_what_its_values_change_and_nothing_twice():
     tools = str(Path(sys.executable).parent)
     environment = os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
@@ -110,6 +112,7 @@ def test_embedded_profiles_name_what_they_are():
         assert not [d for d in params.load(profile).datasets if "eli5" in d.casefold()]
 
 
+@pytest.mark.slow
 def test_make_runs_one_notebook_and_what_it_needs():
     command = ["make", "-o", "setup", "03_sft", "PROFILE=smoke", "FLAGS=-n --forceall", "SET=sft.max_steps=5"]
     tools = str(Path(sys.executable).parent)

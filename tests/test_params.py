@@ -278,6 +278,7 @@ def test_a_point_is_a_profile_with_its_values_and_no_sweep(tree):
     assert load("smoke", {"sweep": {"sft": {"seed": [3]}}}).sweep["sft.seed"] == [3]
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=4, unique=True))
 def test_every_number_of_a_sweep_comes_back(values):
     params = load("smoke", {"sweep": {"sft.learning_rate": values}})

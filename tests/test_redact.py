@@ -123,6 +123,7 @@ answer
 {last}"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", ["", 'raise ValueError(os.environ["OPENAI_API_KEY"])'], ids=["finished", "failed"])
 def test_no_output_of_a_job_holds_a_secret(tmp_path, last):
     """A job of the real graph whose notebook shows every secret it can: the log, the notebook and what Snakemake said."""

@@ -227,6 +227,7 @@ def test_same_inputs_same_bytes(tree):
     assert everything() == everything()
 
 
+@pytest.mark.slow
 def test_join_puts_both_models_in_one_table(tree, capsys):
     fill("a100-7b", "Llama-2-7b")
     fill("a100-13b", "Llama-2-13b", names=("leaderboard", "rouge"))

@@ -348,6 +348,7 @@ def test_the_loss_counts_on_the_answer_and_its_end_of_sequence_only(trainer_in, 
     assert labels == [-100] * len(prompt) + ids[len(prompt) :]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Could not find a config file in base")
 def test_a_killed_training_goes_on_to_the_same_adapter(trainer_in, tmp_path):
     """Two steps at once, or one, a stop, and one more from the checkpoint: the same bytes."""
@@ -374,6 +375,7 @@ def test_a_killed_training_goes_on_to_the_same_adapter(trainer_in, tmp_path):
     assert runlog.curve(tmp_path / "cut")["train_loss"].notna().all()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Could not find a config file in base")
 def test_a_training_killed_in_its_second_epoch_goes_on_with_the_same_rows(trainer_in, tmp_path):
     """Two steps an epoch, stopped after the third: what transformers would redraw is the order of the first epoch."""
@@ -455,6 +457,7 @@ def same(one: dict, other: dict) -> bool:
     return bool(one) and set(one) == set(other) and all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Could not find a config file in base")
 def test_sample_answers_do_not_change_the_training(trainer_in, tmp_path):
     for name, changes in {"without": {}, "with": {"samples": 2, "sample_tokens": 4}}.items():
@@ -467,6 +470,7 @@ def test_sample_answers_do_not_change_the_training(trainer_in, tmp_path):
     assert len({row["prompt"] for row in rows}) == 2 and not (tmp_path / "without" / "samples.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_the_result_counts_rows_tokens_and_cost(trainer_in, tmp_path):
     folder = tmp_path / "run"
     trainer = trainer_in(folder, country="USA")
@@ -482,6 +486,7 @@ def test_the_result_counts_rows_tokens_and_cost(trainer_in, tmp_path):
     assert {"seconds", "kwh", "co2_kg"} < set(found) and set(runlog.MACHINE) < set(found)
 
 
+@pytest.mark.slow
 def test_out_of_memory_names_what_to_change_and_a_rerun_goes_on(trainer_in, params, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     trainer = trainer_in(folder)
@@ -511,6 +516,7 @@ FULL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Could not find a config file in base")
 @pytest.mark.parametrize("error", FULL)
 def test_a_full_disk_leaves_a_checkpoint_that_is_not_used(trainer_in, params, tmp_path, monkeypatch, error):
