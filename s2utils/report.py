@@ -151,6 +151,7 @@ def _index(site: shell.Site, runs: list[dict], gaps: dict[str, list[str]], cells
         "gaps": [gap for told in gaps.values() for gap in told],
         "others": [table_pages.write(site, name, [], cells) for name in others],
         "claims": _claims(folder / "claims.csv"),
+        "audit": _link(site.folder, paths.reports("audit") / "index.html"),
     }
     return shell.write_page(site, "index.html", "index", values)
 

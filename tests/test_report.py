@@ -227,6 +227,16 @@ def test_same_inputs_same_bytes(tree):
     assert everything() == everything()
 
 
+def test_an_audit_is_found_from_the_front_page(tree):
+    fill("cpu", "SmolLM2-135M")
+    link = 'href="../audit/index.html"'
+    assert link not in report.build("cpu").read_text()
+    page = paths.reports("audit") / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("<p>an audit")
+    assert link in report.build("cpu").read_text()
+
+
 @pytest.mark.slow
 def test_join_puts_both_models_in_one_table(tree, capsys):
     fill("a100-7b", "Llama-2-7b")
