@@ -69,7 +69,7 @@ def papermill(step, name="", **choices):
     notebook = steps.STEPS[step].notebook
     given = " ".join(f"-p {k} {shlex.quote(str(v))}" for k, v in choices.items())
     changed = "-y " + quoted(json.dumps({"overrides": CHANGES})) if CHANGES else ""
-    return logged(f"papermill --cwd . --progress-bar --kernel python3 -p profile {{wildcards.profile:q}} {given} {changed} "
+    return logged(f"python -m s2utils.headless --cwd . --progress-bar --kernel python3 -p profile {{wildcards.profile:q}} {given} {changed} "
                   f"notebooks/{notebook}.ipynb {{log.notebook}}", "{log.text} {log.notebook}")
 
 

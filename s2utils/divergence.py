@@ -9,10 +9,12 @@ model is itself up to 0.9 logit off. Source: Dettmers et al. 2023 (QLoRA).
 
 from __future__ import annotations
 
+import gc
 import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
@@ -22,7 +24,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from s2utils import intervals, merge, models
 from s2utils.params import Params, Weights
 
-EXACT, WRONG, ROUNDED, BASE = "adapter", "requantized", "nf4", "none"  # beside the merges: see `load`
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+EXACT, WRONG, ROUNDED, BASE = "adapter", "requantized", "nf4", "none"  # beside the merges: see `compare`
 MOST = 200  # answers; more narrow the intervals little and logits of all are kept
 METRICS = ("kl", "loss", "agreement")
 
@@ -41,30 +46,37 @@ def tokens(
     return sorted(rows, key=lambda row: len(row[0])), len(frame) - len(rows)
 
 
-def load(mode: str, params: Params, adapter: Path, merged: dict[str, Path]) -> PreTrainedModel:
-    """A model of the comparison: that in the folder `merged[mode]`, or one that merges are compared with.
+def compare(rows: list, params: Params, adapter: Path, merged: dict[str, Path]) -> list[dict]:
+    """`answers` of the exact model, of those in the folders `merged`, and of three that they are compared with.
 
-    adapter: exact. requantized: the merge that goes wrong. nf4, none: the base in 4 bits and as published,
-    without adapter. A merge that stands no nearer to the exact model than nf4 has lost what was learnt.
+    requantized: the merge that goes wrong. nf4, none: the base in 4 bits and as published, without adapter. A merge
+    that stands no nearer to the exact model than nf4 has lost what was learnt. The exact model, nf4 and requantized
+    are one 4-bit base: with the adapter on, off, and merged by peft, which leaves no way back, so it comes last.
     """
-    device = params.runtime.device
-    if mode == EXACT:
-        return models.adapted(params.model.base, adapter, device)
-    if mode == WRONG:
-        return requantized(params.model.base, adapter, device)
-    if mode == ROUNDED:
-        return models.quantized(params.model.base, device).eval()
-    weights = params.model.base if mode == BASE else Weights(str(merged[mode]), "")
-    return models.full(weights, params.model.dtype, device)
-
-
-def requantized(base: Weights, adapter: Path, device: str = "cpu") -> PreTrainedModel:
-    """The merge that goes wrong: peft adds the adapter to a live 4-bit model and rounds the sum to 4 bits again."""
     from peft import PeftModel
 
+    batch_size, device = params.sft.batch_size, params.runtime.device
+    network = PeftModel.from_pretrained(models.quantized(params.model.base, device), adapter).eval()
+    exact = [found.cpu() for found in logits(network, rows, batch_size, "exact")]
+    found = [_row(EXACT, i, one, one, rows[i]) for i, one in enumerate(exact)]
+    with network.disable_adapter():
+        found += answers(network, rows, exact, batch_size, ROUNDED)
+    network = requantized(network)
+    found += answers(network, rows, exact, batch_size, WRONG)
+    for mode, weights in [(m, Weights(str(f), "")) for m, f in merged.items()] + [(BASE, params.model.base)]:
+        del network  # of 13 billion parameters one at a time fits
+        gc.collect()
+        network = models.full(weights, params.model.dtype, device)
+        found += answers(network, rows, exact, batch_size, mode)
+    order = (EXACT, *merged, WRONG, ROUNDED, BASE)
+    return sorted(found, key=lambda row: order.index(row["merge_mode"]))
+
+
+def requantized(network: PeftModel) -> PreTrainedModel:
+    """The merge that goes wrong: peft adds the adapter to a live 4-bit model and rounds the sum to 4 bits again."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Merge lora module to 4-bit")  # what is measured here
-        merged = PeftModel.from_pretrained(models.quantized(base, device), adapter).merge_and_unload()
+        merged = network.merge_and_unload()
     return models.keep_unpacked(merged).eval()
 
 
@@ -106,10 +118,12 @@ def distance(exact: torch.Tensor, found: torch.Tensor, targets: torch.Tensor) ->
 def answers(network: PreTrainedModel, rows: list, exact: list[torch.Tensor], batch_size: int, mode: str) -> list[dict]:
     """One row per answer: merge_mode, question (its position) and its `distance` to the `exact` logits."""
     found = logits(network, rows, batch_size, mode)
-    return [
-        {"merge_mode": mode, "question": i} | distance(e, f, torch.tensor(ids[start:]))
-        for i, (e, f, (ids, start)) in enumerate(zip(exact, found, rows))
-    ]
+    return [_row(mode, i, e, f, row) for i, (e, f, row) in enumerate(zip(exact, found, rows))]
+
+
+def _row(mode: str, number: int, exact: torch.Tensor, found: torch.Tensor, row: tuple[list[int], int]) -> dict:
+    ids, start = row
+    return {"merge_mode": mode, "question": number} | distance(exact, found, torch.tensor(ids[start:]))
 
 
 @torch.inference_mode()

@@ -1,10 +1,10 @@
 import dataclasses
 import math
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
+from peft import PeftModel
 from test_merge import save_adapter
 
 from s2utils import divergence, merge, models, train
@@ -56,10 +56,15 @@ def frame() -> pd.DataFrame:
     return pd.DataFrame({"question": ["Why?", "Who sat?", "What is rain?", "How?"], "answer": answers})
 
 
-def measured(mode, params, adapter, merged, rows) -> list[dict]:
-    """One model's distances to the exact one."""
-    exact = list(divergence.logits(divergence.load(divergence.EXACT, params, adapter, merged), rows, 2))
-    return divergence.answers(divergence.load(mode, params, adapter, merged), rows, exact, 2, mode)
+@pytest.fixture
+def rows(params, tok, frame) -> list:
+    return divergence.tokens(frame, params, tok)[0]
+
+
+@pytest.fixture
+def compared(params, adapter, merged, rows) -> pd.DataFrame:
+    """Every model's distance to the exact one."""
+    return pd.DataFrame(divergence.compare(rows, params, adapter, merged))
 
 
 def test_a_model_and_itself_are_not_apart():
@@ -110,16 +115,29 @@ def test_a_batch_changes_no_logit_and_each_predicts_its_token(params, base, tok,
         assert distance["loss"] == pytest.approx(alone.loss.item(), abs=1e-4)
 
 
-def test_the_exact_model_is_not_apart_from_itself(params, adapter, merged, tok, frame):
-    rows, _ = divergence.tokens(frame, params, tok)
-    for row in measured(divergence.EXACT, params, adapter, merged, rows):
-        assert row["kl"] == 0 and row["agreement"] == 1 and row["merge_mode"] == "adapter"
+def test_every_answer_is_compared_under_every_model_in_the_tables_order(compared, rows):
+    assert list(compared["merge_mode"].unique()) == ["adapter", "bf16", "dequantized", "requantized", "nf4", "none"]
+    assert (compared.groupby("merge_mode").size() == len(rows)).all() and len(rows) > 1
 
 
-def test_the_careful_merge_is_nearest_and_what_lost_the_adapter_farthest(params, adapter, merged, tok, frame):
-    rows, _ = divergence.tokens(frame, params, tok)
-    modes = ("dequantized", "requantized", "bf16", "nf4", "none")
-    kl = {mode: np.mean([r["kl"] for r in measured(mode, params, adapter, merged, rows)]) for mode in modes}
+def test_the_exact_model_is_not_apart_from_itself(compared):
+    exact = compared[compared["merge_mode"] == "adapter"]
+    assert (exact["kl"] == 0).all() and (exact["agreement"] == 1).all()
+
+
+@pytest.mark.parametrize("mode", ["adapter", "nf4", "requantized"])
+def test_one_4_bit_base_stands_for_three_models_loaded_each_for_itself(mode, compared, params, adapter, rows):
+    alone = models.adapted(params.model.base, adapter) if mode == "adapter" else models.quantized(params.model.base)
+    if mode == "requantized":
+        alone = divergence.requantized(PeftModel.from_pretrained(alone, adapter))
+    exact = list(divergence.logits(models.adapted(params.model.base, adapter), rows, 2))
+    wanted = divergence.answers(alone, rows, exact, 2, mode)
+    found = compared[compared["merge_mode"] == mode].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, pd.DataFrame(wanted), check_exact=True)
+
+
+def test_the_careful_merge_is_nearest_and_what_lost_the_adapter_farthest(compared):
+    kl = compared.groupby("merge_mode")["kl"].mean()
     assert 0 < kl["dequantized"] < kl["requantized"] < kl["nf4"]
     assert kl["dequantized"] < kl["bf16"] < kl["none"]
 
@@ -141,7 +159,8 @@ def test_weights_are_measured_against_the_4_bit_base_and_the_adapter(params, ada
 def test_the_wrong_merge_is_pefts_own_into_a_live_4_bit_model(base, adapter):
     import bitsandbytes
 
-    live, added = divergence.requantized(base, adapter), merge.factors(adapter)
+    network = PeftModel.from_pretrained(models.quantized(base), adapter)
+    live, added = divergence.requantized(network), merge.factors(adapter)
     full = models.full(base, "bfloat16")
     for name, layer in merge.linear(live).items():
         assert isinstance(layer, bitsandbytes.nn.Linear4bit) and not layer.support_avx512bf16_for_cpu
