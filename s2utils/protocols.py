@@ -16,10 +16,11 @@ import functools
 import json
 import logging
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
-import lm_eval
+import lm_eval.utils
 from lm_eval.api.samplers import ContextSampler
 
 from s2utils import embedded
@@ -33,6 +34,9 @@ ABOUT = {
     "v1": "leaderboard v1's documents and shots, no BOS, MMLU as the mean of its subjects",
     "harness": "lm-eval's own shots, BOS where the tokenizer adds it, MMLU weighted by subject size",
 }
+
+# the harness compiles a task's template anew for every shot, which takes half of the time in which it builds requests
+lm_eval.utils.env.from_string = functools.cache(lm_eval.utils.env.from_string)
 
 
 class V1Sampler(ContextSampler):
@@ -76,9 +80,10 @@ def load(settings: Leaderboard, seed: int) -> tuple[dict, dict[str, tuple[str, l
     configs = [{"task": name, "num_fewshot": settings.shots[task]} for name, task in names.items()]
     sizes = {}
     if settings.source == "embedded":
+        resolve = functools.cache(embedded.resolve)  # looks at all files of a set, and MMLU has 57 subjects
         for config in configs:
             name = config["task"]
-            parts, sizes[name] = _embedded(names[name], name, settings)
+            parts, sizes[name] = _embedded(names[name], name, settings, resolve)
             config |= {"dataset_path": f"embedded:{names[name]}", "dataset_name": None, "dataset_kwargs": None}
             config["custom_dataset"] = functools.partial(_given, parts)
             config |= {"validation_split": None} if names[name] == "arc" else {}
@@ -128,15 +133,17 @@ def _names(task: str, settings: Leaderboard, seed: int) -> list[str]:
     return sorted(random.Random(seed).sample(names, len(names))[: settings.mmlu_subjects or len(names)])
 
 
-def _embedded(task: str, name: str, settings: Leaderboard) -> tuple[dict[str, datasets.Dataset], int]:
+def _embedded(
+    task: str, name: str, settings: Leaderboard, resolve: Callable[[str], Path]
+) -> tuple[dict[str, datasets.Dataset], int]:
     """({split: documents}, documents of the embedded set): what is scored, and what may be a shot."""
     limit, protocol = settings.limit[task], settings.protocol
     if task == "mmlu":
-        folder = embedded.resolve("mmlu") / name.removeprefix("mmlu_")
+        folder = resolve("mmlu") / name.removeprefix("mmlu_")
         whole = _read(next((folder / "test").glob("*.arrow")))
         others = {"dev": _read(next((folder / "dev").glob("*.arrow")))}
         return others | {"test": whole.select(scored(len(whole), limit, protocol))}, len(whole)
-    whole = truthfulqa() if task == "truthfulqa" else _read(embedded.resolve(task))
+    whole = truthfulqa() if task == "truthfulqa" else _read(resolve(task))
     chosen = scored(len(whole), limit, protocol)
     if task == "truthfulqa":
         return {"validation": whole.select(chosen)}, len(whole)
