@@ -282,6 +282,7 @@ rule protocols:  # the base model under the other protocol
     params: *settings("protocols", notebook=False)
     threads: P.runtime.threads
     resources: gpu=GPU, mem_mb=mb(2200, 64000), runtime=minutes(240)
+    priority: 5  # it waits for nothing, and at the end would run alone
     benchmark: f"{A}/benchmarks/06_leaderboard.protocols.tsv"
     log: **logs("protocols", "protocols")
     shell: papermill("protocols", model="protocols")

@@ -27,11 +27,12 @@ RECORDED = {  # seconds of all jobs of a step on 2026-11-26, two at a time; REFE
 }  # fmt: skip
 PINNED = {  # what those runs had where a profile may move, so that the truth does not
     "cpu": {
-        "data": {"train_max": 64},
+        "data": {"train_max": 64, "validation": {"sciq": 20, "wikilead": 20}, "test": {"sciq": 16, "wikilead": 16}},
         "questions": {"writer": {"batch_size": 32, "max_new_tokens": 24}},
-        "sft": {"r": 16, "max_steps": 14, "batch_size": 2, "accumulation": 2, "max_length": 192, "evaluations": 2, "eval_rows": 12},
+        "sft": {"r": 16, "max_steps": 14, "batch_size": 2, "accumulation": 2, "max_length": 192, "evaluations": 2, "eval_rows": 12, "sample_tokens": 32},
         "merge": {"modes": ["bf16", "dequantized"]},
         "generate": {"n": 16, "max_new_tokens": 96, "batch_size": 48},
+        "membership": {"n": 16, "shuffles": 2},
         "leaderboard": {
             "limit": {"arc": 20, "hellaswag": 20, "mmlu": 1, "truthfulqa": 20}, "mmlu_subjects": 0,
             "compared": {"limit": {"arc": 5, "hellaswag": 5, "mmlu": 1, "truthfulqa": 5}, "mmlu_subjects": 5},
