@@ -51,9 +51,9 @@ reproduce: setup  ## the whole study of PROFILE, from sources to report
 preflight: setup  ## what a run of PROFILE lacks, and what it will take: hours, memory, disk, dollars
 	@python -m s2utils.preflight $(PROFILE) --set '$(SET)'
 
-0%: setup         # make 03_sft: one notebook and what it needs
-	@step=$@; step=$${step#*_}; case $$step in datasets) step=data;; generate) step=answers;; esac; \
-	$(SNAKEMAKE) -- $(if $(filter-out 0,$(PREFLIGHT)),"artefacts/$(PROFILE)/preflight/.done") "artefacts/$(PROFILE)/$$step/.done"
+$(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/*.ipynb)): setup  # make 03_sft: one notebook and what it needs
+	@$(SNAKEMAKE) -- $(if $(filter-out 0,$(PREFLIGHT)),"artefacts/$(PROFILE)/preflight/.done") \
+	  "artefacts/$(PROFILE)/$$(python -m s2utils.steps $@)/.done"
 
 test: setup       ## all tests; make test FAST=1 leaves the slow ones out
 	@python -m pytest $(if $(FAST),-m "not slow")

@@ -16,7 +16,7 @@ A = "artefacts/{profile}"
 GPU = 1 if P.runtime.device == "cuda" else 0
 # variables that hold keys, whatever they are called
 REDACTED = "--names " + ",".join(sorted({"HF_TOKEN"} | {v for k, v in parameters.flat(P).items() if k.endswith(".key_env") and v} | {j.key_env for j in P.mtbench.other_judges if j.key_env}))
-LOOK = steps.module_digest(("tables", "figures", "intervals", "differences", "contrasts", "claims")) + steps.files_digest("reports/published/**/*.csv")
+PUBLISHED = steps.files_digest("reports/published/**/*.csv")
 
 
 def mb(cpu, gpu):
@@ -42,7 +42,7 @@ def of(profile):
 def values_of(step, profile, notebook):
     values = steps.settings(step, of(profile)) | {"code": steps.code_digest(step)}
     if notebook:  # the run that readers see: its tables and figures
-        values = values | steps.settings("text_metrics", of(profile)) | {"notebook": steps.notebook_digest(step), "look": LOOK}
+        values = values | steps.settings("text_metrics", of(profile)) | {"notebook": steps.notebook_digest(step), "published": PUBLISHED}
     return values
 
 

@@ -122,7 +122,7 @@ def prepare(part: str, seed: int, steps: int, threads: int) -> tuple:
         given["train_sampling_strategy"] = "group_by_length"
     kind, args = (train.Trainer, ours) if part == "ours" else (SFTTrainer, SFTConfig(**given))
     trainer = kind(
-        model=models.quantized(params.model.base), args=args, train_dataset=rows, processing_class=tok,
+        model=models.quantized(params.model.base, params.model.dtype), args=args, train_dataset=rows, processing_class=tok,
         peft_config=train.lora(params.sft), callbacks=[watch],
     )  # fmt: skip
     if part == "ours":

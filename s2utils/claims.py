@@ -22,7 +22,7 @@ from scipy import stats
 
 from s2utils import artefacts, intervals, items, paths, tables
 from s2utils.notebook import Run
-from s2utils.params import Params
+from s2utils.params import ROLES, Params
 from s2utils.statements import CLAIMS, SETS, TUNED, Claim
 
 HOLDS, DOES_NOT, CANNOT_TELL, NOT_MEASURED = "holds", "does not", "can't tell", "not measured"
@@ -90,14 +90,9 @@ def table(
     """One row per claim: published and measured value, interval, n and verdict.
 
     `theirs` and `ours` are the tables as `published` and `measured` give them, `questions` ours by question, as
-    `items.of` reads them, as far as they are at hand. A claim of one size is measured on a base
-    of that size; 7B stands for every other size.
+    `items.of` reads them, as far as they are at hand. What stands for the study's sets is `stands`. A claim of one size
+    is measured on a base of that size; 7B stands for every other size.
     """
-    names = list(params.data.sources)
-    roles = dict(zip(("ELI5", "wiki", "ELI5-wiki"), (*names, params.train_set_name(params.data.union))))
-    held = dict(zip(("ELI5", "wiki", "full"), (*names, params.data.union)))
-    if len(names) != 2:
-        ours = {}
     size = "13b" if "13b" in params.model.name.lower() else "7b"
     theirs, ours = ({name: f.to_dict("records") for name, f in side.items()} for side in (theirs, ours))
     by_question = {name: items.rows(frame) for name, frame in (questions or {}).items()}
@@ -105,20 +100,48 @@ def table(
     rows = []
     for claim in CLAIMS:
         row = {"claim": claim.id, "notebook": NOTEBOOKS[claim.table], "statement": claim.statement}
-        own = ours if size == claim.size or claim.table not in ("leaderboard", "judge") else {}
-        row |= _judged(claim, theirs, {}, params, f"Llama-2-{claim.size}", same, same, "published")
-        rows.append(row | _judged(claim, own, by_question, params, params.model.name, roles, held, "measured"))
+        row |= _judged(claim, theirs, {}, params, f"Llama-2-{claim.size}", same, {}, "published")
+        roles, lacking = stands(params)
+        if size != claim.size and claim.table in ("leaderboard", "judge"):
+            lacking = dict.fromkeys(("base", "chat", *same), f"it is about a model of {claim.size.upper()}") | lacking
+        rows.append(row | _judged(claim, ours, by_question, params, params.model.name, roles, lacking, "measured"))
     return pd.DataFrame(rows).round(6)
 
 
+def stands(params: Params) -> tuple[dict[str, str], dict[str, str]]:
+    """({name of the study: ours} of train sets and data sets, {name: why nothing stands for it}).
+
+    Sources as `data.roles` says; the union only where it holds nothing else.
+    """
+    roles, lacking = {}, {}
+    for role in ROLES:
+        if role in params.data.roles:
+            roles[role] = params.data.roles[role]
+        else:
+            lacking[role] = f"no source stands for {role} (data.roles)"
+    others = [name for name in params.data.sources if name not in roles.values()]
+    union = {"full": params.data.union, "ELI5-wiki": params.train_set_name(params.data.union)}
+    if others:
+        lacking |= dict.fromkeys(union, f"{params.data.union} also holds {', '.join(others)}")
+    elif lacking:
+        lacking |= dict.fromkeys(union, next(iter(lacking.values())))
+    else:
+        roles |= union
+    return roles, lacking
+
+
 def _judged(
-    claim: Claim, found: dict, asked: dict, params: Params, base: str, roles: dict, sets: dict, side: str
+    claim: Claim, found: dict, asked: dict, params: Params, base: str, roles: dict, lacking: dict, side: str
 ) -> dict:
-    """The weakest comparison of a claim in the tables `found`, and the verdict over all; keys begin with `side`."""
-    each = [_difference(claim, terms, found, asked, params, base, roles, sets) for terms in claim.comparisons]
+    """The weakest comparison of a claim in the tables `found`, what is missing, and the verdict over all.
+
+    Keys begin with `side`; `roles` and `lacking` as `stands` gives them.
+    """
+    each = [_difference(claim, terms, found, asked, params, base, roles, lacking) for terms in claim.comparisons]
     level = CONFIDENCE if side == "published" else params.text_metrics.confidence
-    wide = [_widened(d, len(each), level) for d in each if d is not None]
-    if not each or None in each:
+    missing = "; ".join(dict.fromkeys(d for d in each if isinstance(d, str)))
+    wide = [] if missing else [_widened(d, len(each), level) for d in each]
+    if missing or not each:
         weakest, told = Difference(), CANNOT_TELL if side == "published" else NOT_MEASURED
     elif claim.margin:
         weakest = max(each, key=lambda d: abs(d.value))
@@ -129,7 +152,8 @@ def _judged(
         weakest = min(each, key=lambda d: d.value)
         against = any(high < 0 for _, high in wide)
         told = HOLDS if all(d.ci_low > 0 for d in each) else DOES_NOT if against else CANNOT_TELL
-    return {f"{side}_{key}": value for key, value in weakest._asdict().items()} | {f"{side}_verdict": told}
+    values = {f"{side}_{key}": value for key, value in weakest._asdict().items()}
+    return values | {f"{side}_verdict": told, f"{side}_missing": missing}
 
 
 def _widened(d: Difference, comparisons: int, confidence: float) -> tuple[float, float]:
@@ -139,19 +163,26 @@ def _widened(d: Difference, comparisons: int, confidence: float) -> tuple[float,
 
 
 def _difference(
-    claim: Claim, terms: tuple, found: dict, asked: dict, params: Params, base: str, roles: dict, sets: dict
-) -> Difference | None:
-    """A sum of terms with its interval; None where a part is not there."""
+    claim: Claim, terms: tuple, found: dict, asked: dict, params: Params, base: str, roles: dict, lacking: dict
+) -> Difference | str:
+    """A sum of terms with its interval; where a part is not there, what is missing."""
     parts, compared, single = [], {}, []
     for weight, role, metric, dataset in terms:
         name, _, mode = role.partition("@")
-        model = base if name == "base" else f"{base}-chat" if name == "chat" else f"{base}-{roles.get(name)}"
-        cell = _cell(found.get(claim.table, []), model, mode or claim.mode, bool(mode), metric, sets.get(dataset))
+        if why := lacking.get(name) or lacking.get(dataset):
+            return why
+        if name not in ("base", "chat", *roles):
+            return f"no train set stands for {name}"
+        if claim.table not in found:
+            return f"the table {claim.table} is not there yet (notebook {NOTEBOOKS[claim.table]})"
+        model = base if name == "base" else f"{base}-chat" if name == "chat" else f"{base}-{roles[name]}"
+        cell = _cell(found[claim.table], model, mode or claim.mode, bool(mode), metric, roles.get(dataset))
         if cell is None:
-            return None
+            of = [f"{model}{f' ({mode})' if mode else ''}", *([roles[dataset]] if dataset else [])]
+            return f"{claim.table} has no {metric} of {', '.join(of)}"
         *numbers, merged = cell
         parts.append((weight, *numbers))
-        single.append((weight, asked.get(claim.table, {}).get((model, merged, sets.get(dataset) or "", metric))))
+        single.append((weight, asked.get(claim.table, {}).get((model, merged, roles.get(dataset) or "", metric))))
         compared[f"{model} ({mode})" if mode else model] = None
     value = sum(w * v for w, v, *_ in parts)
     down = math.sqrt(sum((v - low if w > 0 else high - v) ** 2 * w * w for w, v, low, high, *_ in parts))
@@ -161,7 +192,7 @@ def _difference(
     if paired := _by_question(single, params) or _paired(claim, terms, found, roles, n, failed):
         ends, kind = paired, "paired"
     metrics = " − ".join(dict.fromkeys(tables.LABELS.get(metric, "Rating") for _, _, metric, _ in terms))
-    where = f", {sets[terms[0][3]]}" if terms[0][3] else ""
+    where = f", {roles[terms[0][3]]}" if terms[0][3] else ""
     return Difference(f"{' − '.join(compared)}: {metrics}{where}", *ends, kind if ends[1] == ends[1] else "")
 
 
@@ -211,7 +242,7 @@ def shown(frame: pd.DataFrame, notebook: str = "") -> pd.DataFrame:
 def _text(row: dict, side: str) -> str:
     value, low, high, n = (row[f"{side}_{k}"] for k in ("value", "ci_low", "ci_high", "n"))
     if value != value:
-        return "–"
+        return row[f"{side}_missing"] or "–"
     interval = f" [{low:+.3g}, {high:+.3g}]" if low == low else ""
     failed = f", {row[f'{side}_n_failed']:.0f} failed" if row[f"{side}_n_failed"] > 0 else ""
     how = (
@@ -224,11 +255,11 @@ def _text(row: dict, side: str) -> str:
 
 def caption(profile: str, params: Params) -> str:
     """What stands for what, in words."""
-    names = [*params.data.sources, params.data.union]
-    stands = ", ".join(f"{theirs} is {ours}" for theirs, ours in zip(SETS, names) if theirs != ours)
+    roles, _ = stands(params)
+    stood = ", ".join(f"{theirs} is {roles[theirs]}" for theirs in SETS if roles.get(theirs, theirs) != theirs)
     small = ", a very small model: these prove the pipeline, not the question" if params.study == "embedded" else ""
     return (
-        f"Profile {profile}{f': {stands}' if stands else ''}; measured on {params.model.name}{small}. Differences, above "
+        f"Profile {profile}{f': {stood}' if stood else ''}; measured on {params.model.name}{small}. Differences, above "
         "0 as claimed; of several comparisons the weakest (claims.csv names it), with its own interval; “does not” asks for one "
         "that lies on the other side when widened for their number (Bonferroni). Measured: paired intervals are of differences "
         f"taken question by question ({params.text_metrics.confidence:.0%} bootstrap over questions, on the leaderboard within "

@@ -56,7 +56,7 @@ def compare(rows: list, params: Params, adapter: Path, merged: dict[str, Path]) 
     from peft import PeftModel
 
     batch_size, device = params.sft.batch_size, params.runtime.device
-    network = PeftModel.from_pretrained(models.quantized(params.model.base, device), adapter).eval()
+    network = PeftModel.from_pretrained(models.quantized(params.model.base, params.model.dtype, device), adapter).eval()
     exact = [found.cpu() for found in logits(network, rows, batch_size, "exact")]
     found = [_row(EXACT, i, one, one, rows[i]) for i, one in enumerate(exact)]
     with network.disable_adapter():
@@ -130,20 +130,21 @@ def _row(mode: str, number: int, exact: torch.Tensor, found: torch.Tensor, row: 
 def layers(params: Params, adapter: Path, merged: dict[str, Path]) -> list[dict]:
     """One row per merge_mode and linear layer: module, layer (its number), max and mean of |ΔW|, and n weights.
 
-    ΔW is the difference to what the exact model computes with, NF4(base) + α/r·B·A in float32. Read a layer
-    at a time from the files of the base and of the `merged` models; the others are computed from the base.
+    ΔW is the difference to what the exact model computes with, NF4(base) + α/r·B·A, its 4 bits unpacked in the dtype it
+    computes in. Read a layer at a time from the files of the base and of the `merged` models; the others are computed
+    from the base.
     """
-    base, dtype, device = params.model.base, params.model.dtype, params.runtime.device
-    source, added = models.folder(base), merge.factors(adapter)
+    compute, device = models.computing(params.model.dtype), params.runtime.device
+    source, added = models.folder(params.model.base), merge.factors(adapter)
     where = {mode: merge.tensors(folder) for mode, folder in merged.items()}
-    names = [f"{name}.weight" for name in merge.linear(merge.plan(source, dtype))]
+    names = [f"{name}.weight" for name in merge.linear(merge.plan(source))]
     rows = []
     for name, weight in tqdm(merge.read(source, merge.tensors(source), names), total=len(names), desc="ΔW"):
         module, weight = name.removesuffix(".weight"), weight.to(device)
-        rounded = merge.summed(weight, "dequantized", None)
+        rounded = merge.nf4_round_trip(weight.to(merge.DTYPE).to(compute)).float()
         exact = rounded + merge.delta(*added[module], device) if module in added else rounded
         held = {m: next(merge.read(f, where[m], [name]))[1].to(device) for m, f in merged.items()}
-        held |= {WRONG: merge.nf4_round_trip(exact), ROUNDED: rounded, BASE: weight.to(getattr(torch, dtype))}
+        held |= {WRONG: merge.nf4_round_trip(exact), ROUNDED: rounded, BASE: weight.to(merge.DTYPE)}
         number = next((int(part) for part in module.split(".") if part.isdigit()), -1)
         rows += [{"merge_mode": m, "module": module, "layer": number} | merge.change(w, exact) for m, w in held.items()]
     return rows

@@ -94,6 +94,19 @@ CONTENTS = {
 }
 
 
+HUB = {  # name in params → where the weights were published
+    "smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
+}
+
+
+def hub_id(name: str) -> str:
+    """The hub's name of the model `embedded:<name>`; FetchError where it is none of ours."""
+    if (name := name.removeprefix("embedded:")) not in HUB:
+        raise FetchError(f"no embedded model is called '{name}'; known: {', '.join(HUB)}")
+    return HUB[name]
+
+
 def resolve(name: str) -> Path:
     """Local path of `embedded:<name>`, fetched on first use; models come back as a transformers folder."""
     name = name.removeprefix("embedded:")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from s2utils import results
+from s2utils import results, tables
 
 EASE, TOXIC = "flesch_reading_ease", "toxic"
 UNITS = {EASE: "points of reading ease", "average": "points", "rouge_l_f1": "ROUGE-L", "bertscore_f1": "BERTScore F1"}
@@ -46,7 +46,7 @@ class Tally:
 
 def answer(folder: Path) -> list[Finding]:
     """The three sentences, from the tables in `folder`."""
-    held = {f.stem: results.read_table(f) for f in folder.glob("*.csv") if f.stem in WANTED}
+    held = {f.stem: tables.read_table(f) for f in folder.glob("*.csv") if f.stem in WANTED}
     simple, safe = tally(held, "flesch", EASE), tally(held, "manner", TOXIC)
     near, knows = tally(held, "rouge", "rouge_l_f1"), tally(held, "leaderboard", "average")
     source = "text_metrics_tests" if "text_metrics_tests" in held else "flesch"

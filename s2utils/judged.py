@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from s2utils import artefacts, judgements, judges, mtbench, pairs, panel, paths
+from s2utils import artefacts, judgements, judges, llm, mtbench, pairs, panel, paths
 from s2utils.notebook import Run
 from s2utils.params import Endpoint, ParameterError, Params
 
@@ -48,26 +48,23 @@ def make(run: Run) -> Path:
 
 @dataclasses.dataclass
 class _Asker:
-    """Who asks: parameters and the cache; a local judge is loaded once."""
+    """Who asks: parameters and the cache; the weights of a local judge are loaded once."""
 
     params: Params
     cache: Path
-    loaded: tuple | None = None
+    known: dict[llm.Local | None, llm.Local | None] = dataclasses.field(default_factory=dict)
 
     def __call__(
         self, kind: str, items: list[dict], label: str, endpoint: Endpoint | None = None, repeats: int = 1
     ) -> list[dict]:
         if not items:
             return []
-        first = self.params.mtbench.judge
-        endpoint = endpoint or first
-        same = (endpoint.backend, endpoint.model, endpoint.revision) == (first.backend, first.model, first.revision)
-        if same and self.loaded is None:
-            self.loaded = judgements.load(first)
+        endpoint = endpoint or self.params.mtbench.judge
+        local = llm.local(endpoint, self.params)
+        local = self.known.setdefault(local, local)
         return judgements.collect(
-            endpoint, kind, items, self.cache, seed=self.params.seed, label=label, repeats=repeats,
-            loaded=self.loaded if same else None,
-        )  # fmt: skip
+            endpoint, kind, items, self.cache, seed=self.params.seed, label=label, repeats=repeats, local=local
+        )
 
 
 def _validation(ask: _Asker, answers: dict[str, list[dict]]) -> list[dict]:

@@ -14,22 +14,10 @@ from pathlib import Path
 import pandas as pd
 
 from s2utils import artefacts, judges, llm, paths, predictions
-from s2utils.params import Endpoint, ParameterError, Weights
+from s2utils.params import Endpoint, ParameterError
 
 STATES = ("clear", "repaired", "failed")
 KEYS = ("question_id", "turn", "model")  # what is judged
-
-
-def load(endpoint: Endpoint):
-    """(model, tokenizer) of a local judge, for several calls of `collect`; None for others."""
-    if endpoint.backend != "local":
-        return None
-    import torch
-
-    from s2utils import models
-
-    weights = Weights(endpoint.model, endpoint.revision)
-    return models.full(weights, "bfloat16", "cuda" if torch.cuda.is_available() else "cpu"), models.tokenizer(weights)
 
 
 def collect(
@@ -41,12 +29,12 @@ def collect(
     seed: int,
     label: str,
     repeats: int = 1,
-    loaded=None,
+    local: llm.Local | None = None,
 ) -> list[dict]:
     """One row an item and repeat: the item without its chat, kind, judge, repeat, the values, state, reply, again, error.
 
-    `items` hold KEYS and `chat`; `kind` is one of `judges.FORMS`. Values that are not clear are nan or "". `loaded` is
-    what `load` gave.
+    `items` hold KEYS and `chat`; `kind` is one of `judges.FORMS`. Values that are not clear are nan or "". `local`
+    holds the weights of a local judge.
     """
     rows = []
     for repeat in range(repeats if endpoint.backend != "file" else 1):
@@ -54,17 +42,17 @@ def collect(
             replies = _looked_up(endpoint, kind, items)
         else:
             said = f"{label}, repeat {repeat + 1}" if repeat else label
-            replies = _asked(endpoint, kind, [i["chat"] for i in items], cache, seed + repeat, said, loaded)
+            replies = _asked(endpoint, kind, [i["chat"] for i in items], cache, seed + repeat, said, local)
         about = {"kind": kind, "judge": endpoint.model, "repeat": repeat}
         rows += [{k: v for k, v in i.items() if k != "chat"} | about | r for i, r in zip(items, replies, strict=True)]
     return rows
 
 
 def _asked(
-    endpoint: Endpoint, kind: str, chats: list[list[dict]], cache: Path, seed: int, label: str, loaded
+    endpoint: Endpoint, kind: str, chats: list[list[dict]], cache: Path, seed: int, label: str, local: llm.Local | None
 ) -> list[dict]:
     """Ask, and ask once more where nothing came, or nothing clear."""
-    ask = functools.partial(llm.ask, endpoint, cache=cache, seed=seed, loaded=loaded)
+    ask = functools.partial(llm.ask, endpoint, cache=cache, seed=seed, local=local)
     replies = ask(chats, label=label)
     if any(r["error"] for r in replies):
         replies = ask(chats, label=f"{label}, what came broken")

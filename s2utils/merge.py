@@ -1,13 +1,13 @@
 """Merge a QLoRA adapter into its base: simply (bf16), carefully (dequantized), or not at all (adapter).
 
 - `bf16`: base weights + adapter.
-- `dequantized`: base → NF4 → bf16, + adapter, so inference sees the weights that training saw.
+- `dequantized`: base → NF4 → bf16, + adapter, so inference sees the weights that training saw, rounded once more.
 - `adapter`: 4-bit base beside its unmerged adapter, the exact model that was trained; no weights are made.
 
-The sum is made in float32, a layer at a time, and cast once; `write` holds one shard of the model in
-memory, whatever the base's own shards are. Traps: merging *into* a live 4-bit model re-quantises the
-sum; and training quantised bf16 weights, so NF4 comes from bf16 also where the model is float16 or
-float32. Source: Dettmers et al. 2023 (QLoRA).
+The sum is made in float32, a layer at a time, and cast once, to bf16 whatever the model then computes in
+(`model.dtype`); `write` holds one shard of the model in memory, whatever the base's own shards are. Traps: merging
+*into* a live 4-bit model re-quantises the sum; and training quantised bf16 weights, so NF4 comes from bf16 also
+where the model is float16 or float32. Source: Dettmers et al. 2023 (QLoRA).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from s2utils import artefacts, models
 from s2utils.params import Weights
 
 MODES = ("bf16", "dequantized")
+DTYPE = torch.bfloat16  # of a merged model's weights
 SHARD = 2 * 10**9  # bytes of a written file, and so of weights in memory
 Factors = tuple[torch.Tensor, torch.Tensor, float]
 
@@ -68,7 +69,7 @@ def delta(a: torch.Tensor, b: torch.Tensor, scale: float, device: torch.device |
 
 def summed(weight: torch.Tensor, mode: str, added: Factors | None) -> torch.Tensor:
     """A layer's merged weight (out, in) in float32; `added` is None where the adapter leaves the layer alone."""
-    seen = (nf4_round_trip(weight.to(torch.bfloat16)) if mode == "dequantized" else weight).float()
+    seen = (nf4_round_trip(weight.to(DTYPE)) if mode == "dequantized" else weight).float()
     return seen if added is None else seen + delta(*added, weight.device)
 
 
@@ -88,19 +89,17 @@ def merge(model: PreTrainedModel, adapter: Path, mode: str) -> tuple[PreTrainedM
 
 
 @torch.no_grad()
-def write(
-    base: Weights, dtype: str, adapter: Path, mode: str, folder: Path, device: str = "cpu", shard: int = SHARD
-) -> dict:
+def write(base: Weights, adapter: Path, mode: str, folder: Path, device: str = "cpu", shard: int = SHARD) -> dict:
     """Write `base` merged with `adapter` into `folder` as a model that transformers loads; returns `overall`.
 
-    The same weights as loading the base in `dtype`, `merge` and save, but files of about `shard` bytes are
+    The same weights as loading the base in bf16, `merge` and save, but files of about `shard` bytes are
     made one after another and renamed when whole; those that are there are not made again. Sums are made
     on `device`. Tokenizer not included. Raises MergeError as `checked` does, and where the base has no safetensors.
     """
     if mode == "adapter":
         return keep(base, adapter, folder)
     source, device = models.folder(base), models.usable(device)
-    empty = plan(source, dtype)
+    empty = plan(source)
     added, layers = checked(empty, adapter, mode), linear(empty)
     bytes_of = {name: weight.nbytes for name, weight in empty.state_dict().items()}
     where = {name: file for name, file in tensors(source).items() if name in bytes_of}
@@ -144,9 +143,9 @@ def keep(base: Weights, adapter: Path, folder: Path) -> dict:
     return {}
 
 
-def plan(source: Path, dtype: str) -> PreTrainedModel:
-    """The model of a folder without its weights: names, shapes and dtype."""
-    config = AutoConfig.from_pretrained(source, dtype=getattr(torch, dtype))
+def plan(source: Path) -> PreTrainedModel:
+    """The model of a folder without its weights: names and shapes, in `DTYPE`."""
+    config = AutoConfig.from_pretrained(source, dtype=DTYPE)
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config, dtype=config.dtype)
 

@@ -19,9 +19,7 @@ def make(run: Run, row: steps.ModelRow) -> None:
         return
     adapter = run.require("sft", row.train_set).folder
     with made.making(model=row.model, merge_mode=row.merge_mode) as record:
-        record["change"] = merge.write(
-            p.model.base, p.model.dtype, adapter, row.merge_mode, made.folder, p.runtime.device
-        )
+        record["change"] = merge.write(p.model.base, adapter, row.merge_mode, made.folder, p.runtime.device)
         models.tokenizer(p.model.base).save_pretrained(made.folder)
         with artefacts.replacing(made.folder / "README.md") as file:
             file.write(publish.card(p, row.train_set, artefacts.read_json(adapter / "result.json"), row.merge_mode))

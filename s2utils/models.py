@@ -66,6 +66,11 @@ def usable(device: str) -> str:
     return device
 
 
+def computing(dtype: str) -> torch.dtype:
+    """What a 4-bit base and its adapter compute in under `model.dtype`: gradients outgrow float16, so bfloat16 there."""
+    return torch.float32 if dtype == "float32" else torch.bfloat16
+
+
 def nf4(dtype: torch.dtype = torch.bfloat16, storage: torch.dtype = torch.uint8) -> BitsAndBytesConfig:
     """4-bit NormalFloat with double quantisation, as QLoRA (Dettmers et al. 2023); the bits lie in tensors of `storage`."""
     return BitsAndBytesConfig(
@@ -82,31 +87,46 @@ def full(weights: Weights, dtype: str, device: str = "cpu") -> PreTrainedModel:
     device, (path, options) = usable(device), located(weights)
     if (kept := Path(path) / "adapter_config.json").is_file():
         config = json.loads(kept.read_text(encoding="utf-8"))
-        return adapted(Weights(config["base_model_name_or_path"], config.get("revision") or ""), Path(path), device)
+        base = Weights(config["base_model_name_or_path"], config.get("revision") or "")
+        return adapted(base, Path(path), dtype, device)
     model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), use_safetensors=True, **options)
     return model.to(device).eval()
 
 
-def quantized(weights: Weights, device: str = "cpu", sharded: bool = False) -> PreTrainedModel:
-    """The model with NF4 linear layers (the output head and embeddings stay bf16) on `device`.
+def quantized(weights: Weights, dtype: str, device: str = "cpu", sharded: bool = False) -> PreTrainedModel:
+    """The model with NF4 linear layers on `device`, computing in `computing(dtype)`; embeddings, head and norms hold it.
 
-    `sharded`: for FSDP, which splits float tensors only and places them itself, so the 4 bits are kept as bf16.
+    The 4 bits are those of the bf16 weights whatever it computes in. `sharded`: for FSDP, which splits float tensors of
+    one dtype and places them itself, so the bits are kept as that.
     """
-    path, options = located(weights)
-    settings = {"quantization_config": nf4(storage=torch.bfloat16)} if sharded else {
-        "quantization_config": nf4(), "device_map": {"": usable(device)},
+    compute, (path, options) = computing(dtype), located(weights)
+    settings = {"quantization_config": nf4(compute, compute)} if sharded else {
+        "quantization_config": nf4(compute), "device_map": {"": usable(device)},
     }  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(
         path, dtype=torch.bfloat16, use_safetensors=True, **settings, **options
     )
-    return keep_unpacked(model)
+    return keep_unpacked(_compute_in(model, compute))
 
 
-def adapted(base: Weights, adapter: Path, device: str = "cpu") -> PreTrainedModel:
-    """The model as it was trained: NF4 base, its LoRA layers beside the weights, not merged; computes in bf16."""
+def _compute_in(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """Cast what is not quantised, and have the 4 bits unpacked in `dtype`; `model.to` refuses a quantised model."""
+    import bitsandbytes
+
+    for weight in model.parameters():
+        if isinstance(weight, bitsandbytes.nn.Params4bit):
+            weight.quant_state.dtype = dtype
+        elif weight.is_floating_point():
+            weight.data = weight.data.to(dtype)
+    model.config.dtype = dtype
+    return model
+
+
+def adapted(base: Weights, adapter: Path, dtype: str, device: str = "cpu") -> PreTrainedModel:
+    """The model as it was trained: NF4 base, its LoRA layers beside the weights, not merged."""
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(quantized(base, device), adapter).get_base_model().eval()
+    return PeftModel.from_pretrained(quantized(base, dtype, device), adapter).get_base_model().eval()
 
 
 def keep_unpacked(model: torch.nn.Module) -> torch.nn.Module:

@@ -19,7 +19,7 @@ LEFT, WIDTH, ROW = 185, 520, 24  # of labels, of all, of one model
 def ease(folder: Path) -> dict | None:
     """Panels of reading ease to draw, one a data set; None without the table. Positions are in the drawing's units."""
     csv = folder / "flesch.csv"
-    frame = results.read_table(csv).dropna(subset=[EASE]) if csv.is_file() else pd.DataFrame()
+    frame = tables.read_table(csv).dropna(subset=[EASE]) if csv.is_file() else pd.DataFrame()
     if not {"base", "variant", "train_set", "dataset", "n"} <= set(frame):
         return None
     ends = frame[[EASE, f"{EASE}_ci_low", f"{EASE}_ci_high"]].stack()
@@ -74,7 +74,7 @@ def ease(folder: Path) -> dict | None:
 
 def told_apart(folder: Path) -> set[tuple[str, str]]:
     """(data set, model id) of the fine-tunes whose reading ease a paired test tells from the base's."""
-    held = {f.stem: results.read_table(f) for f in folder.glob("*.csv") if f.stem in ("flesch", "text_metrics_tests")}
+    held = {f.stem: tables.read_table(f) for f in folder.glob("*.csv") if f.stem in ("flesch", "text_metrics_tests")}
     tests = held.get("text_metrics_tests")
     if tests is None:
         return set()
@@ -96,11 +96,11 @@ def overview(folder: Path) -> dict | None:
     Of tables with several data sets, the last is shown: it joins the others.
     """
     columns, order, labels, sets = [], {}, {}, {}
-    for name, metric in results.HEADLINES.items():
+    for name, metric in tables.HEADLINES.items():
         csv = folder / f"{name}.csv"
         if not csv.is_file():
             continue
-        frame = results.read_table(csv)
+        frame = tables.read_table(csv)
         if not len(frame):
             continue
         if "dataset" in frame:
@@ -119,7 +119,7 @@ def overview(folder: Path) -> dict | None:
         )  # fmt: skip
     if not columns:
         return None
-    told = results.read_table(folder / "mtbench.csv") if "mtbench" in [c["name"] for c in columns] else pd.DataFrame()
+    told = tables.read_table(folder / "mtbench.csv") if "mtbench" in [c["name"] for c in columns] else pd.DataFrame()
     judge = [str(v) for v in told.get("judge_reliability", pd.Series(dtype=str)).unique()]
     rows = [{"label": labels[key], "cells": [c["cells"].get(key) for c in columns]} for key in order]
     return {"columns": columns, "rows": rows, "judge": ", ".join(judge)}

@@ -52,7 +52,7 @@ class Model:
     name: str  # row name of the base; fine-tunes are <name>-<train set>
     base: Weights
     chat: Weights
-    dtype: str  # dtype of inference and of the merge
+    dtype: str  # in which every model of the study computes, training included (`models.computing`)
     template: str  # what fine-tuned models learn: "human_assistant" (`prompt`) or "chat" (the tokenizer's own)
     prompt: str  # template with {question}; the answer follows it
     system_prompt: str  # chat model only; "" for none
@@ -83,6 +83,7 @@ class Data:
     """The two data sets, their union, and the sizes of the splits."""
 
     sources: dict[str, Source]  # dataset name → source; their order names the union's models
+    roles: dict[str, str]  # of the study's sets ELI5 and wiki → the source that stands for it in the study's claims
     union: str  # name of the union as a dataset
     shards: int  # jobs that clean and measure the sources, each its share of the blocks
     keep_rejected: bool  # write the dropped records and their reasons beside the sets
@@ -510,6 +511,7 @@ RECORD_STEPS = (
 CORPUS_STEPS = ("duplicates", "near_duplicates", "contamination", "votes", "toxicity", "edit_tail")
 HF_BACKENDS = ("hf-shared-prefix", "hf", "hf-auto", "huggingface")  # are given the model; the first is ours
 TASKS = ("arc", "hellaswag", "mmlu", "truthfulqa")  # of the leaderboard
+ROLES = ("ELI5", "wiki")  # the study's data sets
 TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow")
 CHOICES = types.MappingProxyType(
     {
@@ -560,6 +562,9 @@ def _check(params: Params, file: str) -> None:
             raise ParameterError(f"{file}: 'data.{part}' must name each source once: {', '.join(params.data.sources)}")
     for name, source in params.data.sources.items():
         choose(f"data.sources.{name}.kind", source.kind, KINDS)
+    for role, name in params.data.roles.items():
+        choose("data.roles", role, ROLES)
+        choose(f"data.roles.{role}", name, params.data.sources)
     for name in params.sft.train_sets:
         choose("sft.train_sets", name, [params.train_set_name(d) for d in params.datasets])
     for name in params.sft.report_to:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from s2utils import artefacts, cards, notebook, paths, provenance
+from s2utils import artefacts, cards, embedded, notebook, paths, provenance
 from s2utils.params import Params, flat
 
 ALLOWED = (".safetensors", ".json", ".jsonl", ".md", ".txt", ".jinja", "tokenizer.model")
@@ -43,7 +43,7 @@ class PublishError(ValueError):
 def base_of(params: Params) -> str:
     """Hub id of the base model, also where its weights come in a package."""
     path = params.model.base.path
-    return "HuggingFaceTB/SmolLM2-135M-Instruct" if path.startswith("embedded:") else path
+    return embedded.hub_id(path) if path.startswith("embedded:") else path
 
 
 def record(params: Params, profile: str, overrides: dict, keys: dict[str, str], result: dict, **facts) -> dict:

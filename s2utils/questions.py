@@ -68,20 +68,20 @@ def write(
     texts: list[str],
     cache: Path,
     seed: int,
-    loaded=None,
+    local: llm.Local | None = None,
     embed: Callable[[list[str]], np.ndarray] | None = None,
 ) -> tuple[list[str], list[str], pd.DataFrame]:
     """(questions, reasons, history): one question and reason a text; the question is "" where a reason is given.
 
     `history` has one row per attempt (1, 2) and reason ("" = passed) with its count `n`. `embed` gives unit
     vectors (n, d) of n texts; without it nobody checks that a question is about its text.
-    `loaded` is an optional (model, tokenizer) for a local writer.
+    `local` holds the weights of a local writer.
     """
     questions, reasons, history = [""] * len(texts), ["not asked"] * len(texts), []
     for attempt, prompt, label in ((1, FIRST, "write questions"), (2, SECOND, "ask again")):
         todo = [i for i, reason in enumerate(reasons) if reason]
         chats = [chat(prompt, texts[i]) for i in todo]
-        replies = llm.ask(settings.writer, chats, cache, seed=seed, label=label, loaded=loaded) if todo else []
+        replies = llm.ask(settings.writer, chats, cache, seed=seed, label=label, local=local) if todo else []
         for i, reply in zip(todo, replies):
             questions[i], reasons[i] = ("", "no reply") if reply["error"] else parse(reply["text"], texts[i])
             if questions[i] and gives_away(questions[i], texts[i], settings.copied_words):

@@ -37,7 +37,7 @@ from s2utils import (
     writeup,
 )  # fmt: skip
 from s2utils.params import load, parse_set
-from s2utils.results import HEADLINES, headline, read_table  # noqa: F401  (a sweep reads tables as the report does)
+from s2utils.results import headline
 from s2utils.steps import STEPS
 
 # table → the notebook that writes it
@@ -102,7 +102,7 @@ def join(profiles: list[str], overrides: dict | str | None = None) -> Path:
         held = [p for p in profiles if _csv(p, name).is_file()]
         gaps[name] = [_gap(name, p) for p in profiles if p not in held]
         if held:
-            frames = [read_table(_csv(p, name)) for p in held]
+            frames = [tables.read_table(_csv(p, name)) for p in held]
             caption = " ".join(f"{p}: {results.caption(_csv(p, name))}" for p in held)
             tables.write(_stacked(frames), name, folder / "tables", caption)
     runs = [_run(p, studies[p], folder, {}) for p in profiles]
@@ -174,7 +174,7 @@ def _figures(site: shell.Site) -> None:
 
 def _run(profile: str, study: str, folder: Path, titles: dict[str, str]) -> dict:
     """What was run, in words: models, n, time, energy, code and hardware; with links from a page in `folder`."""
-    frames = {name: read_table(_csv(profile, name)) for name in MAKERS if _csv(profile, name).is_file()}
+    frames = {name: tables.read_table(_csv(profile, name)) for name in MAKERS if _csv(profile, name).is_file()}
     rows = dict.fromkeys(row for f in frames.values() for row in zip(f["model"], f["merge_mode"]))
     spent = [run["seconds"] for run in provenance.notebooks(profile).values() if run["seconds"] is not None]
     facts = {

@@ -16,10 +16,6 @@ import pandas as pd
 
 from s2utils import shell, tables
 
-HEADLINES = {
-    "leaderboard": "average", "rouge": "rouge_l_f1", "bertscore": "bertscore_f1", "flesch": "flesch_reading_ease",
-    "mtbench": "single_turn_rating", "judge": "judge_rating",
-}  # fmt: skip
 TITLES = tables.TITLES | {
     "answers_paired": "Merges compared: length and end of the answers",
     "claims": "The study's claims",
@@ -47,16 +43,6 @@ TITLES = tables.TITLES | {
 TAILS = ("_ci_low", "_ci_high", "_n_failed", "_n_changed", "_n", "_published", "_mark", "_finished", "_spread")
 SAID = ("verdict", "passed")  # text that is measured and not a key
 IMPLIED = ("base", "variant", "train_set")  # by the model's name
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A table as it was written: keys are text (a model may be called "null"), everything else numbers."""
-    keys, numbers = [], []
-    for column in pd.read_csv(path, nrows=0):
-        (keys if column in tables.KEYS or column.endswith("_mark") else numbers).append(column)
-    return pd.read_csv(
-        path, dtype=dict.fromkeys(keys, str), keep_default_na=False, na_values=dict.fromkeys(numbers, "")
-    )
 
 
 def caption(csv: Path) -> str:
@@ -126,9 +112,9 @@ def digits(frame: pd.DataFrame, column: str, name: str = "") -> int:
 def headline(folder: Path) -> pd.DataFrame:
     """One row per (model, merge_mode), one number per table in `folder`: its main metric, mean over data sets."""
     means = []
-    for name, metric in HEADLINES.items():
+    for name, metric in tables.HEADLINES.items():
         if (folder / f"{name}.csv").is_file():
-            groups = read_table(folder / f"{name}.csv").groupby(["model", "merge_mode"], sort=False)
+            groups = tables.read_table(folder / f"{name}.csv").groupby(["model", "merge_mode"], sort=False)
             means.append(groups[metric].mean().round(tables.DECIMALS[name]))
     return pd.concat(means, axis=1, sort=False).reset_index() if means else pd.DataFrame()
 

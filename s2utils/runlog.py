@@ -141,7 +141,7 @@ class Samples(TrainerCallback):
             return
         ids = models.encoded(self.prompts, self.tok, "sft")
         training = model.training
-        with torch.random.fork_rng(), torch.autocast(model.device.type, torch.bfloat16):
+        with torch.random.fork_rng(), torch.autocast(model.device.type, torch.bfloat16, enabled=args.bf16):
             asked = {"batch_size": len(ids), "max_new_tokens": self.max_new_tokens, "label": None}
             batches = generate.completions(model.eval(), self.tok, ids, seed="samples", **asked)
             answers = [answer for batch in batches for answer in batch]

@@ -18,7 +18,7 @@ import openai
 import tenacity
 from tqdm.auto import tqdm
 
-from s2utils.llm import ServerError
+from s2utils.client import ServerError
 
 PENALTY = ("vllm", "sglang")  # owners, as GET /models names them, of servers that know `repetition_penalty`
 WAIT = tenacity.wait_random_exponential(max=30)  # seconds before a request is repeated

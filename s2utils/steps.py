@@ -11,7 +11,9 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import importlib.util
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,7 @@ class Step:
     notebook: str
     sections: tuple[str, ...]  # parameters it reads
     modules: tuple[str, ...]  # helper modules that make its artefact (their imports are followed)
+    shown: bool = False  # its rule runs the notebook that readers see
 
 
 RECORD_RULES = tuple(
@@ -50,6 +53,7 @@ STEPS = {
         "01_eda",
         ("seed", "data.sources", "s2", "eda", "model.base", "sft.max_length"),
         ("sources", "filters", "readability", "toxicity", "describe", "models"),
+        shown=True,
     ),
     "filtered": Step(
         "02_datasets",
@@ -60,10 +64,11 @@ STEPS = {
         "02_datasets",
         ("seed", "data", "s2", "questions", "leaderboard.source", "mtbench.questions"),
         ("shards", "corpus", "sets", "questions", "splits", "cards"),
+        shown=True,
     ),
-    "sft": Step("03_sft", ("seed", "runtime", "model", "sft"), ("train",)),
+    "sft": Step("03_sft", ("seed", "runtime", "model", "sft"), ("train",), shown=True),
     "merged": Step("04_generate", ("model",), ("merged",)),
-    "answers": Step("04_generate", ("seed", "runtime", "model", *ANSWERING), ("generate", "serve", "models")),
+    "answers": Step("04_generate", ("seed", "runtime", "model", *ANSWERING), ("generate", "models"), shown=True),
     "divergence": Step(
         "04_generate",
         ("seed", "runtime", "model", "merge", "sft.eval_rows", "sft.max_length", "sft.batch_size"),
@@ -73,17 +78,30 @@ STEPS = {
         "05_text_metrics",
         ("seed", "model", "text_metrics", *MANNER),
         ("text_metrics", "scoring", "bertscore", "loops"),
+        shown=True,
     ),
     "membership": Step(
         "05_text_metrics", ("seed", "runtime", "model", "membership", "generate.sample_seed"), ("membership",)
     ),
-    "leaderboard": Step("06_leaderboard", ("seed", "runtime", "model", *SCORING), ("leaderboard", "models")),
+    "leaderboard": Step(
+        "06_leaderboard", ("seed", "runtime", "model", *SCORING), ("leaderboard", "models"), shown=True
+    ),
     "protocols": Step("06_leaderboard", ("seed", "runtime", "model", "leaderboard"), ("leaderboard", "models")),
-    "mtbench": Step("07_mtbench", ("seed", "runtime", "model", *SAMPLING, *RATING), ("mtbench",)),
+    "mtbench": Step("07_mtbench", ("seed", "runtime", "model", *SAMPLING, *RATING), ("mtbench",), shown=True),
     "judged": Step("07_mtbench", ("seed", "text_metrics.resamples", "text_metrics.confidence", "mtbench"), ("judged",)),
-    "sweep": Step("08_sweep", ("sweep",), ("sweep",)),
+    "sweep": Step("08_sweep", ("sweep",), ("sweep",), shown=True),
 }
-UNREAD = ("sft.train_sets", "sft.report_to")  # which sets are trained and who watches leaves an adapter as it is
+UNREAD = (  # by what is made: which sets are trained and who watches leaves an adapter as it is; roles are for claims
+    "sft.train_sets", "sft.report_to", "data.roles",
+)  # fmt: skip
+
+
+# Outside of every identity, with all that only they import. They decide where things lie and what a card or a bar says of
+# them, or carry a question to a server and its reply back
+PLUMBING = ("params", "paths", "artefacts", "steps", "notebook", "publish", "progress", "client", "serve")
+WATCHING = (
+    "runlog",
+)  # looks on while something is made: outside of the artefact, inside of the notebook that shows it
 
 
 @dataclass(frozen=True)
@@ -129,7 +147,7 @@ def settings(step: str, params: Params) -> dict[str, object]:
     """Dotted parameter → value, for every parameter `step` reads itself; a file's hash beside its path."""
     wanted = STEPS[step].sections
     values = {k: v for k, v in flat(params).items() if any(k == w or k.startswith(f"{w}.") for w in wanted)}
-    values = {k: v for k, v in values.items() if k not in UNREAD}
+    values = {k: v for k, v in values.items() if not any(k == u or k.startswith(f"{u}.") for u in UNREAD)}
     held = {k: root() / v for k, v in values.items() if isinstance(v, str) and v and not v.startswith("embedded:")}
     return values | {f"{k}.content": _content(path) for k, path in held.items() if path.exists()}
 
@@ -231,17 +249,14 @@ def _identity(step: str, profile: str, overrides: str, name: str) -> tuple | Non
 def code_digest(step: str) -> str:
     """Hash of the code that makes a step's artefact, without comments and docstrings."""
     parts = [module_digest(STEPS[step].modules)]
-    notebook = json.loads((root() / "notebooks" / f"{STEPS[step].notebook}.ipynb").read_text(encoding="utf-8"))
-    for cell in notebook["cells"]:
-        if f"makes-{step}" in cell["metadata"].get("tags", []):
-            parts.append(_plain("".join(cell["source"])))
+    parts += [_plain(source) for _, source, tags in _cells(step) if f"makes-{step}" in tags]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 @functools.lru_cache
-def module_digest(modules: tuple[str, ...]) -> str:
-    """Hash of helper modules and all they import."""
-    parts = [_plain(path.read_text(encoding="utf-8")) for path in _module_files(modules)]
+def module_digest(names: tuple[str, ...], outside: tuple[str, ...] = (*PLUMBING, *WATCHING)) -> str:
+    """Hash of helper modules and all they import, as `modules` lists them."""
+    parts = [_plain(path.read_text(encoding="utf-8")) for path in modules(names, outside).values()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -254,29 +269,58 @@ def files_digest(pattern: str) -> str:
 
 @functools.lru_cache
 def notebook_digest(step: str) -> str:
-    """Hash of a notebook's cells, outputs left out: an edit reruns the notebook."""
+    """Hash of a notebook's cells, outputs left out, and of the modules that they import: an edit reruns the notebook."""
+    cells = _cells(step)
+    code = "\n".join(source for kind, source, _ in cells if kind == "code")
+    parts = [source for _, source, _ in cells] + [module_digest(tuple(_imported(ast.parse(code))), PLUMBING)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _cells(step: str) -> list[tuple[str, str, list[str]]]:
+    """(kind, source, tags) of the cells of a step's notebook."""
     notebook = json.loads((root() / "notebooks" / f"{STEPS[step].notebook}.ipynb").read_text(encoding="utf-8"))
-    return hashlib.sha256("\0".join("".join(c["source"]) for c in notebook["cells"]).encode()).hexdigest()[:16]
+    return [(c["cell_type"], "".join(c["source"]), c["metadata"].get("tags", [])) for c in notebook["cells"]]
 
 
-# they decide where things lie, what a card and a bar say of them, not what they hold
-PLUMBING = {"params", "paths", "artefacts", "steps", "notebook", "publish", "progress"}
+def modules(names: tuple[str, ...], outside: tuple[str, ...] = (*PLUMBING, *WATCHING)) -> dict[str, Path]:
+    """Name → file of helper modules and of every module of ours that they import, but for those `outside`; sorted.
 
-
-def _module_files(modules: tuple[str, ...]) -> list:
-    """Files of `modules` and of every helper module they import, sorted; plumbing left out."""
-    folder, seen, todo = root() / "s2utils", set(PLUMBING), list(modules)
+    Names are dotted below s2utils. ImportError where one is not there: what falls out of an identity in silence would
+    leave stale artefacts in use.
+    """
+    found: dict[str, Path] = {}
+    todo = [(name, "the graph") for name in names]
     while todo:
-        name = todo.pop()
-        path = folder / f"{name}.py"
-        if name in seen or not path.is_file():
+        name, asker = todo.pop()
+        if name in found or name in outside:
             continue
-        seen.add(name)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("s2utils"):
-                tail = node.module.removeprefix("s2utils").lstrip(".")
-                todo += [tail] if tail else [alias.name for alias in node.names]
-    return [folder / f"{name}.py" for name in sorted(seen - PLUMBING)]
+        if (file := _file(name)) is None:
+            raise ImportError(f"{asker} imports s2utils.{name}, and there is no such module", name=f"s2utils.{name}")
+        found[name] = file
+        package = f"s2utils.{name}" if file.name == "__init__.py" else f"s2utils.{name}".rpartition(".")[0]
+        said = str(file.relative_to(root()))
+        todo += [(other, said) for other in _imported(ast.parse(file.read_text(encoding="utf-8")), package)]
+    return dict(sorted(found.items()))
+
+
+def _file(name: str) -> Path | None:
+    """The file of a module of ours, its __init__ of a package; None where there is none."""
+    place = root().joinpath("s2utils", *name.split("."))
+    return next((f for f in (place.with_suffix(".py"), place / "__init__.py") if f.is_file()), None)
+
+
+def _imported(tree: ast.AST, package: str = "s2utils") -> list[str]:
+    """Names of the modules of ours that are imported anywhere in code of `package`; one of their names stands for them."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            for alias in node.names:
+                inner = f"{source}.{alias.name}"
+                found.append(inner if source == "s2utils" or _file(inner.partition(".")[2]) else source)
+    return [name.partition(".")[2] for name in found if name.startswith("s2utils.")]
 
 
 def _plain(source: str) -> str:
@@ -292,3 +336,18 @@ def _plain(source: str) -> str:
         ):
             node.body = body[1:]
     return ast.dump(tree)
+
+
+def shown(notebook: str) -> str:
+    """The step behind `make <notebook>`: the one whose rule runs it for readers. KeyError names the known ones."""
+    known = {step.notebook: name for name, step in STEPS.items() if step.shown}
+    if notebook not in known:
+        raise KeyError(f"no step runs notebooks/{notebook}.ipynb; steps run {', '.join(known)} (docs/extending.md)")
+    return known[notebook]
+
+
+if __name__ == "__main__":
+    try:
+        print(shown(sys.argv[1]))
+    except KeyError as error:
+        sys.exit(error.args[0])

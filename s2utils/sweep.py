@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from s2utils import artefacts, paths, report, steps, tables
+from s2utils import artefacts, paths, steps, tables
 from s2utils.params import Params, written
 
 ROW = ["table", "model", "variant", "merge_mode", "dataset", "metric"]
-HEADLINES = {"sft": "eval_loss_after"} | report.HEADLINES
+HEADLINES = {"sft": "eval_loss_after"} | tables.HEADLINES
 LABELS = {"eval_loss_after": "validation loss"} | tables.LABELS
 
 
@@ -34,7 +34,7 @@ def collect(points: dict[str, dict], params: Params, overrides: dict) -> pd.Data
         for name, metrics in tables.METRICS.items():
             if name == "judge" and not params.mtbench.validation:
                 continue
-            frame = report.read_table(_table(tables.MAKERS[name], point, overrides, name))
+            frame = tables.read_table(_table(tables.MAKERS[name], point, overrides, name))
             for row in frame.to_dict("records"):
                 keys = {"point": point, **values, "table": name} | {k: row.get(k, "") for k in ROW[1:-1]}
                 rows += [

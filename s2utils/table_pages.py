@@ -49,7 +49,7 @@ def unreliable(frame: pd.DataFrame | None) -> bool:
 
 def read(csv: Path) -> pd.DataFrame:
     """A table as its page needs it; the claims' numbers ("05", "1a") are text."""
-    return pd.read_csv(csv, dtype={"claim": str, "notebook": str}) if csv.stem == "claims" else results.read_table(csv)
+    return pd.read_csv(csv, dtype={"claim": str, "notebook": str}) if csv.stem == "claims" else tables.read_table(csv)
 
 
 def grid(frame: pd.DataFrame, name: str) -> dict:

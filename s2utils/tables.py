@@ -40,6 +40,10 @@ TITLES = {
     "mtbench": "Table 5 · MT(S)-bench, judge's rating 1–10",
     "judge": "Table 6 · Judged validation set, 1–10",
 }
+HEADLINES = {
+    "leaderboard": "average", "rouge": "rouge_l_f1", "bertscore": "bertscore_f1", "flesch": "flesch_reading_ease",
+    "mtbench": "single_turn_rating", "judge": "judge_rating",
+}  # fmt: skip
 LABELS = {
     "average": "Average", "arc_acc_norm": "ARC", "hellaswag_acc_norm": "HellaSwag", "mmlu_acc": "MMLU",
     "truthfulqa_mc2": "TruthfulQA", "rouge_1_f1": "ROUGE-1", "rouge_2_f1": "ROUGE-2", "rouge_l_f1": "ROUGE-L",
@@ -62,6 +66,16 @@ MAKERS = {name: "mtbench" if name == "judge" else "text_metrics" for name in MET
     n: n for n in ("leaderboard", "mtbench")
 }
 REVISED = ("judge",)  # tables that only the revision has
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table as it was written: keys are text (a model may be called "null"), everything else numbers."""
+    keys, numbers = [], []
+    for column in pd.read_csv(path, nrows=0):
+        (keys if column in KEYS or column.endswith("_mark") else numbers).append(column)
+    return pd.read_csv(
+        path, dtype=dict.fromkeys(keys, str), keep_default_na=False, na_values=dict.fromkeys(numbers, "")
+    )
 
 
 def published(name: str) -> pd.DataFrame:

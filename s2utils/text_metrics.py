@@ -59,7 +59,7 @@ def manner(answers: list[str], references: list[str], params: Params) -> pd.Data
 
 
 def compare(scores: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:
-    """One row per metric, data set and comparison of a fine-tune: with the base model, and of its merges with each other.
+    """One row per metric, data set and comparison: chat and fine-tunes with the base, merges of one fine-tune with each other.
 
     Differences are question by question: n, n_failed, difference with bootstrap interval, p of flipped signs, p_holm
     corrected over all comparisons of the metric, d_z (effect size), and the verdict at the table's level.
@@ -80,14 +80,14 @@ def compare(scores: pd.DataFrame, metrics: list[str], params: Params) -> pd.Data
 
 
 def _pairs(scores: pd.DataFrame) -> list[tuple[str, str]]:
-    """(subtracted, from) of ids: the base from every fine-tune, and each merge of a fine-tune from its later ones."""
+    """(subtracted, from) of ids: the base from every other model, and each merge of a fine-tune from its later ones."""
     rows = scores[["model_id", "model", "variant"]].drop_duplicates()
     base = rows.loc[rows["variant"] == "base", "model_id"].iat[0]
     tuned = rows[rows["variant"] == "sft"]
     merges = [
         pair for _, part in tuned.groupby("model", sort=False) for pair in itertools.combinations(part["model_id"], 2)
     ]
-    return [*((base, id) for id in tuned["model_id"]), *merges]
+    return [*((base, id) for id in rows["model_id"] if id != base), *merges]
 
 
 def summary(scores: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:

@@ -147,7 +147,7 @@ def config(params: Params, n_rows: int, folder: Path, eos: str, n_processes: int
         eval_packing=False,  # a validation loss is over the same rows whatever the layout
         padding_free=layout["padding_free"],
         gradient_checkpointing=sft.gradient_checkpointing,
-        bf16=True,
+        bf16=models.computing(params.model.dtype) == torch.bfloat16,
         use_cpu=on_cpu,
         seed=seed,
         data_seed=seed,
@@ -294,7 +294,7 @@ def run(params: Params, data: Path, train_set: str, folder: Path) -> dict:
         held_out, _ = rows(held_out, params, tok)
         args = config(params, len(known), folder, tok.eos_token, processes.count())
         torch.manual_seed(args.seed)
-        model = models.quantized(base, processes.own_device(params.runtime.device), sharded)
+        model = models.quantized(base, params.model.dtype, processes.own_device(params.runtime.device), sharded)
         model.set_attn_implementation(batching(params.sft, params.runtime.device)["attention"])
         trainer = Trainer(
             model=model,
@@ -306,7 +306,7 @@ def run(params: Params, data: Path, train_set: str, folder: Path) -> dict:
             callbacks=runlog.callbacks(params.sft, folder, tok, list(held_out["prompt"])),
         )
         # FSDP takes one dtype; accelerate then keeps float32 copies of what is trained
-        settle_adapter(trainer.model, base.path, base.revision, torch.bfloat16 if sharded else torch.float32)
+        settle_adapter(trainer.model, base.path, base.revision, model.dtype if sharded else torch.float32)
         checkpoint = processes.everyone(runlog.last_checkpoint(folder))[0]
         # the base's own loss; `trainer.evaluate()` here would have accelerate take the model for prepared, and never
         # average its gradients over the processes

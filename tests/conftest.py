@@ -46,10 +46,11 @@ def fresh_digests():
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch) -> Path:
-    """A copy of what a run reads (params/, notebooks/, reports/published/), and S2_ROOT pointing at it."""
+    """A copy of what a run reads (params/, notebooks/, s2utils/, reports/published/), and S2_ROOT pointing at it."""
     root = tmp_path / "repository"
-    for folder in ("params", "notebooks", "reports/published"):
-        shutil.copytree(REPOSITORY / folder, root / folder, copy_function=shutil.copyfile)
+    for folder in ("params", "notebooks", "s2utils", "reports/published"):
+        ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+        shutil.copytree(REPOSITORY / folder, root / folder, copy_function=shutil.copyfile, ignore=ignored)
     for path in (root, *root.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     monkeypatch.setenv("S2_ROOT", str(root))

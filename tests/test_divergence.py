@@ -45,7 +45,7 @@ def merged(base, adapter, tmp_path) -> dict:
     folders = {mode: tmp_path / mode for mode in merge.MODES}
     for mode, folder in folders.items():
         folder.mkdir()
-        merge.write(base, "bfloat16", adapter, mode, folder)
+        merge.write(base, adapter, mode, folder)
     return folders
 
 
@@ -127,10 +127,11 @@ def test_the_exact_model_is_not_apart_from_itself(compared):
 
 @pytest.mark.parametrize("mode", ["adapter", "nf4", "requantized"])
 def test_one_4_bit_base_stands_for_three_models_loaded_each_for_itself(mode, compared, params, adapter, rows):
-    alone = models.adapted(params.model.base, adapter) if mode == "adapter" else models.quantized(params.model.base)
+    base, dtype = params.model.base, params.model.dtype
+    alone = models.adapted(base, adapter, dtype) if mode == "adapter" else models.quantized(base, dtype)
     if mode == "requantized":
         alone = divergence.requantized(PeftModel.from_pretrained(alone, adapter))
-    exact = list(divergence.logits(models.adapted(params.model.base, adapter), rows, 2))
+    exact = list(divergence.logits(models.adapted(base, adapter, dtype), rows, 2))
     wanted = divergence.answers(alone, rows, exact, 2, mode)
     found = compared[compared["merge_mode"] == mode].reset_index(drop=True)
     pd.testing.assert_frame_equal(found, pd.DataFrame(wanted), check_exact=True)
@@ -159,7 +160,7 @@ def test_weights_are_measured_against_the_4_bit_base_and_the_adapter(params, ada
 def test_the_wrong_merge_is_pefts_own_into_a_live_4_bit_model(base, adapter):
     import bitsandbytes
 
-    network = PeftModel.from_pretrained(models.quantized(base), adapter)
+    network = PeftModel.from_pretrained(models.quantized(base, "bfloat16"), adapter)
     live, added = divergence.requantized(network), merge.factors(adapter)
     full = models.full(base, "bfloat16")
     for name, layer in merge.linear(live).items():

@@ -118,9 +118,9 @@ def server():
 CHILD = """
 import sys
 from pathlib import Path
-from s2utils import judgements, judges, llm
+from s2utils import client, judgements, judges
 from s2utils.params import Endpoint
-port, folder, n, width, llm.TIMEOUT = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
+port, folder, n, width, client.TIMEOUT = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
 judge = Endpoint("openai", "m", "", f"http://127.0.0.1:{port}/v1", "NO_KEY", width, 1, 16, 0.0, 0, 0.0, 0.0, 0.0)
 keys = {"turn": 1, "model": "a"}
 items = [keys | {"question_id": i, "chat": judges.chat("single", f"item {i}. ", False)} for i in range(n)]
@@ -187,7 +187,7 @@ def scripted(monkeypatch):
     def script(*rounds: list):
         left, asked = list(rounds), []
 
-        def ask(endpoint, chats, cache, *, seed, label, loaded=None):
+        def ask(endpoint, chats, cache, *, seed, label, local=None):
             asked.append({"chats": chats, "seed": seed, "label": label})
             said = left.pop(0)
             assert len(said) == len(chats)

@@ -11,8 +11,8 @@ from conftest import serving
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2utils import artefacts, llm
-from s2utils.params import Endpoint, ParameterError
+from s2utils import artefacts, client, llm
+from s2utils.params import Endpoint, ParameterError, Weights
 
 KEY = "sk-test-0123456789"
 
@@ -146,7 +146,7 @@ def test_a_lasting_outage_stops_with_its_reason_and_is_asked_again_next_time(ser
     server.script = [(500, None)] * 6
     cache = tmp_path / "c.jsonl"
     with pytest.raises(
-        llm.ServerError, match=r"1 of 1 requests .* failed six times \(InternalServerError\).*run again"
+        client.ServerError, match=r"1 of 1 requests .* failed six times \(InternalServerError\).*run again"
     ):
         llm.ask(endpoint, chats("q"), cache, seed=1)
     assert len(server.seen) == 6
@@ -191,9 +191,9 @@ def test_what_every_request_would_meet_stops_the_run(server, endpoint, tmp_path,
 
 
 def test_an_outage_stops_the_list_and_not_only_each_request(server, endpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(llm, "ATTEMPTS", 1)
+    monkeypatch.setattr(client, "ATTEMPTS", 1)
     server.script = [(429, None)] * 500
-    with pytest.raises(llm.ServerError, match="in a row"):
+    with pytest.raises(client.ServerError, match="in a row"):
         llm.ask(
             dataclasses.replace(endpoint, concurrency=2),
             chats(*(f"q{i}" for i in range(200))),
@@ -244,9 +244,14 @@ def test_local_weights_are_asked_in_their_chat_template(llama2, tiny_llama, tmp_
     model, tok = tiny_llama(vocab_size=len(llama2)), models.prepared(llama2)
     local = Endpoint("local", "tiny", "", "", "", 1, 2, 4, 0.0, 0, 0.0, 0.0, 0.0)
     cache = tmp_path / "c.jsonl"
-    first = llm.ask(local, chats("Why?", "How?", "Who?"), cache, seed=1, loaded=(model, tok))
+    weights = llm.Local(Weights("tiny", ""), "float32", "cpu")
+    vars(weights)["loaded"] = model, tok
+    first = llm.ask(local, chats("Why?", "How?", "Who?"), cache, seed=1, local=weights)
     assert len(first) == 3 and all(r["error"] == "" and isinstance(r["ended"], bool) for r in first)
-    assert llm.ask(local, chats("How?"), cache, seed=1, loaded=("not", "needed")) == [first[1]]
+    nowhere = llm.Local(Weights("nowhere", ""), "float32", "cpu")
+    assert llm.ask(local, chats("How?"), cache, seed=1, local=nowhere) == [first[1]], "weights that are not needed"
+    with pytest.raises(OSError):  # another dtype is another reply, for which the weights are needed
+        llm.ask(local, chats("How?"), cache, seed=1, local=llm.Local(Weights("nowhere", ""), "bfloat16", "cpu"))
 
 
 def test_a_minute_holds_no_more_requests_than_allowed_retries_included(server, endpoint, tmp_path):
@@ -266,9 +271,9 @@ def test_the_pace_holds_for_any_arrivals(arrivals, per_minute):
         def wait(self, seconds):
             self.now += seconds
 
-    clock, pace, starts = Clock(), llm._Pace(per_minute), []
+    clock, pace, starts = Clock(), client._Pace(per_minute), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(llm.time, "monotonic", lambda: clock.now)
+        patch.setattr(client.time, "monotonic", lambda: clock.now)
         for arrival in sorted(arrivals):
             clock.now = max(clock.now, arrival)
             pace.wait(clock)

@@ -138,7 +138,8 @@ def test_the_folder_of_a_model_on_the_hub_is_fetched_without_other_formats(tree,
     assert fetched == [published[0], published[1], published[2], published[6]]
 
 
-def test_an_adapters_folder_is_loaded_over_the_4_bit_base_it_names(tiny_llama, tmp_path):
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_an_adapters_folder_is_loaded_over_the_4_bit_base_it_names(tiny_llama, tmp_path, dtype):
     import bitsandbytes
     from peft import LoraConfig, get_peft_model
 
@@ -147,22 +148,24 @@ def test_an_adapters_folder_is_loaded_over_the_4_bit_base_it_names(tiny_llama, t
     wrapped = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
     wrapped.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
     wrapped.save_pretrained(tmp_path / "adapter")
-    loaded = models.full(Weights(str(tmp_path / "adapter"), ""), "bfloat16")
+    loaded = models.full(Weights(str(tmp_path / "adapter"), ""), dtype)
     layers = [m for m in loaded.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
     assert len(layers) == 2 * 7 and not any(m.support_avx512bf16_for_cpu for m in layers) and not loaded.training
     assert sum(name.endswith("lora_A.default.weight") for name, _ in loaded.named_parameters()) == 2 * 7
+    assert loaded(input_ids=torch.tensor([[1, 5, 6]])).logits.dtype == getattr(torch, dtype)
 
 
-def test_a_4_bit_model_keeps_head_and_embeddings_and_is_never_packed(tiny_llama, tmp_path):
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_4_bit_model_keeps_head_and_embeddings_and_is_never_packed(tiny_llama, tmp_path, dtype):
     import bitsandbytes
 
     tiny_llama().to(torch.bfloat16).save_pretrained(tmp_path)
-    model = models.quantized(Weights(str(tmp_path), ""))
+    model = models.quantized(Weights(str(tmp_path), ""), dtype)
     layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
     assert len(layers) == 2 * 7
     assert all(m.weight.quant_state.quant_type == "nf4" and m.weight.quant_state.nested for m in layers)
     assert not any(m.support_avx512bf16_for_cpu for m in layers)
-    assert type(model.lm_head) is torch.nn.Linear and model.lm_head.weight.dtype == torch.bfloat16
+    assert type(model.lm_head) is torch.nn.Linear and model.lm_head.weight.dtype == getattr(torch, dtype)
     model.eval()(input_ids=torch.tensor([[1, 5, 6]]))
     assert not any(getattr(m.weight.quant_state, "packing_format_for_cpu", False) for m in layers)
 
@@ -175,15 +178,34 @@ def test_a_model_to_be_sharded_keeps_its_bits_in_floats_and_is_placed_nowhere(ti
     monkeypatch.setattr(
         models.AutoModelForCausalLM, "from_pretrained", lambda path, **k: asked.update(k) or load_model(path, **k)
     )
-    model = models.quantized(Weights(str(tmp_path), ""), "cuda:1", sharded=True)
+    model = models.quantized(Weights(str(tmp_path), ""), "bfloat16", "cuda:1", sharded=True)
     assert "device_map" not in asked and asked["quantization_config"].bnb_4bit_quant_storage == torch.bfloat16
     assert {w.dtype for w in model.parameters()} == {torch.bfloat16}
     layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
     assert len(layers) == 2 * 7 and not any(m.support_avx512bf16_for_cpu for m in layers)
     assert layers[0].weight.numel() * 4 == layers[0].in_features * layers[0].out_features
     ids = torch.tensor([[1, 5, 6, 7]])
-    usual = models.quantized(Weights(str(tmp_path), ""))
+    usual = models.quantized(Weights(str(tmp_path), ""), "bfloat16")
     assert torch.equal(model(input_ids=ids).logits, usual(input_ids=ids).logits)
+
+
+def test_the_4_bits_are_those_of_the_bf16_weights_whatever_is_computed_in(tiny_llama, tmp_path):
+    """A base published in float32 or float16 is rounded to bf16 first, as where training computes in bf16."""
+    import bitsandbytes
+
+    held = {}
+    for published in (torch.float32, torch.float16):
+        tiny_llama().to(published).save_pretrained(tmp_path / str(published))
+        for dtype in ("bfloat16", "float16", "float32"):
+            model = models.quantized(Weights(str(tmp_path / str(published)), ""), dtype)
+            layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+            held[published, dtype] = [m.weight.data for m in layers]
+            unpacked = bitsandbytes.functional.dequantize_4bit(layers[0].weight.data, layers[0].weight.quant_state)
+            assert unpacked.dtype == models.computing(dtype) == layers[0].compute_dtype == model.dtype
+    for published in (torch.float32, torch.float16):
+        first = held[published, "bfloat16"]
+        for dtype in ("float16", "float32"):
+            assert all(map(torch.equal, held[published, dtype], first)), (published, dtype)
 
 
 SHAPES = {  # Touvron et al. 2023: shape, parameters; trainable ones of LoRA with r 64 on every linear layer
@@ -228,15 +250,15 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_loaded(tmp_path, 
     nowhere, adapter = Weights(str(tmp_path / "nowhere"), ""), tmp_path / "adapter"
     for load_it in (
         lambda: models.full(nowhere, "bfloat16", "cuda"),
-        lambda: models.quantized(nowhere, "cuda"),
-        lambda: models.adapted(nowhere, adapter, "cuda"),
+        lambda: models.quantized(nowhere, "bfloat16", "cuda"),
+        lambda: models.adapted(nowhere, adapter, "bfloat16", "cuda"),
         lambda: bertscore.score(["a"], ["b"], nowhere, 1, "cuda"),
     ):
         with pytest.raises(ParameterError, match="runtime.device is cuda and no GPU is visible"):
             load_it()
     (tmp_path / "nowhere").mkdir()
     with pytest.raises(ParameterError, match="no GPU is visible"):
-        merge.write(nowhere, "bfloat16", adapter, "bf16", tmp_path, "cuda")
+        merge.write(nowhere, adapter, "bf16", tmp_path, "cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert models.usable("cuda") == "cuda" and models.usable("cpu") == "cpu"
 

@@ -28,7 +28,7 @@ def refused(profile: str = "smoke", overrides=None) -> str:
 
 def keys(profile: str) -> set[str]:
     """Dotted keys, names of data sets and splits left out."""
-    names = {*load(profile).data.sources}
+    names = {*load(profile).data.sources, *load(profile).data.roles}
     return {".".join(part for part in key.split(".") if part not in names) for key in flat(load(profile))}
 
 

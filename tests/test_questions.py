@@ -138,7 +138,7 @@ def writer(monkeypatch):
     def says(*attempts):
         asked, left = [], list(attempts)
 
-        def ask(endpoint, chats, cache, *, seed, label, loaded):
+        def ask(endpoint, chats, cache, *, seed, label, local):
             asked.append([chat[-1]["content"] for chat in chats])
             assert endpoint is WRITER and len(chats) == len(left[0])
             return [{"text": r or "", "ended": True, "error": "" if r is not None else "Timeout"} for r in left.pop(0)]

@@ -246,7 +246,7 @@ def test_join_puts_both_models_in_one_table(tree, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith(f"{folder / 'index.html'}\n") and "Llama-2-13b" in printed and "rouge_l_f1" in printed
     check("a100-7b+a100-13b")
-    frame = report.read_table(folder / "tables" / "rouge.csv")
+    frame = tables.read_table(folder / "tables" / "rouge.csv")
     assert list(frame["dataset"]) == ["ELI5"] * 4 + ["wiki"] * 4
     assert set(frame["model"]) == {b + e for b in ("Llama-2-7b", "Llama-2-13b") for e in ("", f"-{HOSTILE}")}
     assert frame.columns.is_unique and frame["rouge_l_f1_published"].notna().sum() == 2  # the paper has 7 B only

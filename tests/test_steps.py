@@ -1,7 +1,8 @@
 import json
+import shutil
 
 import pytest
-from conftest import forget_digests
+from conftest import REPOSITORY, forget_digests
 
 from s2utils import steps
 from s2utils.params import load
@@ -44,8 +45,10 @@ MODULES = {  # the code that the keys are made of, small enough to see through
 @pytest.fixture
 def study(tree):
     """The repository with small helper modules and notebooks, so that what changes is known."""
+    shutil.rmtree(tree / "s2utils")
     (tree / "s2utils").mkdir()
-    for name, code in MODULES.items():
+    named = {name: "X = 1\n" for step in steps.STEPS.values() for name in step.modules}
+    for name, code in (named | MODULES).items():
         (tree / "s2utils" / f"{name}.py").write_text(code)
     for step in steps.STEPS.values():
         write_notebook(tree / "notebooks" / f"{step.notebook}.ipynb", NOTEBOOK)
@@ -218,6 +221,88 @@ def test_code_moves_the_steps_that_use_it_even_at_second_hand(study):
         "mtbench",
         "judged",
     }
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from s2utils.gone import flesch",
+        "from s2utils import gone",
+        "import s2utils.gone",
+        "import s2utils.text.gone as gone",
+        "from .gone import flesch",
+        "from s2utils.text.gone import flesch",
+    ],
+)
+def test_an_import_of_ours_that_is_not_there_is_an_error_and_not_left_out(study, line):
+    (study / "s2utils" / "filters.py").write_text(f"def late():\n    {line}\n")
+    with pytest.raises(ImportError, match=r"s2utils/filters.py imports s2utils\.(text\.)?gone.*no such module"):
+        keys()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from s2utils.text.ease import flesch",
+        "from s2utils.text import ease",
+        "import s2utils.text.ease",
+        "import s2utils.text.ease as e",
+        "from .text import ease",
+        "from .text.ease import flesch as f",
+        "from s2utils.text import opened",  # its __init__ takes it from ease
+    ],
+)
+def test_a_module_in_a_room_of_its_own_is_followed_however_it_is_imported(study, line):
+    room = study / "s2utils" / "text"
+    room.mkdir()
+    (room / "__init__.py").write_text("from .ease import flesch as opened\n")
+    (room / "ease.py").write_text("from .. import splits\nflesch = 1\n")
+    (study / "s2utils" / "filters.py").write_text(f"{line}\n")
+    before = keys()
+    (room / "ease.py").write_text("from .. import splits\nflesch = 2\n")
+    assert "eda" in moved(before, keys())
+    before = keys()
+    (study / "s2utils" / "splits.py").write_text("X = 2\n")
+    assert "eda" in moved(before, keys()), "what the room imports is followed as well"
+
+
+LOOKING_ON = {  # samplers of progress, clients of servers, looks: none of them makes an artefact
+    "progress", "runlog", "durations", "headless", "graph", "job", "client", "serve", "access", "preflight", "estimates",
+    "figures", "widgets", "thumbnails", "report", "pages", "shell", "overview", "findings", "table_pages", "answers_page",
+    "data_page", "provenance", "provenance_page", "compare", "writeup", "typeset", "views", "sentences", "claims",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("step", steps.STEPS)
+def test_what_only_looks_on_is_in_no_identity(step):
+    found = set(steps.modules(steps.STEPS[step].modules))
+    assert found and not found & LOOKING_ON
+    if step != "sweep":  # its artefact is tables
+        assert not found & {"tables", "latex", "marks"}
+
+
+def test_editing_what_only_looks_on_moves_no_artefact_of_the_repository(tree):
+    """Today's code: every adapter stayed behind when the sampler of answers changed, and 01 ran again for a server's client."""
+    before, shown = keys(), {step: steps.notebook_digest(step) for step in steps.STEPS}
+    for name in LOOKING_ON & {p.stem for p in (tree / "s2utils").glob("*.py")}:
+        with open(tree / "s2utils" / f"{name}.py", "a") as file:
+            file.write("\nEDITED = 1\n")
+    assert keys() == before
+    after = {step: steps.notebook_digest(step) for step in steps.STEPS}
+    assert after["sft"] != shown["sft"], "03 shows what the sampler kept"
+    for name in ("figures", "widgets"):  # 01 shows figures
+        shutil.copy(REPOSITORY / "s2utils" / f"{name}.py", tree / "s2utils" / f"{name}.py")
+    forget_digests()
+    assert steps.notebook_digest("eda") == shown["eda"]
+
+
+def test_a_notebook_is_asked_for_by_its_name():
+    assert [steps.shown(s.notebook) for s in steps.STEPS.values() if s.shown] == [
+        n for n, s in steps.STEPS.items() if s.shown
+    ]
+    assert {s.notebook for s in steps.STEPS.values()} == {p.stem for p in (REPOSITORY / "notebooks").glob("*.ipynb")}
+    with pytest.raises(KeyError, match="no step runs notebooks/10_name.ipynb; steps run 01_eda, 02_datasets"):
+        steps.shown("10_name")
 
 
 def test_only_the_cells_that_make_the_artefact_are_part_of_its_key(study):

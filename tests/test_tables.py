@@ -173,12 +173,11 @@ def test_the_best_is_bold_or_has_a_dagger(tree):
 
 
 def test_marks_survive_the_file_they_are_written_to(tree, tmp_path):
-    from s2utils import report
 
     found = pd.DataFrame([{"metric": "average", "model": "Llama-2-7b", "merge_mode": "none", "mark": "best"}])
     frame = pd.DataFrame([row("Llama-2-7b"), row("Llama-2-7b-chat", average=40.0)])
     view = tables.write(frame, "leaderboard", tmp_path, "C.", best=found)
-    back = report.read_table(tmp_path / "leaderboard.csv")
+    back = tables.read_table(tmp_path / "leaderboard.csv")
     assert back["average_mark"].fillna("").tolist() == ["best", ""]
     pd.testing.assert_series_equal(tables.shown(back, "leaderboard")["Average"], view["Average"])
     again = tables.write(

@@ -245,7 +245,7 @@ def quantized(tiny_llama, tmp_path):
     def make(params, keep: bool):
         weights = Weights(str(tmp_path / "tiny"), "")
         if keep:
-            base = models.quantized(weights)
+            base = models.quantized(weights, "bfloat16")
         else:
             base = models.AutoModelForCausalLM.from_pretrained(
                 weights.path, quantization_config=models.nf4(), dtype=torch.bfloat16, device_map={"": "cpu"}
