@@ -23,26 +23,17 @@ unexport PYTHONPATH
 # a value as one word of the shell, whatever it holds
 quoted = '$(subst ','\'',$(1))'
 # FLAGS goes to Snakemake as it is: FLAGS="--profile cluster/slurm" or FLAGS=-n
-SNAKEMAKE = snakemake $(FLAGS) --cores $(CORES) --resources mem_mb=$(MEM_MB) gpu=1 --rerun-triggers mtime params input \
+SNAKEMAKE = python -m s2utils.terminal $(FLAGS) --cores $(CORES) --resources mem_mb=$(MEM_MB) gpu=1 --rerun-triggers mtime params input \
   --rerun-incomplete --nolock --scheduler greedy --config profile='$(PROFILE)' set='$(SET)' preflight=$(PREFLIGHT)
 
-.PHONY: help setup reproduce test lint format report compare lab audit bench preflight publish clean clean-artefacts ask progress
+.PHONY: help setup reproduce test lint format report compare lab audit bench preflight publish clean clean-artefacts ask progress gpu-check
 help:            ## this list
 	@grep -hE '^[a-z].*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
 
 setup: .venv/ready  ## virtual environment from the lock, models and data into the cache
-.venv/ready: requirements.lock pyproject.toml Makefile
+.venv/ready: requirements.lock pyproject.toml s2utils/install.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
-	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	@# wheels are kept in the cache, so that a second set-up needs no network
-	@wheels=$$(.venv/bin/python -c 'import hashlib,sys,os;print(os.path.join(os.environ["S2_CACHE"],"wheels",f"cp{sys.version_info[0]}{sys.version_info[1]}-"+hashlib.sha256(open("requirements.lock","rb").read()+os.environ.get("TORCH_INDEX","").encode()).hexdigest()[:12]))') && \
-	if [ ! -e "$$wheels/complete" ]; then echo "collecting the locked packages (once, a few minutes)"; rm -rf "$$wheels.part"; \
-	  .venv/bin/python -m pip wheel --quiet -r requirements.lock -w "$$wheels.part" $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) && \
-	  touch "$$wheels.part/complete" && rm -rf "$$wheels" && mv "$$wheels.part" "$$wheels"; fi && \
-	.venv/bin/python -m pip install --quiet --no-index --find-links "$$wheels" -r requirements.lock && \
-	.venv/bin/python -m pip install --quiet --no-index --no-deps --no-build-isolation -e .
-	@.venv/bin/python -m s2utils.embedded
-	@touch $@
+	@$(PYTHON) s2utils/install.py
 
 reproduce: setup  ## the whole study of PROFILE, from sources to report
 	@$(SNAKEMAKE)
@@ -85,8 +76,12 @@ ask: setup        ## every model's answer to Q="why is the sky blue?", side by s
 progress: setup   ## what the running jobs of PROFILE said last: their bars, and when they will be done
 	@python -m s2utils.progress $(PROFILE)
 
-bench: setup      ## every script in benchmarks/
-	@for script in benchmarks/*.py; do python $$script || exit 1; done
+gpu-check:        ## on a GPU: what must be the same there, and the smoke study on it [WEIGHTS=folder]; needs no network
+	@python$(if $(wildcard .venv/bin/python),,3) -m s2utils.gpu_check $(if $(WEIGHTS),--weights $(call quoted,$(WEIGHTS)))
+
+bench: setup      ## every script in benchmarks/; QUICK=1 takes the short form of each
+	@for script in $(filter-out benchmarks/measure.py,$(wildcard benchmarks/*.py)); do \
+	  echo "$$script"; python $$script $(if $(filter 1 yes,$(QUICK)),--quick) || exit 1; done
 
 publish: setup    ## list what WHAT=artefacts/cpu/sft/sciq TO=me/name would push to the hub; YES=1 pushes it
 	@python -m s2utils.publish '$(WHAT)' '$(TO)' $(if $(filter 1 yes,$(YES)),--yes)

@@ -79,9 +79,12 @@ def quoted(text):
 
 
 def logged(command, written="{log.text}"):
-    """`command` with its output and its bars in the log, whose end is shown where it fails; no secret stays in what it wrote."""
+    """`command` with its output and its bars in the log, whose end is shown where it fails; no secret stays in what it wrote.
+
+    `s2utils.terminal` shows that end itself, above the lines that move.
+    """
     return (f": > {{log.text}}; S2_LOG={{log.text}} {command} >> {{log.text}} 2>&1 && ended=0 || ended=1; python -m s2utils.redact {REDACTED} {written}; "
-            "[ $ended = 0 ] || {{ tail -n 40 {log.text} >&2; exit 1; }}; touch {output}")
+            "[ $ended = 0 ] || {{ [ -n \"$S2_TERMINAL\" ] || tail -n 40 {log.text} >&2; exit 1; }}; touch {output}")
 
 
 def logs(step, name=""):
@@ -117,7 +120,7 @@ rule preflight:  # what is missing shows before the first hour: where a check fa
     log: text=f"artefacts/{PROFILE}/preflight/checks.txt"
     shell:
         logged(f"python -m s2utils.preflight {shlex.quote(PROFILE)} --set {quoted(SET)}").replace(
-            "tail -n 40 {log.text} >&2;", "cat {log.text} >&2; echo 'The checks above stop the run; PREFLIGHT=0 goes on without them.' >&2;")
+            "tail -n 40 {log.text} >&2;", "{{ cat {log.text}; echo 'The checks above stop the run; PREFLIGHT=0 goes on without them.'; }} >&2;")
 
 
 rule eda:

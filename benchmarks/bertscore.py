@@ -9,7 +9,6 @@ references, and as answers other leads cut to random lengths, seeded.
 
 from __future__ import annotations
 
-import argparse
 import random
 
 import measure
@@ -53,19 +52,24 @@ def run(made: tuple) -> list[float]:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=int, default=8)
-    parser.add_argument("--answers", type=int, default=300)
+    parser = measure.arguments(__doc__)
+    parser.add_argument("--models", type=int, help="8, quick 4")
+    parser.add_argument("--answers", type=int, help="300, quick 60")
     chosen = parser.parse_args()
+    chosen.models = chosen.models or (4 if chosen.quick else 8)
+    chosen.answers = chosen.answers or (60 if chosen.quick else 300)
     found = {}
     for side in ("peer", "ours", "alone"):
         found[side] = measure.alone(run, prepare, side, chosen.models, chosen.answers)
     apart = {s: max(abs(a - b) for a, b in zip(found["ours"]["value"], found[s]["value"])) for s in ("peer", "alone")}
     ours, peer = (found[side]["cpu_seconds"] for side in ("ours", "peer"))
+    row = measure.row(
+        "BERTScore against bert_score", ours=ours, peer=peer, ratio=round(peer / ours, 2), unit="processor s",
+        n=len(found["ours"]["value"]),
+    )  # fmt: skip
     measure.write(
-        "bertscore", ours=ours, peer=peer, ratio=round(peer / ours, 2), limit=2, unit="processor s", n=len(found["ours"]["value"]),
-        largest_difference_default_batches=apart["peer"], largest_difference_batches_of_one=apart["alone"],
-        n_batches_of_one=chosen.answers,
+        "bertscore", [row], chosen.quick, largest_difference_default_batches=apart["peer"],
+        largest_difference_batches_of_one=apart["alone"], n_batches_of_one=chosen.answers,
     )  # fmt: skip
     print("largest difference of an F1: {peer:.1e} in default batches, {alone:.1e} in batches of one".format(**apart))
 

@@ -3,7 +3,7 @@
 ours: processor seconds of dedup.near_duplicates on 50,000 questions (it and its peers use one core, and
 wall seconds move with other work on the machine); peer: datasketch's MinHash and MinHashLSH as its
 documentation shows them (one text at a time, its own bands, no check of the candidates) on the same
-questions in the same run. ratio = peer / ours; limit: the ratio aimed at, at least.
+questions in the same run. ratio = peer / ours. --quick takes a tenth of all numbers.
 Beside them in the file: all pairs by brute force on 5,000 questions, datasketch's batch call with our
 bands, and the curves of near_duplicates and splits.leaks (random vectors of 384 dimensions, one in ten
 close to another; 5 % of the questions each for validation and test).
@@ -11,9 +11,10 @@ close to another; 5 % of the questions each for validation and test).
 
 from __future__ import annotations
 
+import measure
 import numpy as np
 import pandas as pd
-from measure import alone, best, write
+from measure import alone, best
 
 from s2utils import dedup, splits
 
@@ -135,24 +136,33 @@ def compared(functions: tuple, n: int, rounds: int = 2) -> dict[str, dict]:
 
 
 def main():
-    peers = compared((ours, datasketch_standard, datasketch_batch), 50_000)
+    chosen = measure.arguments(__doc__).parse_args()
+    part = 10 if chosen.quick else 1
+    n, few = 50_000 // part, 5_000 // part
+    peers = compared((ours, datasketch_standard, datasketch_batch), n)
     print(pd.DataFrame(peers).T.to_string(), "\n")
-    small = compared((ours, brute_force), 5_000)
+    small = compared((ours, brute_force), few)
     print(pd.DataFrame(small).T.to_string(), "\n")
     curve = []
-    for n in SIZES:
-        row = alone(ours, questions, n)
-        curve.append({"job": "near_duplicates", "questions": n} | row | score(*questions(n), row.pop("value")))
-        row = alone(leaks, embeddings, n)
-        curve.append({"job": "leaks", "questions": n, "found": row.pop("value")} | row)
+    for size in (s // part for s in SIZES):
+        row = alone(ours, questions, size)
+        curve.append({"job": "near_duplicates", "questions": size} | row | score(*questions(size), row.pop("value")))
+        row = alone(leaks, embeddings, size)
+        curve.append({"job": "leaks", "questions": size, "found": row.pop("value")} | row)
     curve = [{k: v for k, v in row.items() if k != "value"} for row in curve]
     print(pd.DataFrame(curve).sort_values(["job", "questions"]).to_string(index=False), "\n")
-    one, other = peers["ours"]["cpu_seconds"], peers["datasketch_standard"]["cpu_seconds"]
-    write(
-        "dedup", ours=one, peer=other, ratio=round(other / one, 2), limit=3, unit="processor s", n=50_000,
-        peer_name="datasketch MinHash and MinHashLSH, one text at a time", at_50000=peers, at_5000=small,
-        ratio_brute_force=round(small["brute_force"]["cpu_seconds"] / small["ours"]["cpu_seconds"], 2), curve=curve,
-    )  # fmt: skip
+    rows = [
+        measure.row(
+            f"near-duplicates against {name}", ours=found["ours"]["cpu_seconds"], peer=found[peer]["cpu_seconds"],
+            ratio=round(found[peer]["cpu_seconds"] / found["ours"]["cpu_seconds"], 2), unit="processor s", n=size,
+        )
+        for name, peer, found, size in (
+            ("datasketch, one text at a time", "datasketch_standard", peers, n),
+            ("datasketch's batch call", "datasketch_batch", peers, n),
+            ("all pairs", "brute_force", small, few),
+        )
+    ]  # fmt: skip
+    measure.write("dedup", rows, chosen.quick, peers=peers, brute_force=small, curve=curve)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Trap: a process started by fork begins with its parent's peak memory, so jobs ar
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import platform
@@ -23,13 +24,21 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def machine() -> str:
-    """Processor and number of cores."""
+    """Processor, its wide units for float32 and bfloat16, and the number of cores."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores"
+    import torch
+
+    units = [torch.backends.cpu.get_cpu_capability()]
+    units += [
+        u
+        for u, has in (("bf16", torch.cpu._is_avx512_bf16_supported()), ("AMX", torch.cpu._is_amx_tile_supported()))
+        if has
+    ]
+    return f"{name}, {' '.join(units)}, {os.cpu_count()} cores"
 
 
 def alone(function: Callable, make: Callable, *args) -> dict:
@@ -56,16 +65,30 @@ def peak_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def write(name: str, *, ours: float, peer: float, ratio: float, limit: float, unit: str, n: int, **more) -> None:
-    """Write benchmarks/results/<name>.json, whole or not at all, and print its table.
+def arguments(doc: str) -> argparse.ArgumentParser:
+    """A script's parser, which takes --quick: the same method on less, three minutes at most on two slow cores."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the same on less: three minutes at most")
+    return parser
 
-    `ours` and `peer` are in `unit`, for the same work of size `n` in one run; `limit` is what `ratio` is
-    held against. `more` goes into the file only.
+
+def row(
+    name: str, *, ours: float, peer: float, ratio: float, unit: str, n: int, limit: float | None = None, **more
+) -> dict:
+    """One comparison: `ours` and `peer` in `unit`, for the same work of size `n` in one run.
+
+    `limit` is the ratio that cannot be passed, where one is known; `more` stands in the file only.
     """
-    facts = {"name": name, "ours": ours, "peer": peer, "ratio": ratio, "limit": limit, "unit": unit, "n": n}
-    facts["machine"] = machine()
-    artefacts.write_json(RESULTS / f"{name}.json", facts | more)
-    print(pd.DataFrame([facts]).to_string(index=False))
+    share = None if limit is None else round(ratio / limit, 3)
+    facts = {"name": name, "ours": ours, "peer": peer, "unit": unit, "n": n, "ratio": ratio, "limit": limit}
+    return facts | {"share_of_limit": share, "machine": machine()} | more
+
+
+def write(script: str, rows: list[dict], quick: bool = False, **more) -> None:
+    """Write benchmarks/results/<script>.json ({rows, quick, …}), whole or not at all, and print its table."""
+    artefacts.write_json(RESULTS / f"{script}.json", {"rows": rows, "quick": quick} | more)
+    shown = ["name", "ours", "peer", "unit", "n", "ratio", "limit", "share_of_limit", "machine"]
+    print(pd.DataFrame(rows)[shown].to_string(index=False))
 
 
 def _measured(function: Callable, make: Callable, args: tuple) -> dict:

@@ -1,28 +1,28 @@
 """Seconds and peak memory of every step of a whole run, from nothing, in a temporary copy.
 
 ours: wall seconds of the run; peer: the same jobs one after another (the sum of their seconds, measured
-in the same run). ratio = peer / ours; limit: the number of cores.
+in the same run). ratio = peer / ours; limit: the number of cores. --quick runs the smoke profile up to the first adapter.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
+import measure
 import pandas as pd
 
 HERE = Path(__file__).resolve().parents[1]
+FEW = ("eda", "sft/sciq")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = measure.arguments(__doc__)
     parser.add_argument("--profile", default=os.environ.get("PROFILE", "smoke"))
     parser.add_argument("--cores", type=int, default=os.cpu_count())
     chosen = parser.parse_args()
@@ -41,7 +41,8 @@ def main():
             f"mem_mb={os.environ.get('MEM_MB', 5600)}",
             "gpu=1",
         ]
-        command += ["--scheduler", "greedy", "--quiet", "all", "--config", f"profile={chosen.profile}"]
+        command += ["--scheduler", "greedy", "--quiet", "all", "--config", f"profile={chosen.profile}", "preflight=0"]
+        command += ["--", *(f"artefacts/{chosen.profile}/{done}/.done" for done in FEW)] if chosen.quick else []
         started = time.time()
         subprocess.run(command, cwd=copy, env=os.environ | {"PYTHONPATH": str(copy), "S2_ROOT": str(copy)}, check=True)
         seconds = time.time() - started
@@ -52,21 +53,12 @@ def main():
         jobs=("s", "size"), seconds=("s", "sum"), longest=("s", "max"), peak_mb=("max_rss", "max")
     )
     print(steps.round(0).astype(int).to_string())
-    result = {
-        "name": f"reproduce ({chosen.profile})",
-        "ours": round(seconds, 1),
-        "peer": round(float(jobs["s"].sum()), 1),
-        "ratio": round(float(jobs["s"].sum()) / seconds, 2),
-        "limit": chosen.cores,
-        "unit": "s",
-        "n": len(jobs),
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "steps": json.loads(steps.round(1).to_json(orient="index")),
-    }
-    path = HERE / "benchmarks" / "results" / "reproduce.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(pd.DataFrame([{k: v for k, v in result.items() if k != "steps"}]).to_string(index=False))
+    total = float(jobs["s"].sum())
+    row = measure.row(
+        f"jobs side by side, {chosen.profile}", ours=round(seconds, 1), peer=round(total, 1), ratio=round(total / seconds, 2),
+        limit=chosen.cores, unit="s", n=len(jobs),
+    )  # fmt: skip
+    measure.write("reproduce", [row], chosen.quick, steps=json.loads(steps.round(1).to_json(orient="index")))
 
 
 if __name__ == "__main__":

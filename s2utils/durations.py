@@ -11,6 +11,8 @@ from pathlib import Path
 
 from s2utils import artefacts, paths
 
+ESTIMATES = "estimates.json"  # in the folder of preflight
+
 
 def recorded(profile: str, notebook: str, chosen: list[str] | None = None) -> tuple[float, int, float] | None:
     """(seconds of all jobs one after another, jobs, time of the last) of `notebook`; None where none is recorded.
@@ -39,8 +41,13 @@ def _seconds(file: Path) -> float | None:
 
 def estimated(profile: str, notebook: str) -> float | None:
     """Seconds of all jobs by the last preflight of `profile`; None without one."""
-    estimates = artefacts.read_json(paths.artefacts(profile) / "preflight" / "estimates.json") or {}
-    return estimates.get(notebook)
+    rules = plan(profile).get("rules", {}).values()
+    return sum(jobs * seconds for of, jobs, seconds in rules if of == notebook) or None
+
+
+def plan(profile: str) -> dict:
+    """What the last preflight of `profile` said the run will take (`preflight.plan`); {} without one."""
+    return artefacts.read_json(paths.artefacts(profile) / "preflight" / ESTIMATES) or {}
 
 
 def sentence(profile: str, notebook: str, chosen: list[str] | None = None) -> str:

@@ -20,10 +20,11 @@ from s2utils.params import Endpoint, ParameterError, Params
 CHARS = 4  # characters a token
 ENCODER = 86e6  # weights of a RoBERTa-base without its embeddings
 LATENCY, WRITING = 1.0, 0.02  # seconds until a server begins, and a token it writes
-START = {  # seconds of loop speed REFERENCE.loop until a notebook's own work starts, its figures included (recorded)
-    "eda": 14, "data": 43, "sft": 21, "answers": 14, "text_metrics": 25, "leaderboard": 16, "mtbench": 14,
+START = {  # seconds at loop speed REFERENCE.loop of a job's start and end, its tables and figures included (recorded)
+    "eda": 14, "filter_one": 6, "datasets": 20, "sft_one": 10, "sft": 9, "merge_one": 6, "generate_one": 8, "divergence_one": 9,
+    "generate": 10, "membership": 7, "text_metrics": 25, "leaderboard_one": 9, "protocols": 9, "leaderboard": 9, "mtbench_one": 8,
+    "judged": 8, "mtbench": 8, "report": 10,
 }  # fmt: skip
-IMPORTS = 8  # the same of a merge, which needs no notebook
 LEARNT = 130  # tokens of a training row
 BRIEF = {"single": 10, "rubric": 60, "pair": 6}  # tokens of a judge's reply without reasons
 PASSAGES = 48  # controls in params/mts_bench.jsonl that references are paired with
@@ -63,26 +64,37 @@ UNKNOWN = Texts(100_000, 20_000, 500, 80, known=False)
 
 @dataclass
 class Estimate:
-    """One step: `seconds` of all its jobs one after another, peak bytes of the largest job, bytes it leaves on disk."""
+    """One notebook: `seconds` of all its jobs one after another, peak bytes of the largest job, bytes it leaves on disk."""
 
     step: str
-    jobs: int
+    rules: dict[str, int]  # rule of the graph → its jobs
     memory: float = 0.0
     disk: float = 0.0
     dollars: float = 0.0
     asked: list[tuple[str, Endpoint, float]] = field(default_factory=list)  # (who, endpoint, dollars of one job)
-    parts: list[tuple[float, str]] = field(default_factory=list)  # (seconds, formula)
+    parts: list[tuple[str, float, str]] = field(default_factory=list)  # (rule, seconds of all its jobs, formula)
     sizes: list[str] = field(default_factory=list)  # formulas of memory and disk
     host: float = 0.0  # bytes beside the GPU; without one all memory is the host's
 
     @property
     def seconds(self) -> float:
         """Sum of the parts."""
-        return sum(seconds for seconds, _ in self.parts)
+        return sum(seconds for _, seconds, _ in self.parts)
 
-    def takes(self, seconds: float, formula: str) -> None:
-        """Add a part."""
-        self.parts.append((seconds, formula))
+    @property
+    def jobs(self) -> int:
+        """All jobs."""
+        return sum(self.rules.values())
+
+    @property
+    def each(self) -> dict[str, tuple[int, float]]:
+        """Rule → (jobs, seconds of one of them); they are taken to be alike."""
+        spent = {rule: sum(s for r, s, _ in self.parts if r == rule) for rule in self.rules}
+        return {rule: (n, spent[rule] / n) for rule, n in self.rules.items() if n}
+
+    def takes(self, rule: str, seconds: float, formula: str) -> None:
+        """Add what all jobs of a rule take for one thing."""
+        self.parts.append((rule, seconds, formula))
 
 
 def texts(params: Params) -> dict[str, Texts]:
@@ -110,9 +122,10 @@ def estimate(params: Params, model: Shape, machine: Machine) -> list[Estimate]:
         _leaderboard(c),
         _mtbench(c),
     ]
-    for e, step in zip(made, START):
-        seconds = START[step] * c.host
-        e.takes(e.jobs * seconds, f"{e.jobs} notebooks × {seconds:.0f} s to start")
+    for e in made:
+        for rule, n in e.rules.items():
+            seconds = START[rule] * c.host
+            e.takes(rule, n * seconds, f"{n} jobs {rule} × {seconds:.0f} s to start and end")
         e.memory += PROCESS[machine.device]
         e.sizes.insert(0, f"process {PROCESS[machine.device] / 1e9:.1f}")
         e.host = e.memory if machine.device == "cpu" else 2 * PROCESS["cpu"] + model.total * c.width * (e.jobs > 1)
@@ -120,34 +133,43 @@ def estimate(params: Params, model: Shape, machine: Machine) -> list[Estimate]:
 
 
 def _eda(c: Costs, known: dict[str, Texts]) -> Estimate:
-    e, sample = Estimate("01_eda", 1, disk=5e6), c.params.eda.sample
+    e, sample = Estimate("01_eda", {"eda": 1}, disk=5e6), c.params.eda.sample
     rows = sum(min(t.rows, sample or t.rows) for t in known.values())
-    e.takes(rows * ROW["eda"] * c.host, f"{rows:,} texts described × {1e3 * ROW['eda'] * c.host:.1f} ms")
+    e.takes("eda", rows * ROW["eda"] * c.host, f"{rows:,} texts described × {1e3 * ROW['eda'] * c.host:.1f} ms")
     return e
 
 
 def _data(c: Costs, known: dict[str, Texts]) -> Estimate:
     p, writer = c.params, c.params.questions.writer
-    e = Estimate("02_datasets", 1, disk=sum(t.rows * (t.answer + t.question) * 1.5 for t in known.values()))
+    cleaning = {"filter_one": p.data.shards} if p.data.shards > 1 else {}
+    e = Estimate(
+        "02_datasets",
+        cleaning | {"datasets": 1},
+        disk=sum(t.rows * (t.answer + t.question) * 1.5 for t in known.values()),
+    )
     rows, guessed = sum(t.rows for t in known.values()), [name for name, t in known.items() if not t.known]
     note = f"; of {', '.join(guessed)} only guessed: 100,000, of them 20,000 kept" if guessed else ""
-    e.takes(rows * ROW["clean"] * c.host, f"{rows:,} texts cleaned × {1e6 * ROW['clean'] * c.host:.0f} µs{note}")
+    e.takes(
+        next(iter(e.rules)),
+        rows * ROW["clean"] * c.host,
+        f"{rows:,} texts cleaned × {1e6 * ROW['clean'] * c.host:.0f} µs{note}",
+    )
     if p.s2.toxicity_model != "profanity-check":
         tokens = sum(t.kept * t.answer for t in known.values()) / CHARS
         took = tokens * 2 * ENCODER / (c.machine.f32 * c.share("compute"))
-        e.takes(took, f"toxicity: {tokens:,.0f} tokens × 2 × {ENCODER / 1e6:.0f} M FLOP in float32")
+        e.takes("datasets", took, f"toxicity: {tokens:,.0f} tokens × 2 × {ENCODER / 1e6:.0f} M FLOP in float32")
     for name, source in p.data.sources.items():
         if source.kind == "articles":
             n = 1.3 * known[name].kept  # three in ten are asked twice (recorded)
             chat = questions.chat(questions.FIRST, "x" * min(known[name].answer, questions.CUT))
-            _ask(c, e, "question writer", writer, n, [chat], 1)
+            _ask(c, e, "datasets", "question writer", writer, n, [chat], 1)
     e.sizes.append("disk: kept and rejected texts")
     return e
 
 
 def _sft(c: Costs, known: dict[str, Texts]) -> Estimate:
     p, m, s = c.params, c.model, c.params.sft
-    e = Estimate("03_sft", len(s.train_sets) + 1)
+    e = Estimate("03_sft", {"sft_one": len(s.train_sets), "sft": 1})
     sizes, lengths, held = {}, {}, {}
     template = len(p.model.prompt.replace("{question}", "")) + 1
     for name, t in known.items():
@@ -166,17 +188,22 @@ def _sft(c: Costs, known: dict[str, Texts]) -> Estimate:
         tokens, batches = seen * length, seen / s.batch_size
         flop = tokens * (work * m.active + 6 * lora + work * m.layers * m.hidden * length)
         e.takes(
+            "sft_one",
             flop / c.rate,
             f"{train_set}: {tokens:,.0f} tokens × ({work} N + 6 LoRA + attention) FLOP ÷ {c.rate / 1e9:,.0f} GFLOP/s",
         )
         again = (work / 2) * batches * m.linear * 2 / c.machine.fresh
-        e.takes(again, f"{train_set}: {batches:,.0f} batches × {work / 2:.0f} × NF4 weights unpacked to bf16")
-        e.takes(tokens * m.vocab * 20 / c.machine.fresh, f"{train_set}: tokens × {m.vocab:,} logits × 20 bytes")
+        e.takes(
+            "sft_one", again, f"{train_set}: {batches:,.0f} batches × {work / 2:.0f} × NF4 weights unpacked to bf16"
+        )
+        e.takes(
+            "sft_one", tokens * m.vocab * 20 / c.machine.fresh, f"{train_set}: tokens × {m.vocab:,} logits × 20 bytes"
+        )
         evaluations = 1 + updates // max(1, updates // max(1, s.evaluations))
         asked = sum(held[n] for n in parts)
         asked = evaluations * min(s.eval_rows or asked, asked)
         took = c.forward(asked * length, length, logits=True) + asked / s.batch_size * m.linear * 2 / c.machine.fresh
-        e.takes(took + c.load(), f"{train_set}: {asked:,} rows evaluated × 2 N, and loading")
+        e.takes("sft_one", took + c.load(), f"{train_set}: {asked:,} rows evaluated × 2 N, and loading")
     state = ADAM.get(s.optimizer, 8.0)
     weights, trained = training_weights(m), lora * (8 + state)
     seen = activations(m, s.batch_size, s.max_length, s.gradient_checkpointing, s.dropout > 0)
@@ -197,21 +224,24 @@ def _answers(c: Costs) -> Estimate:
     p, m, g = c.params, c.model, c.params.generate
     rows = steps.models(p)
     compared = len(p.sft.train_sets)
-    e, n, prompt = Estimate("04_generate", len(rows) + compared + 1), g.n * len(p.datasets), 30
+    merged = [row for row in rows if row.merge_mode in ("bf16", "dequantized")]
+    made = {"merge_one": len(rows) - 2, "generate_one": len(rows), "divergence_one": compared, "generate": 1}
+    e, n, prompt = Estimate("04_generate", made), g.n * len(p.datasets), 30
     took = c.answer(n, g.batch_size, prompt, g.max_new_tokens, g.top_p < 1) + c.load()
     e.takes(
+        "generate_one",
         len(rows) * took,
         f"{len(rows)} models × {n} answers × {g.max_new_tokens} tokens, {g.batch_size} at a time: 2 N a token, weights read a step",
     )
-    merged = [row for row in rows if row.merge_mode in ("bf16", "dequantized")]
     e.takes(
+        "merge_one",
         len(merged) * (m.linear * 24 / c.machine.fresh + 3 * c.load()),
         f"{len(merged)} merges: 24 bytes a weight, read, written and hashed",
     )
-    e.takes(len(merged) * IMPORTS * c.host, f"{len(merged)} merges × {IMPORTS * c.host:.0f} s to start")
     read = (len(p.merge.modes) + 4) * compared  # all merges and what they are held against
     held, length = min(p.sft.eval_rows or MOST, MOST), min(LEARNT, p.sft.max_length)
     e.takes(
+        "divergence_one",
         read * (c.load() + c.forward(held * length, length, logits=True))
         + compared * m.linear * LAYERS / c.machine.fresh,
         f"{read} models read {held} answers for their distance, and every weight is compared",
@@ -229,16 +259,16 @@ def _answers(c: Costs) -> Estimate:
 
 def _text_metrics(c: Costs) -> Estimate:
     p = c.params
-    models, e = len(steps.models(p)), Estimate("05_text_metrics", 1, disk=5e6)
+    models, e = len(steps.models(p)), Estimate("05_text_metrics", {"membership": 1, "text_metrics": 1}, disk=5e6)
     values = p.text_metrics.resamples * models * len(p.datasets) * 9 * p.generate.n
     e.takes(
+        "text_metrics",
         values * ROW["resample"] * c.host,
         f"{p.text_metrics.resamples:,} resamples × {models} models × {len(p.datasets)} sets × 9 metrics × {p.generate.n}",
     )
     m = p.membership
     read = len(p.data.sources) * (2 * min(m.n, PASSAGES) * (1 + m.shuffles) * 60 + 2 * m.n * 15)
-    e.takes(c.load() + c.forward(read, 60, logits=True), f"membership: base read, {read:,} tokens")
-    e.takes(IMPORTS * c.host, "membership: imports")
+    e.takes("membership", c.load() + c.forward(read, 60, logits=True), f"membership: base read, {read:,} tokens")
     e.memory = c.model.total * c.width + m.batch_size * 120 * c.model.vocab * c.width
     e.sizes += [f"weights {c.model.total / 1e9:.2f} × {c.width}: {c.model.total * c.width / 1e9:.2f}"]
     return e
@@ -247,16 +277,18 @@ def _text_metrics(c: Costs) -> Estimate:
 def _leaderboard(c: Costs) -> Estimate:
     p, m, s = c.params, c.model, c.params.leaderboard
     rows = [r for r in steps.models(p) if not (steps.same_weights(p) and r.variant == "chat")]
-    e = Estimate("06_leaderboard", len(rows) + 2, disk=2e7)  # and the base model under the other protocol
+    e = Estimate("06_leaderboard", {"leaderboard_one": len(rows), "protocols": 1, "leaderboard": 1}, disk=2e7)
     tokens, longest = _tree(s.limit, s.mmlu_subjects, s.shots)
     took = c.load() + c.forward(tokens, longest) / c.share("tree")
     e.takes(
-        len(rows) * took, f"{len(rows)} models × {tokens:,.0f} tokens of the prefix tree: 2 N a token, under a mask"
+        "leaderboard_one",
+        len(rows) * took,
+        f"{len(rows)} models × {tokens:,.0f} tokens of the prefix tree: 2 N a token, under a mask",
     )
     fewer, _ = _tree(s.compared.limit, s.compared.mmlu_subjects, s.shots)
     fewer = min(fewer, tokens)
     took = c.load() + c.forward(fewer, longest) / c.share("tree")
-    e.takes(took, f"the base model under the other protocol × {fewer:,.0f} tokens")
+    e.takes("protocols", took, f"the base model under the other protocol × {fewer:,.0f} tokens")
     cache, logits = c.kv(longest), ROWS * m.vocab * (c.width + 8)
     e.memory = m.total * c.width + cache + logits
     e.sizes += [
@@ -282,13 +314,13 @@ def _tree(limit: dict[str, int], mmlu_subjects: int, shots: dict[str, int]) -> t
 def _mtbench(c: Costs) -> Estimate:
     p, m, s = c.params, c.model, c.params.mtbench
     rows, batch = steps.models(p), p.generate.batch_size
-    e, asked = Estimate("07_mtbench", len(rows) + 1, disk=1e7), []
+    e, asked = Estimate("07_mtbench", {"mtbench_one": len(rows), "judged": 1, "mtbench": 1}, disk=1e7), []
     with contextlib.suppress(ParameterError):  # a missing file is for the checks to tell
         asked = mtbench.questions(s, p.seed)
     n, new = len(asked), s.max_new_tokens
     second = 2 * 20 + new  # the first turn, its answer, the second turn
     took = sum(c.answer(n, batch, prompt, new, p.generate.top_p < 1) for prompt in (20, second)) + c.load()
-    e.takes(len(rows) * took, f"{len(rows)} models × 2 turns × {n} answers × {new} tokens")
+    e.takes("mtbench_one", len(rows) * took, f"{len(rows)} models × 2 turns × {n} answers × {new} tokens")
     if s.judge.backend != "file":
         _judged(c, e, asked, len(rows))
     cache = c.kv(batch * (second + new))
@@ -319,8 +351,6 @@ def _judged(c: Costs, e: Estimate, asked: list[dict], models: int) -> None:
         ("judge of pairs", "pair", [pair], pairs, 1),
         ("judge's panel", "single", [control], n * s.panel.questions * s.panel.repeats, 1),
     ]
-    if any(count for *_, count, jobs in parts if jobs == 1):
-        e.takes(IMPORTS * c.host, f"one job for the rest × {IMPORTS * c.host:.0f} s to start")
     for who, kind, chats, count, jobs in parts:
         if count:
             # a small judge is asked once more for the verdict alone, and most of its rubrics and pairs hold none
@@ -328,6 +358,7 @@ def _judged(c: Costs, e: Estimate, asked: list[dict], models: int) -> None:
             _ask(
                 c,
                 e,
+                "mtbench_one" if who == "judge" else "judged",
                 who,
                 s.judge,
                 count * (1 + again),
@@ -338,7 +369,15 @@ def _judged(c: Costs, e: Estimate, asked: list[dict], models: int) -> None:
 
 
 def _ask(
-    c: Costs, e: Estimate, who: str, endpoint: Endpoint, n: float, chats: list[list[dict]], jobs: int, brief: int = 0
+    c: Costs,
+    e: Estimate,
+    rule: str,
+    who: str,
+    endpoint: Endpoint,
+    n: float,
+    chats: list[list[dict]],
+    jobs: int,
+    brief: int = 0,
 ) -> None:
     """Add `jobs` times `n` chats like `chats`: seconds, and dollars for a server; `brief` replies end sooner."""
     new = min(brief or endpoint.max_new_tokens, endpoint.max_new_tokens)
@@ -348,13 +387,15 @@ def _ask(
         batch = max(1, endpoint.batch_size)
         took = c.answer(n, batch, prompt, new, endpoint.temperature > 0, shared)
         told = f"{who}: {jobs} × {n:,.0f} chats of {prompt:,.0f} + {new} tokens"
-        e.takes(jobs * took, f"{told}, {shared:,.0f} of them computed once a batch" if shared and batch > 1 else told)
+        e.takes(
+            rule, jobs * took, f"{told}, {shared:,.0f} of them computed once a batch" if shared and batch > 1 else told
+        )
         return
     gap = max(
         (LATENCY + WRITING * new) / endpoint.concurrency,
         60 / endpoint.requests_per_minute if endpoint.requests_per_minute else 0.0,
     )
     dollars = n * (prompt * endpoint.price_in + new * endpoint.price_out) / 1e6
-    e.takes(jobs * n * gap, f"{who}: {jobs} × {n:,.0f} requests × {gap:.2f} s")
+    e.takes(rule, jobs * n * gap, f"{who}: {jobs} × {n:,.0f} requests × {gap:.2f} s")
     e.dollars += jobs * dollars
     e.asked.append((who, endpoint, dollars))

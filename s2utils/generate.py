@@ -1,8 +1,9 @@
 """Batched, seeded, resumable generation.
 
 The list of prompts is cut into fixed batches; a batch is seeded by its own number, so a killed run that
-goes on later ends in the same answers. What all prompts of a batch begin with is computed once. Trap: an answer that
-hits the token limit is not a finished one; each answer says whether it ended by itself.
+goes on later ends in the same answers. What all prompts of a batch begin with is computed once, and prompts of about
+the same length are read together. Trap: an answer that hits the token limit is not a finished one; each answer says
+whether it ended by itself.
 
 The token is drawn here, not by transformers, which sorts the whole vocabulary at every step and then draws from all
 of it: half of the time on a CPU. The nucleus nearly always lies within the LIKELY tokens; where it does not, all are sorted.
@@ -10,7 +11,9 @@ of it: half of the time on a CPU. The nucleus nearly always lies within the LIKE
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import inspect
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +25,7 @@ from transformers import DynamicCache, LogitsProcessor, PreTrainedModel, PreTrai
 from s2utils import artefacts
 
 LIKELY = 256  # tokens that are looked at before all are sorted
-SHARED = 32  # tokens; a shorter beginning is not worth a pass of its own
+PASS = 32  # tokens; to spare fewer is not worth a pass of its own
 
 
 class Nucleus(LogitsProcessor):
@@ -106,23 +109,68 @@ def completions(
 def _inputs(model: PreTrainedModel, tok: PreTrainedTokenizerBase, batch: list[list[int]]) -> dict:
     """Arguments of `generate` for a batch: ids and mask, padded on the left of what is each prompt's own.
 
-    What all prompts begin with comes first, its keys and values computed once for the whole batch.
+    What all prompts begin with comes first, its keys and values computed once for the whole batch. Where prompts differ
+    much in length, those alike are read together, so that little of the work is padding; one token of each is left.
     """
     shared = os.path.commonprefix(batch)[: min(map(len, batch)) - 1]  # one token at least is left to predict from
-    if len(batch) == 1 or len(shared) < SHARED:
-        return dict(tok.pad({"input_ids": batch}, padding=True, return_tensors="pt").to(model.device))
+    shared = shared if len(batch) > 1 and len(shared) >= PASS else []
     own = tok.pad({"input_ids": [ids[len(shared) :] for ids in batch]}, padding=True, return_tensors="pt")
-    head = torch.tensor([shared])
-    cache = model(
-        head.to(model.device), past_key_values=DynamicCache(config=model.config), use_cache=True, logits_to_keep=1
-    )
-    cache.past_key_values.batch_repeat_interleave(len(batch))
-    heads = head.expand(len(batch), -1)
-    ids, mask = (
-        torch.cat(two, dim=1).to(model.device)
-        for two in ((heads, own["input_ids"]), (torch.ones_like(heads), own["attention_mask"]))
-    )
-    return {"input_ids": ids, "attention_mask": mask, "past_key_values": cache.past_key_values}
+    heads = torch.tensor(shared, dtype=torch.long).expand(len(batch), -1)
+    ids = torch.cat([heads, own["input_ids"]], dim=1).to(model.device)
+    mask = torch.cat([torch.ones_like(heads), own["attention_mask"]], dim=1).to(model.device)
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    parts = alike([len(prompt) - len(shared) - 1 for prompt in batch])
+    if len(parts) > 1 and "position_ids" not in inspect.signature(model.forward).parameters:
+        parts = parts[:1]
+    if not shared and len(parts) == 1:
+        return inputs
+    cache = DynamicCache(config=model.config)
+    if shared:
+        model(ids[:1, : len(shared)], past_key_values=cache, use_cache=True, logits_to_keep=1)
+    if len(parts) == 1 or any(
+        layer.is_sliding for layer in cache.layers
+    ):  # a window forgets what would be put together
+        cache.batch_repeat_interleave(len(batch))
+        return inputs | ({"past_key_values": cache} if shared else {})
+    return inputs | {"past_key_values": _read(model, ids[:, :-1], mask[:, :-1], cache, parts)}
+
+
+def alike(lengths: list[int]) -> list[list[int]]:
+    """Numbers of the prompts that are read together, from the shortest on: one more while less than PASS tokens are padding."""
+    parts, tokens = [[]], 0
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if len(parts[-1]) * lengths[i] - tokens > PASS:
+            parts.append([])
+            tokens = 0
+        parts[-1].append(i)
+        tokens += lengths[i]
+    return parts
+
+
+def _read(
+    model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, head: DynamicCache, parts: list[list[int]]
+) -> DynamicCache:
+    """Keys and values of `ids` (B, T) under `mask`, whose first tokens are those in `head`, read part by part."""
+    start, found = head.get_seq_length(), DynamicCache(config=model.config)
+    for rows in parts:
+        seen, cache = mask[rows], copy.deepcopy(head)
+        cache.batch_repeat_interleave(len(rows))
+        width = int(seen[:, start:].sum(-1).max())  # of the longest of them, without the padding that all have
+        if width:
+            seen = torch.cat([seen[:, :start], seen[:, seen.shape[1] - width :]], dim=1)
+            model(
+                input_ids=ids[rows, -width:], attention_mask=seen, position_ids=(seen.cumsum(-1) - 1).clamp(0)[:, -width:],
+                past_key_values=cache, use_cache=True, logits_to_keep=1,
+            )  # fmt: skip
+        for number, layer in enumerate(cache.layers):
+            if rows is parts[0]:
+                shape = (len(ids), layer.keys.shape[1], ids.shape[1])
+                found.update(*(x.new_zeros(*shape, x.shape[-1]) for x in (layer.keys, layer.values)), number)
+            whole = found.layers[number]
+            for to, part in ((whole.keys, layer.keys), (whole.values, layer.values)):
+                to[rows, :, :start] = part[:, :, :start]
+                to[rows, :, ids.shape[1] - width :] = part[:, :, start:]
+    return found
 
 
 def answer_all(path: Path, rows: list[dict], batch_size: int, make) -> list[dict]:

@@ -26,8 +26,8 @@ ENCODER = 1.5e9  # bytes a hub encoder or data set takes in the cache, at most
 ARCHIVE = 0.4e9  # bytes of an embedded archive, while it is unpacked
 
 
-def packages() -> list[Check]:
-    """Python and every locked package against what is installed."""
+def packages(most: int | None = 5) -> list[Check]:
+    """Python and every locked package against what is installed; at most so many are named that differ, None: all."""
     python, file = f"Python {platform.python_version()}", paths.root() / "requirements.lock"
     if not file.is_file():
         return [Check("warn", "packages", f"{python}; no requirements.lock to compare with")]
@@ -39,7 +39,7 @@ def packages() -> list[Check]:
         f"{name} {version}, not {lock[name]}" for name, version in found.items() if version not in ("", lock[name])
     ]
     text = f"{python}, {len(lock) - len(moved) - len(gone)} of {len(lock)} packages as locked"
-    text += "".join(f"; {what}: {', '.join(n[:5])}" for what, n in (("other", moved), ("missing", gone)) if n)
+    text += "".join(f"; {what}: {', '.join(n[:most])}" for what, n in (("other", moved), ("missing", gone)) if n)
     if gone or sys.version_info < (3, 11):
         return [Check("fail", "packages", text, "make setup (Python 3.11 or newer)")]
     return [Check("warn" if moved else "pass", "packages", text, "make setup, or numbers may move" if moved else "")]

@@ -22,7 +22,7 @@ import huggingface_hub
 from huggingface_hub.utils import build_hf_headers
 from transformers import AutoConfig
 
-from s2utils import access, artefacts, host, judgements, machine, mtbench, notebook, paths, steps
+from s2utils import access, artefacts, durations, host, judgements, machine, mtbench, notebook, paths, steps
 from s2utils.access import Check
 from s2utils.estimates import START, Estimate, estimate
 from s2utils.params import ParameterError, Params, Weights, flat, load, parse_set, points
@@ -91,13 +91,15 @@ def swept(estimates: list[Estimate], profile: str, params: Params, overrides: di
     """Multiply every step by how often a sweep runs it anew; its points share what their values do not reach."""
     changes = parse_set(overrides) if isinstance(overrides, str) else overrides or {}
     spans = {profile, *points(profile, params)}
-    for e, step in zip(estimates, START):
+    for e in estimates:
+        step = steps.shown(e.step)
         names = steps.names(step, params)
         runs = {(steps.home(step, point, changes, name), name) for point in spans for name in names}
         times = len(runs) / len(names)
         if times > 1:
-            e.parts = [(seconds * times, f"{formula} × {times:.2g} for the sweep") for seconds, formula in e.parts]
-            e.jobs, e.disk, e.dollars = round(e.jobs * times), e.disk * times, e.dollars * times
+            e.parts = [(rule, s * times, f"{formula} × {times:.2g} for the sweep") for rule, s, formula in e.parts]
+            e.rules = {rule: round(n * times) for rule, n in e.rules.items()}
+            e.disk, e.dollars = e.disk * times, e.dollars * times
     return estimates
 
 
@@ -156,9 +158,44 @@ def collect(profile: str, overrides: dict | str | None = None) -> dict:
     checks += host.memory(params, estimates)
     checks += host.space(profile, estimates, downloads, model.total, lacking)
     checks += budgets(estimates)
-    return {"checks": checks, "estimates": estimates, "machine": measured, "model": model}
+    return {"checks": checks, "estimates": estimates, "machine": measured, "model": model, "dtype": params.model.dtype}
 
 
+def faster(m: machine.Machine, dtype: str) -> str:
+    """Which of bfloat16 and float32 this machine multiplies faster, by how much, and what to set."""
+    rates = {"bfloat16": m.bf16, "float32": m.f32}
+    best, other = sorted(rates, key=rates.get, reverse=True)
+    told = f"{best} is {rates[best] / rates[other]:.1f} times as fast here ({', '.join(f'{k} {v / 1e9:,.0f}' for k, v in rates.items())} GFLOP/s)"
+    if dtype == best:
+        return f"{told}, and what the profile computes in"
+    return f"{told}; the profile computes in {dtype}: SET='model.dtype={best}' takes the faster, and moves last digits"
+
+
+def plan(profile: str, result: dict) -> dict:
+    """What the run will take, for those that show it: {rules, promised, said, smaller}.
+
+    rules: rule of the graph → [its notebook, jobs, seconds of one]; promised: minutes on two cores by the README, None
+    where it says nothing; said: sentences; smaller: what to set for a shorter run, the greatest share first.
+    """
+    rules = {r: [e.step, n, round(s, 1)] for e in result["estimates"] for r, (n, s) in e.each.items()}
+    rules["report"] = ["", 1, START["report"] * result["machine"].loop / machine.REFERENCE.loop]
+    slowest = sorted((e for e in result["estimates"] if e.step in SMALLER), key=lambda e: -e.seconds)
+    return {
+        "rules": rules,
+        "promised": PROMISED.get(profile.partition("@")[0]),
+        "said": [faster(result["machine"], result["dtype"])],
+        "smaller": [f"{e.step} ({durations.shown(e.seconds)}): {SMALLER[e.step]}" for e in slowest[:3]],
+    }
+
+
+PROMISED = {"cpu": 20, "smoke": 8}  # minutes of `make reproduce` on two cores, as the README has them
+SMALLER = {  # notebook → what makes it shorter
+    "02_datasets": "data.train_max, fewer questions to write",
+    "03_sft": "sft.max_steps, or fewer sft.train_sets",
+    "04_generate": "generate.n, generate.max_new_tokens, or fewer merge.modes",
+    "06_leaderboard": "leaderboard.limit.arc and .hellaswag, leaderboard.mmlu_subjects",
+    "07_mtbench": "mtbench.n, mtbench.max_new_tokens, mtbench.panel.questions=0",
+}
 HEAD = ("step", "jobs", "hours", "GPU-h", "GB, one job", "host GB", "disk GB", "dollars")
 
 
@@ -174,12 +211,14 @@ def show(result: dict) -> str:
         lines += [
             f"\nEstimates for {m.name}, {m.total:,} parameters N ({m.source}), on {r.device} ({r.what}: "
             f"{r.bf16 / 1e9:,.0f} GFLOP/s bf16, {r.f32 / 1e9:,.0f} f32, {r.copy / 1e9:,.0f} GB/s, "
-            f"{r.fresh / 1e9:,.1f} GB/s into new memory)\n",
+            f"{r.fresh / 1e9:,.1f} GB/s into new memory); {faster(r, result['dtype'])}\n",
             *table(result["estimates"], on_gpu=r.device == "cuda"),
             "\nHours are of all jobs one after another. How they come about (docs/preflight.md):",
         ]
         for e in result["estimates"]:
-            lines += [f"{e.step}  GB: {' + '.join(e.sizes)}"] + [f"{s:>12,.0f} s  {formula}" for s, formula in e.parts]
+            lines += [f"{e.step}  GB: {' + '.join(e.sizes)}"] + [
+                f"{s:>12,.0f} s  {formula}" for _, s, formula in e.parts
+            ]
     counts = ", ".join(f"{sum(c.state == s for c in result['checks'])} {s}" for s in ("pass", "warn", "fail"))
     return "\n".join([*lines, "", counts])
 
@@ -205,10 +244,14 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="as JSON, seconds and bytes")
     chosen = parser.parse_args()
     result = collect(chosen.profile, chosen.set)
-    seconds = {e.step: round(e.seconds) for e in result["estimates"]}
-    if seconds:  # what notebooks then say of themselves
-        artefacts.write_json(paths.artefacts(chosen.profile) / "preflight" / "estimates.json", seconds)
-    plain = {k: [_plain(v) for v in part] if isinstance(part, list) else _plain(part) for k, part in result.items()}
+    if result["estimates"]:  # what notebooks then say of themselves, and the terminal of the run
+        file = paths.artefacts(chosen.profile) / "preflight" / durations.ESTIMATES
+        artefacts.write_json(file, plan(chosen.profile, result))
+    plain = {
+        k: [_plain(v) for v in part] if isinstance(part, list) else _plain(part)
+        for k, part in result.items()
+        if k != "dtype"
+    }
     print(json.dumps(plain, indent=1, ensure_ascii=False) if chosen.json else show(result))
     return int(any(c.state == "fail" for c in result["checks"]))
 

@@ -14,6 +14,7 @@ import argparse
 import os
 import sys
 import time
+from pathlib import Path
 
 LOG = "S2_LOG"
 QUIET = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
@@ -62,11 +63,22 @@ def running(profile: str) -> list[tuple[str, float, str]]:
 
     rows, now = [], time.time()
     for file in (paths.artefacts(profile) / "notebooks").glob("*.log"):
-        age = now - file.stat().st_mtime
-        said = settled(file.read_text(encoding="utf-8", errors="replace")).strip().split("\n")[-1]
+        age, said = now - file.stat().st_mtime, last(file)
         if age < RECENT and not said.startswith("Executing: 100%"):
-            rows.append((file.stem, age, said.strip()))
+            rows.append((file.stem, age, said))
     return sorted(rows, key=lambda row: row[1])
+
+
+def last(log: Path) -> str:
+    """The last line of a job's log that says something, without what a terminal would obey; "" where there is none."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            text = settled(file.read().decode("utf-8", errors="replace"))
+    except OSError:
+        return ""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    return "".join(c if c.isprintable() else "�" for c in lines[-1]) if lines else ""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -75,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("profile", nargs="?", default="cpu")
     rows = running(parser.parse_args(arguments).profile)
     for job, age, said in rows:
-        print(f"{job} ({age:.0f} s ago): {''.join(c if c.isprintable() else '�' for c in said)}")
+        print(f"{job} ({age:.0f} s ago): {said}")
     if not rows:
         print("no job has written to its log in the last hour")
     return 0

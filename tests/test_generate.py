@@ -101,7 +101,7 @@ def test_the_end_of_the_range_draws_the_last_of_the_nucleus():
 
 
 def test_what_prompts_share_is_computed_once_and_changes_nothing(model, tok, monkeypatch):
-    shared = list(range(320, 320 + generate.SHARED))
+    shared = list(range(320, 320 + generate.PASS))
     prompts = [shared + own for own in ([7, 8, 9], [10], [11, 12, 13, 14, 15])]
     seen = []
     model.register_forward_pre_hook(
@@ -114,12 +114,53 @@ def test_what_prompts_share_is_computed_once_and_changes_nothing(model, tok, mon
 
     together = greedy()
     assert seen[:2] == [(1, len(shared)), (3, 5)]
-    monkeypatch.setattr(generate, "SHARED", 1000)
+    monkeypatch.setattr(generate, "PASS", 1000)
     assert greedy() == together and len({row["text"] for row in together}) > 1
 
 
+@pytest.mark.parametrize("head", [0, 40])
+def test_prompts_of_like_length_are_read_together_and_nothing_changes(model, tok, monkeypatch, head):
+    draw = torch.Generator().manual_seed(0)
+    lengths = (3, 200, 90, 1, 95, 210, 88, 30)
+    ids = lambda n: torch.randint(3, len(tok), (n,), generator=draw).tolist()  # noqa: E731
+    shared = ids(head)
+    prompts = [shared + ids(n) for n in lengths]
+    parts = generate.alike([n - 1 for n in lengths])
+    assert parts == [[3, 0], [7], [6, 2, 4], [1, 5]]
+    seen = []
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append((*args, kwargs.get("input_ids"))[0].shape), with_kwargs=True
+    )
+
+    def greedy(size: int) -> list[dict]:
+        batches = generate.completions(model, tok, prompts, seed="s", batch_size=size, max_new_tokens=12)
+        return [row for batch in batches for row in batch]
+
+    together = greedy(8)
+    read = seen[: len(parts) + bool(head)]
+    assert read == [(1, head)] * bool(head) + [(2, 2), (1, 29), (3, 94), (2, 209)] and seen[len(read)] == (8, 1)
+    assert together == greedy(1) and len({row["text"] for row in together}) > 1
+
+
+def test_a_sliding_window_is_read_in_one(tok, llama2):
+    from transformers import MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=len(llama2), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, sliding_window=24, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    network = MistralForCausalLM(config).eval()
+    prompts = [torch.randint(3, len(tok), (n,)).tolist() for n in (90, 60, 140, 20)]
+    rows = [
+        [row["text"] for batch in generate.completions(network, tok, prompts, seed="s", batch_size=size, max_new_tokens=8) for row in batch]
+        for size in (4, 1)
+    ]  # fmt: skip
+    assert rows[0] == rows[1]
+
+
 def test_a_prompt_that_is_all_shared_keeps_a_token_to_predict_from(model, tok):
-    prompt = list(range(320, 320 + generate.SHARED + 1))
+    prompt = list(range(320, 320 + generate.PASS + 1))
     batches = generate.completions(model, tok, [prompt] * 2, seed="s", batch_size=2, max_new_tokens=3)
     one, other = next(batches)
     assert one == other
