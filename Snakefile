@@ -184,16 +184,16 @@ rule sft:
     shell: papermill("sft")
 
 
-rule merge_one:
-    input: lambda wildcards: done("sft", wildcards.profile, steps.model(of(wildcards.profile), wildcards.model).train_set)
-    output: f"{A}/merged/{{model}}/.done"
+rule merge_one:  # a train set under all its merges: a start costs as much as a small merge
+    input: lambda wildcards: done("sft", wildcards.profile, wildcards.train_set)
+    output: [f"{A}/merged/{P.model.name}-{{train_set}}.{mode}/.done" for mode in P.merge.modes]
     params: *settings("merged", notebook=False)
     threads: P.runtime.threads
-    resources: gpu=GPU, mem_mb=mb(1500, 48000), runtime=minutes(120)
+    resources: gpu=GPU, mem_mb=mb(1500, 48000), runtime=minutes(120 * len(P.merge.modes))
     priority: 10
-    benchmark: f"{A}/benchmarks/04_generate.merge-{{model}}.tsv"
-    log: text=f"{A}/notebooks/04_generate.merge-{{model}}.log"
-    shell: logged(f"python -m s2utils.job merged {{wildcards.profile:q}} {{wildcards.model}} --set {quoted(SET)}")
+    benchmark: f"{A}/benchmarks/04_generate.merges-{{train_set}}.tsv"
+    log: text=f"{A}/notebooks/04_generate.merges-{{train_set}}.log"
+    shell: logged(f"python -m s2utils.job merged {{wildcards.profile:q}} {' '.join(shlex.quote(P.model.name) + '-{wildcards.train_set:q}.' + mode for mode in P.merge.modes)} --set {quoted(SET)}")
 
 
 def merged(profile, model):
@@ -207,6 +207,7 @@ rule generate_one:
     params: *settings("answers", notebook=False)
     threads: P.runtime.threads
     resources: gpu=GPU, mem_mb=mb(2200, 64000), runtime=minutes(240)
+    priority: 7  # the judge of all answers waits for it, the leaderboard fills the other cores
     benchmark: f"{A}/benchmarks/04_generate.{{model}}.tsv"
     log: **logs("answers", "{model}")
     shell: papermill("answers", model="{wildcards.model}")
@@ -308,6 +309,7 @@ rule mtbench_one:
     params: *settings("mtbench", notebook=False)
     threads: P.runtime.threads
     resources: gpu=GPU, mem_mb=mb(2200, 64000), runtime=minutes(240)
+    priority: 7  # the judge of all answers waits for it, the leaderboard fills the other cores
     benchmark: f"{A}/benchmarks/07_mtbench.{{model}}.tsv"
     log: **logs("mtbench", "{model}")
     shell: papermill("mtbench", model="{wildcards.model}")
@@ -323,6 +325,7 @@ rule judged:  # the validation set, pairs, and the panel that tests the judge: o
     params: *settings("judged", notebook=False)
     threads: P.runtime.threads
     resources: gpu=GPU if "local" in (P.mtbench.judge.backend, *(j.backend for j in P.mtbench.other_judges)) else 0, mem_mb=mb(2200, 48000), runtime=minutes(240)
+    priority: 8
     benchmark: f"{A}/benchmarks/07_mtbench.judged.tsv"
     log: text=f"{A}/notebooks/07_mtbench.judged.log"
     shell: logged(f"python -m s2utils.job judged {{wildcards.profile:q}} --set {quoted(SET)}")

@@ -19,7 +19,7 @@ def recorded(profile: str, notebook: str, chosen: list[str] | None = None) -> tu
 
     `chosen` names models or train sets; without it all jobs count.
     """
-    wanted = {f"{head}{name}" for name in chosen or () for head in ("", "merge-", "merges-of-")}
+    wanted = {f"{head}{name}" for name in chosen or () for head in ("", "merges-", "merges-of-")}
     seconds, last = [], 0.0
     for file in sorted((paths.artefacts(profile) / "benchmarks").glob(f"{notebook}*.tsv")):
         if wanted and file.stem.partition(".")[2] not in wanted:

@@ -225,7 +225,7 @@ def _answers(c: Costs) -> Estimate:
     rows = steps.models(p)
     compared = len(p.sft.train_sets)
     merged = [row for row in rows if row.merge_mode in ("bf16", "dequantized")]
-    made = {"merge_one": len(rows) - 2, "generate_one": len(rows), "divergence_one": compared, "generate": 1}
+    made = {"merge_one": compared, "generate_one": len(rows), "divergence_one": compared, "generate": 1}
     e, n, prompt = Estimate("04_generate", made), g.n * len(p.datasets), 30
     took = c.answer(n, g.batch_size, prompt, g.max_new_tokens, g.top_p < 1) + c.load()
     e.takes(

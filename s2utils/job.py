@@ -1,6 +1,6 @@
 """Make one artefact of the graph in a terminal, without a notebook: what has no page of its own to show.
 
-    python -m s2utils.job merged cpu SmolLM2-135M-sciq.bf16
+    python -m s2utils.job merged cpu SmolLM2-135M-sciq.bf16 SmolLM2-135M-sciq.dequantized
     python -m s2utils.job judged cpu
 
 A notebook calls the same functions, and finds what was made here.
@@ -47,17 +47,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m s2utils.job", description=__doc__.split("\n")[0])
     parser.add_argument("step", choices=STEPS)
     parser.add_argument("profile")
-    parser.add_argument(
-        "name", nargs="?", default="", help="a shard's number, or the id of a fine-tune under one merge"
-    )
+    parser.add_argument("name", nargs="*", help="a shard's number, or ids of fine-tunes under a merge")
     parser.add_argument("--set", default="", help="overrides, as SET= of make")
     chosen = parser.parse_args(arguments)
     try:
         changes = parse_set(chosen.set)
         params = load(chosen.profile, changes)
-        if chosen.name not in (known := steps.names(chosen.step, params)):
-            parser.error(f"{chosen.step} has no '{chosen.name}'; it has {', '.join(known) or 'nothing'}")
-        make(chosen.step, Run(chosen.step, chosen.profile, params, changes), chosen.name)
+        known, names = steps.names(chosen.step, params), chosen.name or [""]
+        for name in names:
+            if name not in known:
+                parser.error(f"{chosen.step} has no '{name}'; it has {', '.join(known) or 'nothing'}")
+        for name in names:
+            make(chosen.step, Run(chosen.step, chosen.profile, params, changes), name)
     except Exception as error:
         if not type(error).__module__.startswith("s2utils."):  # ours say what to do
             raise

@@ -1,9 +1,9 @@
 """Merged models: one fine-tune under one merge, with its tokenizer and card, ready for `from_pretrained`.
 
-The notebook calls `make`, and the graph runs it for one model in a job of its own, so that answers, leaderboard and
-MT(S)-bench wait for the model alone and not for each other:
+The notebook calls `make`, and the graph runs it for a train set in a job of its own, so that answers, leaderboard and
+MT(S)-bench wait for the models alone and not for each other:
 
-    python -m s2utils.job merged cpu SmolLM2-135M-sciq.bf16
+    python -m s2utils.job merged cpu SmolLM2-135M-sciq.bf16 SmolLM2-135M-sciq.dequantized
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from s2utils import claims, paths, report, tables
-from s2utils.params import load
+from s2utils.params import ParameterError, load
 from s2utils.statements import CLAIMS
 
 BASE, SETS = "SmolLM2-135M", ("sciq", "wikilead", "full")
@@ -133,6 +133,62 @@ def test_clear_tables_show_every_claim_and_turned_ones_its_opposite(params):
     other = claims.table(theirs, measured(turned=True), params).set_index("claim")
     assert set(other.loc[small, "measured_verdict"]) == {"does not"}
     assert (ours.loc[small, "measured_n"] == 50).all() and (ours.loc[small, "measured_n_failed"] >= 2).all()
+
+
+def third(roles: dict[str, str]) -> dict:
+    """Overrides that put a data set in front of the two of the profile."""
+    source = load("cpu").data.sources["sciq"]
+    more = {k: getattr(source, k) for k in vars(source)}
+    return {
+        "data": {"sources": {"parables": more}, "validation": {"parables": 4}, "test": {"parables": 4}, "roles": roles},
+        "sft": {"train_sets": ["sciq", "wikilead", "sciq-wikilead-parables"]},
+    }
+
+
+def test_with_a_third_data_set_claims_about_the_first_two_are_still_measured(params):
+    theirs = claims.published()
+    two = claims.table(theirs, measured(), params).set_index("claim")
+    three = load("cpu", third({}))
+    assert len(three.data.sources) == 3 and three.data.roles == {"ELI5": "sciq", "wiki": "wikilead"}
+    found = claims.table(theirs, measured(), three).set_index("claim")
+    asked = {
+        c.id: {term[i].partition("@")[0] for terms in c.comparisons for term in terms for i in (1, 3)} for c in CLAIMS
+    }
+    union = [
+        c
+        for c, names in asked.items()
+        if names & {"full", "ELI5-wiki"} and two.at[c, "measured_verdict"] != "not measured"
+    ]
+    assert set(found.loc[union, "measured_missing"]) == {"full also holds parables"}
+    assert set(found.loc[union, "measured_verdict"]) == {"not measured"} and "1a" in union
+    rest = [c for c in two.index if c not in union]
+    assert found.loc[rest, "measured_verdict"].equals(two.loc[rest, "measured_verdict"])
+    held = found["measured_verdict"].isin(("holds", "does not"))
+    assert held.loc[["2a", "9c", "12b", "12c"]].all() and not held.loc[["4a", "7a", "10a"]].any()
+
+
+def test_what_a_claim_lacks_is_named(params):
+    theirs, tables_ = claims.published(), measured()
+    told = lambda frame: frame.set_index("claim")["measured_missing"]  # noqa: E731
+    whole = told(claims.table(theirs, tables_, params))
+    assert whole["7a"] == "" and whole["5a"] == "it is about a model of 13B"
+    assert whole["13a"] == "no train set stands for ELI5-Cleaned-wiki"
+    unnamed = told(claims.table(theirs, tables_, load("cpu", {"data": {"roles": {"wiki": "wikilead"}}})))
+    assert unnamed["7a"] == "", "overrides add to the profile's roles"
+    gone = {k: v for k, v in tables_.items() if k != "rouge"}
+    assert told(claims.table(theirs, gone, params))["7a"] == "the table rouge is not there yet (notebook 05)"
+    fewer = tables_ | {"rouge": tables_["rouge"].query("model != 'SmolLM2-135M-sciq'")}
+    assert told(claims.table(theirs, fewer, params))["7a"] == "rouge has no rouge_lsum_f1 of SmolLM2-135M-sciq, sciq"
+    shown = claims.shown(claims.table(theirs, fewer, params)).set_index("claim")
+    assert "rouge has no rouge_lsum_f1" in shown.at["7a", "measured difference"]
+
+
+@pytest.mark.parametrize(
+    ("roles", "message"), [({"ELI6": "sciq"}, "did you mean 'ELI5'"), ({"ELI5": "sciqq"}, "did you mean 'sciq'")]
+)
+def test_a_role_or_source_that_is_none_is_refused(tree, roles, message):
+    with pytest.raises(ParameterError, match=message):
+        load("cpu", {"data": {"roles": roles}})
 
 
 def test_wide_intervals_tell_nothing(params):

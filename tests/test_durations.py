@@ -21,7 +21,10 @@ def test_a_notebook_that_never_ran_says_what_would_tell(tree):
 
 
 def test_an_estimate_stands_in_until_a_run_is_recorded(tree):
-    artefacts.write_json(paths.artefacts("smoke") / "preflight" / "estimates.json", {"03_sft": 7300})
+    artefacts.write_json(
+        paths.artefacts("smoke") / "preflight" / "estimates.json",
+        {"rules": {"sft_one": ["03_sft", 3, 2000.0], "sft": ["03_sft", 1, 1300.0], "eda": ["01_eda", 1, 9.0]}},
+    )
     assert "about 2 h 2 min here" in durations.sentence("smoke", "03_sft")
     record("smoke", "03_sft.sciq", 40.2)
     assert durations.sentence("smoke", "03_sft").startswith("Took 40 s here (recorded 2023-11-")
@@ -35,9 +38,9 @@ def test_jobs_add_up_and_a_choice_counts_its_own(tree):
     assert durations.recorded("smoke", "03_sft")[:2] == (125, 3)
     assert durations.recorded("smoke", "03_sft", ["sciq"])[:2] == (50, 1)
     record("smoke", "04_generate.merges-of-sciq", 30)
-    record("smoke", "04_generate.merge-m", 2)
-    assert durations.recorded("smoke", "04_generate", ["sciq"])[:2] == (30, 1)
-    assert durations.recorded("smoke", "04_generate", ["m"])[:2] == (11, 2)
+    record("smoke", "04_generate.merges-sciq", 2)
+    assert durations.recorded("smoke", "04_generate", ["sciq"])[:2] == (32, 2)
+    assert durations.recorded("smoke", "04_generate", ["m"])[:2] == (9, 1)
     assert durations.recorded("cpu", "03_sft") is None, "profiles mix"
     assert "2 min here" in durations.sentence("smoke", "03_sft") and "all 3 jobs" in durations.sentence(
         "smoke", "03_sft"

@@ -10,6 +10,17 @@ import pytest
 from s2utils import artefacts, embedded, paths
 from s2utils.embedded import Archive, FetchError
 
+
+def test_an_embedded_model_is_credited_to_those_who_published_it():
+    weights = {name for name, (_, member) in embedded.CONTENTS.items() if member.endswith((".gguf", "/model"))}
+    assert {embedded.hub_id(f"embedded:{name}") for name in weights} == {
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "sentence-transformers/all-MiniLM-L6-v2",
+    }
+    with pytest.raises(FetchError, match="no embedded model is called 'sciq'; known: smollm2-135m-instruct"):
+        embedded.hub_id("embedded:sciq")
+
+
 FILES = {"pack/data/a.json": b'{"a": 1}', "pack/data/b.json": b"[]", "pack/code.py": b"raise SystemExit"}
 
 

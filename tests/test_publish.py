@@ -235,3 +235,15 @@ def test_a_merged_model_can_be_pushed_as_04_leaves_it(merged, offline, capsys):
         )
         assert kept or f"merged ({row.merge_mode})" in body
         assert publish.main([str(folder), "me/name"]) == 0 and "Nothing was pushed" in capsys.readouterr().out
+
+
+def test_another_base_from_a_package_is_credited_to_its_own_authors(tree):
+    from s2utils import publish
+    from s2utils.embedded import FetchError
+
+    assert publish.base_of(load("cpu")) == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert publish.base_of(load("a100-7b")) == "meta-llama/Llama-2-7b-hf"
+    other = load("cpu", {"model": {"base": {"path": "embedded:all-minilm-l6-v2"}}})
+    assert publish.base_of(other) == "sentence-transformers/all-MiniLM-L6-v2"
+    with pytest.raises(FetchError, match="no embedded model is called 'gemma3-270m'"):
+        publish.base_of(load("cpu", {"model": {"base": {"path": "embedded:gemma3-270m"}}}))

@@ -303,12 +303,7 @@ def test_a_changed_training_reaches_every_table_in_one_run(study):
     done = run(study, snakemake(study, "-n", changes="sft.r=3 leaderboard.batch_size=3"))
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.M))
     assert done.returncode == 0 and not {"eda", "datasets", "filter_one"} & set(counts)
-    assert (counts["sft_one"], counts["merge_one"], counts["generate_one"], counts["mtbench_one"]) == (
-        "2",
-        "4",
-        "4",
-        "4",
-    )
+    assert [counts[r] for r in ("sft_one", "merge_one", "generate_one", "mtbench_one")] == ["2", "2", "4", "4"]
     assert counts["leaderboard_one"] == "5" and {"leaderboard", "mtbench", "text_metrics", "report"} <= set(counts)
 
 
