@@ -95,10 +95,15 @@ class LogHandler(LogHandlerBase):
                 self.say(f"failed: {job.name}", "red")
                 if job.log:
                     self.say(f"{tail(job.log)}\n(the end of {job.log})" if job.rule != "preflight" else checks(job.log))
-            case LogEvent.ERROR:
-                self.say(record.getMessage(), "red")
-            case None if record.levelno >= 30:  # warnings and errors that are no event of a job
-                self.say(record.getMessage(), "yellow")
+            case LogEvent.ERROR if record.exception != "RuleException":  # that is of a job, whose log says more
+                self.unless_failed(record)
+            case None if record.levelno >= 30:  # warnings and errors that are no event
+                self.unless_failed(record)
+
+    def unless_failed(self, record) -> None:
+        """A warning or error of Snakemake's, which after a failed job only repeats that one failed."""
+        if not any(job.failed for job in self.jobs.values()):
+            self.say(record.getMessage(), "yellow")
 
     def end(self, job: Job, failed: bool = False) -> None:
         """Count a job as ended."""

@@ -366,31 +366,112 @@ def test_a_sweep_over_seeds_trains_what_is_new_and_compares(study, tmp_path):
     assert (study / "reports/smoke/figures/sweep.png").is_file()
 
 
+ONE = "sft.train_sets=[sciq] merge.modes=[bf16]"  # one fine-tune, the same as the whole study's
+MADE = {  # what is made for it, and files that hold no time
+    "sft/sciq": ("adapter_model.safetensors", "adapter_config.json", "samples.jsonl"),
+    "merged/SmolLM2-135M-sciq.bf16": ("model.safetensors", "changes.json"),
+    "answers/SmolLM2-135M-sciq.bf16": ("answers.jsonl",),
+    "leaderboard/SmolLM2-135M-sciq.bf16": (
+        "arc.jsonl",
+        "hellaswag.jsonl",
+        "mmlu.jsonl",
+        "truthfulqa.jsonl",
+        "results.json",
+    ),
+    "mtbench/SmolLM2-135M-sciq.bf16": ("turn_1.jsonl", "turn_2.jsonl", "judged.jsonl"),
+}
+
+
 def test_killed_run_resumes_to_the_same_bytes(study, tmp_path_factory):
-    """SIGKILL in the middle of training; the rerun completes, and all five tables equal the first run's."""
+    """SIGKILL in the middle of training, and again while the model is asked; what comes out is the first run's."""
     root = copy_of_repository(tmp_path_factory.mktemp("killed") / "repository")
-    wanted = [f"artefacts/smoke/{step}/.done" for step in ("text_metrics", "leaderboard", "mtbench")]
-    process = subprocess.Popen(
-        snakemake(root, "--", *wanted),  # what the five tables need
-        cwd=root,
-        env=environment(root),
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.time() + 400
-    while not list(root.glob("artefacts/smoke/sft/*/log.jsonl")) and time.time() < deadline and process.poll() is None:
-        time.sleep(0.2)
-    killed_at = [p.parent.name for p in root.glob("artefacts/smoke/sft/*/log.jsonl")]
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert killed_at, "training never started"
-    assert not list(root.glob("reports/smoke/tables/rouge.csv"))
-    unfinished = [p for p in (root / "artefacts/smoke/sft").iterdir() if not (p / "manifest.json").is_file()]
-    assert unfinished, "the run was killed too late to test anything"
-    time.sleep(3)  # kernels notice that their parent is gone
-    done = run(root, snakemake(root, "--", *wanted))
+    for made in (".snakemake", "artefacts/smoke/filtered", "artefacts/smoke/data"):  # of the run without a kill
+        shutil.copytree(study / made, root / made)
+    command = snakemake(root, "preflight=0", "--", *(f"artefacts/smoke/{made}/.done" for made in MADE), changes=ONE)
+    for sign in ("sft/sciq/log.jsonl", "leaderboard/SmolLM2-135M-sciq.bf16/answers.jsonl"):
+        process = subprocess.Popen(
+            command, cwd=root, env=environment(root), start_new_session=True, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.time() + 300
+        while not (root / "artefacts/smoke" / sign).exists() and time.time() < deadline and process.poll() is None:
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        folder = (root / "artefacts/smoke" / sign).parent
+        assert (folder / Path(sign).name).is_file(), f"{sign} never came"
+        assert not (folder / "manifest.json").is_file(), "the run was killed too late to test anything"
+        time.sleep(3)  # kernels notice that their parent is gone
+    done = run(root, command)
     assert done.returncode == 0, done.stderr[-4000:]
-    for name in TABLES:
-        ours, first = (r / f"reports/smoke/tables/{name}.csv" for r in (root, study))
-        assert ours.read_bytes() == first.read_bytes(), f"{name}.csv differs"
+    for made, files in MADE.items():
+        for name in files:
+            ours, first = (r / "artefacts/smoke" / made / name for r in (root, study))
+            assert ours.read_bytes() == first.read_bytes(), f"{made}/{name} differs"
+
+
+OTHER = """
+import json, sys
+from pathlib import Path
+import torch
+from s2utils import leaderboard, llm, models, questions, splits, train
+from s2utils.params import load
+torch.set_num_threads(1)
+study, folder = map(Path, sys.argv[1:])
+p = load("smoke")
+data = study / "artefacts/smoke/data"
+train.run(p, data, "sciq", folder)
+base = leaderboard.backend(p.model.base, p.model.name, p)
+leaderboard.evaluate(base, p, folder, p.model.name)
+texts = splits.read(data, "train", "wikilead", p.data.union)["answer"].tolist()[:8]
+writer = p.questions.writer
+chats = [questions.chat(questions.FIRST, text) for text in texts]
+replies = llm.ask(writer, chats, folder / "questions.jsonl", seed=p.seed, local=llm.local(writer, p))
+print(torch.backends.cpu.get_cpu_capability())
+"""
+
+
+def capability(lesser: bool) -> dict:
+    """Variables under which torch, oneDNN and MKL compute as a processor with AVX2 alone, or with less than that."""
+    found = ("avx2", "AVX2", "AVX2") if lesser else ("default", "SSE41", "SSE4_2")
+    return dict(zip(("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS"), found))
+
+
+def test_another_processor_gives_the_same_results(study, tmp_path):
+    """Losses and log-likelihoods within 1e-3, accuracies and greedy text equal, where another kind of unit computes."""
+    import torch
+
+    mine = torch.backends.cpu.get_cpu_capability()
+    if mine not in ("AVX512", "AVX2"):
+        pytest.skip(f"units of {mine} have no lesser ones that can be asked for")
+    other = capability(lesser=mine == "AVX512")
+    done = subprocess.run(
+        [sys.executable, "-c", OTHER, study, tmp_path], cwd=study, env=environment(study) | other, capture_output=True,
+        text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split()[-1] == {"AVX512": "AVX2", "AVX2": "DEFAULT"}[mine]
+
+    def rows(path: Path) -> list[dict]:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+    first = study / "artefacts/smoke/sft/sciq"
+    for name in ("loss", "eval_loss", "grad_norm"):
+        ours, theirs = ([row[name] for row in rows(f / "log.jsonl") if name in row] for f in (tmp_path, first))
+        assert ours == pytest.approx(theirs, abs=1e-3) and len(ours) >= 2, name
+    assert [r["text"] for r in rows(tmp_path / "samples.jsonl")] == [r["text"] for r in rows(first / "samples.jsonl")]
+
+    first = study / "artefacts/smoke/leaderboard/SmolLM2-135M"
+    tasks = sorted(f.name for f in first.glob("*.jsonl") if f.name != "answers.jsonl")
+    assert len(tasks) == 4 and tasks == sorted(f.name for f in tmp_path.glob("*.jsonl") if f.name in tasks)
+    for name in tasks:
+        for ours, theirs in zip(rows(tmp_path / name), rows(first / name), strict=True):
+            assert ours["log_likelihoods"] == pytest.approx(theirs["log_likelihoods"], abs=1e-3), name
+            assert ours["greedy"] == theirs["greedy"] and ours["prompt"] == theirs["prompt"]
+            if not name.startswith("truthfulqa"):  # mc2 is a share of probability
+                assert ours["value"] == theirs["value"], name
+
+    written = {r["id"]: r["text"] for r in rows(study / "artefacts/smoke/cache/questions.jsonl")}
+    again = rows(tmp_path / "questions.jsonl")
+    known = [r for r in again if r["id"] in written]
+    assert len(known) >= 4 and all(r["text"] == written[r["id"]] for r in known)
