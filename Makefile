@@ -18,7 +18,7 @@ export IPYTHONDIR := $(S2_CACHE)/ipython
 export MPLCONFIGDIR := $(S2_CACHE)/matplotlib
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
-unexport PYTHONPATH
+unexport PYTHONPATH PYTHONDONTWRITEBYTECODE
 
 # a value as one word of the shell, whatever it holds
 quoted = '$(subst ','\'',$(1))'

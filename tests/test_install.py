@@ -13,7 +13,8 @@ Looking in indexes: https://index.example/simple
 Collecting torch==2.13.0 (from -r requirements.lock (line 2))
   Downloading torch-2.13.0.whl (1 MB)
 Collecting Alt_Profanity.check==1.9 (from -r requirements.lock (line 1))
-Collecting alt-profanity-check==1.9
+Processing /opt/wheels/alt_profanity_check-1.9-py3-none-any.whl
+Processing /opt/wheels/llm-extra-1.0.tar.gz (from -r requirements.lock (line 3))
 Collecting nvidia-cublas (from torch)
 """
 
@@ -29,11 +30,11 @@ def followed(names: list[str], monkeypatch, terminal: bool) -> str:
 
 
 def test_packages_of_the_lock_are_counted_once_as_they_come(monkeypatch):
-    names = ["alt-profanity-check==1.9", "torch==2.13.0"]
+    names = ["alt-profanity-check==1.9", "torch==2.13.0", "llm_extra==1.0"]
     plain = followed(names, monkeypatch, terminal=False)
-    assert plain == "  1 of 2\n  2 of 2\n"
+    assert plain == "  1 of 3\n  2 of 3\n  3 of 3\n"
     moving = followed(names, monkeypatch, terminal=True)
-    assert moving.count("\r") == 2 and "1 of 2: torch" in moving and moving.endswith("\n")
+    assert moving.count("\r") == 3 and "1 of 3: torch" in moving and moving.endswith("\n")
     assert max(map(len, moving.replace("\n", "").split("\r"))) < 80
 
 
