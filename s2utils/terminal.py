@@ -50,7 +50,8 @@ class LogHandler(LogHandlerBase):
     has_filter, has_formatter, needs_rulegraph = True, True, False
 
     def __post_init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = Console(highlight=False)
+        self.console.soft_wrap = not self.console.is_terminal  # a file has no edge to break lines at
         self.quiet = bool(os.environ.get("CI"))
         self.jobs: dict[int, Job] = {}
         self.left: dict[str, int] = {}  # rule → jobs that have not ended
@@ -75,6 +76,7 @@ class LogHandler(LogHandlerBase):
                 self.left = {rule: n for rule, n in record.stats.items() if rule not in ("total", "all")}
                 self.total = sum(self.left.values())
                 self.say(f"{self.total} jobs of the profile {self.profile}, on {self.cores} cores")
+                self.say(f"{'':<11}{row('job', 'took', 'estimated')}", quiet=True)
                 if self.live:
                     self.live.start()
                 if "preflight" not in self.left:
@@ -87,7 +89,7 @@ class LogHandler(LogHandlerBase):
                 self.jobs[record.jobid] = Job(name, record.rule_name, log, self.estimate(record.rule_name), time.time())
             case LogEvent.JOB_FINISHED if (job := self.jobs.get(record.job_id)) and job.took is None:
                 self.end(job)
-                self.say(f"{self.ended:>3} of {self.total}  {job.name:<48} {beside(job)}", quiet=True)
+                self.say(f"{self.ended:>3} of {self.total:<3} {row(job.name, job.took, job.estimate)}", quiet=True)
                 if job.rule == "preflight":
                     self.promise()
             case LogEvent.JOB_ERROR if job := self.jobs.get(record.jobid):
@@ -193,19 +195,19 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
-def beside(job: Job) -> str:
-    """What a job took, beside its estimate."""
-    return f"{clock(job.took):>8}" + (f"  (estimated {clock(job.estimate)})" if job.estimate else "")
+def row(name: str, took: float | str, estimate: float | str | None) -> str:
+    """A job with what it took beside what was estimated, in 68 columns."""
+    times = [value if isinstance(value, str) else "–" if value is None else clock(value) for value in (took, estimate)]
+    return f"{name:<49} {times[0]:>7} {times[1]:>10}"
 
 
 def table(jobs: list[Job]) -> list[str]:
     """One line a job, in the order of the study, and the sums."""
-    lines = [f"{'job':<52}{'took':>9}{'estimated':>11}"]
-    for job in sorted(jobs, key=lambda j: (j.name[:2].isdigit(), j.name)):
-        lines.append(f"{job.name:<52}{clock(job.took):>9}{clock(job.estimate) if job.estimate else '–':>11}")
-    known = sum(j.estimate for j in jobs if j.estimate)
-    lines.append(f"{'all jobs, one after another':<52}{clock(sum(j.took for j in jobs)):>9}{clock(known):>11}")
-    return lines
+    lines = [row("job", "took", "estimated")]
+    ordered = sorted(jobs, key=lambda job: (job.name[:2].isdigit(), job.name))
+    lines += [row(job.name, job.took, job.estimate) for job in ordered]
+    known = sum(job.estimate for job in jobs if job.estimate)
+    return [*lines, row("all, one after another", sum(job.took for job in jobs), known or None)]
 
 
 def tail(log: Path, most: int = TAIL) -> str:

@@ -47,7 +47,7 @@ def handler(tree, monkeypatch):
         screen = (
             {"force_terminal": True, "width": width, "legacy_windows": False} if width else {"force_terminal": False}
         )
-        console = Console(file=seen, highlight=False, soft_wrap=True, **screen)
+        console = Console(file=seen, highlight=False, **screen)
         monkeypatch.setattr(terminal, "Console", lambda **_: console)
         made = terminal.LogHandler(SimpleNamespace(), None)
         made.seen = seen
@@ -86,15 +86,24 @@ def test_without_a_terminal_there_is_a_line_a_job_and_nothing_that_moves(handler
     assert made.live is None and not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
     lines = text.splitlines()
     assert lines[0] == "4 jobs of the profile cpu, on 2 cores"
-    assert lines[1].split()[:4] == ["1", "of", "4", "preflight"]
-    assert lines[2] == f"about 85 s here: {SAID}"
-    assert re.match(r"  2 of 4  03_sft.sciq +0:00  \(estimated 1:20\)$", lines[3])
+    assert lines[1].split() == ["job", "took", "estimated"] and lines[2].split() == [
+        "1",
+        "of",
+        "4",
+        "preflight",
+        "0:00",
+        "–",
+    ]
+    assert lines[3] == f"about 85 s here: {SAID}"
+    assert re.match(r"  2 of 4   03_sft.sciq +0:00 +1:20$", lines[4]) and all(
+        len(line) < 80 for line in lines if line != lines[3]
+    )
     assert [line.split()[0] for line in lines if line.startswith("03_sft")] == [
         "03_sft",
         "03_sft.sciq",
         "03_sft.wikilead",
     ]
-    assert re.search(r"all jobs, one after another +0:00 +2:50$", text, re.M) and lines[-1] == "4 of 4 jobs in 0 s"
+    assert re.search(r"all, one after another +0:00 +2:50$", text, re.M) and lines[-1] == "4 of 4 jobs in 0 s"
     made.close()
     assert made.seen.getvalue() == text, "logging closes a handler once more at the end"
 
