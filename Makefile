@@ -9,6 +9,7 @@ PYTHON ?= python3
 # on a cluster the limits are a single job's, so they must not be those of a laptop
 CORES ?= $(if $(findstring cluster/,$(FLAGS)),1000,$(shell getconf _NPROCESSORS_ONLN))
 MEM_MB ?= $(if $(findstring cluster/,$(FLAGS)),1000000,5600)
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n : 4)))
 export S2_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/s2
 # keep Jupyter, IPython and matplotlib from writing into the home folder
 export JUPYTER_RUNTIME_DIR := $(S2_CACHE)/jupyter/runtime
@@ -47,7 +48,7 @@ $(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/*.ipynb)): setup  # make 03_
 	  "artefacts/$(PROFILE)/$$(python -m s2utils.steps $@)/.done"
 
 test: setup       ## all tests; make test FAST=1 leaves the slow ones out
-	@python -m pytest $(if $(FAST),-m "not slow")
+	@python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(if $(FAST),-m "not slow")
 
 lint: setup       ## ruff, and no outputs in notebooks
 	@ruff check . && ruff format --check . && nbstripout --verify --keep-id notebooks/*.ipynb

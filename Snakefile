@@ -358,5 +358,5 @@ rule report:
         code=steps.module_digest(("report",)),
         look=steps.files_digest("s2utils/site/*"),
         prose=steps.module_digest(("writeup",)) + steps.files_digest("s2utils/paper/*.md"),
-    shell: "python -m s2utils.report --record " + shlex.quote(PROFILE) + (" --set " + quoted(SET) if SET else "")
-        + f" && python -m s2utils.redact {REDACTED} reports/" + shlex.quote(PROFILE)
+    log: text=f"artefacts/{PROFILE}/notebooks/report.log"
+    shell: logged("python -m s2utils.report --record " + shlex.quote(PROFILE) + (" --set " + quoted(SET) if SET else ""), "reports/" + shlex.quote(PROFILE) + " {log.text}")

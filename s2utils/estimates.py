@@ -21,9 +21,9 @@ CHARS = 4  # characters a token
 ENCODER = 86e6  # weights of a RoBERTa-base without its embeddings
 LATENCY, WRITING = 1.0, 0.02  # seconds until a server begins, and a token it writes
 START = {  # seconds at loop speed REFERENCE.loop of a job's start and end, its tables and figures included (recorded)
-    "eda": 14, "filter_one": 6, "datasets": 20, "sft_one": 10, "sft": 9, "merge_one": 6, "generate_one": 8, "divergence_one": 9,
-    "generate": 10, "membership": 7, "text_metrics": 25, "leaderboard_one": 9, "protocols": 9, "leaderboard": 9, "mtbench_one": 8,
-    "judged": 8, "mtbench": 8, "report": 10,
+    "eda": 9, "filter_one": 2, "datasets": 15, "sft_one": 16, "sft": 11, "merge_one": 2, "generate_one": 8, "divergence_one": 10,
+    "generate": 11, "membership": 3, "text_metrics": 25, "leaderboard_one": 10, "protocols": 11, "leaderboard": 8, "mtbench_one": 10,
+    "judged": 4, "mtbench": 8, "report": 20,
 }  # fmt: skip
 LEARNT = 130  # tokens of a training row
 BRIEF = {"single": 10, "rubric": 60, "pair": 6}  # tokens of a judge's reply without reasons
@@ -156,7 +156,7 @@ def _data(c: Costs, known: dict[str, Texts]) -> Estimate:
     )
     if p.s2.toxicity_model != "profanity-check":
         tokens = sum(t.kept * t.answer for t in known.values()) / CHARS
-        took = tokens * 2 * ENCODER / (c.machine.f32 * c.share("compute"))
+        took = tokens * 2 * ENCODER / (c.machine.f32 * c.share("float32"))
         e.takes("datasets", took, f"toxicity: {tokens:,.0f} tokens × 2 × {ENCODER / 1e6:.0f} M FLOP in float32")
     for name, source in p.data.sources.items():
         if source.kind == "articles":
@@ -248,11 +248,11 @@ def _answers(c: Costs) -> Estimate:
     )
     weights, cache = m.total * c.width, c.kv(g.batch_size * (prompt + g.max_new_tokens))
     logits = g.batch_size * m.vocab * 24
-    e.memory, e.disk = weights + cache + logits, len(merged) * m.total * c.width
+    e.memory, e.disk = weights + cache + logits, len(merged) * m.total * 2
     e.sizes += [
         f"weights {c.width} × {m.total / 1e9:.2f}: {weights / 1e9:.2f}",
         f"KV cache {g.batch_size} × {prompt + g.max_new_tokens} × {m.layers} layers × {m.kv} × 2 × {c.width} bytes: {cache / 1e9:.2f}",
-        f"disk: {len(merged)} merged models × {m.total * c.width / 1e9:.2f}",
+        f"disk: {len(merged)} merged models × 2 × {m.total / 1e9:.2f}",
     ]
     return e
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from s2utils.params import Params
 
 SHARES = {  # dimensionless, of the measured rates
-    # a forward or backward pass reaches so much of a bare matrix product. cpu: set on the recorded run;
-    # cuda: large trainings report 21–46 % (Chowdhery et al. 2022, PaLM); taken from there, not measured by us
-    "compute": {"cpu": 0.5, "cuda": 0.4},
+    # a forward or backward pass reaches so much of a bare matrix product: in float32, and in bfloat16. cpu: set on recorded
+    # runs; cuda: large trainings report 21–46 % (Chowdhery et al. 2022, PaLM); taken from there, not measured by us
+    "float32": {"cpu": 0.75, "cuda": 0.4},
+    "bfloat16": {"cpu": 0.5, "cuda": 0.4},
     # decoding reads all weights once a token at so much of the bandwidth. cpu: recorded run; cuda: usual for batch 1–32
     "stream": {"cpu": 0.4, "cuda": 0.6},
     # a pass under the mask of a prefix tree against one without. cpu: recorded run; cuda: assumed
@@ -43,7 +44,7 @@ class Machine:
     loop: float  # seconds of one step of a plain Python loop
 
 
-REFERENCE = Machine("cpu", "AMD EPYC, one thread", 222e9, 104e9, 31e9, 2.05e9, 350e6, 2.07e-6, 28e-9)
+REFERENCE = Machine("cpu", "AMD EPYC held to AVX2, one thread", 20e9, 101e9, 24e9, 1.95e9, 342e6, 2.1e-6, 29e-9)
 A100 = Machine("cuda", "A100 40 GB by its data sheet", 312e12, 19.5e12, 1555e9, 1555e9, 2e9, 5e-6, 28e-9)
 
 
@@ -186,8 +187,9 @@ class Costs:
 
     def __init__(self, params: Params, model: Shape, machine: Machine):
         self.params, self.model, self.machine = params, model, machine
-        self.rate = (machine.f32 if params.model.dtype == "float32" else machine.bf16) * self.share("compute")
-        self.width = 4 if params.model.dtype == "float32" else 2  # bytes a weight
+        wide = params.model.dtype == "float32"
+        self.rate = machine.f32 * self.share("float32") if wide else machine.bf16 * self.share("bfloat16")
+        self.width = 4 if wide else 2  # bytes a weight
         self.host = machine.loop / REFERENCE.loop  # this machine's Python against the recorded one's
 
     def share(self, name: str) -> float:
@@ -223,5 +225,5 @@ class Costs:
         return self.forward(read, prompt) + batches * new * self.decode(min(batch, n), prompt + new / 2, sampled)
 
     def load(self) -> float:
-        """Seconds to read the model from disk."""
-        return self.model.total * self.width / DISK
+        """Seconds to read the model's bf16 weights from disk."""
+        return self.model.total * 2 / DISK

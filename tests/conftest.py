@@ -30,6 +30,17 @@ settings.register_profile("s2", max_examples=60, deadline=None, suppress_health_
 settings.load_profile("s2")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For several workers (make test): a file stays with one, and what looks at the one finished study comes first, together."""
+
+    def shares_the_study(item: pytest.Item) -> bool:
+        return any(d.scope == "session" for d in item._fixtureinfo.name2fixturedefs.get("study", ()))
+
+    items.sort(key=shares_the_study, reverse=True)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("study" if shares_the_study(item) else item.path.name))
+
+
 def forget_digests() -> None:
     """`steps` remembers the code it hashed; a test may change that code."""
     for function in vars(steps).values():

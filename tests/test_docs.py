@@ -51,7 +51,7 @@ def test_what_a_page_names_exists(name):
 def test_the_data_set_of_the_recipe_is_read(tree):
     block = re.search(r"```yaml\n(.*?)```", PAGES["extending"], re.S)[1]
     file = tree / "params" / "mine.yaml"
-    text = (tree / "params" / "smoke.yaml").read_text().replace("  union: full\n", f"{block}  union: full\n")
+    text = (tree / "params" / "smoke.yaml").read_text().replace("  roles: ", f"{block}  roles: ")
     for part in ("validation", "test"):
         text = re.sub(rf"  {part}: {{(.*)}}", rf"  {part}: {{\1, textbook: 1}}", text)
     file.write_text(text.replace("train_sets: [sciq, sciq-wikilead]", "train_sets: [textbook, sciq-wikilead-textbook]"))

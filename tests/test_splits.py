@@ -15,7 +15,7 @@ SIZES = {"validation": {"a": 5, "b": 3}, "test": {"a": 4, "b": 2}}
 def data(validation=None, test=None) -> Data:
     """Two data sets, a and b, and the sizes of their splits."""
     return Data(
-        sources={"a": None, "b": None}, union="full", shards=1, keep_rejected=True, held_out=0.1, pairs_max=10, train_max=0, validation=validation or SIZES["validation"],
+        sources={"a": None, "b": None}, roles={}, union="full", shards=1, keep_rejected=True, held_out=0.1, pairs_max=10, train_max=0, validation=validation or SIZES["validation"],
         test=test or SIZES["test"], leakage_cosine=0.6, embedder=Weights("", ""), embedder_tokens=256,
     )  # fmt: skip
 
