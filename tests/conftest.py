@@ -30,6 +30,7 @@ settings.register_profile("s2", max_examples=60, deadline=None, suppress_health_
 settings.load_profile("s2")
 
 
+@pytest.hookimpl(tryfirst=True)  # the workers look at the marks in this hook too
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For several workers (make test): a file stays with one, and what looks at the one finished study comes first, together."""
 
