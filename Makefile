@@ -48,7 +48,7 @@ $(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/*.ipynb)): setup  # make 03_
 	  "artefacts/$(PROFILE)/$$(python -m s2utils.steps $@)/.done"
 
 test: setup       ## all tests; make test FAST=1 leaves the slow ones out
-	@python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(if $(FAST),-m "not slow")
+	@python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(FAST),-m "not slow")
 
 lint: setup       ## ruff, and no outputs in notebooks
 	@ruff check . && ruff format --check . && nbstripout --verify --keep-id notebooks/*.ipynb

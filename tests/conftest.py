@@ -19,6 +19,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from s2utils import steps
@@ -30,16 +31,14 @@ settings.register_profile("s2", max_examples=60, deadline=None, suppress_health_
 settings.load_profile("s2")
 
 
-@pytest.hookimpl(tryfirst=True)  # the workers look at the marks in this hook too
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For several workers (make test): a file stays with one, and what looks at the one finished study comes first, together."""
-
-    def shares_the_study(item: pytest.Item) -> bool:
-        return any(d.scope == "session" for d in item._fixtureinfo.name2fixturedefs.get("study", ()))
-
-    items.sort(key=shares_the_study, reverse=True)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("study" if shares_the_study(item) else item.path.name))
+    """For several workers, each of which takes whole files: what takes longest first, then files that do not wait for it."""
+    waits = {
+        item.path
+        for item in items
+        if any(d.scope == "session" for d in item._fixtureinfo.name2fixturedefs.get("study", ()))
+    }
+    items.sort(key=lambda item: (item.path.name != "test_study.py", item.path in waits))
 
 
 def forget_digests() -> None:
@@ -219,10 +218,16 @@ def chromium():
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory) -> Path:
-    """A finished smoke run in a copy of the repository."""
+    """A finished smoke run in a copy of the repository, one for all workers: none of them may change it."""
     from test_study import copy_of_repository, run, snakemake
 
-    root = copy_of_repository(tmp_path_factory.mktemp("study") / "repository")
-    done = run(root, snakemake(root))
-    assert done.returncode == 0, done.stderr[-4000:]
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    root, told = shared / "study" / "repository", shared / "study" / "told.txt"
+    with FileLock(shared / "study.lock"):
+        if not told.exists():
+            copy_of_repository(root)
+            done = run(root, snakemake(root))
+            told.write_text("" if done.returncode == 0 else done.stderr[-4000:] or "it failed")
+    assert not told.read_text(), told.read_text()
     return root

@@ -1,3 +1,4 @@
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,10 +152,11 @@ def test_every_step_can_be_asked(loaded):
 
 
 @pytest.mark.slow
-def test_run_upstream_makes_again_what_was_lost(study):
+def test_run_upstream_makes_again_what_was_lost(study, tmp_path):
     """Of the whole small study one model's answers are lost: they alone are made again, to the same bytes."""
     from test_study import environment
 
+    study = shutil.copytree(study, tmp_path / "repository", symlinks=True)
     lost = study / "artefacts/smoke/answers/SmolLM2-135M"
     before, other = (
         (lost / "answers.jsonl").read_bytes(),
