@@ -45,6 +45,7 @@ def told(study, tmp_path_factory):
         copied.rename(path)
     planted(smoke)
     shutil.rmtree(smoke / "text_metrics")
+    (root / "reports/smoke/index.html").unlink()
     for step in ("answers", "mtbench"):
         (smoke / step / ".done").unlink()
     command = snakemake(root, "--rerun-triggers", "mtime", "--", "reports/smoke/index.html")

@@ -56,13 +56,13 @@ def short():
 
 @pytest.fixture(scope="module")
 def v1(short):
-    settings = params.load("cpu").leaderboard
+    settings = params.load("cpu", "leaderboard.mmlu_subjects=0").leaderboard
     return settings, *protocols.load(settings, 42)
 
 
 @pytest.fixture(scope="module")
 def harness(short):
-    settings = params.load("cpu", "leaderboard.protocol=harness").leaderboard
+    settings = params.load("cpu", "leaderboard.protocol=harness leaderboard.mmlu_subjects=0").leaderboard
     return settings, *protocols.load(settings, 42)
 
 

@@ -98,8 +98,8 @@ def study(profile: str) -> None:
 def site(tmp_path_factory):
     """A report of made-up results at full size: 8 models, 300 questions; beside it another, and what differs."""
     root = tmp_path_factory.mktemp("site") / "repository"
-    for folder in ("params", "notebooks", "reports/published"):
-        shutil.copytree(REPOSITORY / folder, root / folder)
+    for folder in ("params", "notebooks", "s2utils", "reports/published"):
+        shutil.copytree(REPOSITORY / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("S2_ROOT", str(root))
         study("cpu")

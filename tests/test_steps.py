@@ -125,7 +125,7 @@ def test_keys_are_the_same_tomorrow(study):
         ("text_metrics.resamples=5", {"text_metrics", "judged"}),
         ("mtbench.judge.temperature=0.3", {"mtbench", "judged"}),
         ("mtbench.validation=3", {"judged"}),
-        ("leaderboard.shots.arc=3", {"leaderboard", "protocols"}),
+        ("leaderboard.shots.arc=9", {"leaderboard", "protocols"}),
         ("leaderboard.backend_args=tokens=99", {"leaderboard", "protocols"}),
         ("leaderboard.compared.limit.arc=9", {"protocols"}),
         ("text_metrics.protocol=study", {"text_metrics"}),

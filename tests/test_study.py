@@ -16,6 +16,8 @@ import nbformat
 import pandas as pd
 import pytest
 
+from s2utils.params import load
+
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = {
     "leaderboard": ["average", "arc_acc_norm", "hellaswag_acc_norm", "mmlu_acc", "truthfulqa_mc2"],
@@ -117,7 +119,8 @@ def test_readers_are_told_what_the_text_metrics_are(study):
         assert "protocol answer" in caption and "Bold: best of its column" in caption
     moved = pd.read_csv(folder / "protocols_text.csv")
     assert set(moved["choice"]) == {"prompt", "stemmer", "reference", "syllables"}
-    assert (moved["effect"] - (moved["switched"] - moved["value"])).abs().max() < 1e-5
+    moved = moved[moved["n_failed"] == 0]  # else the means are over other answers than the difference
+    assert len(moved) > 30 and (moved["effect"] - (moved["switched"] - moved["value"])).abs().max() < 1e-5
     seen = pd.read_csv(folder / "membership.csv")
     assert set(seen["test"]) == {"min_k", "order", "order_control", "order_apart"} and (seen["n"] == 2).all()
     assert "paired" in set(pd.read_csv(folder / "claims.csv")["measured_interval"])
@@ -183,6 +186,9 @@ def test_both_protocols_are_shown_for_the_base(study):
     assert "Protocol v1" in (study / "reports/smoke/tables/leaderboard.txt").read_text()
 
 
+SHOTS = load("smoke").leaderboard.shots
+
+
 def test_every_model_keeps_results_in_the_harness_format(study):
     table = pd.read_csv(study / "reports/smoke/tables/leaderboard.csv", keep_default_na=False)
     for row in table[table["variant"] != "chat"].itertuples():
@@ -190,7 +196,7 @@ def test_every_model_keeps_results_in_the_harness_format(study):
         results = json.loads((study / f"artefacts/smoke/leaderboard/{id}/results.json").read_text())
         assert 100 * results["results"]["arc_challenge"]["acc_norm,none"] == pytest.approx(row.arc_acc_norm)
         assert 100 * results["groups"]["mmlu"]["acc,none"] == pytest.approx(row.mmlu_acc)
-        assert results["model_name"] == id and results["n-shot"]["hellaswag"] == 10
+        assert results["model_name"] == id and results["n-shot"]["hellaswag"] == SHOTS["hellaswag"]
 
 
 def test_a_merged_model_can_be_published_as_it_lies(study):
@@ -388,7 +394,7 @@ def test_killed_run_resumes_to_the_same_bytes(study, tmp_path_factory):
     for made in (".snakemake", "artefacts/smoke/filtered", "artefacts/smoke/data"):  # of the run without a kill
         shutil.copytree(study / made, root / made)
     command = snakemake(root, "preflight=0", "--", *(f"artefacts/smoke/{made}/.done" for made in MADE), changes=ONE)
-    for sign in ("sft/sciq/log.jsonl", "leaderboard/SmolLM2-135M-sciq.bf16/answers.jsonl"):
+    for sign in ("sft/sciq/log.jsonl", "mtbench/SmolLM2-135M-sciq.bf16/turn_1.jsonl"):
         process = subprocess.Popen(
             command, cwd=root, env=environment(root), start_new_session=True, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
