@@ -32,12 +32,9 @@ def machine() -> str:
         name = platform.processor() or platform.machine()
     import torch
 
-    units = [torch.backends.cpu.get_cpu_capability()]
-    units += [
-        u
-        for u, has in (("bf16", torch.cpu._is_avx512_bf16_supported()), ("AMX", torch.cpu._is_amx_tile_supported()))
-        if has
-    ]
+    capability = torch.backends.cpu.get_cpu_capability()
+    found = {"bf16": torch.cpu._is_avx512_bf16_supported(), "AMX": torch.cpu._is_amx_tile_supported()}
+    units = [capability, *(unit for unit, has in found.items() if has and capability == "AVX512")]
     return f"{name}, {' '.join(units)}, {os.cpu_count()} cores"
 
 

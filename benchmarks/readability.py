@@ -120,7 +120,7 @@ def old_python() -> str:
 
 def main():
     chosen = measure.arguments(__doc__).parse_args()
-    n = N // 10 if chosen.quick else N
+    n = N // 4 if chosen.quick else N
     cores, raw = os.cpu_count(), answers(n)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)

@@ -2,7 +2,8 @@
 
 ours and peer: non-padding tokens a processor second (one thread, as the cpu profile trains; other programs disturb
 that less than the clock) of the same optimiser steps over the same rows, evaluations left out. Equal
-on both sides: NF4 base, LoRA, rows, `max_length`, learning rate, schedule, weight decay, effective batch, threads.
+on both sides: NF4 base and the dtype it computes in, LoRA, rows, `max_length`, learning rate, schedule, weight decay, effective
+batch, threads.
 Different: what `train.config` and `train.Trainer` set (batches of 2 rows of like length with accumulation, no gradient
 checkpointing, logits of answer tokens only, LoRA in float32) against SFTConfig's own (batches of 8, checkpointing, all
 positions, LoRA in bf16). Text: Wikipedia leads cut to lengths drawn from a lognormal with median 130 tokens, seeded.
@@ -105,7 +106,7 @@ def prepare(part: str, seed: int, steps: int, threads: int) -> tuple:
     ours.eval_strategy, ours.save_strategy = "no", "no"
     given = {
         k: getattr(ours, k)
-        for k in ("max_steps", "learning_rate", "weight_decay", "warmup_steps", "max_length", "seed")
+        for k in ("max_steps", "learning_rate", "weight_decay", "warmup_steps", "max_length", "seed", "bf16")
     }
     given |= {
         "use_cpu": True,
