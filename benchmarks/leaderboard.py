@@ -129,7 +129,8 @@ class Bench:
         """Largest change (nat) of a log-likelihood of each task's first documents under other batches and chunks."""
         first = [r for r in requests if r.doc_id < documents]
         largest, kept = 0.0, self.lm.tokens
-        for self.lm.batch_size_per_gpu, self.lm.tokens in OTHER_CHUNKS[: 1 if self.quick else None]:
+        for size, tokens in OTHER_CHUNKS[: 1 if self.quick else None]:
+            self.lm.batch_size_per_gpu, self.lm.tokens = size, tokens
             for request, answer in zip(first, self.timed(first)["answers"]):
                 largest = max(largest, abs(answer[0] - answers[request.task_name, request.doc_id, request.idx][0]))
         self.lm.batch_size_per_gpu, self.lm.tokens = 1, kept
@@ -180,12 +181,12 @@ def rows(dtype: str, ours: dict, hf: dict) -> list[dict]:
 
 def main():
     parser = measure.arguments(__doc__)
-    parser.add_argument("--documents", type=int, help="of each task, and of each MMLU subject: 40, quick 2")
-    parser.add_argument("--subjects", type=int, help="of MMLU: 5, quick 1")
+    parser.add_argument("--documents", type=int, help="of each task, and of each MMLU subject: 40, quick 1")
+    parser.add_argument("--subjects", type=int, help="of MMLU: 5, quick 2")
     parser.add_argument("--dtypes", nargs="+", help="float32 bfloat16, quick float32")
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
-    documents, subjects = chosen.documents or (2 if chosen.quick else 40), chosen.subjects or (1 if chosen.quick else 5)
+    documents, subjects = chosen.documents or (1 if chosen.quick else 40), chosen.subjects or (2 if chosen.quick else 5)
     table, more = [], {}
     for dtype in chosen.dtypes or (["float32"] if chosen.quick else ["float32", "bfloat16"]):
         sides = {}

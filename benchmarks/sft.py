@@ -81,7 +81,7 @@ def texts(n: int, params: Params, tok) -> list[dict]:
     return rows
 
 
-def prepare(part: str, seed: int, steps: int, threads: int) -> tuple:
+def prepare(part: str, seed: int, steps: int, threads: int, validation: int = VALIDATION) -> tuple:
     """A trainer that has not begun, its watch and its number of non-padding tokens."""
     import pandas as pd
     from trl import SFTConfig, SFTTrainer
@@ -96,9 +96,9 @@ def prepare(part: str, seed: int, steps: int, threads: int) -> tuple:
     }
     params = load("cpu", {"seed": seed, "sft": changes | {"country": "", "patience": 0, "evaluations": 1}})
     tok = models.tokenizer(params.model.base)
-    rows, _ = train.rows(pd.DataFrame(texts(steps * BATCH + VALIDATION, params, tok)), params, tok)
-    held = [rows[i] for i in range(VALIDATION)]
-    rows = Dataset.from_list([rows[i] for i in range(VALIDATION, len(rows))])
+    rows, _ = train.rows(pd.DataFrame(texts(steps * BATCH + validation, params, tok)), params, tok)
+    held = [rows[i] for i in range(validation)]
+    rows = Dataset.from_list([rows[i] for i in range(validation, len(rows))])
     ids = [torch.tensor(tok(r["prompt"] + r["completion"] + tok.eos_token)["input_ids"]) for r in held]
     watch = Watch(ids, [len(tok(r["prompt"])["input_ids"]) for r in held], max(1, steps // 2))
     folder = tempfile.mkdtemp(prefix="s2-sft-")
@@ -149,7 +149,8 @@ def main():
     found: dict[str, list[dict]] = {part: [] for part in PARTS}
     for seed in range(chosen.seeds):
         for part in PARTS if chosen.parts and seed == 0 else (PARTS[0], PARTS[-1]):
-            done = measure.alone(run, prepare, part, seed, chosen.steps, chosen.threads)
+            validation = 2 if chosen.quick else VALIDATION
+            done = measure.alone(run, prepare, part, seed, chosen.steps, chosen.threads, validation)
             found[part].append(done["value"] | {"peak_mb": done["peak_mb"]})
             print(part, seed, found[part][-1], flush=True)
     # over all seeds: which rows meet in a batch, and so how much is padding, differs between them
