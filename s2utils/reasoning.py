@@ -1,0 +1,21 @@
+"""What a model thinks aloud before it answers, left out of what is scored or read.
+
+Kinds: `<think>`, `<thinking>`, `<reasoning>` (DeepSeek-R1, Qwen3 and their likes) and `[THINK]` (Magistral). Traps: a chat
+template may open the block in the prompt, so that a reply begins inside it and only the closing mark is there; a reply
+that was cut inside its block holds no answer at all.
+"""
+
+from __future__ import annotations
+
+import re
+
+_OPEN, _CLOSE = r"<(?:think|thinking|reasoning)>|\[THINK\]", r"</(?:think|thinking|reasoning)>|\[/THINK\]"
+_BLOCK = re.compile(rf"(?:{_OPEN}).*?(?:{_CLOSE})\s*", re.DOTALL | re.IGNORECASE)
+_BEGUN = re.compile(rf"\A.*(?:{_CLOSE})\s*", re.DOTALL | re.IGNORECASE)  # opened by the prompt
+_CUT = re.compile(rf"(?:{_OPEN}).*\Z", re.DOTALL | re.IGNORECASE)
+
+
+def without(text: str) -> tuple[str, bool]:
+    """(text without its reasoning, whether there was any); "" where the text ends before its reasoning does."""
+    left = _CUT.sub("", _BEGUN.sub("", _BLOCK.sub("", text)))
+    return left, left != text
