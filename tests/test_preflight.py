@@ -186,10 +186,10 @@ def test_a_source_nobody_counted_is_guessed_and_says_so(shapes):
 def test_the_dtype_that_is_faster_here_is_named_with_what_to_set():
     lesser, wide = REFERENCE, dataclasses.replace(REFERENCE, bf16=303e9)
     assert preflight.faster(lesser, "float32") == (
-        "float32 is 5.0 times as fast here (bfloat16 20, float32 101 GFLOP/s), and what the profile computes in"
+        "float32, which the profile computes in, is 5.0 times as fast here as bfloat16 (bfloat16 20, float32 101 GFLOP/s)"
     )
     told = preflight.faster(wide, "float32")
-    assert told.startswith("bfloat16 is 3.0 times as fast here") and "SET='model.dtype=bfloat16'" in told
+    assert told.startswith("bfloat16 is 3.0 times as fast here as float32") and "SET='model.dtype=bfloat16'" in told
     assert "SET='model.dtype=float32'" in preflight.faster(lesser, "bfloat16")
 
 
