@@ -32,9 +32,9 @@ def rendered(messages: list[dict], tok: PreTrainedTokenizerBase) -> str:
     except ParameterError:
         if not told:
             raise
-        text = ""
-    if all(_words(one) in _words(text) for one in told):
-        return text
+    else:
+        if all(_words(one) in _words(text) for one in told):
+            return text
     _say_moved(tok.name_or_path)
     return _filled(_without_system(messages, told), tok)
 

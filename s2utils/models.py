@@ -145,7 +145,9 @@ def adapted(base: Weights, adapter: Path, dtype: str, device: str = "cpu") -> Pr
     except torch.OutOfMemoryError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise ParameterError(f"the adapter {adapter} does not fit the base {base.path}: {_first_line(error)}") from error
+        raise ParameterError(
+            f"the adapter {adapter} does not fit the base {base.path}: {_first_line(error)}"
+        ) from error
 
 
 def _is_adapter(path: str) -> bool:
@@ -159,7 +161,9 @@ def _of_base(adapter: Path, load: Callable[[Weights], object]):
         config = json.loads(file.read_text(encoding="utf-8"))
         name, revision = config.get("base_model_name_or_path"), config.get("revision") or ""
     except (ValueError, AttributeError) as error:
-        raise ParameterError(f"{file} is not what peft writes ({_first_line(error)}): fetch the adapter again") from error
+        raise ParameterError(
+            f"{file} is not what peft writes ({_first_line(error)}): fetch the adapter again"
+        ) from error
     remedy = f"write the folder or hub id of the model it was trained on as base_model_name_or_path into {file}"
     if not name or not isinstance(name, str):
         raise ParameterError(f"the adapter {adapter} does not name its base (it says {json.dumps(name)}): {remedy}")
@@ -204,7 +208,9 @@ def taught(examples: list[tuple[str, str]], tok: PreTrainedTokenizerBase) -> lis
     A completion begins where prompt and whole text part, as in trl, should the prompt not end on a token boundary.
     """
     if tok.eos_token is None:
-        raise ParameterError(f"the tokenizer of {tok.name_or_path} has no eos_token, so no model can learn to end with it")
+        raise ParameterError(
+            f"the tokenizer of {tok.name_or_path} has no eos_token, so no model can learn to end with it"
+        )
     asked = encoded([prompt for prompt, _ in examples], tok, "sft")
     whole = encoded([prompt + completion for prompt, completion in examples], tok, "sft")
     return [([*ids, tok.eos_token_id], len(os.path.commonprefix([start, ids]))) for start, ids in zip(asked, whole)]

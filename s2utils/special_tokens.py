@@ -17,7 +17,10 @@ from transformers.utils.chat_template_utils import encode_marked_chat, mark_cont
 from s2utils.params import ParameterError
 
 SPARE = ("pad", "reserved", "unused", "")  # in the name of a token that stands for nothing: the first is preferred
-NEVER = ("ÿ", "<0xFF>")  # byte 255, which no UTF-8 text holds, in a vocabulary of bytes and in one that falls back to them
+NEVER = (
+    "ÿ",
+    "<0xFF>",
+)  # byte 255, which no UTF-8 text holds, in a vocabulary of bytes and in one that falls back to them
 NONE = re.compile("(?!)")
 
 

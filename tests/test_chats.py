@@ -23,7 +23,9 @@ def tok_with(template: str, kind: str = "gemma", name: str = "someone/model"):
         (SILENT, "[user] Be kind.\nAnswer briefly.\n\nWhy?\n[assistant] "),
     ],
 )
-def test_without_a_system_role_its_text_stands_in_front_of_the_first_user_turn_which_is_said_once(template, wanted, capsys):
+def test_without_a_system_role_its_text_stands_in_front_of_the_first_user_turn_which_is_said_once(
+    template, wanted, capsys
+):
     tok = tok_with(template, name=f"refusing-{len(template)}")
     assert chats.rendered(ASKED, tok) == wanted
     assert capsys.readouterr().out == (
@@ -41,7 +43,11 @@ def test_a_template_with_a_system_role_keeps_it(template, kind, capsys):
 
 
 def test_all_turns_stay_where_the_system_text_moves(capsys):
-    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}, {"role": "user", "content": "How?"}]
+    turns = [
+        {"role": "user", "content": "Why?"},
+        {"role": "assistant", "content": "So."},
+        {"role": "user", "content": "How?"},
+    ]
     assert models.chat_prompt(turns, tok_with(SILENT, name="two-turns"), "Be kind.") == (
         "[user] Be kind.\n\nWhy?\n[assistant] So.\n[user] How?\n[assistant] "
     )
@@ -52,7 +58,9 @@ def test_all_turns_stay_where_the_system_text_moves(capsys):
 def test_a_chat_that_a_template_refuses_for_another_reason_is_an_error_that_names_it():
     tok = tok_with("{{ raise_exception('Roles must alternate') }}", name="strict")
     for chat in (ASKED, ASKED[1:]):
-        with pytest.raises(ParameterError, match="the chat template of strict refuses the roles user: Roles must alternate"):
+        with pytest.raises(
+            ParameterError, match="the chat template of strict refuses the roles user: Roles must alternate"
+        ):
             chats.rendered(chat, tok)
 
 

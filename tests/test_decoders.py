@@ -9,7 +9,12 @@ from families import KINDS, decoder
 from s2utils import generate, judgements, judges, llm, models, train
 from s2utils.params import Weights, load
 
-QUESTION = {"question_id": 1, "category": "reasoning", "turns": ["Why is the sky blue?", "Is it?"], "must_hold": [[], []]}
+QUESTION = {
+    "question_id": 1,
+    "category": "reasoning",
+    "turns": ["Why is the sky blue?", "Is it?"],
+    "must_hold": [[], []],
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,9 @@ def test_a_decoder_is_trained_answers_and_judges(tree, folders, tmp_path, kind):
     before = models.tokenizer(params.model.base)
     assert tok.pad_token_id == before.pad_token_id != tok.eos_token_id
     assert tok.pad_token_id < network.get_input_embeddings().num_embeddings
-    asked = models.encoded([models.prompt([q], "sft", tok, params.model) for q in ("Why?", "What is rain?" * 9)], tok, "sft")
+    asked = models.encoded(
+        [models.prompt([q], "sft", tok, params.model) for q in ("Why?", "What is rain?" * 9)], tok, "sft"
+    )
     options = {"seed": "s", "max_new_tokens": 6, "repetition_penalty": 1.2}
     together = next(generate.completions(network, tok, asked, batch_size=2, **options))
     alone = [row for batch in generate.completions(network, tok, asked, batch_size=1, **options) for row in batch]

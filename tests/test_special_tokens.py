@@ -49,7 +49,9 @@ def test_a_vocabulary_that_has_nothing_but_its_end_is_refused_by_name():
 
     words = Tokenizer(models.WordLevel({"a": 0, "<end>": 1}, unk_token="a"))
     tok = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", name_or_path="words")
-    with pytest.raises(ParameterError, match="tokenizer of words has no token to pad with .*: name another one as pad_token"):
+    with pytest.raises(
+        ParameterError, match="tokenizer of words has no token to pad with .*: name another one as pad_token"
+    ):
         special_tokens.padding(tok)
 
 
@@ -76,7 +78,10 @@ def written(kind: str) -> list[str]:
 @pytest.mark.parametrize("variant", ["base", "sft", "chat"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_special_tokens_that_a_user_wrote_are_read_as_text(tree, kind, variant):
-    tok, model = tok_of(kind), load("smoke", {"model": {"template": "chat" if KINDS[kind][2] else "human_assistant"}}).model
+    tok, model = (
+        tok_of(kind),
+        load("smoke", {"model": {"template": "chat" if KINDS[kind][2] else "human_assistant"}}).model,
+    )
     if variant == "chat" and not KINDS[kind][2]:
         pytest.skip("no chat template")
     added = set(tok.added_tokens_decoder)
@@ -113,9 +118,13 @@ def test_any_text_is_read_back_and_never_ends_a_sequence(parts):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_training_row_ends_once_and_only_the_answer_is_learnt(tree, kind):
     tok = tok_of(kind)
-    params = load("smoke", {"model": {"template": "chat" if KINDS[kind][2] else "human_assistant"}, "sft": {"max_length": 512}})
+    params = load(
+        "smoke", {"model": {"template": "chat" if KINDS[kind][2] else "human_assistant"}, "sft": {"max_length": 512}}
+    )
     end = tok.eos_token
-    frame = pd.DataFrame({"question": [f"What is {end}?", "Why?"], "answer": [f"It is {end} and no more: {end}", "So."]})
+    frame = pd.DataFrame(
+        {"question": [f"What is {end}?", "Why?"], "answer": [f"It is {end} and no more: {end}", "So."]}
+    )
     rows, dropped = train.rows(frame, params, tok)
     assert dropped == 0
     for row, answer in zip(rows, frame["answer"]):
