@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -54,14 +55,25 @@ def tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
     path, options = located(weights)
     if _is_adapter(path) and not any(Path(path).glob("tokenizer*")):
         return _of_base(Path(path), tokenizer)
-    return prepared(AutoTokenizer.from_pretrained(path, **options))
+    tok = AutoTokenizer.from_pretrained(path, **options)
+    return prepared(tok, _embedded(weights))
 
 
-def prepared(tok: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+def prepared(tok: PreTrainedTokenizerBase, embedded: int | None = None) -> PreTrainedTokenizerBase:
     """Left padding, with the token that `special_tokens.padding` chooses: training and generation pad alike."""
-    tok.pad_token = special_tokens.padding(tok)
+    tok.pad_token = special_tokens.padding(tok, embedded)
     tok.padding_side = "left"
     return tok
+
+
+def _embedded(weights: Weights) -> int | None:
+    """How many tokens the model has embeddings of; None for a folder that holds a tokenizer alone."""
+    path, options = located(weights)
+    if _is_adapter(path):
+        return _of_base(Path(path), _embedded)
+    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
+        return None
+    return AutoConfig.from_pretrained(path, **options).get_text_config().vocab_size
 
 
 def usable(device: str) -> str:

@@ -9,6 +9,7 @@ Trap: text that goes into a prompt unmarked ends the sequence where its author w
 from __future__ import annotations
 
 import functools
+import math
 import re
 
 from transformers import PreTrainedTokenizerBase
@@ -24,19 +25,19 @@ NEVER = (
 NONE = re.compile("(?!)")
 
 
-def padding(tok: PreTrainedTokenizerBase) -> str:
+def padding(tok: PreTrainedTokenizerBase, embedded: int | None = None) -> str:
     """A token of the vocabulary to pad with, never EOS, whose prediction must be learnt; the first that there is of
 
     the tokenizer's own; <unk>; special tokens that the chat template does not write, named as in SPARE; BOS; special
-    tokens that it writes; byte 255. None is part of an answer, so a penalty on repetition may see it. No token is added:
-    the embeddings of base, adapter and merged models stay as they are.
+    tokens that it writes; byte 255. None is part of an answer, so a penalty on repetition may see it. No token is added, and
+    one that was added beyond the `embedded` first is passed over: the model has nothing to look up for it.
     """
     template, vocabulary = str(tok.chat_template), tok.get_vocab()
     others = [token for token in special(tok) if token != tok.bos_token]
     others.sort(key=lambda token: (token in template, next(i for i, w in enumerate(SPARE) if w in token.lower())))
     free = sum(token not in template for token in others)
     for token in (tok.pad_token, tok.unk_token, *others[:free], tok.bos_token, *others[free:], *NEVER):
-        if token in vocabulary and token != tok.eos_token:
+        if token in vocabulary and token != tok.eos_token and vocabulary[token] < (embedded or math.inf):
             return token
     raise ParameterError(
         f"the tokenizer of {tok.name_or_path} has no token to pad with but the one that ends a sequence: name another "

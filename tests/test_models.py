@@ -30,8 +30,8 @@ def test_llama_2_has_no_padding_token_and_gets_one_that_is_not_its_end(llama2):
 def test_a_padding_token_that_is_the_end_is_replaced_and_another_kept(llama2):
     llama2.pad_token = llama2.eos_token
     assert models.prepared(llama2).pad_token == "<unk>"
-    llama2.pad_token = "the"
-    assert models.prepared(llama2).pad_token == "the"
+    llama2.pad_token = "▁the"
+    assert models.prepared(llama2).pad_token == "▁the"
 
 
 def test_a_tokenizer_is_loaded_prepared(llama2_folder):
@@ -155,6 +155,15 @@ def test_an_adapters_folder_is_loaded_over_the_4_bit_base_it_names(tiny_llama, t
     assert len(layers) == 2 * 7 and not any(m.support_avx512bf16_for_cpu for m in layers) and not loaded.training
     assert sum(name.endswith("lora_A.default.weight") for name, _ in loaded.named_parameters()) == 2 * 7
     assert loaded(input_ids=torch.tensor([[1, 5, 6]])).logits.dtype == getattr(torch, dtype)
+
+
+def test_a_padding_token_that_was_added_without_an_embedding_is_passed_over(tiny_base, tmp_path):
+    folder = shutil.copytree(tiny_base, tmp_path / "padded")
+    tok = models.AutoTokenizer.from_pretrained(folder)
+    tok.add_special_tokens({"pad_token": "[PAD]"})
+    tok.save_pretrained(folder)
+    assert models.AutoTokenizer.from_pretrained(folder).pad_token_id == 400, "one more than the model knows"
+    assert models.tokenizer(Weights(str(folder), "")).pad_token == "<unk>"
 
 
 @pytest.fixture
