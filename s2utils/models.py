@@ -7,9 +7,7 @@ after which most LoRA gradients are silently zero; `quantized` switches that off
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -22,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from s2utils import chats, embedded, paths, special_tokens
+from s2utils import bases, chats, embedded, paths, special_tokens
 from s2utils.params import Model, ParameterError, Params, Weights
 
 
@@ -53,8 +51,8 @@ def tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
     An adapter's folder that holds none has that of the base beneath it.
     """
     path, options = located(weights)
-    if _is_adapter(path) and not any(Path(path).glob("tokenizer*")):
-        return _of_base(Path(path), tokenizer)
+    if bases.is_adapter(path) and not any(Path(path).glob("tokenizer*")):
+        return bases.beneath(Path(path), tokenizer)
     tok = AutoTokenizer.from_pretrained(path, **options)
     return prepared(tok, _embedded(weights))
 
@@ -69,8 +67,8 @@ def prepared(tok: PreTrainedTokenizerBase, embedded: int | None = None) -> PreTr
 def _embedded(weights: Weights) -> int | None:
     """How many tokens the model has embeddings of; None for a folder that holds a tokenizer alone."""
     path, options = located(weights)
-    if _is_adapter(path):
-        return _of_base(Path(path), _embedded)
+    if bases.is_adapter(path):
+        return bases.beneath(Path(path), _embedded)
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
         return None
     return AutoConfig.from_pretrained(path, **options).get_text_config().vocab_size
@@ -104,8 +102,8 @@ def nf4(dtype: torch.dtype = torch.bfloat16, storage: torch.dtype = torch.uint8)
 def full(weights: Weights, dtype: str, device: str = "cpu") -> PreTrainedModel:
     """The model in `dtype`, for inference; of an adapter's folder the 4-bit base beneath its unmerged adapter."""
     device, (path, options) = usable(device), located(weights)
-    if _is_adapter(path):
-        return _of_base(Path(path), lambda base: adapted(base, Path(path), dtype, device))
+    if bases.is_adapter(path):
+        return bases.beneath(Path(path), lambda base: adapted(base, Path(path), dtype, device))
     model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), use_safetensors=True, **options)
     return model.to(device).eval()
 
@@ -117,7 +115,7 @@ def quantized(weights: Weights, dtype: str, device: str = "cpu", sharded: bool =
     one dtype and places them itself, so the bits are kept as that.
     """
     compute, (path, options) = computing(dtype), located(weights)
-    if _is_adapter(path):
+    if bases.is_adapter(path):
         raise ParameterError(
             f"{weights.path} is an adapter, which can be asked and compared: train on the base that it names, "
             "with model.base.path"
@@ -158,39 +156,8 @@ def adapted(base: Weights, adapter: Path, dtype: str, device: str = "cpu") -> Pr
         raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ParameterError(
-            f"the adapter {adapter} does not fit the base {base.path}: {_first_line(error)}"
+            f"the adapter {adapter} does not fit the base {base.path}: {bases.first_line(error)}"
         ) from error
-
-
-def _is_adapter(path: str) -> bool:
-    return (Path(path) / "adapter_config.json").is_file()
-
-
-def _of_base(adapter: Path, load: Callable[[Weights], object]):
-    """What `load` makes of the base beneath an adapter; ParameterError naming both where there is none to be had."""
-    file = adapter / "adapter_config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        name, revision = config.get("base_model_name_or_path"), config.get("revision") or ""
-    except (ValueError, AttributeError) as error:
-        raise ParameterError(
-            f"{file} is not what peft writes ({_first_line(error)}): fetch the adapter again"
-        ) from error
-    remedy = f"write the folder or hub id of the model it was trained on as base_model_name_or_path into {file}"
-    if not name or not isinstance(name, str):
-        raise ParameterError(f"the adapter {adapter} does not name its base (it says {json.dumps(name)}): {remedy}")
-    try:
-        return load(Weights(name, revision))
-    except ParameterError:
-        raise
-    except (OSError, ValueError, embedded.FetchError) as error:
-        raise ParameterError(
-            f"the adapter {adapter} was trained on '{name}', which cannot be loaded here ({_first_line(error)}): {remedy}"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def keep_unpacked(model: torch.nn.Module) -> torch.nn.Module:
