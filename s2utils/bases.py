@@ -41,7 +41,7 @@ def beneath(adapter: Path, load: Callable[[Weights], T]) -> T:
         raise
     except (OSError, ValueError, embedded.FetchError) as error:
         raise ParameterError(
-            f"the adapter {adapter} was trained on '{name}', which cannot be loaded here ({first_line(error)}): {remedy}"
+            f"the adapter {adapter} was trained on '{name}', which cannot be loaded here ({first_line(error)}): fetch it, or {remedy}"
         ) from error
 
 

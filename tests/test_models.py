@@ -209,11 +209,11 @@ def test_an_adapter_without_a_tokenizer_has_its_bases(theirs, tiny_base, llama2_
         (7, "does not name its base .it says 7."),
         (
             "/home/them/llama",
-            "theirs was trained on '/home/them/llama', which cannot be loaded here .*: write the folder",
+            "theirs was trained on '/home/them/llama', which cannot be loaded here .*: fetch it, or write the folder",
         ),
         (
             "someone/nowhere",
-            "theirs was trained on 'someone/nowhere', which cannot be loaded here .*: write the folder",
+            "theirs was trained on 'someone/nowhere', which cannot be loaded here .*: fetch it, or write the folder",
         ),
         (
             "embedded:nothing",
