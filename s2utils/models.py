@@ -54,21 +54,21 @@ def tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
     if bases.is_adapter(path) and not any(Path(path).glob("tokenizer*")):
         return bases.beneath(Path(path), tokenizer)
     tok = AutoTokenizer.from_pretrained(path, **options)
-    return prepared(tok, _embedded(weights))
+    return prepared(tok, _vocab_size(weights))
 
 
-def prepared(tok: PreTrainedTokenizerBase, embedded: int | None = None) -> PreTrainedTokenizerBase:
+def prepared(tok: PreTrainedTokenizerBase, vocab_size: int | None = None) -> PreTrainedTokenizerBase:
     """Left padding, with the token that `special_tokens.padding` chooses: training and generation pad alike."""
-    tok.pad_token = special_tokens.padding(tok, embedded)
+    tok.pad_token = special_tokens.padding(tok, vocab_size)
     tok.padding_side = "left"
     return tok
 
 
-def _embedded(weights: Weights) -> int | None:
+def _vocab_size(weights: Weights) -> int | None:
     """How many tokens the model has embeddings of; None for a folder that holds a tokenizer alone."""
     path, options = located(weights)
     if bases.is_adapter(path):
-        return bases.beneath(Path(path), _embedded)
+        return bases.beneath(Path(path), _vocab_size)
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
         return None
     return AutoConfig.from_pretrained(path, **options).get_text_config().vocab_size

@@ -18,26 +18,24 @@ from transformers.utils.chat_template_utils import encode_marked_chat, mark_cont
 from s2utils.params import ParameterError
 
 SPARE = ("pad", "reserved", "unused", "")  # in the name of a token that stands for nothing: the first is preferred
-NEVER = (
-    "ÿ",
-    "<0xFF>",
-)  # byte 255, which no UTF-8 text holds, in a vocabulary of bytes and in one that falls back to them
+# byte 255, which no UTF-8 text holds, as vocabularies of bytes and those that fall back to bytes write it
+NEVER = ("ÿ", "<0xFF>")
 NONE = re.compile("(?!)")
 
 
-def padding(tok: PreTrainedTokenizerBase, embedded: int | None = None) -> str:
+def padding(tok: PreTrainedTokenizerBase, vocab_size: int | None = None) -> str:
     """A token of the vocabulary to pad with, never EOS, whose prediction must be learnt; the first that there is of
 
     the tokenizer's own; <unk>; special tokens that the chat template does not write, named as in SPARE; BOS; special
     tokens that it writes; byte 255. None is part of an answer, so a penalty on repetition may see it. No token is added, and
-    one that was added beyond the `embedded` first is passed over: the model has nothing to look up for it.
+    one that was added beyond the model's `vocab_size` is passed over: there is nothing to look up for it.
     """
     template, vocabulary = str(tok.chat_template), tok.get_vocab()
     others = [token for token in special(tok) if token != tok.bos_token]
     others.sort(key=lambda token: (token in template, next(i for i, w in enumerate(SPARE) if w in token.lower())))
     free = sum(token not in template for token in others)
     for token in (tok.pad_token, tok.unk_token, *others[:free], tok.bos_token, *others[free:], *NEVER):
-        if token in vocabulary and token != tok.eos_token and vocabulary[token] < (embedded or math.inf):
+        if token in vocabulary and token != tok.eos_token and vocabulary[token] < (vocab_size or math.inf):
             return token
     raise ParameterError(
         f"the tokenizer of {tok.name_or_path} has no token to pad with but the one that ends a sequence: name another "
