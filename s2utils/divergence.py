@@ -40,9 +40,7 @@ def tokens(
     Prompt, answer and end of sequence, as in training.
     """
     examples = [models.example(q, a, tok, params.model) for q, a in zip(frame["question"], frame["answer"])]
-    starts = [len(ids) for ids in tok([prompt for prompt, _ in examples])["input_ids"]]
-    texts = [prompt + completion + tok.eos_token for prompt, completion in examples]
-    rows = [row for row in zip(tok(texts)["input_ids"], starts) if len(row[0]) <= params.sft.max_length]
+    rows = [row for row in models.taught(examples, tok) if len(row[0]) <= params.sft.max_length]
     return sorted(rows, key=lambda row: len(row[0])), len(frame) - len(rows)
 
 

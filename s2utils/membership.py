@@ -74,7 +74,7 @@ def paired(seen: list[tuple[str, str]], unseen: list[tuple[str, str]], tok: PreT
     """
 
     def size(text: str) -> int:
-        return len(tok(text)["input_ids"])
+        return len(tok(text, split_special_tokens=True)["input_ids"])
 
     left, rows = {place: size(text) for place, (_, text) in enumerate(unseen)}, []
     for name, text in seen:
@@ -116,7 +116,7 @@ def log_probs(
 
     The softmax is taken in float32.
     """
-    ids = [tok(text)["input_ids"] for text in texts]
+    ids = [tok(text, split_special_tokens=True)["input_ids"] for text in texts]  # `</s>` in a text is no end
     order, found = sorted(range(len(ids)), key=lambda i: -len(ids[i])), [np.empty(0)] * len(ids)
     for start in tqdm(range(0, len(order), batch_size), desc="membership", unit="batch"):
         rows = order[start : start + batch_size]

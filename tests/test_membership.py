@@ -68,6 +68,13 @@ def test_it_finds_what_was_trained_on(trained, params):
     assert (found[["n", "n_failed"]] == [16, 0]).all(axis=None) and found.at[("x", "min_k"), "n_control"] == 16
 
 
+def test_a_special_token_that_a_text_names_is_scored_as_the_characters_it_is(trained):
+    network, tok, *_ = trained
+    (values,) = membership.log_probs(network, tok, ["It is </s> here."], 1)
+    as_end = tok("It is </s> here.")["input_ids"]
+    assert tok.eos_token_id in as_end and len(values) + 1 >= len(as_end) + 3
+
+
 def test_it_finds_nothing_in_what_was_not(trained, params):
     *_, unread = trained
     found = membership.summary(scored(trained, unread[:16], unread[16:], params), params).set_index(["dataset", "test"])
