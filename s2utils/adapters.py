@@ -103,7 +103,9 @@ def _check_numbers(file: Path, config: dict) -> None:
         for name, value in {key: config.get(key)} | by_layer.items():
             whole = type(value) is int and value >= 1
             if not (whole if key == "r" else type(value) in (int, float) and math.isfinite(value)):
-                raise MergeError(f"{file}: {name} is {value!r} and must be a {'whole number from 1' if key == 'r' else 'number'}")
+                raise MergeError(
+                    f"{file}: {name} is {value!r} and must be a {'whole number from 1' if key == 'r' else 'number'}"
+                )
             try:
                 re.compile(name)
             except re.error as error:

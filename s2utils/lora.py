@@ -183,7 +183,9 @@ def _rows(adapter: Adapter, model: PreTrainedModel, name: str):
     if shape is None:
         raise adapter.misplaced(f"{module} is not in the model")
     if not isinstance(chosen, list) or values.shape != (len(chosen), shape[1]):
-        raise adapter.refused(name, f"is {tuple(values.shape)}, unlike trainable_token_indices in {CONFIG}: take both files from one save")
+        raise adapter.refused(
+            name, f"is {tuple(values.shape)}, unlike trainable_token_indices in {CONFIG}: take both files from one save"
+        )
     if not all(type(row) is int and 0 <= row < shape[0] for row in chosen):
         raise adapter.misplaced(f"trainable_token_indices reach beyond the {shape[0]} tokens of {module}")
     return f"{module}.weight", "rows", (torch.tensor(chosen), values)
@@ -202,7 +204,9 @@ def _whole(adapter: Adapter, model: PreTrainedModel, name: str):
             f"model.resize_token_embeddings({tensor.shape[0]}) and take that as model.base.path",
         )  # fmt: skip
     if tensor.shape != shape:
-        raise adapter.misplaced(f"{module}.{leaf} is {tuple(shape)} in the model and {tuple(tensor.shape)} in the adapter")
+        raise adapter.misplaced(
+            f"{module}.{leaf} is {tuple(shape)} in the model and {tuple(tensor.shape)} in the adapter"
+        )
     return f"{module}.{leaf}", "whole", tensor
 
 

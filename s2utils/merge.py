@@ -12,13 +12,14 @@ weights, so NF4 comes from bf16 also where the model is float16 or float32. Sour
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
@@ -82,9 +83,9 @@ def write(base: Weights, adapter: Path, mode: str, folder: Path, device: str = "
     if mode == "adapter":
         return keep(base, adapter, folder)
     device, source = models.usable(device), models.folder(base)
-    empty = plan(source)
+    where, empty = tensors(source), plan(source)
     added, layers = checked(empty, adapter, mode), quantised(empty)
-    held = parts.of(empty, tensors(source))
+    held = parts.of(empty, where)
     added |= {name: added[twin] for name, twin in empty.all_tied_weights_keys.items() if name in held and twin in added}
     if missing := sorted(parts.needed(empty) - set(held)):
         raise MergeError(f"{source} does not hold {missing[0]} under this name")
@@ -169,8 +170,18 @@ def tensors(source: Path) -> dict[str, str]:
         return dict(sorted(index["weight_map"].items(), key=lambda item: item[1]))
     if not (source / "model.safetensors").is_file():
         raise MergeError(f"{source} holds no model.safetensors: only that format is read a tensor at a time")
-    with safe_open(source / "model.safetensors", "pt") as file:
+    with opened(source / "model.safetensors") as file:
         return dict.fromkeys(file.keys(), "model.safetensors")
+
+
+@contextlib.contextmanager
+def opened(file: Path) -> Iterator[safe_open]:
+    """A safetensors file; MergeError where it is not there or cut."""
+    try:
+        with safe_open(file, "pt") as tensors:
+            yield tensors
+    except (FileNotFoundError, SafetensorError) as error:
+        raise MergeError(f"{file} is missing, cut or no safetensors file ({error}): fetch it again") from None
 
 
 def read(source: Path, model: PreTrainedModel, names: list[str]) -> Iterator[tuple[str, torch.Tensor]]:
@@ -179,20 +190,25 @@ def read(source: Path, model: PreTrainedModel, names: list[str]) -> Iterator[tup
     A file stays open only while a weight is read, so that its pages can go.
     """
     where = tensors(source)
-    made_of = parts.of(model, where)
+    made_of, shapes = parts.of(model, where), {name: weight.shape for name, weight in model.state_dict().items()}
     for name in names:
         held = {}
         for file in dict.fromkeys(where[part.name] for part in made_of[name]):
-            with safe_open(source / file, "pt") as opened:
-                held |= {p.name: opened.get_tensor(p.name) for p in made_of[name] if where[p.name] == file}
-        yield name, parts.joined(model, name, [(part, held[part.name]) for part in made_of[name]])
+            with opened(source / file) as stored:
+                held |= {p.name: stored.get_tensor(p.name) for p in made_of[name] if where[p.name] == file}
+        weight, planned = parts.joined(model, name, [(p, held[p.name]) for p in made_of[name]]), shapes[name]
+        if weight.shape != planned:
+            raise MergeError(
+                f"{source}: {name} is {tuple(weight.shape)} and by config.json {tuple(planned)}: fetch both anew"
+            )
+        yield name, weight
 
 
 def write_index(folder: Path, files: list[str]) -> None:
     """The index of a model in several files."""
     index, size = {}, 0
     for name in files:
-        with safe_open(folder / name, "pt") as file:
+        with opened(folder / name) as file:
             index |= dict.fromkeys(file.keys(), name)
         size += (folder / name).stat().st_size
     contents = {"metadata": {"total_size": size}, "weight_map": index}

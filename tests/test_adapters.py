@@ -12,7 +12,10 @@ CONFIG = {  # as peft 0.2 wrote them in 2023
     "inference_mode": True, "lora_alpha": 16, "lora_dropout": 0.05, "merge_weights": False, "modules_to_save": None,
     "peft_type": "LORA", "r": 2, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM",
 }  # fmt: skip
-TENSORS = {"base_model.model.q_proj.lora_A.weight": torch.ones(2, 4), "base_model.model.q_proj.lora_B.weight": torch.ones(4, 2)}
+TENSORS = {
+    "base_model.model.q_proj.lora_A.weight": torch.ones(2, 4),
+    "base_model.model.q_proj.lora_B.weight": torch.ones(4, 2),
+}
 
 
 @pytest.fixture
@@ -115,7 +118,9 @@ def test_a_missing_file_is_named(folder, name):
 
 def test_a_pickle_is_not_opened(folder):
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
-    refused(folder, r"holds adapter_model.bin only, a pickle, .*PeftModel.from_pretrained\(base, folder\).save_pretrained")
+    refused(
+        folder, r"holds adapter_model.bin only, a pickle, .*PeftModel.from_pretrained\(base, folder\).save_pretrained"
+    )
 
 
 @pytest.mark.parametrize("kept", [0, 4, 40, -1])

@@ -24,7 +24,15 @@ SIZES = {
     "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 8, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
 }  # fmt: skip
-GPT2 = {"vocab_size": 97, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "bos_token_id": 1, "eos_token_id": 2}
+GPT2 = {
+    "vocab_size": 97,
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 SHAPES = {
     "llama": (LlamaConfig, SIZES),
     "mistral": (MistralConfig, SIZES),
@@ -92,7 +100,10 @@ def equals_the_unmerged(base: Weights, adapter) -> None:
     folder = adapter.parent / "merged"
     folder.mkdir()
     merge.write(base, adapter, "bf16", folder, shard=20_000)
-    written, whole = models.full(Weights(str(folder), ""), "float32").state_dict(), merged.to(torch.bfloat16).state_dict()
+    written, whole = (
+        models.full(Weights(str(folder), ""), "float32").state_dict(),
+        merged.to(torch.bfloat16).state_dict(),
+    )
     assert set(written) == set(whole)
     for name, weight in written.items():
         assert torch.equal(weight, whole[name].float()), name
@@ -121,7 +132,12 @@ def test_layers_and_modules_that_were_chosen_or_left_out(shape, tmp_path):
     base, targets = base_of(shape, tmp_path), ATTENTION.get(shape, ["q_proj", "k_proj", "o_proj"])
     pattern = "h" if shape == "gpt2" else "layers"
     adapter = saved(
-        base, tmp_path, target_modules=targets, layers_to_transform=[1], layers_pattern=pattern, exclude_modules=["o_proj"]
+        base,
+        tmp_path,
+        target_modules=targets,
+        layers_to_transform=[1],
+        layers_pattern=pattern,
+        exclude_modules=["o_proj"],
     )
     equals_the_unmerged(base, adapter)
     moved = lora.changes(adapters.read(adapter), models.full(base, "float32"))
@@ -144,7 +160,9 @@ def test_one_weight_under_two_names_is_not_moved_for_one_of_them(shape, target, 
 
 def test_embedding_and_head_that_were_trained_as_one_are_merged(tmp_path):
     base = base_of("gemma", tmp_path)
-    equals_the_unmerged(base, saved(base, tmp_path, target_modules=["q_proj", "embed_tokens"], ensure_weight_tying=True))
+    equals_the_unmerged(
+        base, saved(base, tmp_path, target_modules=["q_proj", "embed_tokens"], ensure_weight_tying=True)
+    )
 
 
 @pytest.mark.parametrize("shape", ["qwen2", "gpt2"])
@@ -158,7 +176,7 @@ def test_biases_of_layers_that_have_one(shape, changes, tmp_path):
 def test_the_bias_of_a_b_has_no_place_where_the_layer_has_none(tmp_path):
     base = base_of("llama", tmp_path)
     adapter = saved(base, tmp_path, lora_bias=True)
-    refused(base, adapter, r"q_proj.lora_B.bias has no place: .* no bias in the base \(lora_bias\)|lora_B.bias")
+    refused(base, adapter, r"lora_B.bias has no place: .*weight has no bias in the base \(lora_bias\)")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -233,7 +251,9 @@ def test_a_start_that_changed_the_base_is_refused_and_merged_once_converted(init
         if "lora_B" in name:
             weight.data += 0.05
     network.eval().save_pretrained(tmp_path / "adapter")
-    refused(base, tmp_path / "adapter", f"init_lora_weights {init} changed the base .* path_initial_model_for_weight_conv")
+    refused(
+        base, tmp_path / "adapter", f"init_lora_weights {init} changed the base .* path_initial_model_for_weight_conv"
+    )
     trained = logits(network)
     network.save_pretrained(tmp_path / "plain", path_initial_model_for_weight_conversion=str(tmp_path / "start"))
     merged = merge.merge(models.full(base, "float32"), tmp_path / "plain", "bf16")[0]
@@ -250,14 +270,19 @@ def test_a_resized_vocabulary_is_refused(kind, tmp_path):
     refused(base, adapter, "has 100 tokens", mode="adapter")
     shutil.rmtree(adapter)
     adapter = saved(larger, tmp_path, {"save_embedding_layers": False}, target_modules=["q_proj", kind])
-    refused(base, adapter, rf"{kind} is \(97, 32\) in the model and \(100, 32\) in the adapter \(a resized vocabulary\?\)")
+    refused(
+        base, adapter, rf"{kind} is \(97, 32\) in the model and \(100, 32\) in the adapter \(a resized vocabulary\?\)"
+    )
 
 
 def test_trained_tokens_beyond_the_vocabulary_are_refused(tmp_path):
     base = base_of("llama", tmp_path)
     base_of("llama", tmp_path / "larger", vocab_size=100)
     adapter = saved(
-        Weights(str(tmp_path / "larger" / "base"), ""), tmp_path, {"save_embedding_layers": False}, trainable_token_indices=[3, 98]
+        Weights(str(tmp_path / "larger" / "base"), ""),
+        tmp_path,
+        {"save_embedding_layers": False},
+        trainable_token_indices=[3, 98],
     )
     refused(base, adapter, "trainable_token_indices reach beyond the 97 tokens of model.embed_tokens")
 
@@ -312,20 +337,31 @@ def test_trained_tokens_unlike_their_indices_are_refused(tmp_path):
 def test_a_base_and_an_adapter_of_another_shape_are_refused(tmp_path):
     adapter = saved(base_of("mistral", tmp_path), tmp_path)
     other = base_of("gpt2", tmp_path / "other")
-    refused(other, adapter, "was trained on another base: model.layers.0.* is not in the model; set model.base.path to .*base")
+    refused(
+        other,
+        adapter,
+        "was trained on another base: model.layers.0.* is not in the model; set model.base.path to .*base",
+    )
 
 
 def test_experts_that_were_saved_one_by_one_are_told_how_to_be_read(tmp_path):
     base = base_of("mixtral", tmp_path)
     old = "base_model.model.model.layers.0.block_sparse_moe.experts.0.w1.lora_{}.weight"
     adapter = edited(
-        saved(base, tmp_path, target_modules=["q_proj"]), lambda t: t.update({old.format(p): torch.ones(4, 4) for p in "AB"})
+        saved(base, tmp_path, target_modules=["q_proj"]),
+        lambda t: t.update({old.format(p): torch.ones(4, 4) for p in "AB"}),
     )
-    refused(base, adapter, "experts.0.w1 is not in the model .experts saved one by one: load and save it once with this peft.")
+    refused(
+        base,
+        adapter,
+        "experts.0.w1 is not in the model .experts saved one by one: load and save it once with this peft.",
+    )
 
 
 def test_an_adapter_that_was_not_trained_is_refused_though_embeddings_were_saved(tmp_path):
     base = base_of("llama", tmp_path)
-    network = get_peft_model(models.full(base, "float32"), LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    network = get_peft_model(
+        models.full(base, "float32"), LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    )
     network.save_pretrained(tmp_path / "adapter", save_embedding_layers=True)
     refused(base, tmp_path / "adapter", "changes no weight: was it saved before training?")
