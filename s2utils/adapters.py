@@ -100,7 +100,7 @@ def _check_numbers(file: Path, config: dict) -> None:
         by_layer = config.get(pattern) or {}
         if not isinstance(by_layer, dict):
             raise MergeError(f"{file}: {pattern} is {by_layer!r} and must map names of layers to numbers")
-        for name, value in {key: config.get(key)} | by_layer.items():
+        for name, value in ({key: config.get(key)} | by_layer).items():
             whole = type(value) is int and value >= 1
             if not (whole if key == "r" else type(value) in (int, float) and math.isfinite(value)):
                 raise MergeError(

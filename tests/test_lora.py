@@ -96,7 +96,7 @@ def equals_the_unmerged(base: Weights, adapter) -> None:
     unmerged = logits(PeftModel.from_pretrained(models.full(base, "float32"), adapter).eval())
     merged = merge.merge(models.full(base, "float32"), adapter, "bf16")[0]
     assert torch.allclose(logits(merged), unmerged, atol=1e-5)
-    assert (unmerged - logits(models.full(base, "float32"))).abs().max() > 1e-2
+    assert (unmerged - logits(models.full(base, "float32"))).abs().max() > 1e-3
     folder = adapter.parent / "merged"
     folder.mkdir()
     merge.write(base, adapter, "bf16", folder, shard=20_000)
@@ -266,7 +266,7 @@ def test_a_resized_vocabulary_is_refused(kind, tmp_path):
     base_of("llama", tmp_path / "larger", vocab_size=100)
     larger = Weights(str(tmp_path / "larger" / "base"), "")
     adapter = saved(larger, tmp_path, {"save_embedding_layers": True})
-    refused(base, adapter, r"has 100 tokens and the base 97: .* resize_token_embeddings\(100\)")
+    refused(base, adapter, r"has 100 tokens and the base 97: .*resize_token_embeddings\(100\)")
     refused(base, adapter, "has 100 tokens", mode="adapter")
     shutil.rmtree(adapter)
     adapter = saved(larger, tmp_path, {"save_embedding_layers": False}, target_modules=["q_proj", kind])
