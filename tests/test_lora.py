@@ -115,7 +115,7 @@ def equals_the_unmerged(base: Weights, adapter) -> None:
     [
         {},
         {"use_rslora": True},
-        {"rank_pattern": {r".*\.1\..*": 2}, "alpha_pattern": {r".*\.0\..*": 3}},
+        {"rank_pattern": {r".*\.1\..*": 2}, "alpha_pattern": {r".*\.0\..*": 3}, "use_rslora": True},
         {"trainable_token_indices": [3, 5, 96]},
         {"bias": "all"},
         {"init_lora_weights": "gaussian"},
