@@ -136,7 +136,7 @@ def _product(
     targets = config.get("target_parameters") or []
     targeted = {n: s for n, s in shapes.items() if any(n.endswith(f".{target}") for target in targets)}
     shapes = targeted or shapes
-    flipped = {n: isinstance(layer, Conv1D) or (len(s) == 3 and _flips(layer)) for n, s in shapes.items()}
+    flipped = {n: _flips(layer, s, bool(targeted)) for n, s in shapes.items()}
     wanted = (b.shape[0], a.shape[1])
     fitting = [n for n, s in shapes.items() if wanted == tuple(s[-2:][::-1] if flipped[n] else s[-2:])]
     if not fitting:
@@ -158,9 +158,9 @@ def _product(
     return weight, Product(a, b, scale, shape, flipped[weight])
 
 
-def _flips(layer: torch.nn.Module) -> bool:
-    """Whether fused experts lie as (experts, in, out)."""
-    return getattr(layer, "is_transposed", False)
+def _flips(layer: torch.nn.Module, shape: torch.Size, targeted: bool) -> bool:
+    """Whether a weight lies as (in, out); peft takes a Conv1D that is targeted as a parameter as it lies."""
+    return getattr(layer, "is_transposed", False) if len(shape) == 3 else isinstance(layer, Conv1D) and not targeted
 
 
 def _shift(adapter: Adapter, model: PreTrainedModel, name: str, weight: str, product: Product):

@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForCausalLM,
     GemmaConfig,
     GPT2Config,
+    GptOssConfig,
     LlamaConfig,
     MistralConfig,
     MixtralConfig,
@@ -24,6 +25,7 @@ SIZES = {
     "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 8, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
 }  # fmt: skip
+GPT_OSS = SIZES | {"intermediate_size": 32, "num_local_experts": 4, "num_experts_per_tok": 2}
 GPT2 = {
     "vocab_size": 97,
     "n_embd": 32,
@@ -41,6 +43,7 @@ SHAPES = {
     "gpt2": (GPT2Config, GPT2),  # Conv1D
     "mixtral": (MixtralConfig, SIZES | {"num_local_experts": 4}),  # fused experts
 }
+OTHERS = {"gpt_oss": (GptOssConfig, GPT_OSS)}
 UNTIED = ["llama", "mistral", "qwen2", "mixtral"]
 ATTENTION = {"gpt2": ["c_attn"]}  # else q, k and v
 IDS = torch.arange(3, 83).reshape(4, 20)
@@ -49,7 +52,7 @@ IDS = torch.arange(3, 83).reshape(4, 20)
 def base_of(shape: str, folder, **changes) -> Weights:
     """A random network of this shape, saved in bf16."""
     torch.manual_seed(0)
-    kind, sizes = SHAPES[shape]
+    kind, sizes = (SHAPES | OTHERS)[shape]
     network = AutoModelForCausalLM.from_config(kind(**(sizes | changes)))
     for name, weight in network.named_parameters():
         torch.nn.init.normal_(weight.data, mean=float("norm" in name and "bias" not in name), std=0.1)
@@ -207,6 +210,17 @@ def test_parameters_that_are_no_modules(parameters, tmp_path):
     equals_the_unmerged(base, adapter)
     moved = lora.changes(adapters.read(adapter), models.full(base, "float32"))
     assert {n for n in moved if "mlp" in n} == {f"model.layers.{i}.{p}" for i in range(2) for p in parameters}
+
+
+def test_a_square_weight_that_is_targeted_as_a_parameter_is_not_turned_round(tmp_path):
+    base = base_of("gpt2", tmp_path)
+    equals_the_unmerged(base, saved(base, tmp_path, target_modules=[], target_parameters=["attn.c_proj.weight"]))
+
+
+def test_experts_that_lie_as_in_by_out(tmp_path):
+    base = base_of("gpt_oss", tmp_path)
+    parameters = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    equals_the_unmerged(base, saved(base, tmp_path, target_modules=["q_proj"], target_parameters=parameters))
 
 
 def test_experts_are_written_one_by_one_as_the_base_holds_them(tmp_path):
