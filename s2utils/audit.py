@@ -171,7 +171,9 @@ def _judged(file: Path, known: dict[str, str], params: Params, level: str, notes
         return {"ratings": (ratings(file, params, notes), f"{level} Replies without one clear rating have failed.")}
     rated, pair = fastchat.judgements(file, notes)
     note = f"{level} Failed: no clear rating. In the file: plain mean of its own scores, failures (0, -1) left out."
-    note += " Published: GPT-4, 30 questions." + (" The file holds first turns only." if set(rated["turn"]) == {1} else "")
+    note += " Published: GPT-4, 30 questions." + (
+        " The file holds first turns only." if set(rated["turn"]) == {1} else ""
+    )
     made = {}
     if len(rated):
         made["mtbench"] = (fastchat_tables.rated(rated, known, params), f"{len(rated)} judgements, {note}")

@@ -25,12 +25,19 @@ TITLES = {
     "mtbench_pairs": "MT-bench, pairs in both orders",
     "unread": "What was not read as it stands",
 }
-SETS = (("flesch", "rouge", "bertscore"), ("ratings",), ("mtbench", "mtbench_pairs"), ("mtbench_flesch",))  # of one input
+SETS = (
+    ("flesch", "rouge", "bertscore"),
+    ("ratings",),
+    ("mtbench", "mtbench_pairs"),
+    ("mtbench_flesch",),
+)  # of one input
 OF = {  # a table → what notes call the inputs it was made of
     "flesch": ("predictions", "references"), "ratings": ("ratings",), "mtbench": ("judgements",),
     "mtbench_pairs": ("judgements",), "mtbench_flesch": ("answers",),
 }  # fmt: skip
-UNREAD = "Values that are no plain text, counted. What was read (yes) is in the scores; an answer that was not has failed."
+UNREAD = (
+    "Values that are no plain text, counted. What was read (yes) is in the scores; an answer that was not has failed."
+)
 
 
 def replace(folder: Path, made: dict[str, tuple[pd.DataFrame, str]], notes: list[Note]) -> Path:
@@ -89,8 +96,10 @@ def _page(folder: Path) -> None:
         if not csv.is_file():
             continue
         try:
-            caption = csv.with_suffix(".txt").read_text(encoding="utf-8").strip()
-            grid = table_pages.plain(_shown(spreadsheet.read(csv), name))
+            caption, frame = csv.with_suffix(".txt").read_text(encoding="utf-8").strip(), spreadsheet.read(csv)
+            if frame.empty:
+                raise ValueError("it holds no rows")
+            grid = table_pages.plain(_shown(frame, name))
         except (OSError, LookupError, TypeError, ValueError) as error:
             print(f"{name}.csv of an earlier audit cannot be read ({error!r:.80}); it is taken away")
             _remove(folder, name)

@@ -153,10 +153,11 @@ def judgements(path: Path, notes: list[Note] | None = None) -> tuple[pd.DataFram
                     notes.append(Note("judgements", path.name, number, f"{game}_winner", reason))
             pairs.append(keys | dict(zip(("model_1", "model_2"), models)) | games)
         else:
-            score, rating, reason = _rated(row)
+            score, rated, reason = _rated(row)
             if reason:
-                notes.append(Note("judgements", path.name, number, found["score"] or found["judgment"] or "", reason))
-            singles.append(keys | {"model": models[0], "score": score, "rating": rating})
+                key, read = found["score"] or found["judgment"] or "", not math.isnan(rated)
+                notes.append(Note("judgements", path.name, number, key, reason, read))
+            singles.append(keys | {"model": models[0], "score": score, "rating": rated})
     return (
         pd.DataFrame(singles, columns=["question_id", "turn", "judge", "model", "score", "rating"]),
         pd.DataFrame(pairs, columns=["question_id", "turn", "judge", "model_1", "model_2", "g1", "g2"]),
@@ -164,16 +165,17 @@ def judgements(path: Path, notes: list[Note] | None = None) -> tuple[pd.DataFram
 
 
 def _rated(row: dict) -> tuple[float, float, str]:
-    """(the file's score, our rating, why there is none) of one judgement."""
-    given, said = row.get("score"), values.text(row.get("judgment"))[0] or ""
+    """(the file's score, our rating, why there is none, or how the judgement was read) of one judgement."""
+    given, (said, how) = row.get("score"), values.text(row.get("judgment"))
     score = values.number(given)
-    if math.isnan(score) and isinstance(given, str) and not said:
-        said = given  # a table may keep its replies as ratings
     if not math.isnan(score) and not 1 <= score <= 10:
         return math.nan, math.nan, f"score {score:g}, not 1–10"
-    read = rating(said) if said.strip() else score
-    empty = "neither a judgement nor a score" if not said.strip() else "no clear rating in the judgement"
-    return score, read, empty if math.isnan(read) else ""
+    if said is None and math.isnan(score) and isinstance(given, str):
+        said, how = given, ""  # a table may keep its replies as ratings
+    if not (said or "").strip():
+        return score, score, "neither a judgement nor a score" if math.isnan(score) else ""
+    read = rating(said)
+    return score, read, "no clear rating in the judgement" if math.isnan(read) else how
 
 
 def _question(row: dict, path: Path, number: int) -> str:
@@ -196,6 +198,4 @@ def _judge(value: object) -> str:
 
 def categories(path: Path) -> dict[str, str]:
     """{question_id: category} of a file of questions."""
-    return {
-        _question(row, path, number): _wants(row, path, number, category=str)[0] for number, row in lines(path)
-    }
+    return {_question(row, path, number): _wants(row, path, number, category=str)[0] for number, row in lines(path)}

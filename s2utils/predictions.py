@@ -37,7 +37,7 @@ DATASETS = {
     "eli5_category": "ELI5",
 }  # fmt: skip
 _RUN = ("hf", "chat", "sft", "ds", "r", "alpha", "qlora", "merged", "full", "dequantized")  # in names of its models
-_SAME = str.maketrans("‘’ʼ′`´“”„«»‐‑‒–—−", "\"\"\"\"\"------")  # signs that editors put for each other
+_SAME = str.maketrans("‘’ʼ′`´“”„«»‐‑‒–—−", '"""""------')  # signs that editors put for each other
 
 
 class PredictionsError(ValueError):
@@ -135,7 +135,9 @@ def _parts(held: _Columns, answer: str) -> list[tuple]:
             before, said = start[0], text[start.end() :]
         elif text and before and text.startswith(before):
             said = text[len(before) :]
-        elif prompted and text is not None:  # the other rows carry their prompt: this one was cut before its answer began
+        elif (
+            prompted and text is not None
+        ):  # the other rows carry their prompt: this one was cut before its answer began
             before, said = text, ""
         else:
             asked = asked or values.asked(row[answer])
@@ -146,7 +148,9 @@ def _parts(held: _Columns, answer: str) -> list[tuple]:
         if asked is None and before and (found := PROMPT.match(before)):
             asked = found[1]
         whole = None if before is None or said is None else before + said
-        parts.append((asked.strip() if asked else None, before, said, whole, human if human and human.strip() else None))
+        parts.append(
+            (asked.strip() if asked else None, before, said, whole, human if human and human.strip() else None)
+        )
     return parts
 
 

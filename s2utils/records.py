@@ -102,7 +102,9 @@ def _csv(text: str, file: Path) -> list[tuple[int, dict]]:
     else:
         lines = lines[1:]
     if doubled := [c for c in dict.fromkeys(head) if head.count(c) > 1]:
-        raise RecordsError(f"{file}: column {doubled[0]!r} stands {head.count(doubled[0])} times; give each its own name")
+        raise RecordsError(
+            f"{file}: column {doubled[0]!r} stands {head.count(doubled[0])} times; give each its own name"
+        )
     for number, line in lines:
         if len(line) != len(head):
             raise RecordsError(
@@ -122,7 +124,9 @@ def _json(text: str, file: Path) -> list[tuple[int, dict]]:
         else:
             rows = whole if isinstance(whole, list) else [whole]
             if isinstance(whole, dict) and len(whole) > 1 and all(isinstance(v, (list, dict)) for v in whole.values()):
-                raise RecordsError(f"{file} is an object of columns; an array of rows is wanted (orient='records' in pandas)")
+                raise RecordsError(
+                    f"{file} is an object of columns; an array of rows is wanted (orient='records' in pandas)"
+                )
             return [(i, _row(row, f"{file}, row {i}")) for i, row in enumerate(rows, start=1)]
     found = []
     for number, line in enumerate(text.split("\n"), start=1):

@@ -23,7 +23,14 @@ from s2utils.streams import writable
 FAILED_CALL = "$ERROR$"  # FastChat's answer where the server gave none
 NOTHING = ("nan", "null", "infinity", "-infinity", "inf", "-inf", "<na>")  # as text; "NA" and "None" may be answers
 BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters and signs that print nothing
-WRAPPERS = ("body", "choices", "message", "messages", "conversations", "outputs")  # objects that hold a text deeper inside
+WRAPPERS = (
+    "body",
+    "choices",
+    "message",
+    "messages",
+    "conversations",
+    "outputs",
+)  # objects that hold a text deeper inside
 NAMES = ("content", "generated_text", "text", "answer", "answers", "value", "output", "completion", "response")
 ROLES = {"assistant": ("assistant", "gpt", "model", "bot"), "user": ("user", "human", "prompter")}
 PARTS = ("text", "output_text", "message")  # types of a message's parts; others are pictures, calls, reasoning

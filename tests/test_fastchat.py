@@ -219,7 +219,14 @@ def test_pairs_are_counted_as_ours(tmp_path, params):
         fastchat_tables.compared(fastchat.judgements(jsonl(tmp_path / "p.jsonl", rows + rows[:1]))[1], params)
 
 
-GIVEN = {"question_id": 81, "model": "m", "judge": ["gpt-4", "single-v1"], "judgment": "Rating: [[8]]", "score": 8, "turn": 1}
+GIVEN = {
+    "question_id": 81,
+    "model": "m",
+    "judge": ["gpt-4", "single-v1"],
+    "judgment": "Rating: [[8]]",
+    "score": 8,
+    "turn": 1,
+}
 PROMPTS = ("single-v1", "single-math-v1", "single-v1-multi-turn", "single-math-v1-multi-turn")
 
 
@@ -238,12 +245,16 @@ def test_one_judge_has_prompts_by_turn_and_category(tmp_path, params):
         assert (row["n"], row[turn], row[f"{turn}_n_failed"], row[f"{turn}_file"]) == (2, 8, 0, 8)
     pair = {"question_id": 81, "model_1": "m", "model_2": "n", "g1_winner": "model_1", "g2_winner": "model_1"}
     rows = [pair | {"turn": t, "judge": ["gpt-4", f"pair-v2{'-multi-turn' * (t - 1)}"]} for t in (1, 2)]
-    (row,) = fastchat_tables.compared(fastchat.judgements(jsonl(tmp_path / "p.jsonl", rows))[1], params).to_dict("records")
+    (row,) = fastchat_tables.compared(fastchat.judgements(jsonl(tmp_path / "p.jsonl", rows))[1], params).to_dict(
+        "records"
+    )
     assert (row["judge"], row["n"], row["n_win"]) == ("gpt-4", 2, 2)
 
 
 def test_the_files_mean_is_the_plain_mean_of_its_scores(tmp_path, params):
-    rows = [GIVEN | {"score": 10, "judgment": "[[10]]"}] * 3 + [GIVEN | {"question_id": 82, "score": 2, "judgment": "[[2]]"}]
+    rows = [GIVEN | {"score": 10, "judgment": "[[10]]"}] * 3 + [
+        GIVEN | {"question_id": 82, "score": 2, "judgment": "[[2]]"}
+    ]
     row = table(jsonl(tmp_path / "j.jsonl", rows), params).iloc[0]
     assert row["single_turn_rating_file"] == 8 and row["single_turn_rating"] == 6 and row["n"] == 2
 
@@ -267,7 +278,12 @@ def test_a_judgement_that_failed_fails_alone(tmp_path, params, change, reason):
     assert ratings["rating"].isna().tolist() == [False, True] and ratings["rating"][0] == 8
     assert [(n.file, n.row, n.key, n.reason, n.read) for n in notes] == [("j.jsonl", 2, "score", reason, False)]
     row = table(path, params).iloc[0]
-    assert (row["n"], row["single_turn_rating"], row["single_turn_rating_n_failed"], row["single_turn_rating_file"]) == (2, 8, 1, 8)
+    assert (
+        row["n"],
+        row["single_turn_rating"],
+        row["single_turn_rating_n_failed"],
+        row["single_turn_rating_file"],
+    ) == (2, 8, 1, 8)
 
 
 @pytest.mark.parametrize("winner", ["error", None, "", "m", ["model_1"], math.nan])
@@ -276,7 +292,9 @@ def test_a_pair_without_a_winner_has_failed(tmp_path, params, winner):
     rows = [pair | {"g2_winner": winner}, pair | {"question_id": 82, "g2_winner": "model_1"}]
     _, found = fastchat.judgements(jsonl(tmp_path / "p.jsonl", rows), notes)
     row = fastchat_tables.compared(found, params).iloc[0]
-    assert row[["n", "n_win", "n_failed"]].tolist() == [2, 1, 1] and [(n.row, n.key) for n in notes] == [(1, "g2_winner")]
+    assert row[["n", "n_win", "n_failed"]].tolist() == [2, 1, 1] and [(n.row, n.key) for n in notes] == [
+        (1, "g2_winner")
+    ]
 
 
 def test_a_file_of_first_turns_has_no_second_that_failed(tmp_path, params):
@@ -292,7 +310,7 @@ def test_a_file_of_first_turns_has_no_second_that_failed(tmp_path, params):
         "id;Model;turn;Rating\n81;m;1;8\n81;m;2;\n82;m;1;Rating: [[6]]\n82;m;2;4.0\n",
         "model,turn,judgement\nm,1,Rating: [[8]]\nm,2,no\nm,1,[[6]]\nm,2,[[4]]\n",
         "question_id,model,judge,turn,score\n81,m,\"['gpt-4', 'single-v1']\",1,8\n82,m,\"('gpt-4', 'single-v1')\",1,6\n"
-        "82,m,\"[\"\"gpt-4\"\", \"\"single-v1-multi-turn\"\"]\",2,4\n",
+        '82,m,"[""gpt-4"", ""single-v1-multi-turn""]",2,4\n',
     ],
 )
 def test_a_table_with_a_row_a_judgement_is_read_as_such(tmp_path, params, csv):
@@ -314,7 +332,14 @@ def test_answers_that_failed_stay_as_rows(tmp_path, params):
     found = fastchat.answers(jsonl(tmp_path / "m.jsonl", rows), notes)
     assert found["answer"].notna().tolist() == [True, False, True, False, False, True, True]
     assert found["answer"].dropna().tolist()[1:] == ["Rain is good.", "It is ? hot.", "It is hot."]
-    assert sorted((n.row, n.read) for n in notes) == [(1, False), (2, False), (2, True), (3, False), (3, True), (4, True)]
+    assert sorted((n.row, n.read) for n in notes) == [
+        (1, False),
+        (2, False),
+        (2, True),
+        (3, False),
+        (3, True),
+        (4, True),
+    ]
     table = fastchat_tables.readable(found, {}, params).set_index(["turn", "backend"])
     assert table.loc[(2, "pyphen"), ["n", "flesch_reading_ease_n_failed"]].tolist() == [3, 2]
 

@@ -330,14 +330,23 @@ def test_numbers_as_pandas_writes_them_meet_their_answers(tmp_path, monkeypatch,
 def test_peoples_ratings_from_a_spreadsheet(tmp_path, encoding):
     file = tmp_path / "people.csv"
     file.write_bytes("question_id;turn;model;rating;rater\r\n1;1;m;8;Zoë\r\n".encode(encoding))
-    assert judgements.humans(file).to_dict("records") == [{"question_id": "1", "turn": 1, "model": "m", "rater": "Zoë", "rating": 8}]
+    assert judgements.humans(file).to_dict("records") == [
+        {"question_id": "1", "turn": 1, "model": "m", "rater": "Zoë", "rating": 8}
+    ]
 
 
 def test_peoples_ratings_as_one_array(tmp_path):
-    rows = [{"question_id": 1, "turn": 1, "model": "m", "rating": 8, "simplicity": None}, {"question_id": 2.0, "turn": 2, "model": "m", "rating": "7"}]
+    rows = [
+        {"question_id": 1, "turn": 1, "model": "m", "rating": 8, "simplicity": None},
+        {"question_id": 2.0, "turn": 2, "model": "m", "rating": "7"},
+    ]
     (tmp_path / "people.json").write_text(json.dumps(rows))
     found = judgements.humans(tmp_path / "people.json")
-    assert found["rating"].tolist() == [8, 7] and found["question_id"].tolist() == ["1", "2"] and found["simplicity"].isna().all()
+    assert (
+        found["rating"].tolist() == [8, 7]
+        and found["question_id"].tolist() == ["1", "2"]
+        and found["simplicity"].isna().all()
+    )
     (tmp_path / "people.json").write_text(json.dumps([rows[0] | {"rating": math.nan}]))
     with pytest.raises(ParameterError, match="people.json, row 1: rating must be a number from 1 to 10, not nan"):
         judgements.humans(tmp_path / "people.json")

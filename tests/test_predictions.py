@@ -194,7 +194,12 @@ def ease(frame) -> float:
     "row",
     [
         {"text": SAID},
-        {"id": "b", "custom_id": "1", "response": {"status_code": 200, "body": {"choices": [{"message": CHAT[1]}]}}, "error": None},
+        {
+            "id": "b",
+            "custom_id": "1",
+            "response": {"status_code": 200, "body": {"choices": [{"message": CHAT[1]}]}},
+            "error": None,
+        },
         {"id": "c", "object": "chat.completion", "choices": [{"index": 0, "message": CHAT[1]}]},
         {"generated_text": CHAT},
         [{"generated_text": CHAT}],
@@ -206,13 +211,19 @@ def ease(frame) -> float:
 def test_answers_nested_as_objects_are_scored_as_the_text_in_them(tmp_path, row):
     frame = predictions.one(jsonl(tmp_path / "m_x_predictions.jsonl", row, row))
     assert frame["answer"].tolist() == [SAID] * 2 and ease(frame) == pytest.approx(109.41)
-    said = json.dumps(row if isinstance(row, list) else next(iter({k: v for k, v in row.items() if k in predictions.ANSWERS}.values())))
+    said = json.dumps(
+        row
+        if isinstance(row, list)
+        else next(iter({k: v for k, v in row.items() if k in predictions.ANSWERS}.values()))
+    )
     cells = predictions.one(write(tmp_path / "m_x_predictions.csv", [[said]], ["output"]))
     assert cells["answer"].tolist() == [SAID]
 
 
 def test_messages_tell_their_question(tmp_path):
-    frame = predictions.one(jsonl(tmp_path / "m_x_predictions.jsonl", {"generated_text": CHAT}, {"prompt": CHAT[:1], "text": SAID}))
+    frame = predictions.one(
+        jsonl(tmp_path / "m_x_predictions.jsonl", {"generated_text": CHAT}, {"prompt": CHAT[:1], "text": SAID})
+    )
     assert frame["question"].tolist() == ["Why is the sky blue?"] * 2
     assert frame["whole"].tolist() == [f"### Human: Why is the sky blue?\n ### Assistant: {SAID}"] * 2
 
@@ -223,10 +234,17 @@ def test_an_object_of_unknown_form_is_refused_by_the_name_of_its_key(tmp_path):
     frame = predictions.one(file, notes)
     assert frame["answer"].isna().tolist() == [False, True] and ease(frame) == pytest.approx(109.41)
     (note,) = notes
-    assert (note.file, note.row, note.key, note.read) == (file.name, 2, "output", False) and "label, logit" in note.reason
+    assert (note.file, note.row, note.key, note.read) == (
+        file.name,
+        2,
+        "output",
+        False,
+    ) and "label, logit" in note.reason
 
 
-@pytest.mark.parametrize("bare", ["NaN", "null", "Infinity", "-Infinity", '"$ERROR$"', '"\\u200b"', '"<think>Hm, so"', "[]", "[null]"])
+@pytest.mark.parametrize(
+    "bare", ["NaN", "null", "Infinity", "-Infinity", '"$ERROR$"', '"\\u200b"', '"<think>Hm, so"', "[]", "[null]"]
+)
 def test_what_is_no_answer_has_failed(tmp_path, bare):
     notes, file = [], tmp_path / "m_x_predictions.jsonl"
     file.write_text(f'{{"text": {json.dumps(SAID)}}}\n{{"text": {bare}}}\n', encoding="utf-8")
@@ -237,15 +255,23 @@ def test_what_is_no_answer_has_failed(tmp_path, bare):
 
 def test_a_lone_surrogate_is_replaced_and_reasoning_left_out_with_a_note(tmp_path):
     notes, file = [], tmp_path / "m_x_predictions.jsonl"
-    file.write_text('{"text": "So \\ud83d", "question": "Why\\ude00?"}\n{"text": "<think>hm</think> So."}\n', encoding="utf-8")
+    file.write_text(
+        '{"text": "So \\ud83d", "question": "Why\\ude00?"}\n{"text": "<think>hm</think> So."}\n', encoding="utf-8"
+    )
     frame = predictions.one(file, notes)
     assert frame["answer"].tolist() == ["So ?", "So."] and frame["question"][0] == "Why??"
     frame.to_csv(tmp_path / "out.csv")  # what holds half a character cannot be written
-    assert sorted((n.row, n.key, n.read) for n in notes if n.read) == [(1, "question", True), (1, "text", True), (2, "text", True)]
+    assert sorted((n.row, n.key, n.read) for n in notes if n.read) == [
+        (1, "question", True),
+        (1, "text", True),
+        (2, "text", True),
+    ]
 
 
 def test_reasoning_after_a_prompt_keeps_the_prompt(tmp_path):
-    frame = predictions.one(write(tmp_path / "m_x_predictions.csv", [[0, PROMPT + "Hm.</think>So."], [1, PROMPT + "$ERROR$"]]))
+    frame = predictions.one(
+        write(tmp_path / "m_x_predictions.csv", [[0, PROMPT + "Hm.</think>So."], [1, PROMPT + "$ERROR$"]])
+    )
     assert frame["whole"].tolist()[0] == PROMPT + "So." and frame["answer"][0] == "So." and frame["whole"].isna()[1]
 
 
@@ -267,7 +293,9 @@ def test_references_as_lists_and_objects(tmp_path, value, reference):
 
     row, notes = {"question": "Rain?", "text": "Rain is water.", "reference": value}, []
     own = predictions.one(jsonl(tmp_path / "m_x_predictions.jsonl", row), notes)["reference"]
-    beside, several = predictions.references(jsonl(tmp_path / "r.jsonl", {"question": "Rain?", "answers": value}), notes)
+    beside, several = predictions.references(
+        jsonl(tmp_path / "r.jsonl", {"question": "Rain?", "answers": value}), notes
+    )
     in_cells, _ = predictions.references(write(tmp_path / "r.csv", [["Rain?", str(value)]], ["question", "reference"]))
     if reference is None:
         assert own.isna().all() and not beside and not in_cells and len(notes) == 2 and not any(n.read for n in notes)
@@ -280,10 +308,16 @@ def test_references_as_lists_and_objects(tmp_path, value, reference):
 
 @pytest.mark.parametrize(
     "question",
-    ["Qu'est-ce qu'un \u00e9t\u00e9 \u2013 fi?", "Qu\u2019est-ce qu\u2019un e\u0301te\u0301 - \ufb01?", "QU'EST\u2010CE\u00a0QU'UN \u00c9T\u00c9 \u2212 FI?"],
+    [
+        "Qu'est-ce qu'un \u00e9t\u00e9 \u2013 fi?",
+        "Qu\u2019est-ce qu\u2019un e\u0301te\u0301 - \ufb01?",
+        "QU'EST\u2010CE\u00a0QU'UN \u00c9T\u00c9 \u2212 FI?",
+    ],
 )
 def test_questions_match_whatever_their_unicode_form(tmp_path, question):
-    found, _ = predictions.references(write(tmp_path / "r.csv", [["Qu'est-ce qu'un été - fi?", "L."]], ["question", "answer"]))
+    found, _ = predictions.references(
+        write(tmp_path / "r.csv", [["Qu'est-ce qu'un été - fi?", "L."]], ["question", "answer"])
+    )
     assert found[predictions.plain(question)] == "L."
 
 
@@ -292,7 +326,11 @@ def test_questions_match_whatever_their_unicode_form(tmp_path, question):
 def test_one_array_of_outputs(tmp_path, name, rows):
     (tmp_path / name).write_text(json.dumps(rows, indent=1), encoding="utf-8")
     frame, others = predictions.read(tmp_path)
-    assert frame["answer"].tolist() == [SAID] * 3 and frame.loc[0, ["model", "dataset"]].tolist() == ["m", "x"] and not others
+    assert (
+        frame["answer"].tolist() == [SAID] * 3
+        and frame.loc[0, ["model", "dataset"]].tolist() == ["m", "x"]
+        and not others
+    )
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])

@@ -18,7 +18,9 @@ def written(frame: pd.DataFrame) -> str:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("text", ['=HYPERLINK("x")', "+1", "-1", "@a", "\ta", "'=a", "''-", "a=b", "'quoted'", "plain", "µ"])
+@pytest.mark.parametrize(
+    "text", ['=HYPERLINK("x")', "+1", "-1", "@a", "\ta", "'=a", "''-", "a=b", "'quoted'", "plain", "µ"]
+)
 def test_a_text_comes_back_and_begins_no_formula(tmp_path, text):
     frame = pd.DataFrame({text: [text, "x"], "n": [-1, 2], "v": [-0.5, None]})
     (tmp_path / "t.csv").write_text(written(frame), encoding="utf-8", newline="")
@@ -27,7 +29,12 @@ def test_a_text_comes_back_and_begins_no_formula(tmp_path, text):
     pd.testing.assert_frame_equal(spreadsheet.read(tmp_path / "t.csv"), frame, check_dtype=False)
 
 
-@given(st.lists(st.text(st.sampled_from("'=+-@ab\t\""), min_size=2, max_size=6).filter(lambda t: not t.strip("+-").isdigit()), min_size=1))
+@given(
+    st.lists(
+        st.text(st.sampled_from("'=+-@ab\t\""), min_size=2, max_size=6).filter(lambda t: not t.strip("+-").isdigit()),
+        min_size=1,
+    )
+)
 def test_every_text_comes_back(tmp_path_factory, texts):
     path = tmp_path_factory.mktemp("s") / "t.csv"
     path.write_text(written(pd.DataFrame({"model": texts})), encoding="utf-8", newline="")

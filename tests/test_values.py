@@ -12,7 +12,10 @@ from s2utils import fastchat, predictions, records, scoring, values
 
 SAID = "The sky is blue. It is nice. We like it very much today."
 CHAT = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": SAID}]
-BODY = {"id": "c", "choices": [{"index": 0, "message": {"role": "assistant", "content": SAID}, "finish_reason": "stop"}]}
+BODY = {
+    "id": "c",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": SAID}, "finish_reason": "stop"}],
+}
 SHAPES = {  # values that hold SAID
     "text": SAID,
     "list": [SAID],
@@ -22,7 +25,11 @@ SHAPES = {  # values that hold SAID
     "messages": CHAT,
     "ShareGPT": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": SAID}],
     "one message": CHAT[1],
-    "parts": [{"type": "reasoning", "text": "hm"}, {"type": "text", "text": SAID[:17]}, {"type": "text", "text": SAID[17:]}],
+    "parts": [
+        {"type": "reasoning", "text": "hm"},
+        {"type": "text", "text": SAID[:17]},
+        {"type": "text", "text": SAID[17:]},
+    ],
     "message of parts": {"role": "assistant", "content": [{"type": "text", "text": SAID}]},
     "chat completion": BODY,
     "completion": {"choices": [{"text": SAID, "index": 0}]},
@@ -77,7 +84,19 @@ def test_what_holds_no_text(reason):
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "NA", "None", "[[8]]", "[1] So says Smith.", "[the page](a.html)", "{x | x > 0}", '"Yes."', "[INST] a [/INST]"]
+    "text",
+    [
+        "",
+        " ",
+        "NA",
+        "None",
+        "[[8]]",
+        "[1] So says Smith.",
+        "[the page](a.html)",
+        "{x | x > 0}",
+        '"Yes."',
+        "[INST] a [/INST]",
+    ],
 )
 def test_plain_texts_stay_as_they_are(text):
     assert values.text(text) == (text, "")
@@ -140,7 +159,11 @@ def test_notes_are_counted_by_file_key_and_reason():
 )
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".jsonl"])
 def test_a_file_is_read_in_the_encoding_it_was_saved_in(tmp_path, suffix, encoding, note):
-    text = {".csv": "a;b\r\nÉté – “so”;2\r\n", ".json": '[{"a": "Été – “so”", "b": "2"}]', ".jsonl": '{"a": "Été – “so”", "b": "2"}\n'}
+    text = {
+        ".csv": "a;b\r\nÉté – “so”;2\r\n",
+        ".json": '[{"a": "Été – “so”", "b": "2"}]',
+        ".jsonl": '{"a": "Été – “so”", "b": "2"}\n',
+    }
     (tmp_path / f"x{suffix}").write_bytes(text[suffix].encode(encoding))
     held = records.read(tmp_path / f"x{suffix}")
     assert held.rows == [{"a": "Été – “so”", "b": "2"}] and held.columns == ["a", "b"] and held.note == note
@@ -193,7 +216,22 @@ def test_files_that_hold_no_rows(tmp_path, name, content, message):
 
 # drawn shapes: files as people have them, with the faults of all of them
 
-TEXTS = (SAID, "Yes.", "", " ", "It's 5 < 6, “so”.", "a\u2028b\n\nc", "NA", "[1] x", "{", "}{", "[[8]]", "é" * 50, "42", "```json\n{}\n```")
+TEXTS = (
+    SAID,
+    "Yes.",
+    "",
+    " ",
+    "It's 5 < 6, “so”.",
+    "a\u2028b\n\nc",
+    "NA",
+    "[1] x",
+    "{",
+    "}{",
+    "[[8]]",
+    "é" * 50,
+    "42",
+    "```json\n{}\n```",
+)
 ODD = (
     *FAILS.values(), *SHAPES.values(), "NaN", "Infinity", 0, -1, 1e400, 10**30, False, "\ud83d", "a\ud83db", "<think>a</think>b",
     "<think>a", "a</think>", ["a", "b"], [[]], [{}], [None, math.nan], {"text": None}, {"text": []}, {"choices": []},
@@ -208,16 +246,22 @@ def value(draw: random.Random) -> object:
     found = draw.choice(TEXTS if draw.random() < 0.5 else ODD)
     if not isinstance(found, PLAIN):  # bytes, arrays: no file of text holds them
         return None
-    return draw.choice((lambda v: v, lambda v: [v], lambda v: {"text": v}, repr))(found) if draw.random() < 0.3 else found
+    return (
+        draw.choice((lambda v: v, lambda v: [v], lambda v: {"text": v}, repr))(found) if draw.random() < 0.3 else found
+    )
 
 
 def write(path, rows: list[dict], draw: random.Random):
     if path.suffix == ".csv":
-        with open(path, "w", newline="", encoding=draw.choice(["utf-8", "utf-8-sig", "utf-16", "cp1252"]), errors="replace") as file:
+        with open(
+            path, "w", newline="", encoding=draw.choice(["utf-8", "utf-8-sig", "utf-16", "cp1252"]), errors="replace"
+        ) as file:
             out = csv.DictWriter(file, list(rows[0]), delimiter=draw.choice(",;") if len(rows[0]) > 1 else ",")
             out.writeheader()
             as_text = draw.choice((json.dumps, repr))
-            out.writerows({k: v if isinstance(v, str) else "" if v is None else as_text(v) for k, v in r.items()} for r in rows)
+            out.writerows(
+                {k: v if isinstance(v, str) else "" if v is None else as_text(v) for k, v in r.items()} for r in rows
+            )
     elif path.suffix == ".json" or draw.random() < 0.2:
         path.write_text(json.dumps(rows, indent=draw.choice([None, 1])), encoding=draw.choice(["utf-8", "utf-16"]))
     else:
@@ -241,7 +285,10 @@ def test_no_answer_of_ten_thousand_is_lost_or_scored_as_what_it_is_not(tmp_path)
         frame = predictions.one(file, notes)
         failed = [n for n in notes if n.key == "text" and not n.read]
         assert len(frame) == 50 and frame["answer"].notna().sum() + len(failed) == 50, file
-        assert not [t for t in frame["answer"].dropna() if is_json(t)] and not frame["whole"][frame["answer"].isna()].notna().any()
+        assert (
+            not [t for t in frame["answer"].dropna() if is_json(t)]
+            and not frame["whole"][frame["answer"].isna()].notna().any()
+        )
         assert frame["reference"].notna().sum() <= 50 and all(n.file == file.name and n.reason for n in notes)
         if i % 20 == 0:
             for scored in scoring.readability(frame).values():
