@@ -37,7 +37,9 @@ DATASETS = {
     "eli5_category": "ELI5",
 }  # fmt: skip
 _RUN = ("hf", "chat", "sft", "ds", "r", "alpha", "qlora", "merged", "full", "dequantized")  # in names of its models
-_SAME = str.maketrans("‘’ʼ′`´“”„«»‐‑‒–—−", '"""""------')  # signs that editors put for each other
+_SAME = str.maketrans(  # signs that editors put for each other
+    dict.fromkeys("‘’ʼ′`´", "'") | dict.fromkeys("“”„«»", '"') | dict.fromkeys("‐‑‒–—−", "-")
+)
 
 
 class PredictionsError(ValueError):

@@ -68,11 +68,7 @@ def read(file: Path) -> Records:
 
 def decoded(data: bytes) -> tuple[str, str]:
     """(text of a file's bytes, what had to be done to read them)."""
-    for mark, encoding in MARKS:
-        if data.startswith(mark):
-            break
-    else:
-        encoding = "utf-8"
+    encoding = next((encoding for mark, encoding in MARKS if data.startswith(mark)), "utf-8")
     try:
         return data.decode(encoding), ""
     except UnicodeDecodeError:

@@ -9,6 +9,7 @@ list or an object that is written as text holds words, so it has a score; it is 
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import math
 import re
@@ -36,7 +37,7 @@ ROLES = {"assistant": ("assistant", "gpt", "model", "bot"), "user": ("user", "hu
 PARTS = ("text", "output_text", "message")  # types of a message's parts; others are pictures, calls, reasoning
 SEVERAL = "several texts: the first is taken"
 DEEPEST = 20  # lists and objects in each other
-_VERDICT = re.compile(r"\[\[\s*\w+(?:\.\w+)?\s*\]\]")  # a judge's [[8]] would parse as a list of lists
+_VERDICT = re.compile(r"\[\[\s*\d+(?:\.\d+)?\s*\]\]")  # a judge's [[8]] would parse as a list of lists
 _BEGUN = re.compile(  # the beginning of a list or an object, whole or not
     r"""[\[\s]*\{\s*(["'])[^"'\n]{1,80}\1\s*:|\[\s*(["']).*\2\s*\]\Z|\[*array\(|\[\s*nan\b""", re.DOTALL
 )
@@ -160,6 +161,9 @@ def _of_text(value: str, depth: int) -> tuple[str | None, str]:
 
 def _structure(bare: str) -> object:
     """The list or object that a text writes, None where it is another text; ValueError where it is broken."""
+    if re.match(r"""\s*"\s*[\[{]""", bare) and bare[-1] == '"':  # JSON in JSON
+        with contextlib.suppress(ValueError, RecursionError):
+            return _structure(json.loads(bare, strict=False).strip())
     if bare[:1] not in ("[", "{") or _VERDICT.fullmatch(bare):
         return _broken(bare) if bare.startswith("array(") else None
     if bare[-1] not in "]}":

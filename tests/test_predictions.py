@@ -211,18 +211,15 @@ def ease(frame) -> float:
 def test_answers_nested_as_objects_are_scored_as_the_text_in_them(tmp_path, row):
     frame = predictions.one(jsonl(tmp_path / "m_x_predictions.jsonl", row, row))
     assert frame["answer"].tolist() == [SAID] * 2 and ease(frame) == pytest.approx(109.41)
-    said = json.dumps(
-        row
-        if isinstance(row, list)
-        else next(iter({k: v for k, v in row.items() if k in predictions.ANSWERS}.values()))
-    )
-    cells = predictions.one(write(tmp_path / "m_x_predictions.csv", [[said]], ["output"]))
-    assert cells["answer"].tolist() == [SAID]
+    if not isinstance(row, list):
+        row = next(row[k] for k in predictions.ANSWERS if k in row)
+    cell = row if isinstance(row, str) else json.dumps(row)
+    assert predictions.one(write(tmp_path / "m_x_predictions.csv", [[cell]], ["output"]))["answer"].tolist() == [SAID]
 
 
 def test_messages_tell_their_question(tmp_path):
     frame = predictions.one(
-        jsonl(tmp_path / "m_x_predictions.jsonl", {"generated_text": CHAT}, {"prompt": CHAT[:1], "text": SAID})
+        jsonl(tmp_path / "m_x_predictions.jsonl", {"generated_text": CHAT}, {"prompt": CHAT[:1], "generated_text": SAID})
     )
     assert frame["question"].tolist() == ["Why is the sky blue?"] * 2
     assert frame["whole"].tolist() == [f"### Human: Why is the sky blue?\n ### Assistant: {SAID}"] * 2

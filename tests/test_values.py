@@ -102,6 +102,11 @@ def test_plain_texts_stay_as_they_are(text):
     assert values.text(text) == (text, "")
 
 
+def test_json_in_json_is_no_text_either():
+    assert values.text(json.dumps(json.dumps({"answer": SAID}))) == (SAID, "")
+    assert values.text('"[1] is a number", he said. "So it is."')[0].startswith('"[1] is')
+
+
 def test_what_was_chosen_is_told():
     assert values.text(["a", "b"]) == ("a", values.SEVERAL) and values.text(["a", "a"]) == ("a", "")
     assert values.text("a\ud83d") == ("a?", "half a character became ?")
