@@ -79,7 +79,7 @@ def ratings(file: Path, params: Params, notes: list[Note] | None = None) -> pd.D
         )
     theirs, settings, table = effects.published("ratings"), params.text_metrics, []
     for column in judged:
-        read = [values.text(row[column]) for row in held.rows]
+        read = [values.reply(row[column]) for row in held.rows]
         notes += [
             Note("ratings", file.name, number, column, how, reply is not None)
             for number, (reply, how) in zip(held.numbers, read)

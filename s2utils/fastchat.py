@@ -166,7 +166,7 @@ def judgements(path: Path, notes: list[Note] | None = None) -> tuple[pd.DataFram
 
 def _rated(row: dict) -> tuple[float, float, str]:
     """(the file's score, our rating, why there is none, or how the judgement was read) of one judgement."""
-    given, (said, how) = row.get("score"), values.text(row.get("judgment"))
+    given, (said, how) = row.get("score"), values.reply(row.get("judgment"))
     score = values.number(given)
     if not math.isnan(score) and not 1 <= score <= 10:
         return math.nan, math.nan, f"score {score:g}, not 1–10"

@@ -34,6 +34,7 @@ WRAPPERS = (
 )  # objects that hold a text deeper inside
 NAMES = ("content", "generated_text", "text", "answer", "answers", "value", "output", "completion", "response")
 ROLES = {"assistant": ("assistant", "gpt", "model", "bot"), "user": ("user", "human", "prompter")}
+RATED = ("rating", "score", "overall")  # names of a rating in a judge's object
 PARTS = ("text", "output_text", "message")  # types of a message's parts; others are pictures, calls, reasoning
 SEVERAL = "several texts: the first is taken"
 DEEPEST = 20  # lists and objects in each other
@@ -87,6 +88,21 @@ def answer(value: object) -> tuple[str | None, str]:
         return None, "reasoning without an answer"
     said, then = text(left)
     return said, "; ".join(filter(None, (how, "reasoning left out", then)))
+
+
+def reply(value: object) -> tuple[str | None, str]:
+    """`text` of a judge's reply; of one in JSON, {"rating": 8, …}, the rating as a judge is asked to write it."""
+    try:
+        held = _structure(value.strip()) if isinstance(value, str) else value
+    except ValueError:
+        held = None
+    if isinstance(held, dict):
+        rated = (number(inside) for name, inside in held.items() if str(name).lower() in RATED)
+        if (first := next(rated, math.nan)) == first:
+            return f"Rating: [[{first:g}]]", "a rating in an object"
+    if isinstance(held, list) and len(held) == 1 and isinstance(value, str) and not math.isnan(number(held[0])):
+        return value, ""  # [8], as some judges write
+    return text(value)
 
 
 def asked(value: object) -> str | None:

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from s2utils import fastchat, predictions, records, scoring, values
+from s2utils import fastchat, judges, predictions, records, scoring, values
 
 SAID = "The sky is blue. It is nice. We like it very much today."
 CHAT = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": SAID}]
@@ -126,6 +126,25 @@ def test_what_was_chosen_is_told():
 )
 def test_reasoning_is_no_answer(value, read):
     assert values.answer(value) == read
+
+
+@pytest.mark.parametrize(
+    ("value", "rated"),
+    [
+        ("It is good. Rating: [[8]]", 8),
+        ("[[8]]", 8),
+        ('{"explanation": "It says 3 of 10 things.", "rating": 8}', 8),
+        ({"Score": 7.5, "text": "Good."}, 7.5),
+        ({"choices": [{"message": {"content": '{"rating": 8}'}}]}, math.nan),
+        ({"choices": [{"message": {"content": "Rating: [[8]]"}}]}, 8),
+        ({"error": {"message": "limit 5/10"}}, math.nan),
+        ('{"rating": 85}', math.nan),
+        (None, math.nan),
+    ],
+)
+def test_a_judges_reply(value, rated):
+    found = judges.rating(values.reply(value)[0] or "")
+    assert found == rated or math.isnan(found) and math.isnan(rated)
 
 
 def test_what_was_asked():
