@@ -342,3 +342,22 @@ def test_no_judgement_of_two_thousand_is_lost(tmp_path):
         assert ratings["rating"].dropna().between(1, 10).all() and ratings["score"].dropna().between(1, 10).all()
         failed = {n.row for n in notes if not n.read}
         assert ratings["rating"].isna().sum() + ((pairs["g1"] == "") | (pairs["g2"] == "")).sum() == len(failed)
+
+
+def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path):
+    draw, read, refused = random.Random(5), 0, 0
+    for i in range(150):
+        rows = [{"question": value(draw), "text": value(draw), "reference": value(draw)} for _ in range(5)]
+        file = write(tmp_path / f"m{i}_x_predictions{draw.choice(['.csv', '.json', '.jsonl'])}", rows, draw)
+        data = bytearray(file.read_bytes())
+        for _ in range(draw.randrange(4)):
+            at = draw.randrange(len(data))
+            data[at : at + draw.randrange(3)] = bytes([draw.choice(b'",[]{}\n\\\x00\xff;')])
+        file.write_bytes(data)
+        for reader in (predictions.one, predictions.references):
+            try:
+                read += len(reader(file)) > 0
+            except predictions.PredictionsError as error:
+                refused += 1
+                assert file.name in str(error) and "\n" not in str(error) and len(str(error)) < 1500
+    assert read > 50 and refused > 50
