@@ -137,10 +137,8 @@ def _parts(held: _Columns, answer: str) -> list[tuple]:
             before, said = start[0], text[start.end() :]
         elif text and before and text.startswith(before):
             said = text[len(before) :]
-        elif (
-            prompted and text is not None
-        ):  # the other rows carry their prompt: this one was cut before its answer began
-            before, said = text, ""
+        elif prompted and text is not None:
+            before, said = text, ""  # the other rows carry their prompt: this one was cut before its answer began
         else:
             asked = asked or values.asked(row[answer])
             before = before or (TEMPLATE.format(question=asked) if asked else None)
@@ -150,9 +148,8 @@ def _parts(held: _Columns, answer: str) -> list[tuple]:
         if asked is None and before and (found := PROMPT.match(before)):
             asked = found[1]
         whole = None if before is None or said is None else before + said
-        parts.append(
-            (asked.strip() if asked else None, before, said, whole, human if human and human.strip() else None)
-        )
+        human = human if human and human.strip() else None
+        parts.append((asked.strip() if asked else None, before, said, whole, human))
     return parts
 
 

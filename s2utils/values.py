@@ -24,14 +24,8 @@ from s2utils.streams import writable
 FAILED_CALL = "$ERROR$"  # FastChat's answer where the server gave none
 NOTHING = ("nan", "null", "infinity", "-infinity", "inf", "-inf", "<na>")  # as text; "NA" and "None" may be answers
 BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters and signs that print nothing
-WRAPPERS = (
-    "body",
-    "choices",
-    "message",
-    "messages",
-    "conversations",
-    "outputs",
-)  # objects that hold a text deeper inside
+# keys of an object under which another holds the text, and those of a text
+WRAPPERS = ("body", "choices", "message", "messages", "conversations", "outputs")
 NAMES = ("content", "generated_text", "text", "answer", "answers", "value", "output", "completion", "response")
 ROLES = {"assistant": ("assistant", "gpt", "model", "bot"), "user": ("user", "human", "prompter")}
 RATED = ("rating", "score", "overall")  # names of a rating in a judge's object
@@ -179,7 +173,7 @@ def _structure(bare: str) -> object:
     """The list or object that a text writes, None where it is another text; ValueError where it is broken."""
     if re.match(r"""\s*"\s*[\[{]""", bare) and bare[-1] == '"':  # JSON in JSON
         with contextlib.suppress(ValueError, RecursionError):
-            return _structure(json.loads(bare, strict=False).strip())
+            bare = json.loads(bare, strict=False).strip()
     if bare[:1] not in ("[", "{") or _VERDICT.fullmatch(bare):
         return _broken(bare) if bare.startswith("array(") else None
     if bare[-1] not in "]}":

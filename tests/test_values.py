@@ -104,6 +104,7 @@ def test_plain_texts_stay_as_they_are(text):
 
 def test_json_in_json_is_no_text_either():
     assert values.text(json.dumps(json.dumps({"answer": SAID}))) == (SAID, "")
+    assert values.text(json.dumps('{"choices": [{"mes'))[0] is None
     assert values.text('"[1] is a number", he said. "So it is."')[0].startswith('"[1] is')
 
 
