@@ -7,13 +7,12 @@ import importlib.metadata
 import logging
 import os
 import platform
-import shlex
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from s2utils import artefacts, durations, paths, steps
-from s2utils.params import ParameterError, Params, load, nearest, shown, written
+from s2utils.params import ParameterError, Params, load, nearest, shown, typed
 
 PACKAGES = [
     "torch",
@@ -88,8 +87,8 @@ class Run:
     def require(self, step: str, name: str = "") -> Artefact:
         """An earlier step's finished artefact; MissingArtefact says which notebook makes it."""
         wanted = self.artefact(name, step)
-        notebook, folder, changes = steps.STEPS[step].notebook, wanted.folder, written(self.overrides)
-        command = f"make {notebook} PROFILE={self.profile}" + (f" SET={shlex.quote(changes)}" if changes else "")
+        notebook, folder = steps.STEPS[step].notebook, wanted.folder
+        command = f"make {notebook} PROFILE={self.profile}{typed(self.overrides)}"
         artefacts.require(folder, wanted.key, notebook, command, folder.relative_to(paths.root()))
         return wanted
 

@@ -538,6 +538,11 @@ def written(changes: dict) -> str:
     return " ".join(f"{key}={_one_word(value)}" for key, value in flat(changes).items()) if changes else ""
 
 
+def typed(changes: dict) -> str:
+    """Overrides as they are typed behind a command of make (" SET='seed=1'"), "" without any."""
+    return " SET='" + written(changes).replace("'", "'\\''") + "'" if changes else ""
+
+
 def _one_word(value: object) -> str:
     """YAML of a value without white space, and with floats that stay floats."""
     if isinstance(value, (list, tuple)):
@@ -620,7 +625,7 @@ def _section(kind: type, values: dict, where: str, file: str):
     fields, prefix = _fields(kind), f"{where}." if where else ""
     for key in values:
         if key not in fields:
-            name = shown(f"{prefix}{key}" if isinstance(key, str) else key)
+            name = shown(f"{prefix}{key}") if isinstance(key, str) else f"{shown(key)} in '{where}'"
             raise ParameterError(f"{file}: unknown parameter {name}{nearest(key, fields)}")
     for key in fields:
         if key not in values:
