@@ -67,7 +67,6 @@ def test_a_failure_is_told_and_kept_in_the_notebook(notebook, tmp_path):
     ("arguments", "told"),
     [
         (["-p", "profile", "1"], "there is no profile 1"),
-        (["-r", "profile", "1"], "there is no profile '1'"),
         (["-r", "profile", "smoke", "-y", "overrides: [1]"], "overrides must be a section of keys"),
         (["-y", "["], "while parsing"),
         (["--cwd", "nowhere"], "nowhere"),
@@ -85,4 +84,4 @@ def test_parameters_that_cannot_be_used_show_no_stack(notebook, tmp_path, argume
 def test_a_notebook_that_is_not_there_is_named(tmp_path):
     command = [sys.executable, "-m", "s2utils.headless", "notebooks/99_none.ipynb", str(tmp_path / "out.ipynb")]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1 and "99_none.ipynb" in done.stderr and len(done.stderr.strip().splitlines()) <= 2
+    assert done.returncode == 1 and "99_none.ipynb" in done.stderr and "Traceback" not in done.stderr

@@ -12,6 +12,7 @@ import pytest
 from conftest import REPOSITORY
 
 from s2utils import steps
+from s2utils.params import parse_set
 
 
 def planned(root, *arguments: str) -> subprocess.CompletedProcess:
@@ -111,18 +112,18 @@ def make(root, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=root, env=own, capture_output=True, text=True, timeout=120)
 
 
-def test_the_graph_is_planned_and_run_from_a_folder_with_an_apostrophe(apostrophe):
+def test_the_graph_is_planned_in_a_folder_and_with_files_that_have_an_apostrophe(apostrophe):
     changes = "SET=mtbench.questions=params/it's.jsonl membership.control='params/it''s.jsonl'"
-    done = make(apostrophe, "reproduce", "FLAGS=-n -p", "PROFILE=it's", changes)
+    done = make(apostrophe, "07_mtbench", "FLAGS=-n -p", "PROFILE=it's", changes)
     assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
-    commands = re.findall(r"^ +(: > .*)$|^(: > .*)$", done.stdout + done.stderr, re.MULTILINE)
-    text = "\n".join(one or other for one, other in commands)
-    assert len(commands) > 20 and "it" in text
-    assert subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True).stderr == ""
-    filtered = next(line for line in text.split("\n") if "s2utils.job filtered" in line)
-    assert "params/it's.jsonl" in " ".join(shlex.split(filtered)) and "artefacts/it's/" in " ".join(
-        shlex.split(filtered)
-    )
+    commands = re.findall(r"^Shell command: (.*)$", done.stdout + done.stderr, re.MULTILINE)
+    assert len(commands) > 20
+    assert subprocess.run(["bash", "-n"], input="\n".join(commands), text=True, capture_output=True).stderr == ""
+    filtered = shlex.split(next(command for command in commands if "s2utils.job filtered" in command))
+    assert "artefacts/it's/filtered/" in filtered[-1]
+    assert parse_set(filtered[filtered.index("--set") + 1]) == {
+        "mtbench": {"questions": "params/it's.jsonl"}, "membership": {"control": "params/it's.jsonl"},
+    }  # fmt: skip
 
 
 def test_a_command_runs_in_a_folder_with_an_apostrophe(apostrophe):

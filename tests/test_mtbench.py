@@ -31,7 +31,7 @@ def test_mt_benchs_own_file_and_categories(sample):
         "cpu", {"mtbench": {"questions": str(path), "categories": ["writing", "stem", "humanities"], "n": 0}}
     )
     rows = mtbench.questions(loaded.mtbench, 0)
-    assert mtbench.beside(rows, loaded.mtbench) == f"8 of 60 turns beside a reference answer of {path} itself"
+    assert mtbench.beside(rows, loaded.mtbench) == f"5 of 60 turns beside a reference answer of {path} itself"
     assert len(rows) == 30 and {r["category"] for r in rows} == {"writing", "stem", "humanities"}
     assert not rows[0]["must_hold"][0] and rows[0]["reference"] == []
 
