@@ -359,7 +359,7 @@ def make(profile: str, train_set: str, changes: dict) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train one adapter; 1 with the remedy on the error stream where that fails."""
+    """Train one adapter; where that fails, 2 (parameters) or 1 with the remedy on the error stream."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("profile")
     parser.add_argument("train_set", help="one of sft.train_sets")
@@ -374,7 +374,7 @@ def main(arguments: list[str] | None = None) -> int:
         processes.leave()
     except (ParameterError, artefacts.MissingArtefact, TrainingError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ParameterError) else 1
     return 0
 
 

@@ -68,10 +68,10 @@ def test_fine_tunes_that_are_not_made_are_named(tree, capsys):
     with made.making():
         pass
     assert [r.id for r in ask.there(run, run.models)[0]][2:] == ["SmolLM2-135M-sciq.bf16"]
-    assert ask.main(["smoke", "Why?", "--model", "SmolLM2-135M-sciq.dequantized"]) == 1
+    assert ask.main(["smoke", "Why?", "--model", "SmolLM2-135M-sciq.dequantized"]) == 2
     assert "make 04_generate" in capsys.readouterr().err
-    assert ask.main(["smoke", "  "]) == 1 and "the question is empty" in capsys.readouterr().err
-    assert ask.main(["smok", "Why?"]) == 1 and "did you mean 'smoke'" in capsys.readouterr().err
+    assert ask.main(["smoke", "  "]) == 2 and "the question is empty" in capsys.readouterr().err
+    assert ask.main(["smok", "Why?"]) == 2 and "did you mean 'smoke'" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -178,10 +178,10 @@ def test_controls_are_turns_and_passages(tree):
 
 def test_a_control_without_turns_is_named(tree):
     (tree / "params" / "own.jsonl").write_text(json.dumps({"turns": ["Why?"]}) + "\n{}\n")
-    with pytest.raises(ParameterError, match="params/own.jsonl, row 2: a control needs 'turns'"):
+    with pytest.raises(ParameterError, match="params/own.jsonl, line 2: a control needs 'turns'"):
         membership.controls("question", load("smoke", "membership.control=params/own.jsonl"))
 
 
 def test_controls_that_are_not_there_are_named(tree):
-    with pytest.raises(ParameterError, match="gone.jsonl .membership.control. is not there or empty"):
+    with pytest.raises(ParameterError, match="membership.control: there is no file params/gone.jsonl"):
         membership.controls("reference", load("smoke", "membership.control=params/gone.jsonl"))

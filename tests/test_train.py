@@ -231,8 +231,8 @@ def test_trackers_are_passed_through(tree, tmp_path):
     [
         ("sft.report_to=[wandbb]", "did you mean 'wandb'"),
         ("sft.country=usa", "three capital letters"),
-        ("sft.samples=-1", "must not be below 0"),
-        ("sft.sample_tokens=0", "must be above 0"),
+        ("sft.samples=-1", "must lie between 0"),
+        ("sft.sample_tokens=0", "must lie between 1"),
     ],
 )
 def test_parameters_that_cannot_be_used_are_refused(tree, change, message):
