@@ -4,6 +4,7 @@ py3langid looks at byte n-grams; its model lies in the package as plain arrays (
 pickle), so unlike `toxicity` there is nothing to check before import. Trap: short texts are uncertain. Of English
 questions of 10–20 characters it names 71 % English, of 20–30 characters 90 %, from 50 on 99.9 %, and some
 become Nigerian Pidgin (pcm): judge the answer rather than the question, and ask for a high probability.
+`foreign` does both, and looks for words of the language first: that is a hundred times faster than the n-grams.
 Source: Lui & Baldwin 2012, langid.py.
 """
 
@@ -11,13 +12,36 @@ from __future__ import annotations
 
 import functools
 
+from s2utils.alphabet import latin
+
 SHORTEST = 20
+LONG = 50  # characters from which on `foreign` asks for the language
+SURE = 0.9  # probability from which on it believes the answer
+SHARE = 0.1  # of the words
+COMMON = {  # code of a language of Latin letters → words that most texts have, and of other languages hardly any
+    "en": frozenset(
+        "the and that you are this with from they their there what which when would because been has about more than "
+        "your but them these some into if".split()
+    )
+}
 
 
 def languages(texts: list[str]) -> list[tuple[str, float]]:
     """(code, probability) of each text; ("", 0.0), unknown, for one under `SHORTEST` characters or without a letter."""
     identify = _identifier().classify
     return [identify(text) if _long_enough(text) else ("", 0.0) for text in texts]
+
+
+def foreign(text: str, code: str) -> bool:
+    """Whether a text is in another language than `code`; where that cannot be told it is not."""
+    if code in COMMON:
+        words = text.lower().split()
+        if not latin(text):
+            return True
+        if sum(map(COMMON[code].__contains__, words)) >= SHARE * len(words):
+            return False
+    found, probability = languages([text])[0] if len(text) >= LONG else ("", 0.0)
+    return found not in ("", code) and probability >= SURE
 
 
 def _long_enough(text: str) -> bool:
