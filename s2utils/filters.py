@@ -32,9 +32,7 @@ _OPENED = re.compile(r"^[ \t]*>!", re.MULTILINE)  # a spoiler that nobody closed
 _LINK = re.compile(  # …/Foo_(bar) is common; a title may follow
     r"\[([^\[\]]*)\]\([ \t]*+(?:[^()\s]|\([^()\s]*\))*+(?:[ \t]++(?:\"[^\"\n]*\"|'[^'\n]*'))?+[ \t]*+\)"
 )
-_ESCAPE = re.compile(
-    r"^[ \t]*\\>|\\([!-/:-@\[-`{-~])", re.MULTILINE
-)  # what follows is no mark; \> at the start no quote
+_ESCAPE = re.compile(r"^[ \t]*\\>|\\([]*_#>~`[()+.!^|-])", re.MULTILINE)  # \> at the start of a line is no quote
 _PLACEHOLDER = re.compile(r"_(?:url|URL)_\d+_|\bURL_\d+\b")  # copies of ELI5: _url_0_, _URL_0_, URL_0
 _URL = re.compile(r"(?:https?://|www\.)\S+")
 _ENDS = frozenset(".,;:!?…\"'”’»")  # of a sentence, not of a URL

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from test_alphabet import OTHER
 
 from s2utils import bertscore, models

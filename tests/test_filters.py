@@ -6,7 +6,6 @@ import time
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-
 from test_alphabet import OTHER
 
 from s2utils import filters, params

@@ -87,7 +87,7 @@ def test_english_and_what_cannot_be_told_is_not_another_language(text):
 
 def test_another_language_can_be_the_wanted_one():
     assert not language.foreign(PARAGRAPHS["de"], "de") and language.foreign(ENGLISH[0], "de")
-    assert not language.foreign(OTHER["Russian"], "ru") and language.foreign(OTHER["Korean"], "ru")
+    assert not language.foreign(OTHER["Russian"], "ru") and language.foreign(OTHER["Korean"] * 3, "ru")
 
 
 def test_the_model_is_plain_arrays():
