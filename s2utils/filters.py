@@ -38,7 +38,10 @@ _URL = re.compile(r"(?:https?://|www\.)\S+")
 _ENDS = frozenset(".,;:!?…\"'”’»")  # of a sentence, not of a URL
 _BULLET = re.compile(r"^[ \t]*(?:(?:#{1,6}|[*+-])[ \t]+)+", re.MULTILINE)  # and headings
 _LEADS = frozenset(" \t#*+-")  # what a line must begin with to hold a bullet
-_MARKS = re.compile(r"\*\*\*|\*\*|~~|__|`+|(?<!\w)\*(?=\S)|(?<=\S)\*(?!\w)")
+_MARKS = re.compile(r"\*\*\*|\*\*|~~|__|`+")
+_SLANTED = re.compile(  # a single * is a footnote, one within a word a letter or "times"
+    r"(?<![^\s(\"'“‘\[_/–—-])\*(?=\S)((?:[^*\n]|\n(?!\s*\n))*+)(?<=\S)\*"
+)
 _PARAGRAPHS = re.compile(r"\n\s*\n")
 _MARKUP = re.compile(r"\{\||\|\}|\[\[|\]\]|\{\{|\}\}|<ref|</?table|\bthumb\||\bpx\|", re.IGNORECASE)
 _META = re.compile(
@@ -86,7 +89,9 @@ def strip_markdown(text: str) -> str:
         text = _BULLET.sub("", text)
     elif text[:1] in _LEADS and (found := _BULLET.match(text)):
         text = text[found.end() :]
-    return _MARKS.sub("", text) if "*" in text or "`" in text or "~~" in text or "__" in text else text
+    if "*" in text or "`" in text or "~~" in text or "__" in text:
+        text = _SLANTED.sub(r"\1", _MARKS.sub("", text))
+    return text
 
 
 def drop_quotes(text: str) -> str:

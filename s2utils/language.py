@@ -15,12 +15,12 @@ import functools
 from s2utils.alphabet import latin
 
 SHORTEST = 20
-LONG = 50  # characters from which on `foreign` asks for the language
+LONG, ENOUGH = 50, 500  # characters from which on `foreign` looks at n-grams, and of how many at most
 UNLIKELY = 0.001  # probability of the language under which the text is in another one
-SHARE = 0.05  # of the words
+SHARE = 0.03  # of the words
 COMMON = {  # code of a language of Latin letters → words that most texts have, and of other languages hardly any
     "en": frozenset(
-        "the and that you are this with from they their there what which when would because been has about more than "
+        "the and that you this with from they their there what which when would because been has about more than "
         "your but them these some into if she his who were".split()
     )
 }
@@ -40,7 +40,9 @@ def foreign(text: str, code: str) -> bool:
             return True
         if sum(map(COMMON[code].__contains__, words)) >= SHARE * len(words):
             return False
-    return len(text) >= LONG and _long_enough(text) and dict(_identifier().rank(text)).get(code, 0.0) < UNLIKELY
+    return (
+        len(text) >= LONG and _long_enough(text) and dict(_identifier().rank(text[:ENOUGH])).get(code, 0.0) < UNLIKELY
+    )
 
 
 def _long_enough(text: str) -> bool:

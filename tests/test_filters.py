@@ -59,6 +59,10 @@ def record(**changes) -> dict:
         ('It says "http://a.b/c.d".', 'It says "".'),
         ("W\\*A\\*L\\*T saw 2\\*3 and snake\\_case, 1\\. first", "W*A*L*T saw 2*3 and snake_case, 1. first"),
         ("\\> 5 people came, so 6 > 5 and 7 \\> 6", "5 people came, so 6 > 5 and 7 > 6"),
+        (
+            "A *slanted\nword*, *a*social; a footnote\\* (5%\\*5% and f(x)*a*b). *See below.",
+            "A slanted word, asocial; a footnote* (5%*5% and f(x)*a*b). *See below.",
+        ),
         ("C:\\Users and \\alpha", "C:\\Users and \\alpha"),
         ('[the page](https://a.b/c "A title")', "the page"),
         ("[the page](https://a.b/c_(d) 'A (good) title') and [it]( URL_0 \"so\" )", "the page and it"),
