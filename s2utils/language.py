@@ -15,7 +15,7 @@ import functools
 from s2utils.alphabet import latin
 
 SHORTEST = 20
-LONG, ENOUGH = 50, 500  # characters from which on `foreign` looks at n-grams, and of how many at most
+LONG, ENOUGH = 50, 500  # characters: `foreign` tells no language from fewer, and looks at no more
 UNLIKELY = 0.001  # probability of the language under which the text is in another one
 SHARE = 0.03  # of the words
 COMMON = {  # code of a language of Latin letters → words that most texts have, and of other languages hardly any
@@ -33,16 +33,15 @@ def languages(texts: list[str]) -> list[tuple[str, float]]:
 
 
 def foreign(text: str, code: str) -> bool:
-    """Whether a text is in another language than `code`; where that cannot be told it is not."""
+    """Whether a text is in another language than `code`, by its letters and its beginning; if in doubt it is not."""
+    start = text[:ENOUGH]
     if code in COMMON:
-        words = text.lower().split()
         if not latin(text):
             return True
+        words = start.lower().split()
         if sum(map(COMMON[code].__contains__, words)) >= SHARE * len(words):
             return False
-    return (
-        len(text) >= LONG and _long_enough(text) and dict(_identifier().rank(text[:ENOUGH])).get(code, 0.0) < UNLIKELY
-    )
+    return len(start) >= LONG and _long_enough(start) and dict(_identifier().rank(start)).get(code, 0.0) < UNLIKELY
 
 
 def _long_enough(text: str) -> bool:
