@@ -74,8 +74,12 @@ def plain_clean(text: str) -> str:
     while text != before:
         before = text
         text = filters._CONTROL.sub("", html.unescape(text).replace("\r\n", "\n").replace("\r", "\n"))
-        text = filters._MARKS.sub("", filters._BULLET.sub("", filters._LINK.sub(r"\1", text)))
-        text = filters._URL.sub("", filters._QUOTED.sub("", text))
+        text = filters._SPOILER.sub(r"\1", filters._ESCAPE.sub(r"\1", text))
+        text = filters._LINK.sub(r"\1", filters._OPENED.sub("", text))
+        text = filters._QUOTED.sub(
+            "", filters._SLANTED.sub(r"\1", filters._MARKS.sub("", filters._BULLET.sub("", text)))
+        )
+        text = filters._URL.sub(filters._after_url, filters._PLACEHOLDER.sub("", text))
         text = "\n\n".join(q for q in (" ".join(p.split()) for p in re.split(r"\n\s*\n", text)) if q)
     return text
 

@@ -34,7 +34,7 @@ METRICS = {
 SHOWN = 7  # of these, on every answer
 NO_METRIC = {
     "dataset", "source", "id", "question", "reference", "text", "n_tokens", "ended", "looping", "model_id", "model",
-    "base", "variant", "train_set", "merge_mode",
+    "base", "variant", "train_set", "merge_mode", "reasoned",
 }  # fmt: skip
 CUT, LOOPS, EMPTY = 1, 2, 4  # flags of an answer
 SIMPLE, SECOND = "MT(S)-bench, turn 1", "MT(S)-bench, turn 2"

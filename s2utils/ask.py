@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gc
 import itertools
+import math
 import shutil
 import sys
 import textwrap
@@ -99,7 +100,9 @@ def shown(frame: pd.DataFrame, question: str, width: int) -> str:
 
 def _block(row, width: int) -> list[str]:
     """Name, measures and wrapped answer of one model."""
-    if row.n_words:
+    if row.n_words and math.isnan(row.flesch_reading_ease):
+        ease = "ease not defined (not in Latin letters)"
+    elif row.n_words:
         ease = f"FRE {row.flesch_reading_ease:.0f} · FKG {row.flesch_kincaid_grade:.1f} · {row.n_words} words"
     else:
         ease = "no word"

@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from s2utils import (
+    alphabet,
     audit_page,
     effects,
     fastchat,
@@ -52,11 +53,13 @@ def overlap(answers: pd.DataFrame, params: Params) -> tuple[pd.DataFrame, pd.Dat
 
     ROUGE of an empty answer is 0; its BERTScore is not defined.
     """
+    from s2utils import bertscore
+
     settings = params.text_metrics
     answers = answers.assign(other=scoring.other_references(answers))
     scored, facts = scoring.bertscore(answers, params)
     same = settings.bertscore.path.rpartition("/")[2] == "roberta-large" and settings.bertscore_layer == 17
-    told = f"Encoder {facts['bertscore_hash']}; {facts['bertscore_texts_cut']} texts over 512 tokens." + (
+    told = f"Encoder {facts['bertscore_hash']}; {bertscore.told(facts)}" + (
         "" if same else " Published: roberta-large, layer 17, whose values cannot be compared with these."
     )
     found = effects.table(answers, "rouge", scoring.rouge(answers, params), params)
@@ -150,7 +153,9 @@ def _predicted(path: Path, beside: Path | None, params: Params, level: str, note
     print("\n".join(f"{file}: {n} answers, from column {column!r}" for (file, column), n in counts.items()))
     print("".join(f"{name}: not read, for its name is not {predictions.NAME}\n" for name in others), end="")
     caption = f"{len(answers)} answers of {len(counts)} files, {level} {PUBLISHED}"
-    made = {"flesch": (readability(answers, params), caption)}
+    made = {
+        "flesch": (readability(answers, params), caption + alphabet.note(answers["answer"].dropna(), "readability"))
+    }
     found, several = predictions.references(beside, notes) if beside else ({}, 0)
     known = answers["question"].map(lambda q: found.get(predictions.plain(q)) if isinstance(q, str) else None)
     answers["reference"] = known.astype("str").fillna(answers["reference"])
@@ -160,7 +165,8 @@ def _predicted(path: Path, beside: Path | None, params: Params, level: str, note
     if held:
         note = f" {held} have a reference" + (f" ({several} questions had several: the first)." if several else ".")
         rouge, bert, encoder = overlap(answers, params)
-        made |= {"rouge": (rouge, f"{caption}{note}"), "bertscore": (bert, f"{caption}{note} {encoder}")}
+        foreign = alphabet.note(answers["reference"].dropna(), "ROUGE")
+        made |= {"rouge": (rouge, f"{caption}{note}{foreign}"), "bertscore": (bert, f"{caption}{note} {encoder}")}
     return made
 
 

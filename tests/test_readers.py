@@ -2,6 +2,7 @@ import gzip
 import json
 import tracemalloc
 
+import datasets
 import pyarrow as pa
 import pytest
 from test_sources import ROWS, source
@@ -61,6 +62,20 @@ def test_a_packed_parquet_file_and_a_broken_csv_are_named(tree):
         SourceError, match=r"a.parquet.gz: cannot read '.parquet.gz' files; known: .*but parquet and arrow"
     ):
         list(readers.rows(source("a.parquet.gz")))
+
+
+def test_a_hub_set_that_needs_a_loading_script_is_refused_with_the_remedy(tree, monkeypatch):
+    """The refusal is the library's own, of a folder with such a script."""
+    (tree / "eli5").mkdir()
+    (tree / "eli5" / "eli5.py").write_text("import datasets\n")
+    load = datasets.load_dataset
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda path, *args, **options: load(str(tree / "eli5"), *args, **options)
+    )
+    wanted = "hub data set defunct/eli5 could not be loaded .*eli5.py.*revision: refs/convert/parquet.* a local file"
+    with pytest.raises(SourceError, match=wanted) as error:
+        list(readers.rows(source("defunct/eli5")))
+    assert "\n" not in str(error.value)
 
 
 def test_a_sample_is_uniform_and_holds_no_more_than_it_keeps():

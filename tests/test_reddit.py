@@ -50,7 +50,7 @@ def dumps(tmp_path):
     write(folder / "RC_2012-01.zst", [
         comment("c2", "p1"), comment("c1", "p1", "First.", 7), comment("c3", "p1", parent_id="t1_c2"),
         comment("c4", "none"), comment("c5", "p2", author="AutoModerator"), comment("c6", "p4", subreddit="AskReddit"),
-        comment("c7", "p5", "[deleted]", subreddit="askscience"), comment("c8", "p7", score="many"),
+        comment("c7", "p5", "[deleted]", subreddit="askscience"), comment("c8", "p7", score="many", parent_id=None),
     ])  # fmt: skip
     write(
         folder / "RC_2012-02.gz", [comment("c9", "p2", score=-2), comment("c2", "p1"), comment("d1", "p2", body=None)]
@@ -131,6 +131,28 @@ def test_dumps_of_one_subreddit_are_known_by_their_names(tmp_path):
     write(tmp_path / "dumps" / "askscience_comments.zst", [comment("c1", "p1", subreddit="askscience")])
     (row,) = reddit.posts(tmp_path / "dumps", [], tmp_path / "cache")
     assert row["answers"]["a_id"] == ["c1"]
+
+
+@pytest.mark.parametrize("kinds", ["posts", "submissions"])
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "zst"])
+def test_files_of_one_subreddit_as_downloaders_name_them(tmp_path, kinds, suffix):
+    write(tmp_path / "dumps" / f"r_AskHistorians_{kinds}.{suffix}", [submission("p1", subreddit="AskHistorians")])
+    write(tmp_path / "dumps" / f"r_AskHistorians_comments.{suffix}", [comment("c1", "p1", subreddit="AskHistorians")])
+    (row,) = reddit.posts(tmp_path / "dumps", [], tmp_path / "cache")
+    assert row["answers"]["a_id"] == ["c1"]
+
+
+def test_a_parent_that_is_null_is_the_post_and_a_number_is_a_comment(tmp_path):
+    """As Pushshift wrote them, before and after its change."""
+    write(tmp_path / "dumps" / "r_eli5_posts.jsonl", [submission("p1")])
+    parents = {"top": "t3_p1", "null": None, "reply": "t1_top", "number": 41239084123, "float": 41239084123.0}
+    rows = [comment(name, "p1", parent_id=parent) for name, parent in parents.items()]
+    unnamed = comment("unnamed", "p1")
+    del unnamed["parent_id"]
+    write(tmp_path / "dumps" / "r_eli5_comments.jsonl", [*rows, unnamed])
+    row, *left_out = reddit.posts(tmp_path / "dumps", [], tmp_path / "cache")
+    assert row["answers"]["a_id"] == ["null", "top"]
+    assert left_out == [Unreadable("comment that does not name its parent"), Unreadable("reply to a comment", 3)]
 
 
 def _count(folder, cache) -> int:

@@ -26,7 +26,11 @@ def lengths(monkeypatch):
     def score(answers, references, weights, layer, device):
         asked.extend(zip(answers, references))
         values = [float(len(a)) if a.strip() else math.nan for a in answers]
-        return pd.DataFrame(dict.fromkeys(bertscore.COLUMNS, values)), {"bertscore_hash": "h", "bertscore_texts_cut": 0}
+        return pd.DataFrame(dict.fromkeys(bertscore.COLUMNS, values)), {
+            "bertscore_hash": "h",
+            "bertscore_texts_cut": 0,
+            "bertscore_texts_undefined": 0,
+        }
 
     monkeypatch.setattr(bertscore, "score", score)
     return asked

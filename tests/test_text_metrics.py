@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_alphabet import OTHER
 
 from s2utils import text_metrics
 from s2utils.params import load
@@ -24,6 +25,28 @@ def test_a_text_has_rouge_1_with_itself():
 @pytest.mark.parametrize("pair", [("", TEXT), (TEXT, ""), ("", ""), ("...", TEXT), ("cloud", "sun")])
 def test_nothing_in_common_is_0(pair):
     assert set(rouge(*pair).values()) == {0.0}
+
+
+@pytest.mark.parametrize("text", OTHER.values(), ids=OTHER)
+def test_rouge_is_not_defined_for_a_reference_in_other_letters(text):
+    assert all(map(math.isnan, rouge(text, text).values())) and all(map(math.isnan, rouge(TEXT, text).values()))
+    assert set(rouge(text, TEXT).values()) == {0.0}, "an answer in the wrong language shares no word"
+
+
+def test_failures_of_rouge_are_counted(tree):
+    texts = [TEXT, OTHER["Russian"], TEXT]
+    frame = scores().iloc[:3].drop(columns="rouge_1_f1").reset_index(drop=True)
+    made = text_metrics.summary(
+        frame.join(text_metrics.rouge(texts, texts, True)), list(text_metrics.ROUGE), load("smoke")
+    )
+    assert made[["rouge_1_f1", "rouge_1_f1_n_failed", "rouge_lsum_f1_n_failed"]].to_numpy().tolist() == [[1, 1, 1]]
+
+
+def test_what_a_model_thought_aloud_is_no_part_of_its_answer():
+    said = ["<think>Rain? Water.</think>\n\nRain is water.", "Rain is water.", "<think>Rain may be"]
+    made = text_metrics.answered(pd.DataFrame({"id": [1, 2, 3], "text": said}))
+    assert made["text"].tolist() == ["Rain is water.", "Rain is water.", ""]
+    assert made["reasoned"].tolist() == [True, False, True] and made["id"].tolist() == [1, 2, 3]
 
 
 def test_rouge_as_the_package_documents_it():
@@ -78,9 +101,9 @@ def test_rouge_is_symmetric_and_a_longer_unit_is_no_easier(one, other):
 
 
 def test_readability_has_a_row_an_answer_and_none_for_an_empty_one():
-    frame = text_metrics.readability([TEXT, "", "..."], "pyphen")
+    frame = text_metrics.readability([TEXT, "", "...", OTHER["Thai"], OTHER["Korean"]], "pyphen")
     assert list(frame.columns) == text_metrics.FLESCH
-    assert frame.notna().all(axis=1).tolist() == [True, False, False]
+    assert frame.notna().all(axis=1).tolist() == [True, False, False, False, False]
 
 
 def scores() -> pd.DataFrame:
@@ -137,13 +160,14 @@ def test_the_manner_of_answers(tree):
         "the cat the cat the cat",
         "",
         "You damn stupid idiot, go to hell.",
+        OTHER["Russian"],
     ]
-    made = text_metrics.manner(texts, ["The cat sat on the mat. It was warm."] * 4, load("smoke"))
+    made = text_metrics.manner(texts, ["The cat sat on the mat. It was warm."] * 5, load("smoke"))
     assert list(made) == text_metrics.MANNER
-    assert made["answer_words"].fillna(-1).tolist() == [9, 6, -1, 7] and made.loc[2].isna().all()
+    assert made["answer_words"].fillna(-1).tolist() == [9, 6, -1, 7, -1] and made.loc[[2, 4]].isna().all(axis=None)
     assert made["distinct_2"][0] == 1 and made["distinct_2"][1] == pytest.approx(2 / 5)
     assert made["reference_cosine"][0] == pytest.approx(1, abs=1e-5) and made["reference_cosine"][1] < 0.95
-    assert made["within_limits"][0] == 1 and made["toxic"].fillna(-1).tolist() == [0, 0, -1, 1]
+    assert made["within_limits"][0] == 1 and made["toxic"].fillna(-1).tolist() == [0, 0, -1, 1, -1]
 
 
 def compared_scores(n: int) -> pd.DataFrame:
