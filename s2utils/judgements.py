@@ -145,6 +145,20 @@ def counts(rows: pd.DataFrame) -> pd.DataFrame:
     return found.reset_index()
 
 
+def failures(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per kind, judge and reason why a first reply was not clear: how many, repaired and failed of these."""
+    unclear = rows[rows["state"] != "clear"]
+    if unclear.empty:
+        return pd.DataFrame(columns=["kind", "judge", "reason", "not_clear", *STATES[1:]])
+    why = [
+        judges.reading(row.kind, row.reply).failure if row.reply else row.error or "empty" for row in unclear.itertuples()
+    ]
+    groups = unclear.assign(reason=why).groupby(["kind", "judge", "reason"], sort=False)["state"]
+    found = groups.value_counts().unstack(fill_value=0).reindex(columns=list(STATES[1:]), fill_value=0)
+    found.insert(0, "not_clear", groups.size())
+    return found.reset_index()
+
+
 def averaged(rows: pd.DataFrame, values: list[str], by: list[str]) -> pd.DataFrame:
     """One row per thing judged: the mean of its repeats, `<value>_spread` their standard deviation (nan of one), in order."""
     groups = rows.groupby(by, sort=False, dropna=False)[values]

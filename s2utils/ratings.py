@@ -1,0 +1,170 @@
+"""Ratings in the tokens of a judge's reply: what is said of which name, and in which form.
+
+The grammar: a name ("rating", a dimension, "confidence") or a verb ("I give") leads, past a few words, by a link (":", "is",
+a cell's border) to a number, which may have a scale, a range or a sign of percent behind it. Ratings are 1–10. Traps: what
+an answer says of itself, talk of the scale ("a rating of 10 is reserved for …"), another thing's number, what is denied or
+only supposed, and what is counted ("9 out of 10 words") are no ratings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from s2utils.replies import (
+    DIMENSIONS, FINAL, FIRST, FORMS, LABELS, LINKS, NAMES, OTHERS, PASSED, Said, Token, clause, content, denies, ends, told,
+)  # fmt: skip
+
+_GIVES = frozenset("give giving rate assign award settle score grade choose go say pick".split())  # of the judge alone
+_EARNS = frozenset("deserves deserve earns merits warrants".split())
+_SUMMED = frozenset("evaluation assessment judgment judgement verdict conclusion result total answer summary".split())
+_OF_A_SCALE = frozenset("is are was would means requires needs should must can could might indicates goes stands seems feels looks".split())
+_FAIR = frozenset("fair appropriate justified right deserved warranted suitable reasonable fitting given best merited".split())
+_NOT_OWN = OTHERS.union("highest lowest maximum minimum max min top possible previous other higher lower".split(), DIMENSIONS)
+_NOT_OWN -= {"overall"}
+_LEADING = _GIVES | _EARNS | set(NAMES)
+
+
+def statements(row: list[Token]) -> Iterator[Said]:
+    """All that is said of ratings: of names and by verbs, then the brackets and n of 10 that nothing leads to."""
+    used, others = set(), _other_scales(row)
+    for at, token in enumerate(row):
+        if token.word not in _LEADING:
+            continue
+        before = clause(row, at)
+        words = [t.word for t in before]
+        verb = token.word in _EARNS or (token.word in _GIVES and not FIRST.isdisjoint(words[-5:]))
+        owner = "rating" if verb else NAMES.get(token.word, "")
+        found = _ahead(row, at, verb) if owner else None
+        if not found:
+            continue
+        place, link, between = found
+        brackets = row[place].kind == "open"
+        value, after = _bracketed(row, place) if brackets else _number(row, place)
+        whole = any(t.kind == "over" for t in row[place:after])
+        led = link or (not between and token.word not in ("score", "grade"))
+        if not brackets and not (led and (whole or ends(row, after) or row[after].word in _OF_A_SCALE)):
+            continue
+        used.add(place)
+        if owner == "rating" and words and words[-1] in _NOT_OWN:
+            owner = "other"
+        plainly = link in ("colon", "bar") or (brackets and not link)
+        denied = not plainly and any(map(denies, before + row[at:place]))
+        if value == "" or denied or told(before) or _of_the_scale(row, words, after):
+            continue
+        if value == value and isinstance(value, float) and others[place] and not whole:
+            value = "another scale"
+        final = token.word == "settle" or not FINAL.isdisjoint(words[-3:])
+        yield Said(owner, FORMS[0] if brackets else FORMS[2], value, final, place)
+    for place, token in enumerate(row):
+        if token.kind not in ("open", "number") or place in used or told(before := clause(row, place)):
+            continue
+        if token.kind == "open":
+            value, _ = _bracketed(row, place)
+            if value != "" and not (before and denies(before[-1])):
+                yield Said("", FORMS[1], value, False, place)
+        elif row[place + 1].kind == "over" or row[place + 1].word.startswith("out of"):
+            value, after = _number(row, place)
+            if value != "another scale" and ends(row, after) and _own(before):
+                ranged = len(before) > 1 and before[-1].kind == "dash" and before[-2].kind == "number"
+                yield Said("", FORMS[3], "a range" if ranged else value, False, place)
+    value = _alone(row)
+    if value is not None:
+        yield Said("", FORMS[4], value, False, 0)
+
+
+def _ahead(row: list[Token], at: int, verb: bool) -> tuple[int, str, int] | None:
+    """(place of the number that a name or verb leads to, the link to it, how many words lie between); None for none."""
+    link, words, article = "is" if verb else "", 0, verb
+    for place in range(at + 1, min(at + 16, len(row))):
+        token = row[place]
+        if token.kind == "open" or token.kind == "odd" or (token.kind == "number" and token.raw[0].isdigit()):
+            return place, link, words
+        if token.kind == "number" and ends(row, place + 1):  # in letters: "one" is mostly none
+            return place, link, words + 1
+        if token.kind in ("stop", "comma", "quote", "end", "close") or (NAMES.get(token.word, "rating") != "rating"):
+            return None
+        if (token.kind == "line" and (link == "bar" or words)) or (token.kind == "bar" and link == "line"):
+            return None
+        if token.kind in ("colon", "bar", "paren", "line", "dash") or token.word in LINKS:
+            link, article = token.kind if token.kind != "word" else "is", False
+        elif token.kind == "word" and token.word not in PASSED:
+            if link == "colon":
+                return None
+            words += 1
+            link = link if article else ""
+        article = article or token.word in ("a", "an") or verb
+    return None
+
+
+def _number(row: list[Token], place: int) -> tuple[float | str, int]:
+    """(the rating that is written here, or why it is none; the place after it)."""
+    value, after = row[place].number, place + 1
+    after += row[after].kind == "close"  # [[4]]/5
+    over = row[after].kind == "over" or row[after].word == "of"
+    if over and row[after + 1].kind in ("number", "odd"):
+        if row[after + 1].number != 10:
+            return "another scale", after + 2
+        after += 2
+        after += row[after].kind == "star"
+    following = row[after : after + 3]
+    if following[0].kind == "percent":
+        return "percent", after + 1
+    if following[0].kind == "star" or (following[0].kind == "scale" and following[0].number != 10):
+        return "another scale", after + 1
+    if following[0].kind == "dash" and following[1].kind in ("number", "odd", "open"):
+        return "a range", after + 2
+    listed = row[after + 2 :][:1] if following[1].kind == "paren" else following[1:2]
+    if following[0].kind == "comma" and listed and listed[0].kind == "number":
+        behind = row[after + 2 + (following[1].kind == "paren")]
+        if behind.kind in ("comma", "close", "stop", "line", "end"):
+            return "several differ", after + 2
+    if row[place].kind == "odd":
+        return "no plain number", after
+    return (value if 1 <= value <= 10 else "not 1 to 10"), after
+
+
+def _bracketed(row: list[Token], place: int) -> tuple[float | str, int]:
+    """(the rating in [[…]], or why it is none, "" where it holds no number; the place after the brackets)."""
+    close = next((i for i in range(place + 1, place + 12) if i < len(row) and row[i].kind in ("close", "open", "end")), 0)
+    inside = row[place + 1 : close]
+    first = next((i for i, t in enumerate(inside, place + 1) if t.kind in ("number", "odd")), 0)
+    if not first or any(NAMES.get(t.word) == "other" for t in inside):
+        return "", place + 1
+    if row[close].kind != "close":
+        return "not closed", place + 1
+    value, after = _number(row, first)
+    several = isinstance(value, float) and any(t.kind in ("number", "odd") for t in row[after:close])
+    return "several differ" if several else value, max(after, close + 1)
+
+
+def _other_scales(row: list[Token]) -> list[bool]:
+    """Whether the sentence of each token names a scale that does not end at 10."""
+    found, start, other = [], 0, False
+    for place, token in enumerate(row):
+        other = other or (token.kind == "scale" and token.number != 10)
+        if token.kind in ("stop", "line", "end"):
+            found += [other] * (place + 1 - start)
+            start, other = place + 1, False
+    return found
+
+
+def _of_the_scale(row: list[Token], words: list[str], after: int) -> bool:
+    """Whether "a rating of 10 …" tells what the scale means; "a rating of 7 seems fair" does not."""
+    if not words or words[-1] not in ("a", "an", "any", "every", "each") or row[after].word not in _OF_A_SCALE:
+        return False
+    return all(t.word not in _FAIR for t in row[after : after + 4])
+
+
+def _own(before: list[Token]) -> bool:
+    """Whether n of 10 after these words may be the judge's rating: they name nothing else, and deny nothing."""
+    words = {t.word for t in before}
+    if any(map(denies, before)) or any(NAMES.get(w) == "other" for w in words):
+        return False
+    return all(t.kind != "colon" for t in before) or bool(words & (_SUMMED | LABELS | {"overall"}))
+
+
+def _alone(row: list[Token]) -> float | str | None:
+    """The rating of a reply that holds nothing else."""
+    whole = content(row)
+    value, after = _number(whole, 0) if whole[0].kind == "number" else (None, 0)
+    return value if whole[after].kind == "end" else None

@@ -1,0 +1,88 @@
+"""Verdicts in the tokens of a judge's reply: which of two answers is said to be better.
+
+Forms: [[A]], [[B]], [[C]] for a tie; "verdict: A", "the winner is B", "I prefer A"; "answer A is better"; "it is a tie".
+Traps: "my verdict is a hard one" holds an article; "neither answer A is better nor B" denies; "[[A]] if …, [[B]] if …"
+repeats the question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from s2utils.replies import BREAKS, FINAL, FIRST, FORMS, LINKS, PASSED, SIDES, Said, Token, clause, content, denies, ends, told
+
+_CHOSEN = frozenset("verdict winner decision choice judgment judgement preference".split())
+_CHOOSES = frozenset("choose prefer pick favour favor select".split())
+_BETTER = frozenset("better best superior stronger preferable winner".split())
+_ANSWERS = frozenset("answer response assistant model option one".split())
+_PASSED = _ANSWERS | PASSED
+_AS_TIE = frozenset("it is it's a so this i call say overall the result therefore declare would be my verdict".split())
+
+
+def verdicts(row: list[Token]) -> Iterator[Said]:
+    """All that is said of which answer is better: in brackets, by name or verb, in words."""
+    for at, token in enumerate(row):
+        before = clause(row, at)
+        words = [t.word for t in before]
+        if told(before):
+            continue
+        final = not FINAL.isdisjoint(words)
+        if token.kind == "open":
+            close = next((i for i in range(at + 1, min(at + 8, len(row))) if row[i].kind in ("close", "open")), at)
+            inside = [SIDES[t.word] for t in row[at + 1 : close] if t.word in SIDES]
+            inside = ["tie"] if "tie" in inside and "C" not in [t.raw for t in row[at + 1 : close]] else inside
+            if row[close].kind == "close" and len(set(inside)) == 1 and not (before and denies(before[-1])):
+                yield Said("verdict", FORMS[1], inside[0], final, at)
+        elif any(map(denies, before[-2:] if token.word in _CHOSEN else before)):
+            continue
+        elif token.word in _CHOSEN or (token.word in _CHOOSES and not FIRST.isdisjoint(words[-5:])):
+            if side := _chosen(row, at, link=token.word in _CHOOSES):
+                yield Said("verdict", FORMS[2], side, final, at)
+        elif token.word in ("better", "best") and row[at + 1].word in _ANSWERS and {"A", "B"}.isdisjoint(t.raw for t in before):
+            if side := _chosen(row, at, link=False):
+                yield Said("verdict", FORMS[2], side, final, at)
+        elif token.raw.replace("’", "'").removesuffix("'s") in ("A", "B") and _is_better(row, at):
+            yield Said("verdict", FORMS[3], token.raw[0], final, at)
+        elif token.word in ("tie", "draw") and row[at + 1].kind in BREAKS and _AS_TIE.issuperset(words):
+            yield Said("verdict", FORMS[2], "tie", final, at)
+    whole = content(row)
+    if whole[0].raw in ("A", "B") and whole[1].kind == "end":
+        yield Said("verdict", FORMS[4], whole[0].raw, False, 0)
+
+
+def _chosen(row: list[Token], at: int, link: bool) -> str:
+    """The side that a name ("verdict") or verb ("I choose") leads to; "" for none."""
+    for place in range(at + 1, min(at + 14, len(row) - 2)):
+        token = row[place]
+        if token.kind in ("stop", "comma", "quote", "end", "open") or denies(token):
+            return ""
+        if link and (side := _side(row, place)):
+            return side
+        if token.kind in ("colon", "bar", "line") or token.word in LINKS:
+            link = True
+        elif token.kind == "word" and token.word not in _PASSED:
+            link = False
+    return ""
+
+
+def _is_better(row: list[Token], at: int) -> bool:
+    """Whether the side at this place is said to be better: "A's answer is clearly the better one", "A wins"."""
+    states = False
+    for token in row[at + (2 if row[at].word.endswith("'s") else 1) : at + 9]:
+        if token.word == "wins" or (states and token.word in _BETTER):
+            return True
+        if token.kind != "word" or denies(token):
+            return False
+        states = states or token.word in ("is", "was", "seems", "looks", "appears")
+        if not states and token.word not in _ANSWERS:
+            return False
+    return False
+def _side(row: list[Token], place: int) -> str:
+    """The side that is named here: a capital A or B that is no article, or a tie; "" for none."""
+    token, after = row[place], row[place + 1]
+    if token.word in ("tie", "draw"):
+        return "tie"
+    if token.raw not in ("A", "B", "C") or not (ends(row, place + 1) or after.word in ("is", "was", "wins")):
+        return ""
+    either = after.kind in ("dash", "over") and row[place + 2].raw in ("A", "B", "C")
+    return "several differ" if either else SIDES[token.word]
