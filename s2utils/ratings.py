@@ -14,13 +14,14 @@ from s2utils.replies import (
     DIMENSIONS, FINAL, FIRST, FORMS, LABELS, LINKS, NAMES, OTHERS, PASSED, Said, Token, clause, content, denies, ends, told,
 )  # fmt: skip
 
-_GIVES = frozenset("give giving rate assign award settle score grade choose go say pick".split())  # of the judge alone
+_GIVES = frozenset("give giving rate assign award settle score grade choose go say pick put".split())  # of the judge alone
 _EARNS = frozenset("deserves deserve earns merits warrants".split())
 _SUMMED = frozenset("evaluation assessment judgment judgement verdict conclusion result total answer summary".split())
 _OF_A_SCALE = frozenset("is are was would means requires needs should must can could might indicates goes stands seems feels looks".split())
 _FAIR = frozenset("fair appropriate justified right deserved warranted suitable reasonable fitting given best merited".split())
 _NOT_OWN = OTHERS.union("highest lowest maximum minimum max min top possible previous other higher lower".split(), DIMENSIONS)
 _NOT_OWN -= {"overall"}
+_PLACES = frozenset("page step part chapter section question figure line slide day version item test tests".split())
 _LEADING = _GIVES | _EARNS | set(NAMES)
 
 
@@ -48,7 +49,7 @@ def statements(row: list[Token]) -> Iterator[Said]:
         if owner == "rating" and words and words[-1] in _NOT_OWN:
             owner = "other"
         plainly = link in ("colon", "bar") or (brackets and not link)
-        denied = not plainly and any(map(denies, before + row[at:place]))
+        denied = (not plainly and any(map(denies, before + row[at:place]))) or (verb and "was" in words)
         if value == "" or denied or told(before) or _of_the_scale(row, words, after):
             continue
         if value == value and isinstance(value, float) and others[place] and not whole:
@@ -59,8 +60,8 @@ def statements(row: list[Token]) -> Iterator[Said]:
         if token.kind not in ("open", "number") or place in used or told(before := clause(row, place)):
             continue
         if token.kind == "open":
-            value, _ = _bracketed(row, place)
-            if value != "" and not (before and denies(before[-1])):
+            value, after = _bracketed(row, place)
+            if value != "" and not (before and denies(before[-1])) and not _of_the_scale(row, [], after):
                 yield Said("", FORMS[1], value, False, place)
         elif row[place + 1].kind == "over" or row[place + 1].word.startswith("out of"):
             value, after = _number(row, place)
@@ -81,7 +82,7 @@ def _ahead(row: list[Token], at: int, verb: bool) -> tuple[int, str, int] | None
             return place, link, words
         if token.kind == "number" and ends(row, place + 1):  # in letters: "one" is mostly none
             return place, link, words + 1
-        if token.kind in ("stop", "comma", "quote", "end", "close") or (NAMES.get(token.word, "rating") != "rating"):
+        if token.kind in ("stop", "comma", "quote", "end") or (NAMES.get(token.word, "rating") != "rating"):
             return None
         if (token.kind == "line" and (link == "bar" or words)) or (token.kind == "bar" and link == "line"):
             return None
@@ -111,7 +112,9 @@ def _number(row: list[Token], place: int) -> tuple[float | str, int]:
         return "percent", after + 1
     if following[0].kind == "star" or (following[0].kind == "scale" and following[0].number != 10):
         return "another scale", after + 1
-    if following[0].kind == "dash" and following[1].kind in ("number", "odd", "open"):
+    joined = following[0].kind == "comma" and following[1].kind == "dash"  # 6, maybe a 7
+    second = row[after + joined + 1 + (row[after + joined + 1].word in ("a", "an"))]
+    if (following[joined].kind == "dash" or following[0].word == "and") and second.kind in ("number", "odd", "open"):
         return "a range", after + 2
     listed = row[after + 2 :][:1] if following[1].kind == "paren" else following[1:2]
     if following[0].kind == "comma" and listed and listed[0].kind == "number":
@@ -150,6 +153,8 @@ def _other_scales(row: list[Token]) -> list[bool]:
 
 def _of_the_scale(row: list[Token], words: list[str], after: int) -> bool:
     """Whether "a rating of 10 …" tells what the scale means; "a rating of 7 seems fair" does not."""
+    if row[after].word in ("means", "indicates", "requires"):
+        return True
     if not words or words[-1] not in ("a", "an", "any", "every", "each") or row[after].word not in _OF_A_SCALE:
         return False
     return all(t.word not in _FAIR for t in row[after : after + 4])
@@ -158,7 +163,7 @@ def _of_the_scale(row: list[Token], words: list[str], after: int) -> bool:
 def _own(before: list[Token]) -> bool:
     """Whether n of 10 after these words may be the judge's rating: they name nothing else, and deny nothing."""
     words = {t.word for t in before}
-    if any(map(denies, before)) or any(NAMES.get(w) == "other" for w in words):
+    if any(map(denies, before)) or not words.isdisjoint(_PLACES) or any(NAMES.get(w) == "other" for w in words):
         return False
     return all(t.kind != "colon" for t in before) or bool(words & (_SUMMED | LABELS | {"overall"}))
 

@@ -80,11 +80,9 @@ def _decided(said: list[Said]) -> float | str:
 
 def _lacking(kind: str, row: list[Token], said: list[Said]) -> str:
     """Why nothing was read: what is there instead."""
-    kinds = {token.kind for token in row}
-    if kind == "pair":
-        return "only quoted" if "quote" in kinds else "no verdict"
-    if kind == "rubric":
-        return "no rating"
+    none = "only quoted" if any(t.raw == "\ufffc" for t in row) else "no verdict" if kind == "pair" else "no rating"
+    if kind != "single":
+        return none
     if any(s.owner == "other" for s in said):
         return "of another thing"
     after = list(zip(row, row[1:], row[2:]))
@@ -92,6 +90,6 @@ def _lacking(kind: str, row: list[Token], said: list[Said]) -> str:
         return "percent"
     if any(a.kind == "number" and (b.kind == "star" or (b.kind == "over" and c.number != 10)) for a, b, c in after):
         return "another scale"
-    return "a date" if "date" in kinds else "only quoted" if "quote" in kinds else "no rating"
+    return "a date" if any(t.kind == "date" for t in row) else none
 
 

@@ -49,10 +49,10 @@ OTHERS = frozenset(  # what else has numbers: never the rating
 NAMES = dict.fromkeys(LABELS, "rating") | {d: d for d in DIMENSIONS} | dict.fromkeys(OTHERS, "other")
 FIRST = frozenset("i i'd i'll i'm i've i'ld we we'd we'll me".split())
 LINKS = frozenset("is was of as be at with equals remains stays for".split())
-PASSED = frozenset("a an the it this my about only around just still exactly roughly approximately would should".split())
+PASSED = frozenset("a an the it this my between from about only around just still exactly roughly approximately would should".split())
 PASSED |= LABELS
 DENIED = frozenset("not never no cannot without neither nor could might been below above under if unless had whether when".split())
-DENIED |= frozenset("than instead over between beyond reserved".split())
+DENIED |= frozenset("than instead over beyond reserved initially originally tempted".split())
 TOLD = frozenset(  # by an answer, not by its judge
     "says said claims claimed states stated writes wrote write asks asked tells told demands demanded instructs instructed "
     "mentions quotes quoted reads ends ended contains includes prints itself themselves".split()
@@ -81,12 +81,12 @@ _TOKENS = re.compile(
   | (?P<open>\[[ ]?\[) | (?P<close>\][ ]?\])
   | (?P<colon>[-=]{1,2}>|[:=→]|(?<=\w)>)
   | (?P<bar>\|)
-  | (?P<dash>[-–—]+|\b(?:to|or)\b)
+  | (?P<dash>[-–—]+|\b(?:to|or|maybe|perhaps|possibly)\b)
   | (?P<paren>[(\[{])
   | (?P<stop>[.!?…。！？]+(?!\w))
   | (?P<comma>[,;])
   | (?P<line>\n)
-  | (?P<quote>\ufffc)
+  | (?P<quote>[\ufffb\ufffc])
   | (?P<word>(?:answer|response|question|turn|assistant|model)[ ]\d+(?=[ ]?(?:[:=]|\[[ ]?\[|'s\b|is\b))   # rating of answer 2: 7
       | [^\W\d_]+(?:['’][^\W\d_]+)*)
     """,
@@ -106,12 +106,16 @@ _QUOTED = re.compile(
     re.VERBOSE | re.MULTILINE | re.DOTALL,
 )
 _NAME = re.compile(r"\s*[:=]")  # what follows a name in JSON
+_LED = re.compile(  # "I rate it as follows:"
+    r"""\bI(?:'d|'ll)?\s[^.!?\n"]{0,40}\b(?:(?:rate|give|assign|choose)\b[^.!?\n"]{0,60}:|(?:choose|pick|prefer)(?:\s\w+)?)\s*$"""
+)
 _LABELLED = re.compile(  # what stands before a value of one's own in quotation marks
     rf"\b(?:rating|score|grade|verdict|winner|{'|'.join(DIMENSIONS)})"
     r"\W{0,4}(?:\s(?:is|of|as|be|would be|should be))?[\s:=*_|\[({]{0,4}$",
     re.IGNORECASE,
 )
-_VALUE = re.compile(r"[\s\[*_(]*(?:[\d.,/ ]+|\w+ out of \w+|[a-z]{1,6})[\s\])*_.]*", re.IGNORECASE)
+_VALUE = re.compile(r"[\s\[*_(]*(?:(?:rating|score|verdict)[\s:*\[]+)?(?:[\d.,/ ]+|\w+ out of \w+|[a-z]{1,6})[\s\])*_.]*", re.IGNORECASE)
+_RATED = re.compile(r"\[\[|\d ?/ ?10|\b(?:rating|score|verdict|better)\b", re.IGNORECASE)
 _FULL_WIDTH = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x3010: 0x5B, 0x3011: 0x5D}
 _MARKDOWN = str.maketrans("*_#`~", "     ", "\\")
 _LISTED = re.compile(r"^[ ]?\d{1,2}[.)][ ](?=\S)", re.MULTILINE)
@@ -120,9 +124,11 @@ _LISTED = re.compile(r"^[ ]?\d{1,2}[.)][ ](?=\S)", re.MULTILINE)
 def plain(reply: str) -> tuple[str, str]:
     """(the judge's own words, why there are none): without reasoning and quotations, marks of Markdown, wide digits."""
     text, thought = reasoning.without(reply)
+    if text.strip() == "$ERROR$":  # FastChat's mark
+        return "", "failed call"
     if not text.strip():
         return "", "cut inside reasoning" if thought else "empty"
-    text = text.translate(_FULL_WIDTH).strip()
+    text = text.translate(_FULL_WIDTH).replace("\\boxed", " ").strip()
     whole = _QUOTED.match(text)
     if whole and whole.end() == len(text):  # a reply that is one quotation is the judge's own
         text = whole[whole.lastgroup]
@@ -135,13 +141,14 @@ def plain(reply: str) -> tuple[str, str]:
 
 def _own(quoted: re.Match) -> str:
     """A mark in place of a quotation; its text where the marks are JSON's, or hold the value of the judge's own label."""
-    text, after = quoted[quoted.lastgroup], quoted.string
-    if quoted["fence"] is not None:
-        return _QUOTED.sub(_own, text) if text.lstrip().startswith(("{", "[{")) else "\ufffc"
-    name = re.fullmatch(r"[A-Za-z_ *-]{1,40}", text) and _NAME.match(after, quoted.end())
-    value = _VALUE.fullmatch(text[:40]) and len(text) <= 40
-    own = value and _LABELLED.search(after[max(0, quoted.start() - 40) : quoted.start()].replace('"', " "))
-    return f" {text} " if name or own else " \ufffc "
+    text, whole, start = quoted[quoted.lastgroup], quoted.string, quoted.start()
+    if quoted["fence"] is not None and text.lstrip().startswith(("{", "[{")):
+        return _QUOTED.sub(_own, text)
+    name = re.fullmatch(r"[A-Za-z_ *-]{1,40}", text) and _NAME.match(whole, quoted.end())
+    if len(text) <= 40 and _VALUE.fullmatch(text):
+        name = name or _LABELLED.search(whole[max(0, start - 40) : start].replace('"', " "))
+        name = name or _LED.search(whole[max(0, start - 120) : start])
+    return f" {text} " if name else " \ufffc " if _RATED.search(text) else " \ufffb "
 
 
 def _lengthwise(text: str) -> str:
@@ -188,7 +195,9 @@ def clause(row: list[Token], place: int, most: int = 12) -> list[Token]:
 def ends(row: list[Token], place: int) -> bool:
     """Whether a number may end before this place: no thing follows that it counts."""
     token = row[place]
-    return token.kind not in ("word", "number") or token.word in THEN or token.raw[0].isupper() or token.word in NAMES
+    if token.kind not in ("word", "number"):
+        return token.raw != "="  # (1 = bad, 10 = good)
+    return token.word in THEN or token.raw[0].isupper() or token.word in NAMES
 
 
 def denies(token: Token) -> bool:

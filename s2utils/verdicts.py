@@ -14,6 +14,7 @@ from s2utils.replies import BREAKS, FINAL, FIRST, FORMS, LINKS, PASSED, SIDES, S
 _CHOSEN = frozenset("verdict winner decision choice judgment judgement preference".split())
 _CHOOSES = frozenset("choose prefer pick favour favor select".split())
 _BETTER = frozenset("better best superior stronger preferable winner".split())
+_HOW = frozenset("the a much far bit little overall still also even by to be".split())
 _ANSWERS = frozenset("answer response assistant model option one".split())
 _PASSED = _ANSWERS | PASSED
 _AS_TIE = frozenset("it is it's a so this i call say overall the result therefore declare would be my verdict".split())
@@ -43,7 +44,7 @@ def verdicts(row: list[Token]) -> Iterator[Said]:
                 yield Said("verdict", FORMS[2], side, final, at)
         elif token.raw.replace("’", "'").removesuffix("'s") in ("A", "B") and _is_better(row, at):
             yield Said("verdict", FORMS[3], token.raw[0], final, at)
-        elif token.word in ("tie", "draw") and row[at + 1].kind in BREAKS and _AS_TIE.issuperset(words):
+        elif token.word in ("tie", "draw") and (row[at + 1].kind in BREAKS or row[at + 1].word == "between") and _AS_TIE.issuperset(words):
             yield Said("verdict", FORMS[2], "tie", final, at)
     whole = content(row)
     if whole[0].raw in ("A", "B") and whole[1].kind == "end":
@@ -73,8 +74,9 @@ def _is_better(row: list[Token], at: int) -> bool:
             return True
         if token.kind != "word" or denies(token):
             return False
-        states = states or token.word in ("is", "was", "seems", "looks", "appears")
-        if not states and token.word not in _ANSWERS:
+        if token.word in ("is", "was", "seems", "looks", "appears"):
+            states = True
+        elif token.word not in (_HOW if states else _ANSWERS) and not token.word.endswith("ly"):
             return False
     return False
 def _side(row: list[Token], place: int) -> str:
@@ -84,5 +86,5 @@ def _side(row: list[Token], place: int) -> str:
         return "tie"
     if token.raw not in ("A", "B", "C") or not (ends(row, place + 1) or after.word in ("is", "was", "wins")):
         return ""
-    either = after.kind in ("dash", "over") and row[place + 2].raw in ("A", "B", "C")
+    either = (after.kind in ("dash", "over") or after.word == "and") and row[place + 2].raw in ("A", "B", "C")
     return "several differ" if either else SIDES[token.word]
