@@ -145,18 +145,14 @@ def counts(rows: pd.DataFrame) -> pd.DataFrame:
     return found.reset_index()
 
 
-def failures(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per kind, judge and reason why a first reply was not clear: how many, repaired and failed of these."""
+def failures(rows: pd.DataFrame, by: tuple[str, ...] = ("kind", "judge")) -> pd.DataFrame:
+    """One row per kind, judge and reason why first replies were not clear: how many, and of these repaired, failed."""
     unclear = rows[rows["state"] != "clear"]
-    if unclear.empty:
-        return pd.DataFrame(columns=["kind", "judge", "reason", "not_clear", *STATES[1:]])
-    why = [
-        judges.reading(row.kind, row.reply).failure if row.reply else row.error or "empty" for row in unclear.itertuples()
-    ]
-    groups = unclear.assign(reason=why).groupby(["kind", "judge", "reason"], sort=False)["state"]
-    found = groups.value_counts().unstack(fill_value=0).reindex(columns=list(STATES[1:]), fill_value=0)
-    found.insert(0, "not_clear", groups.size())
-    return found.reset_index()
+    why = [judges.reading(r.kind, r.reply).failure if r.reply else r.error or "empty" for r in unclear.itertuples()]
+    found = unclear[list(by)].assign(
+        reason=why, not_clear=1, repaired=unclear["state"] == "repaired", failed=unclear["state"] == "failed"
+    )
+    return found.groupby([*by, "reason"], sort=False).sum().astype(int).reset_index()
 
 
 def averaged(rows: pd.DataFrame, values: list[str], by: list[str]) -> pd.DataFrame:

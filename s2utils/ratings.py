@@ -8,69 +8,87 @@ only supposed, and what is counted ("9 out of 10 words") are no ratings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from s2utils import replies
+from s2utils.replies import Said, Token
 
-from s2utils.replies import (
-    DIMENSIONS, FINAL, FIRST, FORMS, LABELS, LINKS, NAMES, OTHERS, PASSED, Said, Token, clause, content, denies, ends, told,
-)  # fmt: skip
-
-_GIVES = frozenset("give giving rate assign award settle score grade choose go say pick put".split())  # of the judge alone
+# of the judge alone
+_GIVES = frozenset("give giving rate assign award settle score grade choose go say pick put".split())
 _EARNS = frozenset("deserves deserve earns merits warrants".split())
 _SUMMED = frozenset("evaluation assessment judgment judgement verdict conclusion result total answer summary".split())
-_OF_A_SCALE = frozenset("is are was would means requires needs should must can could might indicates goes stands seems feels looks".split())
-_FAIR = frozenset("fair appropriate justified right deserved warranted suitable reasonable fitting given best merited".split())
-_NOT_OWN = OTHERS.union("highest lowest maximum minimum max min top possible previous other higher lower".split(), DIMENSIONS)
+_OF_A_SCALE = frozenset(
+    "is are was would means requires needs should must can could might indicates goes stands seems feels looks".split()
+)
+_FAIR = frozenset(
+    "fair appropriate justified right deserved warranted suitable reasonable fitting given best merited".split()
+)
+_NOT_OWN = replies.OTHERS.union(
+    "highest lowest maximum minimum max min top possible previous other higher lower".split(), replies.DIMENSIONS
+)
 _NOT_OWN -= {"overall"}
 _PLACES = frozenset("page step part chapter section question figure line slide day version item test tests".split())
-_LEADING = _GIVES | _EARNS | set(NAMES)
+_DIGITS = ("number", "odd")
+_LEADING = _GIVES | _EARNS | set(replies.NAMES)
 
 
-def statements(row: list[Token]) -> Iterator[Said]:
+def statements(row: list[Token]) -> list[Said]:
     """All that is said of ratings: of names and by verbs, then the brackets and n of 10 that nothing leads to."""
-    used, others = set(), _other_scales(row)
+    found, used, other_scale = [], set(), _other_scales(row)
     for at, token in enumerate(row):
-        if token.word not in _LEADING:
-            continue
-        before = clause(row, at)
-        words = [t.word for t in before]
-        verb = token.word in _EARNS or (token.word in _GIVES and not FIRST.isdisjoint(words[-5:]))
-        owner = "rating" if verb else NAMES.get(token.word, "")
-        found = _ahead(row, at, verb) if owner else None
-        if not found:
-            continue
-        place, link, between = found
-        brackets = row[place].kind == "open"
-        value, after = _bracketed(row, place) if brackets else _number(row, place)
-        whole = any(t.kind == "over" for t in row[place:after])
-        led = link or (not between and token.word not in ("score", "grade"))
-        if not brackets and not (led and (whole or ends(row, after) or row[after].word in _OF_A_SCALE)):
-            continue
-        used.add(place)
-        if owner == "rating" and words and words[-1] in _NOT_OWN:
-            owner = "other"
-        plainly = link in ("colon", "bar") or (brackets and not link)
-        denied = (not plainly and any(map(denies, before + row[at:place]))) or (verb and "was" in words)
-        if value == "" or denied or told(before) or _of_the_scale(row, words, after):
-            continue
-        if value == value and isinstance(value, float) and others[place] and not whole:
-            value = "another scale"
-        final = token.word == "settle" or not FINAL.isdisjoint(words[-3:])
-        yield Said(owner, FORMS[0] if brackets else FORMS[2], value, final, place)
+        if token.word in _LEADING and (lead := _lead(row, at)):
+            place, said = lead
+            used.add(place)
+            if said and isinstance(said.value, float) and other_scale[place] and row[place + 1].kind != "over":
+                said = said._replace(value="another scale")
+            found += [said] if said else []
     for place, token in enumerate(row):
-        if token.kind not in ("open", "number") or place in used or told(before := clause(row, place)):
-            continue
-        if token.kind == "open":
-            value, after = _bracketed(row, place)
-            if value != "" and not (before and denies(before[-1])) and not _of_the_scale(row, [], after):
-                yield Said("", FORMS[1], value, False, place)
-        elif row[place + 1].kind == "over" or row[place + 1].word.startswith("out of"):
-            value, after = _number(row, place)
-            if value != "another scale" and ends(row, after) and _own(before):
-                ranged = len(before) > 1 and before[-1].kind == "dash" and before[-2].kind == "number"
-                yield Said("", FORMS[3], "a range" if ranged else value, False, place)
-    value = _alone(row)
-    if value is not None:
-        yield Said("", FORMS[4], value, False, 0)
+        if place not in used and token.kind in ("open", "number") and (said := _bare(row, place)):
+            found.append(said)
+    alone = _alone(row)
+    return found if alone is None else [*found, Said("", "alone", alone, False, 0)]
+
+
+def _lead(row: list[Token], at: int) -> tuple[int, Said | None] | None:
+    """(place of a number, what a name or verb at `at` says of it: None if it is denied, an answer's or the scale's)."""
+    name, before = row[at].word, replies.clause(row, at)
+    words = [t.word for t in before]
+    verb = name in _EARNS or (name in _GIVES and not replies.FIRST.isdisjoint(words[-5:]))
+    owner = "rating" if verb else replies.NAMES.get(name, "")
+    ahead = _ahead(row, at, verb) if owner else None
+    if not ahead:
+        return None
+    place, link, between = ahead
+    brackets = row[place].kind == "open"
+    value, after = _bracketed(row, place) if brackets else _number(row, place)
+    whole = "over" in [t.kind for t in row[place:after]]
+    ended = whole or replies.ends(row, after) or row[after].word in _OF_A_SCALE
+    if not brackets and not (ended and (link or (not between and name not in ("score", "grade")))):
+        return None
+    if owner == "rating" and words and words[-1] in _NOT_OWN:
+        owner = "other"
+    plainly = link in ("colon", "bar") or (brackets and not link)
+    denied = (not plainly and any(map(replies.denies, before + row[at:place]))) or (verb and "was" in words)
+    if value == "" or denied or replies.told(before) or _of_the_scale(row, words, after):
+        return place, None
+    final = name == "settle" or not replies.FINAL.isdisjoint(words[-3:])
+    return place, Said(owner, "brackets, named" if brackets else "named", value, final, place)
+
+
+def _bare(row: list[Token], place: int) -> Said | None:
+    """What brackets, or n of 10, say by themselves."""
+    before = replies.clause(row, place)
+    if replies.told(before):
+        return None
+    if row[place].kind == "open":
+        value, after = _bracketed(row, place)
+        none = value == "" or (before and replies.denies(before[-1])) or _of_the_scale(row, [], after)
+        return None if none else Said("", "brackets", value, False, place)
+    if row[place + 1].kind != "over" and not row[place + 1].word.startswith("out of"):
+        return None
+    value, after = _number(row, place)
+    if value == "another scale" or not replies.ends(row, after) or not _own(before):
+        return None
+    ranged = len(before) > 1 and before[-1].kind == "dash" and before[-2].kind == "number"
+    return Said("", "in words", "a range" if ranged else value, False, place)
 
 
 def _ahead(row: list[Token], at: int, verb: bool) -> tuple[int, str, int] | None:
@@ -80,15 +98,15 @@ def _ahead(row: list[Token], at: int, verb: bool) -> tuple[int, str, int] | None
         token = row[place]
         if token.kind == "open" or token.kind == "odd" or (token.kind == "number" and token.raw[0].isdigit()):
             return place, link, words
-        if token.kind == "number" and ends(row, place + 1):  # in letters: "one" is mostly none
+        if token.kind == "number" and replies.ends(row, place + 1):  # in letters: "one" is mostly none
             return place, link, words + 1
-        if token.kind in ("stop", "comma", "quote", "end") or (NAMES.get(token.word, "rating") != "rating"):
+        if token.kind in ("stop", "comma", "quote", "end") or (replies.NAMES.get(token.word, "rating") != "rating"):
             return None
         if (token.kind == "line" and (link == "bar" or words)) or (token.kind == "bar" and link == "line"):
             return None
-        if token.kind in ("colon", "bar", "paren", "line", "dash") or token.word in LINKS:
+        if token.kind in ("colon", "bar", "paren", "line", "dash") or token.word in replies.LINKS:
             link, article = token.kind if token.kind != "word" else "is", False
-        elif token.kind == "word" and token.word not in PASSED:
+        elif token.kind == "word" and token.word not in replies.PASSED:
             if link == "colon":
                 return None
             words += 1
@@ -101,25 +119,24 @@ def _number(row: list[Token], place: int) -> tuple[float | str, int]:
     """(the rating that is written here, or why it is none; the place after it)."""
     value, after = row[place].number, place + 1
     after += row[after].kind == "close"  # [[4]]/5
-    over = row[after].kind == "over" or row[after].word == "of"
-    if over and row[after + 1].kind in ("number", "odd"):
+    if (row[after].kind == "over" or row[after].word == "of") and row[after + 1].kind in _DIGITS:
         if row[after + 1].number != 10:
             return "another scale", after + 2
         after += 2
         after += row[after].kind == "star"
-    following = row[after : after + 3]
-    if following[0].kind == "percent":
+    after += row[after].kind == "comma" and row[after + 1].kind == "dash"  # 6, maybe a 7
+    one, two, three, four = row[after : after + 4]
+    if one.kind == "percent":
         return "percent", after + 1
-    if following[0].kind == "star" or (following[0].kind == "scale" and following[0].number != 10):
+    if one.kind == "star" or (one.kind == "scale" and one.number != 10):
         return "another scale", after + 1
-    joined = following[0].kind == "comma" and following[1].kind == "dash"  # 6, maybe a 7
-    second = row[after + joined + 1 + (row[after + joined + 1].word in ("a", "an"))]
-    if (following[joined].kind == "dash" or following[0].word == "and") and second.kind in ("number", "odd", "open"):
-        return "a range", after + 2
-    listed = row[after + 2 :][:1] if following[1].kind == "paren" else following[1:2]
-    if following[0].kind == "comma" and listed and listed[0].kind == "number":
-        behind = row[after + 2 + (following[1].kind == "paren")]
-        if behind.kind in ("comma", "close", "stop", "line", "end"):
+    if one.kind == "dash" or one.word == "and":
+        second = three if two.word in ("a", "an") else two
+        if second.kind in (*_DIGITS, "open"):
+            return "a range", after + 2
+    if one.kind == "comma":
+        second, then = (three, four) if two.kind == "paren" else (two, three)
+        if second.kind == "number" and then.kind in ("comma", "close", "stop", "line", "end"):
             return "several differ", after + 2
     if row[place].kind == "odd":
         return "no plain number", after
@@ -128,15 +145,17 @@ def _number(row: list[Token], place: int) -> tuple[float | str, int]:
 
 def _bracketed(row: list[Token], place: int) -> tuple[float | str, int]:
     """(the rating in [[…]], or why it is none, "" where it holds no number; the place after the brackets)."""
-    close = next((i for i in range(place + 1, place + 12) if i < len(row) and row[i].kind in ("close", "open", "end")), 0)
+    close = next(
+        (i for i in range(place + 1, place + 12) if i < len(row) and row[i].kind in ("close", "open", "end")), 0
+    )
     inside = row[place + 1 : close]
-    first = next((i for i, t in enumerate(inside, place + 1) if t.kind in ("number", "odd")), 0)
-    if not first or any(NAMES.get(t.word) == "other" for t in inside):
+    first = next((i for i, t in enumerate(inside, place + 1) if t.kind in _DIGITS), 0)
+    if not first or any(replies.NAMES.get(t.word) == "other" for t in inside):
         return "", place + 1
     if row[close].kind != "close":
         return "not closed", place + 1
     value, after = _number(row, first)
-    several = isinstance(value, float) and any(t.kind in ("number", "odd") for t in row[after:close])
+    several = isinstance(value, float) and any(t.kind in _DIGITS for t in row[after:close])
     return "several differ" if several else value, max(after, close + 1)
 
 
@@ -163,13 +182,13 @@ def _of_the_scale(row: list[Token], words: list[str], after: int) -> bool:
 def _own(before: list[Token]) -> bool:
     """Whether n of 10 after these words may be the judge's rating: they name nothing else, and deny nothing."""
     words = {t.word for t in before}
-    if any(map(denies, before)) or not words.isdisjoint(_PLACES) or any(NAMES.get(w) == "other" for w in words):
+    if any(map(replies.denies, before)) or not words.isdisjoint(_PLACES | replies.OTHERS):
         return False
-    return all(t.kind != "colon" for t in before) or bool(words & (_SUMMED | LABELS | {"overall"}))
+    return all(t.kind != "colon" for t in before) or bool(words & (_SUMMED | replies.LABELS | {"overall"}))
 
 
 def _alone(row: list[Token]) -> float | str | None:
     """The rating of a reply that holds nothing else."""
-    whole = content(row)
+    whole = replies.content(row)
     value, after = _number(whole, 0) if whole[0].kind == "number" else (None, 0)
     return value if whole[after].kind == "end" else None

@@ -15,8 +15,6 @@ from s2utils.replies import DIMENSIONS, FORMS, SIDES, Said, Token, plain, tokens
 from s2utils.verdicts import verdicts
 
 
-
-
 @dataclass(frozen=True)
 class Reading:
     """Values of a reply, nan or "" where one is not clear, and the reasons of these."""
@@ -34,7 +32,7 @@ def reading(kind: str, reply: str) -> Reading:
     """What a reply to one kind of question ("single", "rubric", "pair") holds, and why not where it holds nothing clear."""
     text, why = plain(reply)
     row = tokens(text)
-    said = list(statements(row)) if kind != "pair" else list(verdicts(row))
+    said = list(verdicts(row)) if kind == "pair" else statements(row)
     if kind == "single":
         asked = {"rating": [s for s in said if s.owner in ("rating", "overall", "")]}
     elif kind == "rubric":
@@ -70,7 +68,7 @@ def _decided(said: list[Said]) -> float | str:
     """The one value of the statements that count, or why there is none."""
     said = sorted(said, key=lambda s: s.place)
     last = max((i for i, s in enumerate(said) if s.final), default=0)
-    best = min((FORMS.index(s.form) for s in said[last:]))
+    best = min(FORMS.index(s.form) for s in said[last:])
     values = {s.value for s in said[last:] if FORMS.index(s.form) == best}
     if len(values) == 1:
         return values.pop()
@@ -91,5 +89,3 @@ def _lacking(kind: str, row: list[Token], said: list[Said]) -> str:
     if any(a.kind == "number" and (b.kind == "star" or (b.kind == "over" and c.number != 10)) for a, b, c in after):
         return "another scale"
     return "a date" if any(t.kind == "date" for t in row) else none
-
-

@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 
 _OPEN, _CLOSE = r"<(?:think|thinking|reasoning)>|\[THINK\]", r"</(?:think|thinking|reasoning)>|\[/THINK\]"
-_BLOCK = re.compile(rf"(?:{_OPEN}).*?(?:(?:{_CLOSE})\s*|\Z)", re.DOTALL | re.IGNORECASE)  # closed, or cut: in linear time
+_BLOCK = re.compile(
+    rf"(?:{_OPEN}).*?(?:(?:{_CLOSE})\s*|\Z)", re.DOTALL | re.IGNORECASE
+)  # closed, or cut: in linear time
 _BEGUN = re.compile(rf"\A.*(?:{_CLOSE})\s*", re.DOTALL | re.IGNORECASE)  # opened by the prompt
 
 

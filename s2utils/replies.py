@@ -49,9 +49,13 @@ OTHERS = frozenset(  # what else has numbers: never the rating
 NAMES = dict.fromkeys(LABELS, "rating") | {d: d for d in DIMENSIONS} | dict.fromkeys(OTHERS, "other")
 FIRST = frozenset("i i'd i'll i'm i've i'ld we we'd we'll me".split())
 LINKS = frozenset("is was of as be at with equals remains stays for".split())
-PASSED = frozenset("a an the it this my between from about only around just still exactly roughly approximately would should".split())
+PASSED = frozenset(
+    "a an the it this my between from about only around just still exactly roughly approximately would should".split()
+)
 PASSED |= LABELS
-DENIED = frozenset("not never no cannot without neither nor could might been below above under if unless had whether when".split())
+DENIED = frozenset(
+    "not never no cannot without neither nor could might been below above under if unless had whether when".split()
+)
 DENIED |= frozenset("than instead over beyond reserved initially originally tempted".split())
 TOLD = frozenset(  # by an answer, not by its judge
     "says said claims claimed states stated writes wrote write asks asked tells told demands demanded instructs instructed "
@@ -114,7 +118,9 @@ _LABELLED = re.compile(  # what stands before a value of one's own in quotation 
     r"\W{0,4}(?:\s(?:is|of|as|be|would be|should be))?[\s:=*_|\[({]{0,4}$",
     re.IGNORECASE,
 )
-_VALUE = re.compile(r"[\s\[*_(]*(?:(?:rating|score|verdict)[\s:*\[]+)?(?:[\d.,/ ]+|\w+ out of \w+|[a-z]{1,6})[\s\])*_.]*", re.IGNORECASE)
+_VALUE = re.compile(
+    r"[\s\[*_(]*(?:(?:rating|score|verdict)[\s:*\[]+)?(?:[\d.,/ ]+|\w+ out of \w+|[a-z]{1,6})[\s\])*_.]*", re.IGNORECASE
+)
 _RATED = re.compile(r"\[\[|\d ?/ ?10|\b(?:rating|score|verdict|better)\b", re.IGNORECASE)
 _FULL_WIDTH = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x3010: 0x5B, 0x3011: 0x5D}
 _MARKDOWN = str.maketrans("*_#`~", "     ", "\\")

@@ -426,20 +426,23 @@ def test_why_a_reply_holds_no_verdict():
 HOSTILE = [
     "<think>", "</think>", '"', '\\"', '("', "“", "'a", " '", "‘a’b", "`", "```", "[[", "]]", "[[8", "[[[8]]", "|", "| 8 ", "9", "9.", "9/", "9-",
     "1,", "Rating ", "Rating: ", "rating is a ", "Simplicity ", "| Simplicity | Depth |\n", "I give ", " ", "\n", " \n", "=", "-", "=>", "*", "_", "\\",
-    "out of ", "scale of ", "(of 1", "a rating of 10 is ", "A is ", "verdict is ", "if ", ">", "> ", "１", "１.", "½", "1. 2. ", "I'", "{", '{"rating": ',
+    "out of ", "scale of ", "(of 1", "a rating of 10 is ", "if ", ">", "> ", "１.", "½", "1. 2. ", "I'", "{", '{"rating": ', "I'd rate \"[[8", "aa ",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("part", HOSTILE)
-def test_a_long_reply_takes_time_by_its_length(part):
-    def seconds(length: int) -> float:
-        reply = (part * (length // len(part) + 1))[:length]
-        began = time.process_time()
-        for kind in judges.FORMS:
-            judges.reading(kind, reply)
-        return time.process_time() - began
-
-    assert seconds(100_000) < 10  # three readings; a quadratic one takes minutes
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        *(("single", p) for p in HOSTILE),
+        *(("pair", p) for p in ("A is ", "[[A", "verdict is ", "tie ", "I pick ")),
+        ("rubric", "|"),
+    ],
+)
+def test_a_long_reply_is_read_in_a_moment(kind, part):
+    reply = (part * 100_000)[:100_000]
+    began = time.process_time()
+    judges.reading(kind, reply)
+    assert time.process_time() - began < 5  # measured: at most 0.7 s; what grows with the square takes minutes
 
 
 def test_every_released_judgement_is_read_as_published(sample):
