@@ -423,6 +423,20 @@ def test_why_a_reply_holds_no_verdict():
     assert [judges.reading("pair", reply).failure for reply in said] == why
 
 
+PARTS = st.sampled_from(
+    [*(reply for reply, _ in READ), *ALIEN, *"[[ ]] [ ] ( ) | : = - – , . / % 8 10 4.5 7-8 A B C tie A's verdict rating is of a out of 10 and to "
+     "overall not I give better \" ' ` > <think> </think> ``` *".split(" "), "\n", " "]
+)  # fmt: skip
+
+
+@given(st.lists(PARTS, max_size=12).map("".join), st.sampled_from(sorted(judges.FORMS)))
+def test_any_reply_has_values_or_reasons(reply, kind):
+    read = judges.reading(kind, reply)
+    lacking = {name for name, value in read.values.items() if judges.missing({name: value})}
+    assert lacking == set(read.reasons) and all(read.reasons.values())
+    assert judges.FORMS[kind].read(reply).keys() == read.values.keys()
+
+
 HOSTILE = [
     "<think>", "</think>", '"', '\\"', '("', "“", "'a", " '", "‘a’b", "`", "```", "[[", "]]", "[[8", "[[[8]]", "|", "| 8 ", "9", "9.", "9/", "9-",
     "1,", "Rating ", "Rating: ", "rating is a ", "Simplicity ", "| Simplicity | Depth |\n", "I give ", " ", "\n", " \n", "=", "-", "=>", "*", "_", "\\",
