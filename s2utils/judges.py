@@ -1,9 +1,9 @@
 """What a judge is asked, and how its replies are read: a rating, a rubric, or the better of two answers.
 
-Each prompt stands beside the parser of its replies. Ratings are 1–10. Traps: a parser that takes one character after
-"[[" reads 10 as 1 and 8.5 as 8; a judge that repeats the question ("[[A]] if A is better, [[B]] …") has said nothing;
-a small judge gives any number at all. Sources: the study's rubric; Zheng et al. 2023 (MT-bench) for pairs in both orders
-and for ratings beside a reference.
+Each prompt stands beside the reader of its replies (`readings`). Ratings are 1–10. Traps: a parser that takes one
+character after "[[" reads 10 as 1 and 8.5 as 8; a judge that repeats the question ("[[A]] if A is better, [[B]] …") has
+said nothing; a small judge gives any number at all. Sources: the study's rubric; Zheng et al. 2023 (MT-bench) for pairs
+in both orders and for ratings beside a reference.
 """
 
 from __future__ import annotations

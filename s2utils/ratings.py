@@ -1,9 +1,9 @@
 """Ratings in the tokens of a judge's reply: what is said of which name, and in which form.
 
-The grammar: a name ("rating", a dimension, "confidence") or a verb ("I give") leads, past a few words, by a link (":", "is",
-a cell's border) to a number, which may have a scale, a range or a sign of percent behind it. Ratings are 1–10. Traps: what
-an answer says of itself, talk of the scale ("a rating of 10 is reserved for …"), another thing's number, what is denied or
-only supposed, and what is counted ("9 out of 10 words") are no ratings.
+The grammar: a name ("rating", a dimension, "confidence") or a verb ("I give") leads, past a few words, by a link (":",
+"is", a cell's border) to a number, which may have a scale, a range or a sign of percent behind it. Ratings are 1–10.
+Traps: what an answer says of itself, talk of the scale ("a rating of 10 is reserved for …"), another thing's number, what
+is denied or only supposed, and what is counted ("9 out of 10 words") are no ratings.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def _bare(row: list[Token], place: int) -> Said | None:
         value, after = _bracketed(row, place)
         none = value == "" or (before and replies.denies(before[-1])) or _of_the_scale(row, [], after)
         return None if none else Said("", "brackets", value, False, place)
-    if row[place + 1].kind != "over" and not row[place + 1].word.startswith("out of"):
+    mark = row[place + 1]  # "/" and "out of", or a whole "out of 10"
+    if not (mark.kind == "over" and row[place + 2].number == 10) and not (mark.kind == "scale" and mark.word[0] == "o"):
         return None
     value, after = _number(row, place)
     if value == "another scale" or not replies.ends(row, after) or not _own(before):

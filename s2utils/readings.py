@@ -1,8 +1,8 @@
 """What a judge's reply says: a rating, a rubric or a verdict, or why it says none.
 
-Reasoning and quotations are left out (`replies`); of what is then said (`ratings`, `verdicts`) what stands before the last
-"final …" is a draft, the first of FORMS that is there decides, and all of that form must agree: [[5]] and [[8]] are no
-rating, "[[5]] … Final rating: [[8]]" is 8. Ratings are 1–10. Trap: a reply without a clear value is not a low rating.
+Reasoning and quotations are left out (`replies`); of what is then said (`ratings`, `verdicts`) what stands before the
+last "final …" is a draft, the first of FORMS that is there decides, and all of that form must agree: [[5]] and [[8]] are
+no rating, "[[5]] … Final rating: [[8]]" is 8. Ratings are 1–10. Trap: a reply without a clear value is no low rating.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Reading:
 
 
 def reading(kind: str, reply: str) -> Reading:
-    """What a reply to one kind of question ("single", "rubric", "pair") holds, and why not where it holds nothing clear."""
+    """What a reply to one kind of question ("single", "rubric", "pair") holds, or why it holds nothing clear."""
     text, why = plain(reply)
     row = tokens(text)
     said = list(verdicts(row)) if kind == "pair" else statements(row)
@@ -60,7 +60,7 @@ def rubric(reply: str) -> dict[str, float]:
 
 
 def verdict(reply: str) -> str:
-    """Whether "A" or "B" is said to be better, or "tie"; "" where the reply holds no verdict, or several that differ."""
+    """Whether "A" or "B" is said to be better, or "tie"; "" where the reply holds none, or several that differ."""
     return reading("pair", reply).values["verdict"]
 
 
@@ -86,6 +86,9 @@ def _lacking(kind: str, row: list[Token], said: list[Said]) -> str:
     after = list(zip(row, row[1:], row[2:]))
     if any(a.kind == "number" and b.kind == "percent" for a, b, _ in after):
         return "percent"
-    if any(a.kind == "number" and (b.kind == "star" or (b.kind == "over" and c.number != 10)) for a, b, c in after):
+    if any(
+        a.kind == "number" and (b.kind == "star" or (b.kind == "over" and c.kind == "number" and c.number != 10))
+        for a, b, c in after
+    ):
         return "another scale"
     return "a date" if any(t.kind == "date" for t in row) else none

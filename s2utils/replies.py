@@ -2,8 +2,8 @@
 
 Own code and no parser library: a reply is prose with a few marks in it, and a grammar wants a text that is one. One
 pass of one regular expression makes the tokens; `ratings` and `verdicts` go over them by a few rules, each a few steps
-long, so the time is that of the text's length. Traps: JSON writes its names in quotation marks, which are then no quotation; 8,5 and
-7/10/2021 begin like ratings. Numbers are as they stand, words in lower case beside what was written.
+long, so the time is that of the text's length. Traps: JSON writes its names in quotation marks, which are then no
+quotation; 8,5 and 7/10/2021 begin like ratings. Numbers are as they stand, words in lower case beside what was written.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ DIMENSIONS = ("simplicity", "helpfulness", "relevance", "accuracy", "depth", "sa
 NUMBERS = {name: float(n) for n, name in enumerate("one two three four five six seven eight nine ten".split(), start=1)}
 LABELS = frozenset("rating score grade".split())
 OTHERS = frozenset(  # what else has numbers: never the rating
-    "confidence certainty probability likelihood clarity readability grammar style fluency coherence creativity completeness "
-    "correctness originality tone length ease difficulty level truthfulness conciseness engagement vocabulary structure "
-    "spelling factuality harmlessness honesty flesch kincaid rouge bertscore bleu".split()
+    "confidence certainty probability likelihood clarity readability grammar style fluency coherence creativity tone "
+    "completeness correctness originality length ease difficulty level truthfulness conciseness engagement vocabulary "
+    "structure spelling factuality harmlessness honesty flesch kincaid rouge bertscore bleu".split()
 )
 NAMES = dict.fromkeys(LABELS, "rating") | {d: d for d in DIMENSIONS} | dict.fromkeys(OTHERS, "other")
 FIRST = frozenset("i i'd i'll i'm i've i'ld we we'd we'll me".split())
@@ -58,12 +58,12 @@ DENIED = frozenset(
 )
 DENIED |= frozenset("than instead over beyond reserved initially originally tempted".split())
 TOLD = frozenset(  # by an answer, not by its judge
-    "says said claims claimed states stated writes wrote write asks asked tells told demands demanded instructs instructed "
-    "mentions quotes quoted reads ends ended contains includes prints itself themselves".split()
+    "says said claims claimed states stated writes wrote write asks asked tells told demands demanded instructs "
+    "instructed mentions quotes quoted reads ends ended contains includes prints itself themselves".split()
 )
 THEN = frozenset(  # may follow a rating; another word is the thing that is counted
-    "for because since as and but with in on from due given overall at here points point when so which though although while "
-    "mainly thanks considering based rather".split()
+    "for because since as and but with in on from due given overall at here points point when so which though "
+    "although while mainly thanks considering based rather".split()
 )
 FINAL = frozenset("final finally revised adjusted updated corrected ultimately".split())
 SIDES = {"a": "A", "b": "B", "c": "tie", "tie": "tie", "draw": "tie"}
@@ -75,7 +75,8 @@ _TOKENS = re.compile(
   | (?P<scale>
         (?<![\w.])[01][ ]?(?:[-–—]|to)[ ]?10(?![\w/%]|\.\d)                # from 1 to 10
       | (?:\bon[ ]a[ ])?\bscale[ ]?(?:of|from|:)?[ ]?(?:[01][ ]?(?:[-–—]|to)[ ]?)?\d+        # a scale of 1 to 5
-      | \([ ]?(?:on[ ])?(?:a[ ])?(?:scale[ ]?(?:of|from|:)?[ ]?)?(?:[01][ ]?(?:[-–—]|to)[ ]?|(?:out[ ])?of[ ]|/)\d+[ ]?\)
+      | \([ ]?(?:on[ ])?(?:a[ ])?(?:scale[ ]?(?:of|from|:)?[ ]?)?
+        (?:[01][ ]?(?:[-–—]|to)[ ]?|(?:out[ ])?of[ ]|/)\d+[ ]?\)            # (1-10), (out of 5)
       | \bout[ ]of[ ]\d+(?=[ ]?:) )                                         # Rating out of 10: 7
   | (?P<number>(?:(?<![\w)\]}])[-−+]|(?<![\w"])[<>≤≥±][ ]?|\bat[ ](?:least|most)[ ](?:an?[ ])?)?
         (?:\d+(?:[.,:]\d+)*[^\W\d_]*\+?(?:[ ]and[ ]a[ ]half)?|\w+[ ]and[ ]a[ ]half\b))
@@ -91,7 +92,8 @@ _TOKENS = re.compile(
   | (?P<comma>[,;])
   | (?P<line>\n)
   | (?P<quote>[\ufffb\ufffc])
-  | (?P<word>(?:answer|response|question|turn|assistant|model)[ ]\d+(?=[ ]?(?:[:=]|\[[ ]?\[|'s\b|is\b))   # rating of answer 2: 7
+  | (?P<word>
+        (?:answer|response|question|turn|assistant|model)[ ]\d+(?=[ ]?(?:[:=]|\[[ ]?\[|'s\b|is\b))  # answer 2: 7
       | [^\W\d_]+(?:['’][^\W\d_]+)*)
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -111,7 +113,8 @@ _QUOTED = re.compile(
 )
 _NAME = re.compile(r"\s*[:=]")  # what follows a name in JSON
 _LED = re.compile(  # "I rate it as follows:"
-    r"""\bI(?:'d|'ll)?\s[^.!?\n"]{0,40}\b(?:(?:rate|give|assign|choose)\b[^.!?\n"]{0,60}:|(?:choose|pick|prefer)(?:\s\w+)?)\s*$"""
+    r"""\bI(?:'d|'ll)?\s[^.!?\n"]{0,40}\b"""
+    r"""(?:(?:rate|give|assign|choose)\b[^.!?\n"]{0,60}:|(?:choose|pick|prefer)(?:\s\w+)?)\s*$"""
 )
 _LABELLED = re.compile(  # what stands before a value of one's own in quotation marks
     rf"\b(?:rating|score|grade|verdict|winner|{'|'.join(DIMENSIONS)})"
@@ -146,7 +149,7 @@ def plain(reply: str) -> tuple[str, str]:
 
 
 def _own(quoted: re.Match) -> str:
-    """A mark in place of a quotation; its text where the marks are JSON's, or hold the value of the judge's own label."""
+    """A mark in place of a quotation; its text where the marks are JSON's, or hold the value of the judge's label."""
     text, whole, start = quoted[quoted.lastgroup], quoted.string, quoted.start()
     if quoted["fence"] is not None and text.lstrip().startswith(("{", "[{")):
         return _QUOTED.sub(_own, text)

@@ -1,6 +1,6 @@
 """Verdicts in the tokens of a judge's reply: which of two answers is said to be better.
 
-Forms: [[A]], [[B]], [[C]] for a tie; "verdict: A", "the winner is B", "I prefer A"; "answer A is better"; "it is a tie".
+Forms: [[A]], [[B]], [[C]] for a tie; "verdict: A", "the winner is B", "I prefer A"; "answer A is better"; "it's a tie".
 Traps: "my verdict is a hard one" holds an article; "neither answer A is better nor B" denies; "[[A]] if …, [[B]] if …"
 repeats the question.
 """
