@@ -144,6 +144,16 @@ def counts(rows: pd.DataFrame) -> pd.DataFrame:
     return found.reset_index()
 
 
+def failures(rows: pd.DataFrame, by: tuple[str, ...] = ("kind", "judge")) -> pd.DataFrame:
+    """One row per kind, judge and reason why first replies were not clear: how many, and of these repaired, failed."""
+    unclear = rows[rows["state"] != "clear"]
+    why = [judges.reading(r.kind, r.reply).failure if r.reply else r.error or "empty" for r in unclear.itertuples()]
+    found = unclear[list(by)].assign(
+        reason=why, not_clear=1, repaired=unclear["state"] == "repaired", failed=unclear["state"] == "failed"
+    )
+    return found.groupby([*by, "reason"], sort=False).sum().astype(int).reset_index()
+
+
 def averaged(rows: pd.DataFrame, values: list[str], by: list[str]) -> pd.DataFrame:
     """One row per thing judged: the mean of its repeats, `<value>_spread` their standard deviation (nan of one), in order."""
     groups = rows.groupby(by, sort=False, dropna=False)[values]

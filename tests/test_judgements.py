@@ -221,6 +221,25 @@ def test_a_reply_without_a_rating_is_asked_for_it_once(scripted):
     ]
 
 
+def test_why_replies_were_not_clear_is_counted(scripted):
+    first = ["Rating: [[7]]", "Rating: 4/5", "8%", "Rating: 80 %", None]
+    scripted(first, first, ["Rating: [[4]]", "", "9%"])
+    rows = collect([item(i) for i in range(5)])
+    assert judgements.failures(rows).drop(columns=["kind", "judge"]).to_dict("records") == [
+        {"reason": "another scale", "not_clear": 1, "repaired": 1, "failed": 0},
+        {"reason": "percent", "not_clear": 2, "repaired": 0, "failed": 2},
+        {"reason": "malformed reply", "not_clear": 1, "repaired": 0, "failed": 1},
+    ]
+    counted, why = judgements.counts(rows).iloc[0], judgements.failures(rows)
+    assert (counted["repaired"], counted["failed"]) == (why["repaired"].sum(), why["failed"].sum())
+
+
+def test_where_all_is_clear_no_reason_is_counted(scripted):
+    scripted(["Rating: [[7]]"])
+    why = judgements.failures(collect([item(0)]))
+    assert why.empty and why.columns.tolist() == ["kind", "judge", "reason", "not_clear", "repaired", "failed"]
+
+
 def test_what_came_broken_is_asked_once_more_and_then_has_failed(scripted):
     asked = scripted([None, None], ["Rating: [[3]]", None])
     rows = collect([item(0), item(1)])
