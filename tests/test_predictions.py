@@ -219,7 +219,9 @@ def test_answers_nested_as_objects_are_scored_as_the_text_in_them(tmp_path, row)
 
 def test_messages_tell_their_question(tmp_path):
     frame = predictions.one(
-        jsonl(tmp_path / "m_x_predictions.jsonl", {"generated_text": CHAT}, {"prompt": CHAT[:1], "generated_text": SAID})
+        jsonl(
+            tmp_path / "m_x_predictions.jsonl", {"generated_text": CHAT}, {"prompt": CHAT[:1], "generated_text": SAID}
+        )
     )
     assert frame["question"].tolist() == ["Why is the sky blue?"] * 2
     assert frame["whole"].tolist() == [f"### Human: Why is the sky blue?\n ### Assistant: {SAID}"] * 2
