@@ -151,8 +151,8 @@ def _product(
     ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
     r = ranks.get(get_pattern_key(ranks, key), config["r"])
     if not a.shape[0] == b.shape[1] == r * experts:
-        ranks = f"{a.shape[0] // experts} and its B {b.shape[1] // experts}"
-        raise adapter.refused(name, f"has rank {ranks} but r is {r} in {CONFIG}: take both files from one save")
+        both = f"{a.shape[0] // experts} and its B {b.shape[1] // experts}"
+        raise adapter.refused(name, f"has rank {both} but r is {r} in {CONFIG}: take both files from one save")
     scale = alphas.get(get_pattern_key(alphas, key), config["lora_alpha"])
     scale /= math.sqrt(r) if config.get("use_rslora") else r
     return weight, Product(a, b, scale, shape, flipped[weight])
