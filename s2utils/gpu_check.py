@@ -355,6 +355,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--weights", default="", help="folder of a decoder in safetensors")
     parser.add_argument("--no-study", action="store_true", help="the checks alone")
     chosen = parser.parse_args(arguments)
+    if chosen.weights and not (Path(chosen.weights) / "config.json").is_file():
+        print(f"--weights {chosen.weights}: there is no folder of a decoder with its config.json", file=sys.stderr)
+        return 2
     print(host.packages(most=None)[0].found)
     gpu = host.gpu()
     print(f"{gpu.what}: {gpu.found}")

@@ -477,6 +477,7 @@ COMMANDS = [  # module, arguments that it cannot use, what it says
     ("compare", ["smoke", "../x"], "no report with tables"),
     ("disk", ["smoke", "--set", "sft.r"], "write section.key=value"),
     ("disk", ["smoke", "--step", "it's"], "there is no step"),
+    ("gpu_check", ["--weights", "it's"], "--weights it's: there is no folder of a decoder"),
     ("job", ["filtered", "smoke", "--set", "data.shards=100000000000"], "'data.shards' must lie between 1 and 1,000"),
     ("progress", ["../smoke"], "there is no profile '../smoke'"),
     ("publish", ["", "me/name"], "is not a finished artefact"),
