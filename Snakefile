@@ -7,7 +7,7 @@ import functools, json, os, re, shlex
 os.environ.setdefault("PYTHONPATH", os.getcwd())
 from s2utils import params as parameters, steps
 
-PROFILE = config.get("profile", "cpu")
+PROFILE = str(config.get("profile", "cpu"))
 SET = str(config.get("set", "") or "")
 CHANGES = parameters.parse_set(SET)
 P = parameters.load(PROFILE, CHANGES)
@@ -65,12 +65,15 @@ def all_of(step, profile, names=None):
 
 
 def papermill(step, name="", **choices):
-    """Command line that runs a step's notebook under this profile, and marks it done if it succeeds."""
+    """Command line that runs a step's notebook under this profile, and marks it done if it succeeds.
+
+    Choices are quoted by Snakemake (:q), and reach the notebook as texts (-r): with -p a set called 12 would be a number.
+    """
     notebook = steps.STEPS[step].notebook
-    given = " ".join(f"-p {k} {shlex.quote(str(v))}" for k, v in choices.items())
+    given = " ".join(f"-r {k} {v}" for k, v in choices.items())
     changed = "-y " + quoted(json.dumps({"overrides": CHANGES})) if CHANGES else ""
-    return logged(f"python -m s2utils.headless --cwd . --progress-bar --kernel python3 -p profile {{wildcards.profile:q}} {given} {changed} "
-                  f"notebooks/{notebook}.ipynb {{log.notebook}}", "{log.text} {log.notebook}")
+    return logged(f"python -m s2utils.headless --cwd . --progress-bar --kernel python3 -r profile {{wildcards.profile:q}} {given} {changed} "
+                  f"notebooks/{notebook}.ipynb {{log.notebook:q}}", "{log.text:q} {log.notebook:q}")
 
 
 def quoted(text):
@@ -78,13 +81,13 @@ def quoted(text):
     return shlex.quote(text).replace("{", "{{").replace("}", "}}")
 
 
-def logged(command, written="{log.text}"):
+def logged(command, written="{log.text:q}"):
     """`command` with its output and its bars in the log, whose end is shown where it fails; no secret stays in what it wrote.
 
     `s2utils.terminal` shows that end itself, above the lines that move.
     """
-    return (f": > {{log.text}}; S2_LOG={{log.text}} {command} >> {{log.text}} 2>&1 && ended=0 || ended=1; python -m s2utils.redact {REDACTED} {written}; "
-            "[ $ended = 0 ] || {{ [ -n \"$S2_TERMINAL\" ] || tail -n 40 {log.text} >&2; exit 1; }}; touch {output}")
+    return (f": > {{log.text:q}}; S2_LOG={{log.text:q}} {command} >> {{log.text:q}} 2>&1 && ended=0 || ended=1; python -m s2utils.redact {REDACTED} {written}; "
+            "[ $ended = 0 ] || {{ [ -n \"$S2_TERMINAL\" ] || tail -n 40 {log.text:q} >&2; exit 1; }}; touch {output:q}")
 
 
 def logs(step, name=""):
@@ -93,7 +96,7 @@ def logs(step, name=""):
 
 
 UNCHECKED = ("s2", "eda", "text_metrics", "sweep")  # sections that ask nothing of the machine
-CHECKED = [f"artefacts/{PROFILE}/preflight/.done"] if int(config.get("preflight", 1)) else []
+CHECKED = [f"artefacts/{PROFILE}/preflight/.done"] if str(config.get("preflight", 1)) != "0" else []
 
 
 wildcard_constraints:
@@ -120,7 +123,7 @@ rule preflight:  # what is missing shows before the first hour: where a check fa
     log: text=f"artefacts/{PROFILE}/preflight/checks.txt"
     shell:
         logged(f"python -m s2utils.preflight {shlex.quote(PROFILE)} --set {quoted(SET)}").replace(
-            "tail -n 40 {log.text} >&2;", "{{ cat {log.text}; echo 'The checks above stop the run; PREFLIGHT=0 goes on without them.'; }} >&2;")
+            "tail -n 40 {log.text:q} >&2;", "{{ cat {log.text:q}; echo 'The checks above stop the run; PREFLIGHT=0 goes on without them.'; }} >&2;")
 
 
 rule eda:
@@ -172,7 +175,7 @@ rule sft_one:
     priority: 10
     benchmark: f"{A}/benchmarks/03_sft.{{train_set}}.tsv"
     log: **logs("sft", "{train_set}")
-    shell: papermill("sft", train_set="{wildcards.train_set}")
+    shell: papermill("sft", train_set="{wildcards.train_set:q}")
 
 
 rule sft:
@@ -210,7 +213,7 @@ rule generate_one:
     priority: 7  # the judge of all answers waits for it, the leaderboard fills the other cores
     benchmark: f"{A}/benchmarks/04_generate.{{model}}.tsv"
     log: **logs("answers", "{model}")
-    shell: papermill("answers", model="{wildcards.model}")
+    shell: papermill("answers", model="{wildcards.model:q}")
 
 
 def all_merges(wildcards):
@@ -226,7 +229,7 @@ rule divergence_one:
     resources: gpu=GPU, mem_mb=mb(2600, 64000), runtime=minutes(120)
     benchmark: f"{A}/benchmarks/04_generate.merges-of-{{train_set}}.tsv"
     log: **logs("divergence", "merges-of-{train_set}")
-    shell: papermill("divergence", train_set="{wildcards.train_set}")
+    shell: papermill("divergence", train_set="{wildcards.train_set:q}")
 
 
 rule generate:
@@ -271,7 +274,7 @@ rule leaderboard_one:
     resources: gpu=GPU, mem_mb=mb(2200, 64000), runtime=minutes(1440)
     benchmark: f"{A}/benchmarks/06_leaderboard.{{model}}.tsv"
     log: **logs("leaderboard", "{model}")
-    shell: papermill("leaderboard", model="{wildcards.model}")
+    shell: papermill("leaderboard", model="{wildcards.model:q}")
 
 
 def scored(wildcards):
@@ -312,7 +315,7 @@ rule mtbench_one:
     priority: 7  # the judge of all answers waits for it, the leaderboard fills the other cores
     benchmark: f"{A}/benchmarks/07_mtbench.{{model}}.tsv"
     log: **logs("mtbench", "{model}")
-    shell: papermill("mtbench", model="{wildcards.model}")
+    shell: papermill("mtbench", model="{wildcards.model:q}")
 
 
 def asked(wildcards):
@@ -359,4 +362,4 @@ rule report:
         look=steps.files_digest("s2utils/site/*"),
         prose=steps.module_digest(("writeup",)) + steps.files_digest("s2utils/paper/*.md"),
     log: text=f"artefacts/{PROFILE}/notebooks/report.log"
-    shell: logged("python -m s2utils.report --record " + shlex.quote(PROFILE) + (" --set " + quoted(SET) if SET else ""), "reports/" + shlex.quote(PROFILE) + " {log.text}")
+    shell: logged("python -m s2utils.report --record " + shlex.quote(PROFILE) + (" --set " + quoted(SET) if SET else ""), "reports/" + shlex.quote(PROFILE) + " {log.text:q}")

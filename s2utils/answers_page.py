@@ -7,13 +7,12 @@ the units of their tables. Trap: a rating that a judge did not give is missing, 
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import pandas as pd
 
-from s2utils import artefacts, paths, results, shell, steps, tables
+from s2utils import artefacts, paths, results, shell, steps, tables, turns
 from s2utils.params import Params
 
 RATING = "judge_rating"
@@ -63,7 +62,7 @@ def collect(profile: str, params: Params) -> dict:
     place = {row.id: i for i, row in enumerate(models)}
     questions = _scored(paths.artefacts(profile) / "text_metrics" / "scores.parquet", place)
     _add_validation(paths.artefacts(profile) / "judged" / "validation.jsonl", questions, place, params.data.union)
-    questions += _turns(paths.artefacts(profile) / "mtbench", place, paths.root() / params.mtbench.questions)
+    questions += _turns(paths.artefacts(profile) / "mtbench", place, params.mtbench.questions)
     found = {m for q in questions for a in q["answers"] if a for m in a["m"]}
     metrics = [m for m in METRICS if m in found] + sorted(found - set(METRICS))
     for answer in (a for q in questions for a in q["answers"] if a):
@@ -103,19 +102,18 @@ def _question(name: str, id: str, text: str, models: int, reference: str = "", b
     return {"set": name, "id": id, "q": text, "ref": reference, "before": before, "answers": [None] * models}
 
 
-def _turns(folder: Path, place: dict[str, int], file: Path) -> list[dict]:
+def _turns(folder: Path, place: dict[str, int], file: str) -> list[dict]:
     """Both turns of every question of MT(S)-bench, each a question of its own."""
-    lines = file.read_text(encoding="utf-8").split("\n") if file.is_file() else []
-    asked = {str(q["question_id"]): q for q in map(json.loads, filter(str.strip, lines))}
+    asked = {str(q["question_id"]): q for q in (turns.questions(file) if (paths.root() / file).is_file() else [])}
     found: dict[tuple, dict] = {}
     for id, i in place.items():
         for row in artefacts.read_jsonl(folder / id / "judged.jsonl"):
             number, turn = str(row["question_id"]), int(row["turn"])
-            turns = asked.get(number, {}).get("turns", [f"question {number}", f"question {number}, second turn"])
+            texts = asked.get(number, {}).get("turns", [f"question {number}", f"question {number}, second turn"])
             points = (asked.get(number, {}).get("must_hold") or [[], []])[turn - 1]
             question = found.setdefault(
                 (turn, number),
-                _question(SECOND if turn == 2 else SIMPLE, number, turns[turn - 1], len(place), "\n".join(points), turns[0] if turn == 2 else ""),
+                _question(SECOND if turn == 2 else SIMPLE, number, texts[turn - 1], len(place), "\n".join(points), texts[0] if turn == 2 else ""),
             )  # fmt: skip
             answer = question["answers"][i]
             if answer is None:

@@ -51,11 +51,12 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> dict | None:
-    """Parsed JSON, or None where there is no such file or it is not whole."""
+    """A JSON object, or None where there is no such file or it is not whole."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
+    return value if isinstance(value, dict) else None
 
 
 def append_jsonl(path: Path, rows: list[dict]) -> None:

@@ -120,7 +120,7 @@ def lacking(run: notebook.Run, rows: list[steps.ModelRow]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print every model's answer; 1 with the remedy on the error stream where that fails."""
+    """Print every model's answer; where that fails, 2 (parameters) or 1 with the remedy on the error stream."""
     import torch
 
     parser = argparse.ArgumentParser(prog="python -m s2utils.ask", description=__doc__.split("\n")[0])
@@ -139,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
         frame = answers(run, given.question, ready)
     except (ParameterError, artefacts.MissingArtefact) as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ParameterError) else 1
     print(shown(frame, given.question, shutil.get_terminal_size((100, 24)).columns))
     if missing:
         print(lacking(run, missing))

@@ -41,7 +41,7 @@ def side(given: str) -> Side:
     report = path.resolve() if path.is_dir() and (path / "tables").is_dir() else paths.reports(given)
     if not any((report / "tables").glob("*.csv")):
         raise ValueError(
-            f"{given}: no report with tables; give a profile that was run, or the path of a report's folder"
+            f"{given or 'nothing given'}: no report with tables; give a profile that was run, or the path of a report's folder"
         )
     record = artefacts.read_json(report / "provenance.json") or {}
     return Side(report.name, report, report.parents[1] / "artefacts" / report.name, record)
@@ -193,8 +193,9 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     try:
         page, lines = write(side(chosen.a), side(chosen.b))
-    except ValueError as error:
-        sys.exit(f"compare: {error}")
+    except (ValueError, OSError) as error:
+        print(f"compare: {error}", file=sys.stderr)
+        sys.exit(2)
     print("\n".join([str(page), *lines]))
 
 

@@ -10,16 +10,14 @@ Source: Brown et al. 2020, appendix C (13-grams).
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Iterable, Iterator
 
 import datasets
 import pandas as pd
 
-from s2utils import embedded, protocols
+from s2utils import embedded, protocols, turns
 from s2utils.params import Params
-from s2utils.paths import root
 from s2utils.readability import words
 
 SHORTEST = 8
@@ -39,8 +37,7 @@ def evaluation_sets(params: Params) -> dict[str, list[str]]:
     """
     rows = _hub if params.leaderboard.source == "hub" else _embedded
     sets = {name: [_document(name, row) for row in rows(name)] for name in HUB}
-    lines = (root() / params.mtbench.questions).read_text(encoding="utf-8").split("\n")
-    return sets | {"mtbench": [" ".join(json.loads(line)["turns"]) for line in lines if line.strip()]}
+    return sets | {"mtbench": [" ".join(row["turns"]) for row in turns.questions(params.mtbench.questions)]}
 
 
 def index(sets: dict[str, list[str]], n: int) -> dict[str, tuple[str, int]]:

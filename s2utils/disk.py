@@ -78,7 +78,7 @@ def delete(row: Held) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """List what there is, say what would go, and delete it where that is asked for."""
+    """List what there is, say what would go, and delete it where that is asked for; 2 where the parameters cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m s2utils.disk", description=__doc__.split("\n")[0])
     parser.add_argument("profile")
     parser.add_argument("--set", default="", help="overrides, as SET= of make")
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise ParameterError(f"there is no step '{given.step}'{nearest(given.step, steps.STEPS)}")
     except ParameterError as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2
     rows = held(given.profile, params, given.step)
     gone = going(rows, given.all)
     for row in rows:

@@ -21,7 +21,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from s2utils import intervals, merge, models
+from s2utils import adapters, intervals, lora, merge, models
 from s2utils.params import Params, Weights
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ def tokens(
     Prompt, answer and end of sequence, as in training.
     """
     examples = [models.example(q, a, tok, params.model) for q, a in zip(frame["question"], frame["answer"])]
-    starts = [len(ids) for ids in tok([prompt for prompt, _ in examples])["input_ids"]]
-    texts = [prompt + completion + tok.eos_token for prompt, completion in examples]
-    rows = [row for row in zip(tok(texts)["input_ids"], starts) if len(row[0]) <= params.sft.max_length]
+    rows = [row for row in models.taught(examples, tok) if len(row[0]) <= params.sft.max_length]
     return sorted(rows, key=lambda row: len(row[0])), len(frame) - len(rows)
 
 
@@ -135,16 +133,18 @@ def layers(params: Params, adapter: Path, merged: dict[str, Path]) -> list[dict]
     from the base.
     """
     compute, device = models.computing(params.model.dtype), params.runtime.device
-    source, added = models.folder(params.model.base), merge.factors(adapter)
-    where = {mode: merge.tensors(folder) for mode, folder in merged.items()}
-    names = [f"{name}.weight" for name in merge.linear(merge.plan(source))]
+    source = models.folder(params.model.base)
+    empty = merge.plan(source)
+    added, quantised = lora.changes(adapters.read(adapter), empty), merge.quantised(empty)
+    sides = zip(*(merge.read(folder, empty, list(quantised)) for folder in (source, *merged.values())))
     rows = []
-    for name, weight in tqdm(merge.read(source, merge.tensors(source), names), total=len(names), desc="ΔW"):
-        module, weight = name.removesuffix(".weight"), weight.to(device)
-        rounded = merge.nf4_round_trip(weight.to(merge.DTYPE).to(compute)).float()
-        exact = rounded + merge.delta(*added[module], device) if module in added else rounded
-        held = {m: next(merge.read(f, where[m], [name]))[1].to(device) for m, f in merged.items()}
-        held |= {WRONG: merge.nf4_round_trip(exact), ROUNDED: rounded, BASE: weight.to(merge.DTYPE)}
+    for (name, layer), weights in tqdm(zip(quantised.items(), sides), total=len(quantised), desc="ΔW"):
+        weight, *others = (weight.to(device) for _, weight in weights)
+        module = name.removesuffix(".weight")
+        rounded = merge.rounded(weight.to(merge.DTYPE).to(compute), layer).float()
+        exact = added[name].applied(rounded) if name in added else rounded
+        held = dict(zip(merged, others))
+        held |= {WRONG: merge.rounded(exact, layer), ROUNDED: rounded, BASE: weight.to(merge.DTYPE)}
         number = next((int(part) for part in module.split(".") if part.isdigit()), -1)
         rows += [{"merge_mode": m, "module": module, "layer": number} | merge.change(w, exact) for m, w in held.items()]
     return rows

@@ -256,4 +256,7 @@ def _converted(name: str, gguf: Path) -> Path:
 
 
 if __name__ == "__main__":
-    fetch_all()
+    try:
+        fetch_all()
+    except FetchError as error:
+        sys.exit(str(error))

@@ -21,9 +21,9 @@ CHARS = 4  # characters a token
 ENCODER = 86e6  # weights of a RoBERTa-base without its embeddings
 LATENCY, WRITING = 1.0, 0.02  # seconds until a server begins, and a token it writes
 START = {  # seconds at loop speed REFERENCE.loop of a job's start and end, its tables and figures included (recorded)
-    "eda": 9, "filter_one": 2, "datasets": 15, "sft_one": 16, "sft": 11, "merge_one": 2, "generate_one": 8, "divergence_one": 10,
-    "generate": 11, "membership": 3, "text_metrics": 25, "leaderboard_one": 10, "protocols": 11, "leaderboard": 8, "mtbench_one": 10,
-    "judged": 4, "mtbench": 8, "report": 20,
+    "eda": 9, "filter_one": 2, "datasets": 22, "sft_one": 16, "sft": 11, "merge_one": 6, "generate_one": 8, "divergence_one": 14,
+    "generate": 11, "membership": 3, "text_metrics": 30, "leaderboard_one": 10, "protocols": 11, "leaderboard": 8, "mtbench_one": 10,
+    "judged": 4, "mtbench": 8, "report": 29,
 }  # fmt: skip
 LEARNT = 130  # tokens of a training row
 BRIEF = {"single": 10, "rubric": 60, "pair": 6}  # tokens of a judge's reply without reasons

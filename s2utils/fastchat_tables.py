@@ -1,7 +1,8 @@
 """Tables of a run of FastChat that was made elsewhere: ratings and readability a turn, pairs; nothing is asked here.
 
 Published values are those of MT(S)-bench: the writing, STEM and humanities questions, which a file of questions tells.
-Trap: the mean of FastChat's scores leaves failures (-1) out; ours does as well, and says how many.
+Traps: the mean of FastChat's scores leaves failures (-1) out; ours does as well, and says how many. A turn that no row of
+a judge is of was not judged; it has not failed.
 """
 
 from __future__ import annotations
@@ -31,23 +32,25 @@ def _parts(rows: pd.DataFrame, known: dict[str, str]) -> dict[str, pd.DataFrame]
 def rated(rows: pd.DataFrame, known: dict[str, str], params: Params) -> pd.DataFrame:
     """One row per judge, model and set of questions: n, then each turn's mean, interval, failures, and published value.
 
-    Several judgements of one turn by one judge are repeats and are averaged. `<turn>_file` is the mean of the file's own
-    scores, failures (-1) left out. `known` is what `categories` gives; published values are those of MT(S)-bench.
+    Several judgements of one turn by one judge are repeats and are averaged. `<turn>_file` is the plain mean of all the
+    file's scores, as FastChat takes it. `known` is what `categories` gives; published values are those of MT(S)-bench.
     """
     settings, found = params.text_metrics, []
     paper = tables.published("mtbench").set_index(["model", "merge_mode"])
+    judged = rows.groupby("judge")["turn"].unique()
     for name, part in _parts(rows, known).items():
         for (judge, model), mine in part.groupby(["judge", "model"], sort=False):
             row = {"model": model, "judge": judge, "questions": name, "n": mine["question_id"].nunique()}
             mode = next((m for m in ("dequantized", "bf16") if m in model.lower()), "none")
             theirs = (predictions.published_model(model), mode)
             for turn, column in TURNS.items():
-                held = mine[mine["turn"] == turn].groupby("question_id", sort=False)[["rating", "score"]].mean()
-                estimate = intervals.bootstrap(held["rating"], settings.resamples, settings.confidence, params.seed)
+                own = mine[mine["turn"] == turn]
+                held = own.groupby("question_id", sort=False)["rating"].mean()
+                estimate = intervals.bootstrap(held, settings.resamples, settings.confidence, params.seed)
                 row |= dict(zip((column, f"{column}_ci_low", f"{column}_ci_high"), estimate))
                 row |= {
-                    f"{column}_n_failed": row["n"] - int(held["rating"].notna().sum()),
-                    f"{column}_file": held["score"].mean(),
+                    f"{column}_n_failed": row["n"] - int(held.notna().sum()) if turn in judged[judge] else 0,
+                    f"{column}_file": own["score"].mean(),
                 }
                 row[f"{column}_published"] = paper[column].get(theirs, math.nan) if name != "all" else math.nan
             found.append(row)
@@ -58,7 +61,8 @@ def readable(rows: pd.DataFrame, known: dict[str, str], params: Params) -> pd.Da
     """One row per model, set of questions, turn and back end: n, reading ease and grade, intervals, answers without a word."""
     settings, found = params.text_metrics, []
     for backend in BACKENDS:
-        scored = pd.DataFrame([flesch(t, backend) for t in rows["answer"]], columns=list(FLESCH), index=rows.index)
+        texts = rows["answer"].fillna("")
+        scored = pd.DataFrame([flesch(t, backend) for t in texts], columns=list(FLESCH), index=rows.index)
         for name, part in _parts(rows, known).items():
             for (model, turn), mine in part.groupby(["model", "turn"], sort=False):
                 row = {"model": model, "questions": name, "turn": turn, "backend": backend, "n": len(mine)}
@@ -80,8 +84,12 @@ def compared(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
         for g, place in (("g1", "first"), ("g2", "second"))
     ]
     both = pd.concat(games, ignore_index=True)
-    if both.duplicated([*pairs.BY, "judge", "place"]).any():
-        raise FastChatError("one pair was judged several times by one judge; keep one judgement of each")
+    if (twice := both.duplicated([*pairs.BY, "judge", "place"])).any():
+        first = both[twice].iloc[0]
+        raise FastChatError(
+            f"{first['model']} and {first['other']} were judged several times by {first['judge'] or 'one judge'} on question "
+            f"{first['question_id']}, turn {first['turn']}; keep one judgement of each"
+        )
     parts = [
         pairs.summary(pairs.outcomes(part), params).assign(judge=judge)
         for judge, part in both.groupby("judge", sort=False)

@@ -13,9 +13,11 @@ import sys
 
 
 def main() -> None:
-    """The command line of papermill."""
+    """The command line of papermill; 1 with the cell's error on the error stream where that fails."""
     sys.modules.setdefault("rfc3987_syntax", None)  # an import of it fails, as where it is not installed
+    import yaml
     from papermill import cli, engines
+    from papermill.exceptions import PapermillException
 
     class Headless(engines.NBClientEngine):
         @classmethod
@@ -23,7 +25,15 @@ def main() -> None:
             return super().execute_managed_notebook(nb_man, kernel_name, shutdown_kernel="immediate", **kwargs)
 
     engines.papermill_engines.register(None, Headless)  # where --engine names no other
-    cli.papermill()
+    try:
+        cli.papermill()
+    except (
+        PapermillException,
+        yaml.YAMLError,
+        OSError,
+        ValueError,
+    ) as error:  # theirs add a stack trace of papermill's own
+        sys.exit(str(error).strip())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import sys
 
 from s2utils import steps
 from s2utils.notebook import Run
-from s2utils.params import load, parse_set
+from s2utils.params import ParameterError, load, parse_set
 
 STEPS = ("filtered", "merged", "membership", "judged")
 
@@ -43,7 +43,7 @@ def make(step: str, run: Run, name: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make it; 1 with the remedy on the error stream where that fails."""
+    """Make it; with the remedy on the error stream 2 where the parameters cannot be used, 1 where it fails."""
     parser = argparse.ArgumentParser(prog="python -m s2utils.job", description=__doc__.split("\n")[0])
     parser.add_argument("step", choices=STEPS)
     parser.add_argument("profile")
@@ -59,6 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
                 parser.error(f"{chosen.step} has no '{name}'; it has {', '.join(known) or 'nothing'}")
         for name in names:
             make(chosen.step, Run(chosen.step, chosen.profile, params, changes), name)
+    except ParameterError as error:
+        print(error, file=sys.stderr)
+        return 2
     except Exception as error:
         if not type(error).__module__.startswith("s2utils."):  # ours say what to do
             raise

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from s2utils import artefacts, judges, llm, paths, predictions
+from s2utils import artefacts, judges, llm, paths, records
 from s2utils.params import Endpoint, ParameterError
+from s2utils.values import identifier, number
 
 STATES = ("clear", "repaired", "failed")
 KEYS = ("question_id", "turn", "model")  # what is judged
@@ -74,14 +75,14 @@ def _asked(
 
 def _looked_up(endpoint: Endpoint, kind: str, items: list[dict]) -> list[dict]:
     """The ratings of a file for the items; those it does not hold have failed."""
-    values = {"single": ["rating"], "rubric": list(judges.DIMENSIONS)}[kind]
+    wanted = {"single": ["rating"], "rubric": list(judges.DIMENSIONS)}[kind]
     held = humans(paths.root() / endpoint.model).rename(columns={} if kind == "single" else {"rating": "overall"})
-    found = held.groupby(list(KEYS))[[v for v in values if v in held]].mean().to_dict("index")
+    found = held.groupby(list(KEYS))[[v for v in wanted if v in held]].mean().to_dict("index")
     rows = []
     for item in items:
-        row = found.get((str(item["question_id"]), item["turn"], item["model"]))
-        read = {v: math.nan for v in values} | (row or {})
-        main = read[values[-1]]
+        row = found.get((identifier(item["question_id"]), item["turn"], item["model"]))
+        read = {v: math.nan for v in wanted} | (row or {})
+        main = read[wanted[-1]]
         text = {"state": "clear" if main == main else "failed", "reply": "", "again": "", "error": ""}
         rows.append(read | text | ({} if row else {"error": "not in the file"}))
     return rows
@@ -93,30 +94,28 @@ def humans(file: Path) -> pd.DataFrame:
     Several rows of one answer need a column `rater` that tells them apart. Raises ParameterError naming file and row.
     """
     try:
-        rows, columns = predictions.raw(file)
-    except predictions.PredictionsError as error:
+        read = records.read(file)
+    except records.RecordsError as error:
         raise ParameterError(str(error)) from error
+    columns = read.columns
     if absent := [c for c in (*KEYS, "rating") if c not in columns]:
         raise ParameterError(f"{file}: no column {absent[0]!r} among {', '.join(columns)}; ratings need it")
     numbers = ["rating", *(d for d in judges.DIMENSIONS if d in columns and d != "overall")]
     found, seen = [], {}
-    for number, row in enumerate(rows, start=1):
-        where = f"{file}, row {number}"
-        if row["turn"].strip() not in ("1", "2"):
-            raise ParameterError(f"{where}: turn must be 1 or 2, not {row['turn']!r}")
-        if not row["question_id"].strip() or not row["model"].strip():
+    for place, row in zip(read.numbers, read.rows):
+        where = f"{file}, row {place}"
+        if number(row["turn"]) not in (1, 2):
+            raise ParameterError(f"{where}: turn must be 1 or 2, not {row['turn']!r:.80}")
+        one = {"question_id": identifier(row["question_id"]), "turn": int(number(row["turn"]))}
+        one |= {name: identifier(row.get(name)) for name in ("model", "rater")}
+        if not one["question_id"] or not one["model"]:
             raise ParameterError(f"{where}: question_id and model must not be empty")
-        one = {"question_id": row["question_id"].strip(), "turn": int(row["turn"]), "model": row["model"].strip()}
-        one["rater"] = row.get("rater", "").strip()
         for name in numbers:
-            try:
-                one[name] = float(row[name]) if name == "rating" or row[name].strip() else math.nan
-            except ValueError:
-                one[name] = math.inf
-            if one[name] == one[name] and not 1 <= one[name] <= 10:
-                raise ParameterError(f"{where}: {name} must be a number from 1 to 10, not {row[name]!r}")
-        before = seen.setdefault(tuple(one[k] for k in (*KEYS, "rater")), number)
-        if before != number:
+            one[name] = number(row[name])
+            if not 1 <= one[name] <= 10 and (name == "rating" or identifier(row[name])):
+                raise ParameterError(f"{where}: {name} must be a number from 1 to 10, not {row[name]!r:.80}")
+        before = seen.setdefault(tuple(one[k] for k in (*KEYS, "rater")), place)
+        if before != place:
             raise ParameterError(f"{where} rates what row {before} rates; a column 'rater' tells several people apart")
         found.append(one)
     return pd.DataFrame(found)
@@ -143,6 +142,16 @@ def counts(rows: pd.DataFrame) -> pd.DataFrame:
     found = groups.value_counts().unstack(fill_value=0).reindex(columns=list(STATES), fill_value=0)
     found.insert(0, "asked", groups.size())
     return found.reset_index()
+
+
+def failures(rows: pd.DataFrame, by: tuple[str, ...] = ("kind", "judge")) -> pd.DataFrame:
+    """One row per kind, judge and reason why first replies were not clear: how many, and of these repaired, failed."""
+    unclear = rows[rows["state"] != "clear"]
+    why = [judges.reading(r.kind, r.reply).failure if r.reply else r.error or "empty" for r in unclear.itertuples()]
+    found = unclear[list(by)].assign(
+        reason=why, not_clear=1, repaired=unclear["state"] == "repaired", failed=unclear["state"] == "failed"
+    )
+    return found.groupby([*by, "reason"], sort=False).sum().astype(int).reset_index()
 
 
 def averaged(rows: pd.DataFrame, values: list[str], by: list[str]) -> pd.DataFrame:

@@ -1,19 +1,20 @@
 """What a judge is asked, and how its replies are read: a rating, a rubric, or the better of two answers.
 
-Each prompt stands beside the parser of its replies. Ratings are 1–10. Traps: a parser that takes one character after
-"[[" reads 10 as 1 and 8.5 as 8; a judge that repeats the question ("[[A]] if A is better, [[B]] …") has said nothing;
-a small judge gives any number at all. Sources: the study's rubric; Zheng et al. 2023 (MT-bench) for pairs in both orders
-and for ratings beside a reference.
+Each prompt stands beside the reader of its replies (`readings`). Ratings are 1–10. Traps: a parser that takes one
+character after "[[" reads 10 as 1 and 8.5 as 8; a judge that repeats the question ("[[A]] if A is better, [[B]] …") has
+said nothing; a small judge gives any number at all. Sources: the study's rubric; Zheng et al. 2023 (MT-bench) for pairs
+in both orders and for ratings beside a reference.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-DIMENSIONS = ("simplicity", "helpfulness", "relevance", "accuracy", "depth", "safety", "overall")
+from s2utils.readings import rating, rubric, verdict
+from s2utils.readings import reading as reading
+from s2utils.replies import DIMENSIONS
 
 
 @dataclass(frozen=True)
@@ -25,63 +26,6 @@ class Form:
     short: str  # the verdict alone
     worked: tuple[tuple[str, str, str], ...]  # question to the judge, its reasons, its verdict: they fix scale and form
     read: Callable[[str], dict]  # reply → values; nan or "" where one is not clear
-
-
-# a number with what would make it no rating: a sign, a decimal comma, a range, another scale
-_VALUE = r"[-−]?\d[\d.,]*(?:\s*(?:-|–|—|\bto\b|\bor\b)\s*\d[\d.,]*)?"
-_NUMBER = rf"{_VALUE}(?:\s*(?:/|out of)\s*\d+)?"
-_SCALE = r"(?:\s*\((?:\d+\s*(?:-|–|to)\s*\d+|out of \d+)\)|\s+out of \d+(?=\s*:))?"  # "Rating (1-10): 7"
-_SAID = r"(?:\s+(?:is|of|would be|should be))?(?:\s+[-–—]\s+|[\s:=*_|\"'\[(]{0,6})"
-_RATINGS = (  # the first form that is there decides: the one asked for, then what judges write instead
-    re.compile(r"\brating\b\W{0,5}\[\[([^\[\]]*\d[^\[\]]*)\]\]", re.IGNORECASE),
-    re.compile(r"\[\[([^\[\]]*\d[^\[\]]*)\]\]"),
-    re.compile(rf"\brating\b{_SCALE}{_SAID}({_NUMBER})", re.IGNORECASE),
-    re.compile(rf"(?<![\d.,/])({_VALUE}\s*(?:/|out of)\s*10)\b", re.IGNORECASE),
-)
-_OF_TEN = re.compile(r"(\d+(?:\.\d+)?)[.,]?(?:\s*(?:/|out of)\s*10)?", re.IGNORECASE)
-_RUBRIC = {
-    name: (
-        re.compile(rf"\b{name}(?: rating| score)?\b\W{{0,5}}\[\[([^\[\]]*\d[^\[\]]*)\]\]", re.IGNORECASE),
-        re.compile(rf"\b{name}(?: rating| score)?\b{_SCALE}{_SAID}({_NUMBER})", re.IGNORECASE),
-    )
-    for name in DIMENSIONS
-}
-_VERDICTS = (
-    re.compile(r"\[\[\s*(A|B|C|tie)\s*\]\]", re.IGNORECASE),
-    re.compile(r"\bverdict\b(?:\s+is)?[\s:=*_\"'\[(]{0,6}(A|B|C|tie)\b", re.IGNORECASE),
-    re.compile(r"\b(?:assistant|answer|response) (A|B)(?:'s \w+)? is (?:the )?(?:better|best)\b", re.IGNORECASE),
-)
-
-
-def _one(patterns: tuple[re.Pattern, ...], reply: str) -> float:
-    """The rating that the first pattern with a find gives; nan where finds differ, or are none of 1–10."""
-    for pattern in patterns:
-        whole = [_OF_TEN.fullmatch(text.strip()) for text in pattern.findall(reply)]
-        found = {float(m[1]) if m else math.nan for m in whole}
-        if found:
-            value = found.pop()
-            return value if not found and 1 <= value <= 10 else math.nan
-    return math.nan
-
-
-def rating(reply: str) -> float:
-    """The judge's rating, 1–10; nan where the reply holds none, a range, or several that differ."""
-    return _one(_RATINGS, reply)
-
-
-def rubric(reply: str) -> dict[str, float]:
-    """A rating for each of DIMENSIONS, as `rating` reads one."""
-    return {name: _one(patterns, reply) for name, patterns in _RUBRIC.items()}
-
-
-def verdict(reply: str) -> str:
-    """Whether "A" or "B" is said to be better, or "tie"; "" where the reply holds no verdict, or several that differ."""
-    for pattern in _VERDICTS:
-        found = {said.upper() for said in pattern.findall(reply)}
-        if found:
-            said = found.pop()
-            return "" if found else said if said in "AB" else "tie"
-    return ""
 
 
 def missing(values: dict) -> bool:

@@ -23,9 +23,9 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from s2utils import artefacts, intervals, models, paths, splits
+from s2utils import artefacts, intervals, models, splits, turns
 from s2utils.notebook import Run
-from s2utils.params import ParameterError, Params
+from s2utils.params import ParameterError, Params, shown
 
 EVALUATION, CONTROL = "evaluation", "control"
 QUESTION, REFERENCE = "question", "reference"
@@ -50,21 +50,22 @@ def texts(data, tok: PreTrainedTokenizerBase, params: Params) -> pd.DataFrame:
 
 def controls(kind: str, params: Params) -> list[tuple[str, str]]:
     """(id, text) of every control: of questions each turn; of references what a good answer says, two sentences or more."""
-    found, rows = [], artefacts.read_jsonl(paths.root() / params.membership.control)
-    if not rows:
-        raise ParameterError(f"{params.membership.control} (membership.control) is not there or empty: JSONL of turns")
-    for number, row in enumerate(rows, start=1):
-        if not row.get("turns"):
-            raise ParameterError(
-                f"{params.membership.control}, row {number}: a control needs 'turns', a list of questions"
-            )
-        held = [
-            line.removeprefix(SAYS) for lines in row.get("must_hold", []) for line in lines if line.startswith(SAYS)
-        ]
+    found, file = [], params.membership.control
+    for number, row in turns.lines(file, "membership.control"):
+        told = row.get("must_hold") or []
+        if not (row.get("turns") and _texts(row["turns"])):
+            raise ParameterError(f"{file}, line {number}: a control needs 'turns', a list of questions")
+        if not (isinstance(told, list) and all(map(_texts, told))):
+            raise ParameterError(f"{file}, line {number}: 'must_hold' must be lists of texts, not {shown(told)}")
+        held = [line.removeprefix(SAYS) for lines in told for line in lines if line.startswith(SAYS)]
         passage = " ".join(f"{line[:1].upper()}{line[1:].rstrip('.')}." for line in held)
         said = row["turns"] if kind == QUESTION else [passage] if len(held) > 1 else []
         found += [(str(row.get("question_id", number)), text) for text in said]
     return found
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def paired(seen: list[tuple[str, str]], unseen: list[tuple[str, str]], tok: PreTrainedTokenizerBase) -> list[dict]:
@@ -74,7 +75,7 @@ def paired(seen: list[tuple[str, str]], unseen: list[tuple[str, str]], tok: PreT
     """
 
     def size(text: str) -> int:
-        return len(tok(text)["input_ids"])
+        return len(tok(text, split_special_tokens=True)["input_ids"])
 
     left, rows = {place: size(text) for place, (_, text) in enumerate(unseen)}, []
     for name, text in seen:
@@ -116,7 +117,7 @@ def log_probs(
 
     The softmax is taken in float32.
     """
-    ids = [tok(text)["input_ids"] for text in texts]
+    ids = [tok(text, split_special_tokens=True)["input_ids"] for text in texts]  # `</s>` in a text is no end
     order, found = sorted(range(len(ids)), key=lambda i: -len(ids[i])), [np.empty(0)] * len(ids)
     for start in tqdm(range(0, len(order), batch_size), desc="membership", unit="batch"):
         rows = order[start : start + batch_size]

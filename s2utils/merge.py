@@ -4,88 +4,72 @@
 - `dequantized`: base → NF4 → bf16, + adapter, so inference sees the weights that training saw, rounded once more.
 - `adapter`: 4-bit base beside its unmerged adapter, the exact model that was trained; no weights are made.
 
-The sum is made in float32, a layer at a time, and cast once, to bf16 whatever the model then computes in
-(`model.dtype`); `write` holds one shard of the model in memory, whatever the base's own shards are. Traps: merging
-*into* a live 4-bit model re-quantises the sum; and training quantised bf16 weights, so NF4 comes from bf16 also
-where the model is float16 or float32. Source: Dettmers et al. 2023 (QLoRA).
+The sum is made in float32, a weight at a time, and cast once, to bf16 whatever the model then computes in
+(`model.dtype`); `write` holds one shard of the model in memory, whatever the base's own shards are. What an adapter
+may hold is told by `lora`. Traps: merging *into* a live 4-bit model re-quantises the sum; and training quantised bf16
+weights, so NF4 comes from bf16 also where the model is float16 or float32. Source: Dettmers et al. 2023 (QLoRA).
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.core_model_loading import revert_weight_conversion
+from transformers.pytorch_utils import Conv1D
 
-from s2utils import artefacts, models
+from s2utils import adapters, artefacts, lora, models, parts
+from s2utils.adapters import MergeError
 from s2utils.params import Weights
 
 MODES = ("bf16", "dequantized")
 DTYPE = torch.bfloat16  # of a merged model's weights
 SHARD = 2 * 10**9  # bytes of a written file, and so of weights in memory
-Factors = tuple[torch.Tensor, torch.Tensor, float]
 
 
-class MergeError(ValueError):
-    """Adapter and base do not belong together."""
-
-
-def nf4_round_trip(weight: torch.Tensor) -> torch.Tensor:
-    """`weight` after NF4 with double quantisation and back, in its own dtype."""
+def nf4_round_trip(weight: torch.Tensor, transposed: bool = False) -> torch.Tensor:
+    """`weight` after NF4 with double quantisation and back, in its own dtype; blocks run along the layer's inputs."""
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
+    if transposed:  # as (in, out), which bitsandbytes turns round first
+        return nf4_round_trip(weight.mT).mT
     packed, state = quantize_4bit(weight.contiguous(), quant_type="nf4", compress_statistics=True, blocksize=64)
     return dequantize_4bit(packed, state)
 
 
-def factors(adapter: Path) -> dict[str, Factors]:
-    """Module name → A (r, in), B (out, r) and the scale α/r of a saved LoRA adapter."""
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    unsupported = [
-        k for k in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save") if config.get(k)
-    ]
-    unsupported += ["bias"] if config.get("bias", "none") != "none" else []
-    if unsupported or config["peft_type"] != "LORA":
-        raise MergeError(f"{adapter}: cannot merge {config['peft_type']} with {', '.join(unsupported) or 'this type'}")
-    tensors = load_file(adapter / "adapter_model.safetensors")
-    scale = config["lora_alpha"] / config["r"]
-    found = {}
-    for name in (n for n in tensors if n.endswith(".lora_A.weight")):
-        module = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
-        found[module] = (tensors[name], tensors[name.replace("lora_A", "lora_B")], scale)
-    return found
+def rounded(weight: torch.Tensor, layer: torch.nn.Module) -> torch.Tensor:
+    """A layer's weight as the 4-bit model holds it."""
+    return nf4_round_trip(weight, isinstance(layer, Conv1D))
 
 
-def delta(a: torch.Tensor, b: torch.Tensor, scale: float, device: torch.device | str = "cpu") -> torch.Tensor:
-    """α/r · B·A in float32, shape (out, in)."""
-    return scale * (b.to(device).float() @ a.to(device).float())
-
-
-def summed(weight: torch.Tensor, mode: str, added: Factors | None) -> torch.Tensor:
-    """A layer's merged weight (out, in) in float32; `added` is None where the adapter leaves the layer alone."""
-    seen = (nf4_round_trip(weight.to(DTYPE)) if mode == "dequantized" else weight).float()
-    return seen if added is None else seen + delta(*added, weight.device)
+def summed(weight: torch.Tensor, mode: str, layer: torch.nn.Module | None, change: lora.Change | None) -> torch.Tensor:
+    """A merged weight in float32; `layer` is None for what NF4 leaves alone, `change` where the adapter does."""
+    seen = rounded(weight.to(DTYPE), layer) if mode == "dequantized" and layer is not None else weight
+    return seen.float() if change is None else change.applied(seen.float())
 
 
 @torch.no_grad()
 def merge(model: PreTrainedModel, adapter: Path, mode: str) -> tuple[PreTrainedModel, dict]:
-    """Merge `adapter` into a full-precision `model`, in place; embeddings, norms and the output head stay.
+    """Merge `adapter` into a full-precision `model`, in place; what it does not hold and NF4 leaves alone stays.
 
-    Also returns what `overall` says of the merged layers. Raises MergeError as `checked` does.
+    Also returns what `overall` says of the merged weights. Raises MergeError as `checked` does.
     """
-    added = checked(model, adapter, mode)
-    changes = {}
-    for name, module in tqdm(linear(model).items(), desc=f"merge {mode}", unit="layer"):
-        before = module.weight.data
-        module.weight.data = summed(before, mode, added.get(name)).to(before.dtype)
-        changes[name] = change(module.weight.data, before)
-    return model, overall(changes)
+    added, layers = checked(model, adapter, mode), quantised(model)
+    moved = {}
+    for name, weight in tqdm(list(model.named_parameters()), desc=f"merge {mode}", unit="weight"):
+        if name in added or name in layers:
+            before = weight.data
+            weight.data = summed(before, mode, layers.get(name), added.get(name)).to(before.dtype).contiguous()
+            moved[name] = change(weight.data, before)
+    return model, overall(moved)
 
 
 @torch.no_grad()
@@ -98,48 +82,44 @@ def write(base: Weights, adapter: Path, mode: str, folder: Path, device: str = "
     """
     if mode == "adapter":
         return keep(base, adapter, folder)
-    source, device = models.folder(base), models.usable(device)
-    empty = plan(source)
-    added, layers = checked(empty, adapter, mode), linear(empty)
-    bytes_of = {name: weight.nbytes for name, weight in empty.state_dict().items()}
-    where = {name: file for name, file in tensors(source).items() if name in bytes_of}
-    if missing := sorted({f"{name}.weight" for name in layers} - set(where)):
+    device, source = models.usable(device), models.folder(base)
+    where, empty = tensors(source), plan(source)
+    added, layers = checked(empty, adapter, mode), quantised(empty)
+    held = parts.of(empty, where)
+    added |= {name: added[twin] for name, twin in empty.all_tied_weights_keys.items() if name in held and twin in added}
+    if missing := sorted(parts.needed(empty) - set(held)):
         raise MergeError(f"{source} does not hold {missing[0]} under this name")
-    groups = grouped({name: bytes_of[name] for name in where}, shard)
-    changes = artefacts.read_json(folder / "changes.json") or {}
+    groups = grouped({name: weight.nbytes for name, weight in empty.state_dict().items() if name in held}, shard)
+    moved = artefacts.read_json(folder / "changes.json") or {}
     for file, names in tqdm(named(groups).items(), desc=f"merge {mode}", unit="file"):
         if (folder / file).is_file():
             continue
-        weights = {}
-        for name, weight in read(source, where, names):
-            weights[name] = weight.to(empty.dtype) if weight.is_floating_point() else weight
-            if (layer := name.removesuffix(".weight")) in layers:
-                before = weights[name].to(device)
-                after = summed(before, mode, added.get(layer)).to(empty.dtype)
-                weights[name], changes[layer] = after.cpu(), change(after, before)
-        save_file(weights, folder / f".{file}", metadata={"format": "pt"})
-        artefacts.write_json(folder / "changes.json", changes)  # first: a renamed shard is never read again
+        made = {}
+        for name, weight in read(source, empty, names):
+            made[name] = weight.to(empty.dtype) if weight.is_floating_point() else weight
+            if name in layers or name in added:
+                before = made[name].to(device)
+                after = summed(before, mode, layers.get(name), added.get(name)).to(empty.dtype)
+                made[name], moved[name] = after.cpu(), change(after, before)
+        made = {name: weight.contiguous() for name, weight in revert_weight_conversion(empty, made).items()}
+        save_file(made, folder / f".{file}", metadata={"format": "pt"})
+        artefacts.write_json(folder / "changes.json", moved)  # first: a renamed shard is never read again
         os.replace(folder / f".{file}", folder / file)
     if len(groups) > 1:
-        index = {name: file for file, names in named(groups).items() for name in names}
-        size = sum(bytes_of[name] for name in where)
-        artefacts.write_json(
-            folder / "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": index}
-        )
+        write_index(folder, list(named(groups)))
     empty.config.save_pretrained(folder)
     if (source / "generation_config.json").is_file():  # copied: some published ones are refused when saved anew
         shutil.copyfile(source / "generation_config.json", folder / "generation_config.json")
-    return overall(changes)
+    return overall(moved)
 
 
 def keep(base: Weights, adapter: Path, folder: Path) -> dict:
     """Put the adapter itself into `folder`, with the base that `models.full` loads beneath it; {} for no change."""
-    added = factors(adapter)
-    refuse_empty(adapter, added)
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    shutil.copyfile(adapter / "adapter_model.safetensors", folder / "adapter_model.safetensors")
+    saved = adapters.read(adapter)
+    lora.changes(saved, plan(models.folder(base)))  # refuses what does not fit
+    shutil.copyfile(adapter / adapters.WEIGHTS, folder / adapters.WEIGHTS)
     own = {"base_model_name_or_path": base.path, "revision": base.revision or None}
-    artefacts.write_json(folder / "adapter_config.json", config | own)
+    artefacts.write_json(folder / adapters.CONFIG, saved.config | own)
     return {}
 
 
@@ -150,32 +130,22 @@ def plan(source: Path) -> PreTrainedModel:
         return AutoModelForCausalLM.from_config(config, dtype=config.dtype)
 
 
-def linear(model: PreTrainedModel) -> dict[str, torch.nn.Linear]:
-    """Name → linear layer, the output head left out: what NF4 holds in 4 bits."""
+def linear(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
+    """Name → linear layer, the output head left out: what NF4 holds in 4 bits. Fused experts are none."""
     head = model.get_output_embeddings()
-    return {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head}
+    return {n: m for n, m in model.named_modules() if isinstance(m, (torch.nn.Linear, Conv1D)) and m is not head}
 
 
-def checked(model: PreTrainedModel, adapter: Path, mode: str) -> dict[str, Factors]:
-    """The adapter's factors; MergeError where a layer is missing, has another shape, or nothing would change."""
+def quantised(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
+    """Name of a weight → its linear layer."""
+    return {f"{name}.weight": layer for name, layer in linear(model).items()}
+
+
+def checked(model: PreTrainedModel, adapter: Path, mode: str) -> dict[str, lora.Change]:
+    """The adapter's changes; MergeError as `adapters.read` and `lora.changes`."""
     if mode not in MODES:
         raise ValueError(f"unknown merge mode {mode!r}; known: {', '.join(MODES)}")
-    added, layers = factors(adapter), linear(model)
-    if missing := sorted(set(added) - set(layers)):
-        raise MergeError(f"{adapter} was trained on another base: {missing[0]} is not in the model")
-    for name, (a, b, _) in added.items():
-        if (b.shape[0], a.shape[1]) != layers[name].weight.shape:
-            raise MergeError(
-                f"{adapter} was trained on another base: {name} is {tuple(layers[name].weight.shape)} in the model"
-            )
-    refuse_empty(adapter, added)
-    return added
-
-
-def refuse_empty(adapter: Path, added: dict[str, Factors]) -> None:
-    """MergeError where no product B·A is other than zero."""
-    if not any(b.abs().max() > 0 and a.abs().max() > 0 for a, b, _ in added.values()):
-        raise MergeError(f"{adapter} changes no weight: was it saved before training?")
+    return lora.changes(adapters.read(adapter), model)
 
 
 def change(after: torch.Tensor, before: torch.Tensor) -> dict[str, float]:
@@ -185,7 +155,7 @@ def change(after: torch.Tensor, before: torch.Tensor) -> dict[str, float]:
 
 
 def overall(changes: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Largest and mean absolute change of a weight over all layers."""
+    """Largest and mean absolute change of a weight over all that were merged."""
     count = sum(c["n"] for c in changes.values())
     mean = sum(c["mean"] * c["n"] for c in changes.values()) / count
     return {"max_abs_change": max(c["max"] for c in changes.values()), "mean_abs_change": mean}
@@ -200,16 +170,49 @@ def tensors(source: Path) -> dict[str, str]:
         return dict(sorted(index["weight_map"].items(), key=lambda item: item[1]))
     if not (source / "model.safetensors").is_file():
         raise MergeError(f"{source} holds no model.safetensors: only that format is read a tensor at a time")
-    with safe_open(source / "model.safetensors", "pt") as file:
+    with opened(source / "model.safetensors") as file:
         return dict.fromkeys(file.keys(), "model.safetensors")
 
 
-def read(source: Path, where: dict[str, str], names: list[str]):
-    """Yield (name, tensor) of `names`; a file stays open only while its tensors are read, so its pages can go."""
-    for file in dict.fromkeys(where[name] for name in names):
-        with safe_open(source / file, "pt") as opened:
-            for name in (n for n in names if where[n] == file):
-                yield name, opened.get_tensor(name)
+@contextlib.contextmanager
+def opened(file: Path) -> Iterator[safe_open]:
+    """A safetensors file; MergeError where it is not there or cut."""
+    try:
+        with safe_open(file, "pt") as tensors:
+            yield tensors
+    except (FileNotFoundError, SafetensorError) as error:
+        raise MergeError(f"{file} is missing, cut or no safetensors file ({error}): fetch it again") from None
+
+
+def read(source: Path, model: PreTrainedModel, names: list[str]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield (name, weight) of `model` for `names`, read from a folder one at a time.
+
+    A file stays open only while a weight is read, so that its pages can go.
+    """
+    where = tensors(source)
+    made_of, shapes = parts.of(model, where), {name: weight.shape for name, weight in model.state_dict().items()}
+    for name in names:
+        held = {}
+        for file in dict.fromkeys(where[part.name] for part in made_of[name]):
+            with opened(source / file) as stored:
+                held |= {p.name: stored.get_tensor(p.name) for p in made_of[name] if where[p.name] == file}
+        weight, planned = parts.joined(model, name, [(p, held[p.name]) for p in made_of[name]]), shapes[name]
+        if weight.shape != planned:
+            raise MergeError(
+                f"{source}: {name} is {tuple(weight.shape)} and by config.json {tuple(planned)}: fetch both anew"
+            )
+        yield name, weight
+
+
+def write_index(folder: Path, files: list[str]) -> None:
+    """The index of a model in several files."""
+    index, size = {}, 0
+    for name in files:
+        with opened(folder / name) as file:
+            index |= dict.fromkeys(file.keys(), name)
+        size += (folder / name).stat().st_size
+    contents = {"metadata": {"total_size": size}, "weight_map": index}
+    artefacts.write_json(folder / "model.safetensors.index.json", contents)
 
 
 def grouped(sizes: dict[str, int], limit: int) -> list[list[str]]:

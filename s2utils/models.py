@@ -1,16 +1,18 @@
-"""Load tokenizers and language models: published weights, their NF4 form, and the prompts they answer.
+"""Load tokenizers and language models: published weights, their NF4 form, adapters, and the prompts they answer.
 
+What a user, a data set or another model wrote stands in a prompt as text, its special tokens too (`special_tokens`).
 Trap: bitsandbytes packs every 4-bit layer in place at the first evaluation on a CPU with AVX512-BF16,
 after which most LoRA gradients are silently zero; `quantized` switches that off.
 """
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -18,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from s2utils import embedded, paths
+from s2utils import bases, chats, embedded, paths, special_tokens
 from s2utils.params import Model, ParameterError, Params, Weights
 
 
@@ -44,17 +46,32 @@ def folder(weights: Weights) -> Path:
 
 
 def tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
-    """Tokenizer with a padding token that is not the end-of-sequence token, padding on the left."""
+    """Tokenizer with a padding token that is not the end-of-sequence token, padding on the left.
+
+    An adapter's folder that holds none has that of the base beneath it.
+    """
     path, options = located(weights)
-    return prepared(AutoTokenizer.from_pretrained(path, **options))
+    if bases.is_adapter(path) and not any(Path(path).glob("tokenizer*")):
+        return bases.beneath(Path(path), tokenizer)
+    tok = AutoTokenizer.from_pretrained(path, **options)
+    return prepared(tok, _vocab_size(weights))
 
 
-def prepared(tok: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """Left padding, and a padding token other than EOS, whose prediction must be learnt (Llama-2 has none)."""
-    if tok.pad_token is None or tok.pad_token == tok.eos_token:
-        tok.pad_token = tok.unk_token
+def prepared(tok: PreTrainedTokenizerBase, vocab_size: int | None = None) -> PreTrainedTokenizerBase:
+    """Left padding, with the token that `special_tokens.padding` chooses: training and generation pad alike."""
+    tok.pad_token = special_tokens.padding(tok, vocab_size)
     tok.padding_side = "left"
     return tok
+
+
+def _vocab_size(weights: Weights) -> int | None:
+    """How many tokens the model has embeddings of; None for a folder that holds a tokenizer alone."""
+    path, options = located(weights)
+    if bases.is_adapter(path):
+        return bases.beneath(Path(path), _vocab_size)
+    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
+        return None
+    return AutoConfig.from_pretrained(path, **options).get_text_config().vocab_size
 
 
 def usable(device: str) -> str:
@@ -85,10 +102,8 @@ def nf4(dtype: torch.dtype = torch.bfloat16, storage: torch.dtype = torch.uint8)
 def full(weights: Weights, dtype: str, device: str = "cpu") -> PreTrainedModel:
     """The model in `dtype`, for inference; of an adapter's folder the 4-bit base beneath its unmerged adapter."""
     device, (path, options) = usable(device), located(weights)
-    if (kept := Path(path) / "adapter_config.json").is_file():
-        config = json.loads(kept.read_text(encoding="utf-8"))
-        base = Weights(config["base_model_name_or_path"], config.get("revision") or "")
-        return adapted(base, Path(path), dtype, device)
+    if bases.is_adapter(path):
+        return bases.beneath(Path(path), lambda base: adapted(base, Path(path), dtype, device))
     model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), use_safetensors=True, **options)
     return model.to(device).eval()
 
@@ -100,6 +115,11 @@ def quantized(weights: Weights, dtype: str, device: str = "cpu", sharded: bool =
     one dtype and places them itself, so the bits are kept as that.
     """
     compute, (path, options) = computing(dtype), located(weights)
+    if bases.is_adapter(path):
+        raise ParameterError(
+            f"{weights.path} is an adapter, which can be asked and compared: train on the base that it names, "
+            "with model.base.path"
+        )
     settings = {"quantization_config": nf4(compute, compute)} if sharded else {
         "quantization_config": nf4(compute), "device_map": {"": usable(device)},
     }  # fmt: skip
@@ -123,10 +143,21 @@ def _compute_in(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def adapted(base: Weights, adapter: Path, dtype: str, device: str = "cpu") -> PreTrainedModel:
-    """The model as it was trained: NF4 base, its LoRA layers beside the weights, not merged."""
+    """The model as it was trained: NF4 base, its LoRA layers beside the weights, not merged.
+
+    ParameterError where the adapter is not whole or not of this base.
+    """
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(quantized(base, dtype, device), adapter).get_base_model().eval()
+    network = quantized(base, dtype, device)
+    try:
+        return PeftModel.from_pretrained(network, adapter).get_base_model().eval()
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise ParameterError(
+            f"the adapter {adapter} does not fit the base {base.path}: {bases.first_line(error)}"
+        ) from error
 
 
 def keep_unpacked(model: torch.nn.Module) -> torch.nn.Module:
@@ -145,24 +176,32 @@ def plain_prompt(question: str, model: Model) -> str:
 
 
 def example(question: str, answer: str, tok: PreTrainedTokenizerBase, model: Model) -> tuple[str, str]:
-    """(prompt, completion) of a training row under `model.template`; the end-of-sequence token is left to the trainer."""
+    """(prompt, completion) of a training row under `model.template`; its end-of-sequence token is left to `taught`."""
     space = "" if model.template == "chat" else " "  # a chat template ends where the answer begins
-    return prompt([question], "sft", tok, model), f"{space}{answer}"
+    return prompt([question], "sft", tok, model), f"{space}{special_tokens.marked(answer, tok)}"
+
+
+def taught(examples: list[tuple[str, str]], tok: PreTrainedTokenizerBase) -> list[tuple[list[int], int]]:
+    """(token ids, how many are the prompt's) of each (prompt, completion), with the end of sequence.
+
+    A completion begins where prompt and whole text part, as in trl, should the prompt not end on a token boundary.
+    """
+    if tok.eos_token is None:
+        raise ParameterError(
+            f"the tokenizer of {tok.name_or_path} has no eos_token, so no model can learn to end with it"
+        )
+    asked = encoded([prompt for prompt, _ in examples], tok, "sft")
+    whole = encoded([prompt + completion for prompt, completion in examples], tok, "sft")
+    return [([*ids, tok.eos_token_id], len(os.path.commonprefix([start, ids]))) for start, ids in zip(asked, whole)]
 
 
 def chat_prompt(turns: list[dict], tok: PreTrainedTokenizerBase, system: str = "") -> str:
-    """`turns` ({role, content}) in the tokenizer's own chat template, ready for the model's answer."""
-    if not tok.chat_template:
-        raise ParameterError(
-            f"the tokenizer of {tok.name_or_path} has no chat template: set model.template to human_assistant, or take a base "
-            "model that comes with one"
-        )
-    messages = ([{"role": "system", "content": system}] if system else []) + turns
-    return tok.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    """`turns` ({role, content}) in the tokenizer's own chat template, ready for the model's answer; see `chats`."""
+    return chats.rendered(([{"role": "system", "content": system}] if system else []) + turns, tok)
 
 
 def prompt(turns: list[str], variant: str, tok: PreTrainedTokenizerBase, model: Model) -> str:
-    """Prompt for alternating user and model turns (first and last are the user's).
+    """Prompt for alternating user and model turns (first and last are the user's), for `encoded`.
 
     The chat model sees its template, the base model the study's plain prompt, turn after turn, and a fine-tuned
     model what `model.template` says. Trap: a template may hold the token that begins a sequence, and a fine-tuned
@@ -172,9 +211,8 @@ def prompt(turns: list[str], variant: str, tok: PreTrainedTokenizerBase, model: 
         roles = ("user", "assistant")
         turned = [{"role": roles[i % 2], "content": t} for i, t in enumerate(turns)]
         text = chat_prompt(turned, tok, model.system_prompt)
-        begins = tok("")["input_ids"][:1] == [tok.bos_token_id]
-        return text.removeprefix(tok.bos_token) if variant == "sft" and begins else text
-    text = ""
+        return text.removeprefix(tok.bos_token) if variant == "sft" and special_tokens.begins(tok) else text
+    text, turns = "", [special_tokens.marked(turn, tok) for turn in turns]
     for question, answer in zip(turns[::2], [*turns[1::2], None]):
         text += plain_prompt(question, model) + (f" {answer.strip()}\n" if answer is not None else "")
     return text
@@ -182,7 +220,7 @@ def prompt(turns: list[str], variant: str, tok: PreTrainedTokenizerBase, model: 
 
 def encoded(texts: list[str], tok: PreTrainedTokenizerBase, variant: str) -> list[list[int]]:
     """Token ids of prompts. A chat template holds its own special tokens, so none are added there."""
-    return tok(texts, add_special_tokens=variant != "chat")["input_ids"]
+    return special_tokens.ids(texts, tok, begin=variant != "chat")
 
 
 def weights_of(variant: str, params: Params, merged: Path | None = None) -> Weights:

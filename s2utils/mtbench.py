@@ -7,13 +7,12 @@ number at all, so its ratings carry no weight; `panel` says whether a judge's do
 from __future__ import annotations
 
 import functools
-import json
 import random
 from pathlib import Path
 
 import pandas as pd
 
-from s2utils import fastchat, generate, intervals, judgements, judges, models, paths
+from s2utils import fastchat, generate, intervals, judgements, judges, models, paths, turns
 from s2utils.params import MtBench, ParameterError, Params
 from s2utils.steps import ModelRow
 
@@ -23,28 +22,18 @@ TURNS = {1: "single_turn_rating", 2: "multi_turn_rating"}  # columns of the tabl
 def questions(settings: MtBench, seed: int) -> list[dict]:
     """Questions {question_id, category, turns: [two], must_hold, reference}; a seeded sample of `n`, spread over categories.
 
-    Reads our own file or MT-bench's (same keys, no must_hold, references of some). `reference` holds a text a turn, "" for
-    none, or is empty. Raises ParameterError naming file and line.
+    Reads our own file or MT-bench's. `reference` holds a text a turn, "" for none, or is empty: the questions' own, or where
+    `references` names FastChat's file, those of that file alone. Raises ParameterError naming file and line.
     """
-    path = paths.root() / settings.questions
-    if not path.is_file():
-        raise ParameterError(f"mtbench.questions: there is no file {settings.questions}")
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            turns = row["turns"]
-            if len(turns) != 2 or not all(isinstance(t, str) and t.strip() for t in turns):
-                raise ValueError("turns must be two texts")
-            keys = {"question_id": row["question_id"], "category": row["category"], "turns": turns}
-            reference = row.get("reference", [])
-            if reference and (len(reference) != 2 or not all(isinstance(r, str) for r in reference)):
-                raise ValueError("reference must be two texts")
-            rows.append(keys | {"must_hold": row.get("must_hold", [[], []]), "reference": reference})
-        except (ValueError, KeyError, TypeError) as error:
-            raise ParameterError(f"{settings.questions}, line {number}: {type(error).__name__}: {error}") from error
+    rows = turns.questions(settings.questions)
+    if settings.references:
+        held = turns.references(settings.references)
+        if not any(str(row["question_id"]) in held for row in rows):
+            raise ParameterError(
+                f"mtbench.references: {settings.references} answers no question of {settings.questions}; its ids are "
+                f"{', '.join(list(held)[:5])} …"
+            )
+        rows = [row | {"reference": held.get(str(row["question_id"]), [])} for row in rows]
     known = {row["category"] for row in rows}
     if unknown := [c for c in settings.categories if c not in known]:
         raise ParameterError(
@@ -59,7 +48,26 @@ def questions(settings: MtBench, seed: int) -> list[dict]:
     for row in shuffled:  # the i-th of each category before the i+1-th of any
         place[row["category"]] = place.get(row["category"], -1) + 1
         ranked.append((place[row["category"]], len(ranked), row))
-    return sorted((r for _, _, r in sorted(ranked, key=lambda x: x[:2])[: settings.n]), key=lambda r: r["question_id"])
+    taken = {row["question_id"] for _, _, row in sorted(ranked, key=lambda x: x[:2])[: settings.n]}
+    return [row for row in rows if row["question_id"] in taken]
+
+
+def beside(questions: list[dict], settings: MtBench) -> str:
+    """Whose reference answers the judge sees, and beside how many of the turns, for a caption.
+
+    FastChat's prompts show one for math, reasoning and coding only, and never one of the second turn without the first.
+    """
+    if settings.judge.backend == "file":
+        return "turns for people, who may have seen reference answers"
+    templates, said = templates_of(settings), ["", ""]
+
+    def chat(question: dict, turn: int, guided: bool) -> list[dict]:
+        return judges.turn_chat(question, said, turn, templates, settings.reasons, guided)
+
+    asked = [(question, turn) for question in questions for turn in TURNS]
+    n = sum(chat(*turn, settings.guided) != chat(*turn, False) for turn in asked)
+    whose = settings.references or f"{settings.questions} itself"
+    return f"{n} of {len(asked)} turns beside a reference answer" + (f" of {whose}" if n else "")
 
 
 def answer(network, tok, questions: list[dict], row: ModelRow, params: Params, folder: Path) -> list[list[dict]]:
@@ -68,11 +76,11 @@ def answer(network, tok, questions: list[dict], row: ModelRow, params: Params, f
     The second turn sees the first with the model's own answer, uncut. Merges of one model draw the same random numbers.
     """
     sampling = {k: getattr(params.generate, k) for k in ("batch_size", "temperature", "top_p", "repetition_penalty")}
-    turns: list[list[dict]] = []
+    answered: list[list[dict]] = []
     for turn in (1, 2):
         said = [[q["turns"][0]] for q in questions]
         if turn == 2:
-            said = [[*s, a["text"], q["turns"][1]] for s, a, q in zip(said, turns[0], questions)]
+            said = [[*s, a["text"], q["turns"][1]] for s, a, q in zip(said, answered[0], questions)]
         prompts = models.encoded([models.prompt(s, row.variant, tok, params.model) for s in said], tok, row.variant)
         rows = [{"question_id": q["question_id"], "category": q["category"], "turn": turn} for q in questions]
         make = functools.partial(
@@ -80,8 +88,10 @@ def answer(network, tok, questions: list[dict], row: ModelRow, params: Params, f
             max_new_tokens=params.mtbench.max_new_tokens, label=f"{row.id} turn {turn}", **sampling,
         )  # fmt: skip
         kept = folder / f"turn_{turn}.jsonl"
-        turns.append(generate.answer_all(kept, rows, sampling["batch_size"], lambda skip, make=make: make(skip=skip)))
-    return turns
+        answered.append(
+            generate.answer_all(kept, rows, sampling["batch_size"], lambda skip, make=make: make(skip=skip))
+        )
+    return answered
 
 
 def items(questions: list[dict], answers: list[list[dict]], row: ModelRow, settings: MtBench) -> list[dict]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from s2utils import artefacts, durations, paths, steps
-from s2utils.params import ParameterError, Params, load, nearest, written
+from s2utils.params import ParameterError, Params, load, nearest, shown, typed
 
 PACKAGES = [
     "torch",
@@ -87,8 +87,8 @@ class Run:
     def require(self, step: str, name: str = "") -> Artefact:
         """An earlier step's finished artefact; MissingArtefact says which notebook makes it."""
         wanted = self.artefact(name, step)
-        notebook, folder, changes = steps.STEPS[step].notebook, wanted.folder, written(self.overrides)
-        command = f"make {notebook} PROFILE={self.profile}" + (f" SET='{changes}'" if changes else "")
+        notebook, folder = steps.STEPS[step].notebook, wanted.folder
+        command = f"make {notebook} PROFILE={self.profile}{typed(self.overrides)}"
         artefacts.require(folder, wanted.key, notebook, command, folder.relative_to(paths.root()))
         return wanted
 
@@ -120,7 +120,7 @@ def run_upstream() -> None:
 
 
 def start(step: str, profile: str, overrides: dict | None = None, **choices: object) -> Run:
-    """Resolve the parameters of `step`, refuse unknown ones, and show what runs where.
+    """Resolve the parameters of `step`, refuse unknown ones and what the profile does not make, and show what runs where.
 
     `choices` are the notebook's further parameters (one model, one train set). A GPU that the profile asks for may be
     missing where nothing is left to make: with every choice "all", which collects (`models.usable` refuses to make what
@@ -131,6 +131,7 @@ def start(step: str, profile: str, overrides: dict | None = None, **choices: obj
 
     _refuse_unknown({"profile", "overrides", *choices})
     run = Run(step, profile, load(profile, overrides), overrides or {}, choices)
+    _refuse_unmade(run)
     _runs[:] = [run]
     on_gpu = run.params.runtime.device == "cuda"
     blind = on_gpu and not torch.cuda.is_available()
@@ -138,7 +139,7 @@ def start(step: str, profile: str, overrides: dict | None = None, **choices: obj
         raise ParameterError(f"params/{profile}.yaml: runtime.device is cuda and no GPU is visible; use PROFILE=cpu")
     torch.set_num_threads(run.params.runtime.threads)
     values = {k: str(v).replace("\n", "\\n") for k, v in steps.settings(step, run.params).items()}  # one line a row
-    shown = "\n".join(f"| `{k}` | `{v}` |" for k, v in values.items())
+    rows = "\n".join(f"| `{k}` | `{v}` |" for k, v in values.items())
     where = (device() if on_gpu else processor()) + (" · no GPU, so this run only collects" if blind else "")
     chosen = "".join(f" · {k} {v}" for k, v in choices.items())
     cost = durations.sentence(profile, steps.STEPS[step].notebook, [c for c in choices.values() if c != "all"])
@@ -147,7 +148,7 @@ def start(step: str, profile: str, overrides: dict | None = None, **choices: obj
             f"**Profile {profile}{chosen}** · {where} · {run.params.runtime.threads} thread(s) · "
             f"Python {platform.python_version()} · {versions_line()}\n\n"
             f"{cost}.\n\n"
-            f"<details><summary>Parameters</summary>\n\n| parameter | value |\n|---|---|\n{shown}\n\n</details>"
+            f"<details><summary>Parameters</summary>\n\n| parameter | value |\n|---|---|\n{rows}\n\n</details>"
         )
     )
     return run
@@ -195,6 +196,17 @@ def _refuse_unknown(known: set[str]) -> None:
             for target in node.targets if isinstance(node, ast.Assign) else []:
                 if target.id not in known:
                     raise ParameterError(f"unknown parameter '{target.id}'{nearest(target.id, known)}")
+
+
+def _refuse_unmade(run: Run) -> None:
+    """One line where a choice names no model or train set of the profile."""
+    known = {"model": [row.id for row in run.models], "train_set": run.params.sft.train_sets}
+    known["model"] += ["protocols"] if run.step == "leaderboard" else []
+    for name, chosen in run.choices.items():
+        if name in known and chosen not in ("all", *known[name]):
+            raise ParameterError(
+                f"{name} {shown(chosen)} is not in profile {run.profile}{nearest(chosen, known[name])}"
+            )
 
 
 def environment() -> None:

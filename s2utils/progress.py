@@ -82,10 +82,18 @@ def last(log: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """One line a job: what its log said last."""
+    """One line a job: what its log said last; 2 where there is no such profile."""
     parser = argparse.ArgumentParser(prog="python -m s2utils.progress", description=__doc__.split("\n")[0])
     parser.add_argument("profile", nargs="?", default="cpu")
-    rows = running(parser.parse_args(arguments).profile)
+    profile = parser.parse_args(arguments).profile
+    from s2utils import params  # not above: every module imports this one
+
+    try:
+        params.load(profile)
+    except params.ParameterError as error:
+        print(error, file=sys.stderr)
+        return 2
+    rows = running(profile)
     for job, age, said in rows:
         print(f"{job} ({age:.0f} s ago): {said}")
     if not rows:

@@ -241,7 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--yes", action="store_true", help="push; without it nothing leaves this machine")
     chosen = parser.parse_args(arguments)
     try:
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", chosen.to):
+        if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", chosen.to):
             raise PublishError(f"'{chosen.to}' is no repository: write TO=owner/name")
         folder = chosen.what if chosen.what.is_absolute() else paths.root() / chosen.what
         listing = files(folder)

@@ -236,6 +236,8 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     try:
         if chosen.show:
+            for profile in chosen.profiles:
+                load(profile, chosen.set)
             index = paths.reports("+".join(chosen.profiles)) / "index.html"
         elif len(chosen.profiles) == 1:
             if chosen.record or not (paths.reports(chosen.profiles[0]) / "provenance.json").is_file():
@@ -244,7 +246,8 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             index = join(chosen.profiles, chosen.set)
     except ValueError as error:
-        sys.exit(f"report: {error}")
+        print(f"report: {error}", file=sys.stderr)
+        sys.exit(2)
     numbers = headline(index.parent / "tables")
     print(index)
     print(numbers.to_string(index=False, na_rep="–") if len(numbers) else "no table is there yet")

@@ -21,6 +21,7 @@ TITLES = tables.TITLES | {
     "claims": "The study's claims",
     "funnel": "The filter funnel",
     "judge_counts": "What the judge was asked, and what came back",
+    "judge_failures": "Why replies of the judge were not clear",
     "judge_paired": "Merges compared: judged validation set",
     "judge_pairs": "Fine-tunes against the base, judged in pairs",
     "judge_panel": "Is the judge reliable?",

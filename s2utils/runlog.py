@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, ProgressCallback, TrainerCallback
 
-from s2utils import artefacts, generate, models, processes, progress, readability
+from s2utils import artefacts, generate, models, processes, progress, readability, special_tokens
 from s2utils.params import Sft
 
 MARKER = "whole.json"
@@ -150,7 +150,7 @@ class Samples(TrainerCallback):
         for prompt, answer in zip(self.prompts, answers):
             ease, grade = readability.flesch(answer["text"])
             measured = {"flesch_reading_ease": ease, "flesch_kincaid_grade": grade} if math.isfinite(ease) else {}
-            rows.append({"step": state.global_step, "prompt": prompt} | answer | measured)
+            rows.append({"step": state.global_step, "prompt": special_tokens.readable(prompt)} | answer | measured)
         artefacts.append_jsonl(self.file, rows)
 
 

@@ -38,14 +38,24 @@ def other_references(answers: pd.DataFrame, model: str = "model") -> pd.Series:
     It is one of the model's first data set, for the first data set's answers of the second; where there is only one, of
     its next question.
     """
-    found = pd.Series(None, index=answers.index, dtype="str")
+    found = {}
     for _, part in answers.groupby(model, sort=False):
         held = {d: r.dropna() for d, r in part.groupby("dataset", sort=False)["reference"] if r.notna().any()}
         for dataset, own in held.items():
             rest = list(next((r for d, r in held.items() if d != dataset), own))
+            after = _next_unlike(rest)
             for i, (place, mine) in enumerate(own.items(), start=1):
-                turned = (rest[(i + k) % len(rest)] for k in range(len(rest)))
-                found[place] = next((r for r in turned if r != mine), None)
+                other = rest[i % len(rest)]
+                found[place] = other if other != mine else after[i % len(rest)]
+    return pd.Series([found.get(place) for place in answers.index], index=answers.index, dtype="str")
+
+
+def _next_unlike(texts: list[str]) -> list[str | None]:
+    """Of each place in a circle of texts the next text that differs from its own, None where all are alike."""
+    n, found = len(texts), [None] * len(texts)
+    for i in range(2 * n - 1, -1, -1):  # twice around, backwards: the first round learns what follows the last text
+        then = (i + 1) % n
+        found[i % n] = texts[then] if texts[then] != texts[i % n] else found[then]
     return found
 
 
@@ -99,7 +109,7 @@ def bertscore(answers: pd.DataFrame, params: Params) -> tuple[dict[Way, pd.DataF
 
 def readability(answers: pd.DataFrame) -> dict[Way, pd.DataFrame]:
     """Reading ease and grade, both protocols and back ends; a text without a word has failed."""
-    said = {STUDY: answers["whole"].fillna(""), ANSWER: answers["answer"]}
+    said = {STUDY: answers["whole"].fillna(""), ANSWER: answers["answer"].fillna("")}
     return {
         (protocol, backend, "none"): text_metrics.readability(list(texts), backend).set_axis(answers.index)
         for protocol, texts in said.items()

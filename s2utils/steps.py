@@ -13,6 +13,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,18 @@ LIMITS = tuple(f"s2.{k}" for k in ("readability", "fre_min", "fkg_max", "toxicit
 MANNER = (*LIMITS, "data.embedder", "data.embedder_tokens")
 RATING = tuple(
     f"mtbench.{k}"
-    for k in ("questions", "categories", "n", "max_new_tokens", "prompts", "reasons", "guided", "repeats", "judge")
+    for k in (
+        "questions",
+        "references",
+        "categories",
+        "n",
+        "max_new_tokens",
+        "prompts",
+        "reasons",
+        "guided",
+        "repeats",
+        "judge",
+    )  # fmt: skip
 )
 STEPS = {
     "eda": Step(
@@ -149,7 +161,8 @@ def settings(step: str, params: Params) -> dict[str, object]:
     values = {k: v for k, v in flat(params).items() if any(k == w or k.startswith(f"{w}.") for w in wanted)}
     values = {k: v for k, v in values.items() if not any(k == u or k.startswith(f"{u}.") for u in UNREAD)}
     held = {k: root() / v for k, v in values.items() if isinstance(v, str) and v and not v.startswith("embedded:")}
-    return values | {f"{k}.content": _content(path) for k, path in held.items() if path.exists()}
+    # Path.exists raises where a prompt is longer than a file's name may be
+    return values | {f"{k}.content": _content(path) for k, path in held.items() if os.path.exists(path)}
 
 
 def _content(path: Path) -> str:
@@ -342,12 +355,15 @@ def shown(notebook: str) -> str:
     """The step behind `make <notebook>`: the one whose rule runs it for readers. KeyError names the known ones."""
     known = {step.notebook: name for name, step in STEPS.items() if step.shown}
     if notebook not in known:
-        raise KeyError(f"no step runs notebooks/{notebook}.ipynb; steps run {', '.join(known)} (docs/extending.md)")
+        raise KeyError(
+            f"no step runs notebooks/{' '.join(notebook.split())}.ipynb; steps run {', '.join(known)} (docs/extending.md)"
+        )
     return known[notebook]
 
 
 if __name__ == "__main__":
     try:
-        print(shown(sys.argv[1]))
+        print(shown("".join(sys.argv[1:2])))
     except KeyError as error:
-        sys.exit(error.args[0])
+        print(error.args[0], file=sys.stderr)
+        sys.exit(2)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from s2utils import artefacts, paths, steps, tables
-from s2utils.params import Params, written
+from s2utils.params import Params, typed
 
 ROW = ["table", "model", "variant", "merge_mode", "dataset", "metric"]
 HEADLINES = {"sft": "eval_loss_after"} | tables.HEADLINES
@@ -56,8 +56,7 @@ def _table(step: str, point: str, overrides: dict, name: str) -> Path:
     """A point's table; MissingArtefact where it is not there yet."""
     file = paths.reports(steps.home(step, point, overrides)) / "tables" / f"{name}.csv"
     if not file.is_file():
-        changes, profile = written(overrides), point.partition("@")[0]
-        command = f"make 08_sweep PROFILE={profile}" + (f" SET='{changes}'" if changes else "")
+        command = f"make 08_sweep PROFILE={point.partition('@')[0]}{typed(overrides)}"
         raise artefacts.MissingArtefact(
             f"{file.relative_to(paths.root())} is not there yet: run notebooks/{steps.STEPS[step].notebook}.ipynb under "
             f"the profile {point} first, or in the terminal\n    {command}"

@@ -68,13 +68,22 @@ def grid(frame: pd.DataFrame, name: str) -> dict:
 
 def plain(view: pd.DataFrame) -> dict:
     """A table of text that was made for readers already, drawn as it stands."""
-    numeric = {c: pd.to_numeric(view[c].astype(str).str.split().str[0], errors="coerce") for c in view}
-    kinds = {c: "number" if len(view) and numeric[c].notna().all() else "text" for c in view}
-    columns = [
-        [{"text": shell.visible(v), "sort": s if kinds[c] == "number" else str(v)} for v, s in zip(view[c], numeric[c])]
-        for c in view
-    ]
-    return _grid([(_column(c, kinds[c]), cells) for c, cells in zip(view, columns)], len(view))
+    columns = []
+    for name in view:
+        texts = ["" if v is None or v != v else str(v) for v in view[name]]
+        leading = [_number(t) for t in texts]
+        numeric = any(texts) and not any(t and math.isnan(n) for t, n in zip(texts, leading))
+        cells = [{"text": shell.visible(t), "sort": n if numeric else t} for t, n in zip(texts, leading)]
+        columns.append((_column(name, "number" if numeric else "text"), cells))
+    return _grid(columns, len(view))
+
+
+def _number(text: str) -> float:
+    """The number a text begins with ("7.00 [6.00, 8.00]"), nan where there is none."""
+    try:
+        return float(text.split()[0])
+    except (ValueError, IndexError):
+        return math.nan
 
 
 def _grid(columns: list[tuple[dict, list[dict]]], total: int) -> dict:

@@ -23,7 +23,7 @@ from rich.text import Text
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from s2utils import durations, progress
+from s2utils import durations, params, progress
 
 LATE = 3  # times what the README promises: said before the first job
 TAIL = 40  # lines of a failed job's log
@@ -226,15 +226,21 @@ def checks(log: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run Snakemake with these arguments; ends with its status."""
+    """Run Snakemake with these arguments; ends with its status, or with 2 where the parameters cannot be used."""
+    given = sys.argv[1:] if arguments is None else arguments
+    profile, changes = (next((a.partition("=")[2] for a in given if a.startswith(k)), "") for k in ("profile=", "set="))
+    try:
+        params.load(profile or "cpu", changes)
+    except params.ParameterError as error:  # the Snakefile would say so too, at the end of a stack trace
+        print(error, file=sys.stderr)
+        sys.exit(2)
     from snakemake import cli
     from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
-    given = sys.argv[1:] if arguments is None else arguments
     sys.argv[0] = "snakemake"
     if {"-n", "--dry-run", "--dryrun", "--help", "-h"} & set(given):
         cli.main(given)
-    LogHandler.profile = next((a.partition("=")[2] for a in given if a.startswith("profile=")), "cpu")
+    LogHandler.profile = profile or "cpu"
     cores = given[given.index("--cores") + 1] if "--cores" in given else ""
     LogHandler.cores = int(cores) if cores.isdigit() else os.cpu_count() or 1
     LoggerPluginRegistry().register_plugin("snakemake_logger_plugin_s2", sys.modules[__name__])

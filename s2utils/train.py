@@ -42,10 +42,17 @@ from s2utils.runlog import TrainingError
 
 
 def rows(frame: pd.DataFrame, params: Params, tok: PreTrainedTokenizerBase) -> tuple[Dataset, int]:
-    """(prompt/completion rows, how many were dropped): rows over `sft.max_length` tokens are left out."""
+    """(rows, how many were dropped): rows over `sft.max_length` tokens are left out.
+
+    A row has prompt and completion (text, for `models.encoded`), input_ids and the completion_mask of what is learnt: trl
+    takes them as they are, where it would make an end of sequence of a `</s>` that somebody wrote.
+    """
     examples = [models.example(q, a, tok, params.model) for q, a in zip(frame["question"], frame["answer"])]
-    lengths = [len(ids) + 1 for ids in tok([p + c for p, c in examples])["input_ids"]]  # + EOS
-    kept = [{"prompt": p, "completion": c} for (p, c), n in zip(examples, lengths) if n <= params.sft.max_length]
+    kept = [
+        {"prompt": p, "completion": c, "input_ids": ids, "completion_mask": [0] * start + [1] * (len(ids) - start)}
+        for (p, c), (ids, start) in zip(examples, models.taught(examples, tok))
+        if len(ids) <= params.sft.max_length
+    ]
     return Dataset.from_list(kept), len(frame) - len(kept)
 
 
@@ -352,7 +359,7 @@ def make(profile: str, train_set: str, changes: dict) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train one adapter; 1 with the remedy on the error stream where that fails."""
+    """Train one adapter; where that fails, 2 (parameters) or 1 with the remedy on the error stream."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("profile")
     parser.add_argument("train_set", help="one of sft.train_sets")
@@ -367,7 +374,7 @@ def main(arguments: list[str] | None = None) -> int:
         processes.leave()
     except (ParameterError, artefacts.MissingArtefact, TrainingError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ParameterError) else 1
     return 0
 
 

@@ -128,7 +128,7 @@ def _audited() -> list[dict]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write it; 1 with the reason on the error stream where the profile cannot be used."""
+    """Write it; 2 with the reason on the error stream where the profile cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m s2utils.writeup", description=__doc__.split("\n")[0])
     parser.add_argument("profile")
     parser.add_argument("--set", default="", help="overrides, as SET= of make")
@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(write(chosen.profile, chosen.set).relative_to(paths.root()))
     except ParameterError as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 

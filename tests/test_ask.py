@@ -68,10 +68,10 @@ def test_fine_tunes_that_are_not_made_are_named(tree, capsys):
     with made.making():
         pass
     assert [r.id for r in ask.there(run, run.models)[0]][2:] == ["SmolLM2-135M-sciq.bf16"]
-    assert ask.main(["smoke", "Why?", "--model", "SmolLM2-135M-sciq.dequantized"]) == 1
+    assert ask.main(["smoke", "Why?", "--model", "SmolLM2-135M-sciq.dequantized"]) == 2
     assert "make 04_generate" in capsys.readouterr().err
-    assert ask.main(["smoke", "  "]) == 1 and "the question is empty" in capsys.readouterr().err
-    assert ask.main(["smok", "Why?"]) == 1 and "did you mean 'smoke'" in capsys.readouterr().err
+    assert ask.main(["smoke", "  "]) == 2 and "the question is empty" in capsys.readouterr().err
+    assert ask.main(["smok", "Why?"]) == 2 and "did you mean 'smoke'" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -107,6 +107,24 @@ def test_the_command_prints_what_the_models_said(tiny, capsys, monkeypatch):
     assert "Why␛[31m?" in said and "SmolLM2-135M-chat" in said and "\x1b" not in said
     assert "Not made yet with these parameters: SmolLM2-135M-sciq.bf16" in said
     assert not list(artefacts.Path(tiny.tables.parent).rglob("*")), "asking leaves nothing behind"
+
+
+def test_a_published_adapter_is_asked_with_its_bases_tokenizer(tree, tiny_base, capsys):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.bfloat16)
+    folder = tree / "adapters" / "theirs"
+    get_peft_model(model, LoraConfig(r=2, target_modules="all-linear")).save_pretrained(folder)
+    asked = ["smoke", "Why?", "--model", "SmolLM2-135M"]
+    asked += ["--set", "model.base.path=adapters/theirs generate.max_new_tokens=4"]
+    assert ask.main(asked) == 0 and "SmolLM2-135M" in capsys.readouterr().out
+    file = folder / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": None}))
+    assert ask.main(asked) == 1
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and "adapters/theirs does not name its base" in said.err and not said.out
 
 
 def test_a_merge_draws_the_numbers_of_the_other(tiny, monkeypatch):

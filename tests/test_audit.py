@@ -229,6 +229,172 @@ def test_a_file_that_cannot_be_used_is_named(tree, tmp_path, capsys):
     assert not (tree / "reports/audit").exists()
 
 
+FEW = ["--profile", "smoke", "--set", "text_metrics.resamples=50"]
+GIVEN = {
+    "question_id": 81,
+    "model": "m",
+    "judge": ["gpt-4", "single-v1"],
+    "judgment": "Rating: [[8]]",
+    "score": 8,
+    "turn": 1,
+}
+
+
+def jsonl(path, *rows):
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    return path
+
+
+def test_one_pair_alone_and_singles_without_a_judge_have_a_page(tree, tmp_path):
+    pair = {
+        "question_id": 81,
+        "turn": 1,
+        "model_1": "m",
+        "model_2": "n",
+        "g1_winner": "model_1",
+        "g2_winner": "model_1",
+    }
+    bare = {k: v for k, v in GIVEN.items() if k != "judge"}
+    for rows in ([pair], [bare], [bare, pair], [GIVEN]):
+        assert audit.main(["--judgements", str(jsonl(tmp_path / "j.jsonl", *rows)), *FEW]) == 0
+        page = (tree / "reports/audit/index.html").read_text(encoding="utf-8")
+        assert ("pairs in both orders" in page) == (pair in rows) and ("ratings a turn" in page) == (rows != [pair])
+        assert ">nan<" not in page
+
+
+def test_both_turns_of_one_judge_are_one_row(tree, tmp_path):
+    second = GIVEN | {"turn": 2, "judge": ["gpt-4", "single-v1-multi-turn"]}
+    assert audit.main(["--judgements", str(jsonl(tmp_path / "a.jsonl", GIVEN, second)), *FEW]) == 0
+    (row,) = out(tree, "mtbench").to_dict("records")
+    assert (row["single_turn_rating"], row["multi_turn_rating"]) == (8, 8)
+    assert (row["single_turn_rating_n_failed"], row["multi_turn_rating_n_failed"]) == (0, 0)
+
+
+def held(folder: Path) -> dict:
+    return {f.relative_to(folder): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def test_an_audit_that_fails_leaves_everything_as_it_was(tree, folder, tmp_path, monkeypatch, capsys):
+    from s2utils import shell
+
+    judged, page = jsonl(tmp_path / "j.jsonl", GIVEN), shell.write_page
+    assert audit.main(["--predictions", str(folder), "--judgements", str(judged), *FEW]) == 0
+    reports = tree / "reports"
+    before = held(reports)
+
+    def breaks(*_, **__):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(shell, "write_page", breaks)
+    with pytest.raises(OSError, match="no space"):
+        audit.main(["--judgements", str(jsonl(judged, GIVEN | {"model": "other"})), *FEW])
+    assert held(reports) == before
+    monkeypatch.setattr(shell, "write_page", page)
+    assert (
+        audit.main(["--judgements", str(jsonl(judged, GIVEN, GIVEN)), "--predictions", str(tmp_path / "none"), *FEW])
+        == 2
+    )
+    assert held(reports) == before and "there is no folder" in capsys.readouterr().err
+    assert audit.main(["--judgements", str(judged), *FEW]) == 0
+    assert set(held(reports)) == set(before)
+
+
+@pytest.mark.parametrize("broken", ["a,b\n1,2\n", "", "model,judge\nm\n", "\x00"])
+def test_a_table_that_an_earlier_audit_left_broken_stops_none(tree, folder, broken, capsys):
+    for name in ("mtbench", "mtbench_flesch", "ratings", "unread"):
+        file = tree / "reports/audit/tables" / f"{name}.csv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(broken)
+        file.with_suffix(".txt").write_text("A caption.\n")
+    assert audit.main(["--predictions", str(folder), *FEW]) == 0
+    assert not (tree / "reports/audit/tables/mtbench.csv").exists() and "taken away" in capsys.readouterr().out
+    assert audit.main(["--predictions", str(folder), *FEW]) == 0 and len(out(tree, "flesch")) == 4
+
+
+def test_what_was_not_read_stands_on_the_page(tree, tmp_path):
+    said = "The sky is blue. It is nice. We like it very much today."
+    rows = [
+        {"text": t}
+        for t in (said, None, math.nan, math.inf, "$ERROR$", {"label": 1}, f"<think>Hm.</think>{said}", [said, "b"])
+    ]
+    jsonl(tmp_path / "m_x_predictions.jsonl", *rows)
+    judged = jsonl(tmp_path / "j.jsonl", GIVEN, GIVEN | {"question_id": 82, "score": -1})
+    assert (
+        audit.main(["--predictions", str(tmp_path / "m_x_predictions.jsonl"), "--judgements", str(judged), *FEW]) == 0
+    )
+    flesch = out(tree, "flesch").set_index(["protocol", "backend"]).loc[("answer", "pyphen")]
+    assert (flesch["n"], flesch["fre_n_failed"], flesch["fre"]) == (8, 5, pytest.approx(109.41))
+    unread = out(tree, "unread").astype(str).set_index("reason")
+    assert unread.loc["no value", ["file", "key", "read", "n", "rows"]].tolist() == [
+        "m_x_predictions.jsonl",
+        "text",
+        "no",
+        "1",
+        "2",
+    ]
+    assert unread.loc["reasoning left out", ["read", "rows"]].tolist() == ["yes", "7"]
+    assert unread.loc["score -1, not 1–10", ["file", "key", "rows"]].tolist() == ["j.jsonl", "score", "2"]
+    assert (unread.loc[unread["part"] == "predictions", "read"] == "no").sum() == flesch["fre_n_failed"]
+    page = (tree / "reports/audit/index.html").read_text(encoding="utf-8")
+    assert "What was not read as it stands" in page and "$ERROR$: the call failed" in page
+
+    jsonl(tmp_path / "m_x_predictions.jsonl", {"text": said})  # mended: its lines go, those of the judgements stay
+    assert audit.main(["--predictions", str(tmp_path / "m_x_predictions.jsonl"), *FEW]) == 0
+    assert out(tree, "unread")["file"].tolist() == ["j.jsonl"]
+
+
+def test_references_of_every_form_meet_their_questions(tmp_path):
+    questions = ["one?", "L\u2019un?", "three?"]
+    jsonl(tmp_path / "m_x_predictions.jsonl", *({"question": q, "text": "Rain is water."} for q in questions))
+    given = [["Rain is water.", "It is wet."], {"text": ["Rain is water."], "score": [1]}, [None]]
+    beside = jsonl(
+        tmp_path / "r.jsonl", *({"question": q.replace("\u2019", "'"), "answers": a} for q, a in zip(questions, given))
+    )
+    answers, _ = predictions.read(tmp_path / "m_x_predictions.jsonl")
+    found, several = predictions.references(beside)
+    known = [found.get(predictions.plain(q)) for q in answers["question"]]
+    assert known == ["Rain is water.", "Rain is water.", None] and several == 1
+
+
+def test_a_judgements_csv_with_a_row_each_is_not_pooled(tree, tmp_path):
+    header = ["model", "question_id", "turn", "judgment"]
+    rows = [[m, q, t, f"Rating: [[{n}]]"] for m, n in (("a", 4), ("b", 8)) for q in (1, 2) for t in (1, 2)]
+    assert audit.main(["--judgements", str(write(tmp_path / "j.csv", rows, header)), *FEW]) == 0
+    table = out(tree, "mtbench").set_index("model")
+    assert table["single_turn_rating"].to_dict() == {"a": 4, "b": 8} and table["n"].tolist() == [2, 2]
+
+
+def test_replies_that_are_objects_are_read_or_failed(tmp_path, params):
+    reply = {"choices": [{"message": {"role": "assistant", "content": "Rating: [[7]]"}}]}
+    notes, rows = (
+        [],
+        [[1, "[[5]]", "why"], [2, json.dumps(reply), "why"], [3, '{"id": 9}', "why"], [4, "nan", "why"]],
+    )
+    (row,) = audit.ratings(write(tmp_path / "j.csv", rows, ["question_id", "m", "question"]), params, notes).to_dict(
+        "records"
+    )
+    assert (row["model"], row["n"], row["n_failed"], row["mean"]) == ("m", 4, 2, 6)
+    assert [(n.row, n.key, n.read) for n in notes] == [(3, "m", False), (4, "m", False)]
+
+
+NAMES = ['=HYPERLINK("http://x","m")', "+1", "-m", "@SUM(A1)", "\tm", "'=m", "plain"]
+
+
+def test_a_models_name_is_no_formula_in_a_spreadsheet(tree, tmp_path):
+    file = jsonl(tmp_path / "j.jsonl", *(GIVEN | {"model": m, "judge": "=j"} for m in NAMES))
+    for _ in range(2):  # the second time beside the tables of the first
+        assert audit.main(["--judgements", str(file), *FEW]) == 0
+    with open(tree / "reports/audit/tables/mtbench.csv", encoding="utf-8", newline="") as opened:
+        cells = [cell for row in csv.reader(opened) for cell in row]
+    assert not [
+        c
+        for c in cells
+        if c[:1] in ("=", "+", "@", "\t", "\r") or (c[:1] == "-" and not c[1:].replace(".", "").isdigit())
+    ]
+    page = (tree / "reports/audit/index.html").read_text(encoding="utf-8")
+    assert "=HYPERLINK(" in page and "&#39;=HYPERLINK" not in page
+
+
 @pytest.mark.parametrize("given", [[], ["--references", "r.csv"], ["--judgements", "j.csv", "--references", "r.csv"]])
 def test_nothing_to_score_is_said(tree, given):
     with pytest.raises(SystemExit):

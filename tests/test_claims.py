@@ -140,7 +140,8 @@ def third(roles: dict[str, str]) -> dict:
     source = load("cpu").data.sources["sciq"]
     more = {k: getattr(source, k) for k in vars(source)}
     return {
-        "data": {"sources": {"parables": more}, "validation": {"parables": 4}, "test": {"parables": 4}, "roles": roles},
+        "data": {"sources": {"parables": more}, "validation": {"parables": 4}, "test": {"parables": 4}}
+        | ({"roles": roles} if roles else {}),
         "sft": {"train_sets": ["sciq", "wikilead", "sciq-wikilead-parables"]},
     }
 

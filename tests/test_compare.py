@@ -106,6 +106,10 @@ def test_b_minus_a_is_minus_a_minus_b(values):
     assert one["verdict"] in ("the same", "different", "no evidence")
 
 
-def test_a_report_that_is_not_there_is_named(tree):
-    with pytest.raises(SystemExit, match="nothing: no report with tables; give a profile"):
-        compare.main(["nothing", "cpu"])
+@pytest.mark.parametrize("given", ["nothing", "", "it's", "x" * 300])
+def test_a_report_that_is_not_there_is_named(tree, capsys, given):
+    with pytest.raises(SystemExit, match="2"):
+        compare.main([given, "cpu"])
+    told = capsys.readouterr().err
+    assert told.startswith("compare: ") and told.count("\n") == 1 and given in told
+    assert "no report with tables; give a profile" in told or len(given) > 255

@@ -111,7 +111,9 @@ def test_hub_sets_are_those_of_the_harness(monkeypatch, tree):
     monkeypatch.setattr(datasets, "load_dataset", load)
     profile = params.load("a100-7b")
     own = tree / "params" / "own.jsonl"
-    own.write_text(json.dumps({"question_id": 1, "turns": ["First?", "Second?"]}) + "\n", encoding="utf-8")
+    own.write_text(
+        json.dumps({"question_id": 1, "category": "x", "turns": ["First?", "Second?"]}) + "\n", encoding="utf-8"
+    )
     profile = dataclasses.replace(profile, mtbench=dataclasses.replace(profile.mtbench, questions="params/own.jsonl"))
     found = contamination.evaluation_sets(profile)
     assert {name: " ".join(texts[0].split()) for name, texts in found.items()} == {

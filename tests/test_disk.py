@@ -67,7 +67,7 @@ def test_what_overrides_made_is_current_under_them(run):
 )  # fmt: skip
 def test_a_wrong_name_deletes_nothing(run, capsys, given, said):
     before = states(run)
-    assert disk.main([*given, "--all", "--yes"]) == 1
+    assert disk.main([*given, "--all", "--yes"]) == 2
     assert said in capsys.readouterr().err and states(run) == before
 
 

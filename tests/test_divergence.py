@@ -7,7 +7,7 @@ import torch
 from peft import PeftModel
 from test_merge import save_adapter
 
-from s2utils import divergence, merge, models, train
+from s2utils import adapters, divergence, lora, merge, models, train
 from s2utils.params import Weights, load
 
 LOGITS = torch.log(torch.tensor([[0.5, 0.5, 1e-9], [0.25, 0.25, 0.5]]))
@@ -54,6 +54,11 @@ def frame() -> pd.DataFrame:
     """Questions and answers of several lengths, one too long."""
     answers = ["Light.", "The cat sat on the mat because it was warm.", "Rain is water that falls.", "Sun " * 200]
     return pd.DataFrame({"question": ["Why?", "Who sat?", "What is rain?", "How?"], "answer": answers})
+
+
+def added(base, adapter) -> dict:
+    """Name of a weight → what the adapter adds to it."""
+    return lora.changes(adapters.read(adapter), models.full(base, "float32"))
 
 
 @pytest.fixture
@@ -149,9 +154,10 @@ def test_weights_are_measured_against_the_4_bit_base_and_the_adapter(params, ada
     assert (rows.groupby("merge_mode").size() == 2 * 7).all() and set(rows["layer"]) == {0, 1}
     mean = rows.groupby("merge_mode")["mean"].mean()
     assert 0 < mean["dequantized"] < mean["requantized"] and mean["dequantized"] < mean["bf16"] < mean["none"]
-    name, factors = next(iter(merge.factors(adapter).items()))
+    name, change = next(iter(added(base, adapter).items()))
+    name = name.removesuffix(".weight")
     nf4 = rows[(rows["merge_mode"] == "nf4") & (rows["module"] == name)].iloc[0]
-    assert nf4["max"] == pytest.approx(merge.delta(*factors).abs().max().item(), rel=1e-3)
+    assert nf4["max"] == pytest.approx(change.product.delta().abs().max().item(), rel=1e-3)
     bf16 = rows[(rows["merge_mode"] == "bf16") & (rows["module"] == name)].iloc[0]
     weight = models.full(base, "bfloat16").get_submodule(name).weight.data
     assert bf16["mean"] == pytest.approx((weight - merge.nf4_round_trip(weight)).abs().mean().item(), rel=0.05)
@@ -161,12 +167,13 @@ def test_the_wrong_merge_is_pefts_own_into_a_live_4_bit_model(base, adapter):
     import bitsandbytes
 
     network = PeftModel.from_pretrained(models.quantized(base, "bfloat16"), adapter)
-    live, added = divergence.requantized(network), merge.factors(adapter)
+    live, changes = divergence.requantized(network), added(base, adapter)
     full = models.full(base, "bfloat16")
     for name, layer in merge.linear(live).items():
         assert isinstance(layer, bitsandbytes.nn.Linear4bit) and not layer.support_avx512bf16_for_cpu
         held = bitsandbytes.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
-        wanted = merge.nf4_round_trip(merge.summed(full.get_submodule(name).weight.data, "dequantized", added[name]))
+        weight, change = full.get_submodule(name).weight.data, changes[f"{name}.weight"]
+        wanted = merge.nf4_round_trip(merge.summed(weight, "dequantized", layer, change))
         assert torch.allclose(held.float(), wanted, atol=1e-6), name
 
 

@@ -61,7 +61,7 @@ def test_hostile_text_stays_text(prompts):
         (lambda rows: rows[:-1], "has no prompt 'pair-math-v1-multi-turn'"),
         (lambda rows: [rows[0] | {"prompt_template": "{answer_c}"}, *rows[1:]], r"line 1: nothing is known .*answer_c"),
         (lambda rows: [{"name": "x", "system_prompt": 3}], "line 1: 'system_prompt' is missing or of another type"),
-        (lambda rows: ["[1]"], "line 1 must be an object"),
+        (lambda rows: ["[1]"], "row 1 must be an object"),
         (lambda rows: [rows[0], "{"], "line 2 is not JSON"),
         (lambda rows: [""], "holds no rows"),
     ],
@@ -97,7 +97,8 @@ def test_answers_a_turn_of_a_file_or_a_folder(tmp_path):
     [
         ([answer(), answer()], "line 2: m answered question 81 before, in .*line 1"),
         ([answer(choices=[])], "choices"),
-        ([answer(turns=[1])], "must be a list of texts"),
+        ([answer() | {"choices": [{"turns": "one"}]}], "must be a list of texts"),
+        ([answer() | {"question_id": None}], "'question_id' is missing"),
         ([answer() | {"model_id": None}], "'model_id'"),
     ],
 )
@@ -134,21 +135,18 @@ def test_judgements_and_what_failed(tmp_path):
         and ratings["rating"].tolist()[2:] == [8.5, 10]
     )
     assert ratings["score"].tolist()[0] == 7 and math.isnan(ratings["score"][1]) and ratings["score"][3] == 1
-    assert set(ratings["judge"]) == {"gpt-4 single-v1"}
+    assert set(ratings["judge"]) == {"gpt-4"}
     assert pairs[["g1", "g2"]].to_numpy().tolist() == [["model_1", ""]]
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (single(score=11), "'score' must lie between 1 and 10, or be -1, not 11"),
         (single(turn=3), "'turn' must be 1 or 2"),
-        (single(score="7"), "'score' is missing or of another type"),
-        (
-            {"question_id": 1, "turn": 1, "model_1": "a", "model_2": "b", "g1_winner": "a", "g2_winner": "tie"},
-            "a winner must be",
-        ),
-        ({"question_id": 1, "turn": 1}, "'model_1' is missing"),
+        (single(turn=None), "'turn' must be 1 or 2"),
+        (single(question_id=[81]), "'question_id' is missing or of another type"),
+        ({"question_id": 1, "turn": 1}, "'model' is missing"),
+        ({"question_id": 1, "turn": 1, "model_1": "a"}, "'model_2' is missing"),
     ],
 )
 def test_judgements_that_cannot_be_used(tmp_path, row, message):
@@ -219,6 +217,139 @@ def test_pairs_are_counted_as_ours(tmp_path, params):
     assert row[["n", "n_win", "n_tie", "n_loss", "n_failed", "n_flipped"]].tolist() == [5, 1, 2, 1, 1, 1]
     with pytest.raises(fastchat.FastChatError, match="judged several times"):
         fastchat_tables.compared(fastchat.judgements(jsonl(tmp_path / "p.jsonl", rows + rows[:1]))[1], params)
+
+
+GIVEN = {
+    "question_id": 81,
+    "model": "m",
+    "judge": ["gpt-4", "single-v1"],
+    "judgment": "Rating: [[8]]",
+    "score": 8,
+    "turn": 1,
+}
+PROMPTS = ("single-v1", "single-math-v1", "single-v1-multi-turn", "single-math-v1-multi-turn")
+
+
+def table(path, params):
+    return fastchat_tables.rated(fastchat.judgements(path)[0], {}, params)
+
+
+def test_one_judge_has_prompts_by_turn_and_category(tmp_path, params):
+    rows = [
+        GIVEN | {"question_id": q, "turn": turn, "judge": ["gpt-4", name]}
+        for q, names in ((81, PROMPTS[::2]), (111, PROMPTS[1::2]))
+        for turn, name in enumerate(names, start=1)
+    ]
+    (row,) = table(jsonl(tmp_path / "j.jsonl", rows), params).to_dict("records")
+    for turn in fastchat_tables.TURNS.values():
+        assert (row["n"], row[turn], row[f"{turn}_n_failed"], row[f"{turn}_file"]) == (2, 8, 0, 8)
+    pair = {"question_id": 81, "model_1": "m", "model_2": "n", "g1_winner": "model_1", "g2_winner": "model_1"}
+    rows = [pair | {"turn": t, "judge": ["gpt-4", f"pair-v2{'-multi-turn' * (t - 1)}"]} for t in (1, 2)]
+    (row,) = fastchat_tables.compared(fastchat.judgements(jsonl(tmp_path / "p.jsonl", rows))[1], params).to_dict(
+        "records"
+    )
+    assert (row["judge"], row["n"], row["n_win"]) == ("gpt-4", 2, 2)
+
+
+def test_the_files_mean_is_the_plain_mean_of_its_scores(tmp_path, params):
+    rows = [GIVEN | {"score": 10, "judgment": "[[10]]"}] * 3 + [
+        GIVEN | {"question_id": 82, "score": 2, "judgment": "[[2]]"}
+    ]
+    row = table(jsonl(tmp_path / "j.jsonl", rows), params).iloc[0]
+    assert row["single_turn_rating_file"] == 8 and row["single_turn_rating"] == 6 and row["n"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"score": 0}, "score 0, not 1–10"),
+        ({"score": -1}, "score -1, not 1–10"),
+        ({"score": -1, "judgment": "$ERROR$"}, "score -1, not 1–10"),
+        ({"score": 11}, "score 11, not 1–10"),
+        ({"score": None, "judgment": None}, "neither a judgement nor a score"),
+        ({"score": math.nan, "judgment": ""}, "neither a judgement nor a score"),
+        ({"score": {"a": 1}, "judgment": "hm"}, "no clear rating in the judgement"),
+    ],
+)
+def test_a_judgement_that_failed_fails_alone(tmp_path, params, change, reason):
+    notes = []
+    path = jsonl(tmp_path / "j.jsonl", [GIVEN, GIVEN | {"question_id": 82} | change])
+    ratings, _ = fastchat.judgements(path, notes)
+    assert ratings["rating"].isna().tolist() == [False, True] and ratings["rating"][0] == 8
+    assert [(n.file, n.row, n.key, n.reason, n.read) for n in notes] == [("j.jsonl", 2, "score", reason, False)]
+    row = table(path, params).iloc[0]
+    assert (
+        row["n"],
+        row["single_turn_rating"],
+        row["single_turn_rating_n_failed"],
+        row["single_turn_rating_file"],
+    ) == (2, 8, 1, 8)
+
+
+@pytest.mark.parametrize("winner", ["error", None, "", "m", ["model_1"], math.nan])
+def test_a_pair_without_a_winner_has_failed(tmp_path, params, winner):
+    notes, pair = [], {"question_id": 81, "model_1": "m", "model_2": "n", "g1_winner": "model_1", "turn": 1}
+    rows = [pair | {"g2_winner": winner}, pair | {"question_id": 82, "g2_winner": "model_1"}]
+    _, found = fastchat.judgements(jsonl(tmp_path / "p.jsonl", rows), notes)
+    row = fastchat_tables.compared(found, params).iloc[0]
+    assert row[["n", "n_win", "n_failed"]].tolist() == [2, 1, 1] and [(n.row, n.key) for n in notes] == [
+        (1, "g2_winner")
+    ]
+
+
+def test_a_file_of_first_turns_has_no_second_that_failed(tmp_path, params):
+    row = table(jsonl(tmp_path / "j.jsonl", [GIVEN, GIVEN | {"question_id": 82}]), params).iloc[0]
+    assert (row["single_turn_rating"], row["single_turn_rating_n_failed"]) == (8, 0)
+    assert math.isnan(row["multi_turn_rating"]) and row["multi_turn_rating_n_failed"] == 0
+
+
+@pytest.mark.parametrize(
+    "csv",
+    [
+        "question_id,model,judge,turn,score,judgment\n81,m,gpt-4,1,8,Rating: [[8]]\n81,m,gpt-4,2,-1,no\n82.0,m,gpt-4,1.0,6.0,\n82,m,gpt-4,2,4,\n",
+        "id;Model;turn;Rating\n81;m;1;8\n81;m;2;\n82;m;1;Rating: [[6]]\n82;m;2;4.0\n",
+        "model,turn,judgement\nm,1,Rating: [[8]]\nm,2,no\nm,1,[[6]]\nm,2,[[4]]\n",
+        "question_id,model,judge,turn,score\n81,m,\"['gpt-4', 'single-v1']\",1,8\n82,m,\"('gpt-4', 'single-v1')\",1,6\n"
+        '82,m,"[""gpt-4"", ""single-v1-multi-turn""]",2,4\n',
+    ],
+)
+def test_a_table_with_a_row_a_judgement_is_read_as_such(tmp_path, params, csv):
+    path = tmp_path / "j.csv"
+    path.write_text(csv, encoding="utf-8")
+    (row,) = table(path, params).to_dict("records")
+    assert (row["model"], row["n"], row["single_turn_rating"], row["multi_turn_rating"]) == ("m", 2, 7, 4)
+    assert row["multi_turn_rating_n_failed"] == 1 and row["single_turn_rating_n_failed"] == 0
+
+
+def test_answers_that_failed_stay_as_rows(tmp_path, params):
+    notes = []
+    rows = [
+        answer(turns=("The sun is hot. We see it.", "$ERROR$")),
+        answer(82, turns=("<think>Rain?</think>Rain is good.", None)),
+        answer(83, turns=("\u200b", ["It is \ud83d hot.", "So."])),
+        answer(84, choices=[{"turns": ["It is hot."]}, {"turns": ["Never."]}]),
+    ]
+    found = fastchat.answers(jsonl(tmp_path / "m.jsonl", rows), notes)
+    assert found["answer"].notna().tolist() == [True, False, True, False, False, True, True]
+    assert found["answer"].dropna().tolist()[1:] == ["Rain is good.", "It is ? hot.", "It is hot."]
+    assert sorted((n.row, n.read) for n in notes) == [
+        (1, False),
+        (2, False),
+        (2, True),
+        (3, False),
+        (3, True),
+        (4, True),
+    ]
+    table = fastchat_tables.readable(found, {}, params).set_index(["turn", "backend"])
+    assert table.loc[(2, "pyphen"), ["n", "flesch_reading_ease_n_failed"]].tolist() == [3, 2]
+
+
+def test_a_file_of_answers_in_another_encoding(tmp_path):
+    notes = []
+    (tmp_path / "m.jsonl").write_bytes(json.dumps(answer(turns=("Été",)), ensure_ascii=False).encode("cp1252"))
+    assert fastchat.answers(tmp_path / "m.jsonl", notes)["answer"].tolist() == ["Été"] and len(notes) == 1
+    (tmp_path / "j.json").write_text(json.dumps([GIVEN, GIVEN | {"turn": 2}]), encoding="utf-16")
+    assert fastchat.judgements(tmp_path / "j.json")[0]["rating"].tolist() == [8, 8]
 
 
 def test_the_audit_reads_a_run_of_fastchat(tree, tmp_path, capsys):

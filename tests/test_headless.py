@@ -61,3 +61,27 @@ def test_a_failure_is_told_and_kept_in_the_notebook(notebook, tmp_path):
     assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
     assert any(output["output_type"] == "error" for cell in made.cells for output in cell.get("outputs", []))
     assert not made.cells[-1].outputs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-p", "profile", "1"], "there is no profile 1"),
+        (["-r", "profile", "smoke", "-y", "overrides: [1]"], "overrides must be a section of keys"),
+        (["-y", "["], "while parsing"),
+        (["--cwd", "nowhere"], "nowhere"),
+    ],
+)
+def test_parameters_that_cannot_be_used_show_no_stack(notebook, tmp_path, arguments, told):
+    cell = "from s2utils import notebook\nnotebook.start('sft', profile, overrides)"
+    given = notebook(["profile, overrides = 'cpu', {}", cell])
+    command = [sys.executable, "-m", "s2utils.headless", str(given), str(tmp_path / "out.ipynb"), "--no-progress-bar"]
+    done = subprocess.run([*command, *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and told in done.stderr and "Traceback" not in done.stderr
+    assert f"{REPOSITORY}/s2utils/params.py" not in done.stderr
+
+
+def test_a_notebook_that_is_not_there_is_named(tmp_path):
+    command = [sys.executable, "-m", "s2utils.headless", "notebooks/99_none.ipynb", str(tmp_path / "out.ipynb")]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "99_none.ipynb" in done.stderr and "Traceback" not in done.stderr

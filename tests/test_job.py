@@ -9,15 +9,27 @@ from s2utils import job, shards
     ("arguments", "told"),
     [
         (["membership", "smoke"], "make 02_datasets PROFILE=smoke"),
-        (["membership", "smokee"], "did you mean 'smoke'"),
         (["merged", "smoke", "SmolLM2-135M-sciq.bf16"], "make 03_sft PROFILE=smoke"),
         (["judged", "smoke"], "make 04_generate PROFILE=smoke"),
-        (["membership", "smoke", "--set", "membership.n=x"], "membership.n"),
     ],
 )
-def test_what_is_missing_or_wrong_is_said(tree, capsys, arguments, told):
+def test_what_is_missing_is_said(tree, capsys, arguments, told):
     assert job.main(arguments) == 1
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["membership", "smokee"], "did you mean 'smoke'"),
+        (["membership", "smoke", "--set", "membership.n=x"], "membership.n"),
+        (["filtered", "smoke", "--set", "data.sources={}"], "'data.sources' must hold something"),
+    ],
+)
+def test_parameters_that_cannot_be_used_are_said_in_a_line(tree, capsys, arguments, told):
+    assert job.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

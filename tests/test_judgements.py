@@ -221,6 +221,25 @@ def test_a_reply_without_a_rating_is_asked_for_it_once(scripted):
     ]
 
 
+def test_why_replies_were_not_clear_is_counted(scripted):
+    first = ["Rating: [[7]]", "Rating: 4/5", "8%", "Rating: 80 %", None]
+    scripted(first, first, ["Rating: [[4]]", "", "9%"])
+    rows = collect([item(i) for i in range(5)])
+    assert judgements.failures(rows).drop(columns=["kind", "judge"]).to_dict("records") == [
+        {"reason": "another scale", "not_clear": 1, "repaired": 1, "failed": 0},
+        {"reason": "percent", "not_clear": 2, "repaired": 0, "failed": 2},
+        {"reason": "malformed reply", "not_clear": 1, "repaired": 0, "failed": 1},
+    ]
+    counted, why = judgements.counts(rows).iloc[0], judgements.failures(rows)
+    assert (counted["repaired"], counted["failed"]) == (why["repaired"].sum(), why["failed"].sum())
+
+
+def test_where_all_is_clear_no_reason_is_counted(scripted):
+    scripted(["Rating: [[7]]"])
+    why = judgements.failures(collect([item(0)]))
+    assert why.empty and why.columns.tolist() == ["kind", "judge", "reason", "not_clear", "repaired", "failed"]
+
+
 def test_what_came_broken_is_asked_once_more_and_then_has_failed(scripted):
     asked = scripted([None, None], ["Rating: [[3]]", None])
     rows = collect([item(0), item(1)])
@@ -298,6 +317,8 @@ def test_people_may_rate_the_rubric_and_be_several(tmp_path):
     [
         ("1,1,m,11", r"row 2: rating must be a number from 1 to 10, not '11'"),
         ("1,1,m,good", r"row 2: rating must be a number"),
+        ("1,1,m,nan", r"row 2: rating must be a number from 1 to 10, not 'nan'"),
+        ("0.0,1,m,5", r"row 2 rates what row 1 rates; a column 'rater'"),
         ("1,1,m,", r"row 2: rating must be a number"),
         ("1,3,m,5", r"row 2: turn must be 1 or 2, not '3'"),
         (",1,m,5", r"row 2: question_id and model must not be empty"),
@@ -314,3 +335,37 @@ def test_ratings_that_cannot_be_used_name_file_and_row(tmp_path, line, message):
 def test_a_file_without_a_needed_column_is_named(tmp_path):
     with pytest.raises(ParameterError, match=r"people.csv: no column 'turn' among question_id, model, rating"):
         judgements.humans(tmp_path.__class__(people(tmp_path, "1,m,5", head="question_id,model,rating").model))
+
+
+@pytest.mark.parametrize("written", ["1.0,1.0,m,8", "1,1,m,8.0"])
+def test_numbers_as_pandas_writes_them_meet_their_answers(tmp_path, monkeypatch, written):
+    monkeypatch.setattr(judgements.llm, "ask", None)
+    items = [item(1), {**item(1), "question_id": 1.0}, {**item(1), "question_id": "1"}]
+    rows = judgements.collect(people(tmp_path, written), "single", items, None, seed=1, label="")
+    assert [(r["rating"], r["state"]) for r in rows] == [(8, "clear")] * 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_peoples_ratings_from_a_spreadsheet(tmp_path, encoding):
+    file = tmp_path / "people.csv"
+    file.write_bytes("question_id;turn;model;rating;rater\r\n1;1;m;8;Zoë\r\n".encode(encoding))
+    assert judgements.humans(file).to_dict("records") == [
+        {"question_id": "1", "turn": 1, "model": "m", "rater": "Zoë", "rating": 8}
+    ]
+
+
+def test_peoples_ratings_as_one_array(tmp_path):
+    rows = [
+        {"question_id": 1, "turn": 1, "model": "m", "rating": 8, "simplicity": None},
+        {"question_id": 2.0, "turn": 2, "model": "m", "rating": "7"},
+    ]
+    (tmp_path / "people.json").write_text(json.dumps(rows))
+    found = judgements.humans(tmp_path / "people.json")
+    assert (
+        found["rating"].tolist() == [8, 7]
+        and found["question_id"].tolist() == ["1", "2"]
+        and found["simplicity"].isna().all()
+    )
+    (tmp_path / "people.json").write_text(json.dumps([rows[0] | {"rating": math.nan}]))
+    with pytest.raises(ParameterError, match="people.json, row 1: rating must be a number from 1 to 10, not nan"):
+        judgements.humans(tmp_path / "people.json")

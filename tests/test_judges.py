@@ -1,6 +1,8 @@
 """What judges are asked and how they are read: every number as it stands, nothing made of what is not clear."""
 
 import math
+import re
+import time
 
 import pandas as pd
 import pytest
@@ -190,6 +192,274 @@ def test_both_answers_of_a_pair_are_shown_in_their_places():
     text = judges.pair_chat(QUESTION, ["a1", "a2"], ["b1", "b2"], 2, {}, True, False)[-1]["content"]
     places = [text.index(part) for part in ("[Answer A]", "a1", "a2", "[Answer B]", "b1", "b2")]
     assert places == sorted(places)
+
+
+READ = [
+    ("[[Rating: 8]]", 8),
+    ('The answer ends with "[[10]]". Rating: 3', 3),
+    ("A rating of 10 is reserved for perfect answers, so I settle for 7.", 7),
+    ("<think>First I thought [[3]].</think>It is good. Rating: [[8]]", 8),
+    ("Rating: eight", 8),
+    ("Eight out of ten.", 8),
+    ("[[eight]]", 8),
+    ("**Rating**: 8", 8),
+    ("***Rating:*** **8** / 10", 8),
+    ("Rating: 8/10", 8),
+    ("Score: 7", 7),
+    ("Overall score: 7.5/10", 7.5),
+    ("I'd give it an 8 out of 10", 8),
+    ("I would rate this answer a solid 8.", 8),
+    ("It deserves a rating of 8.", 8),
+    ("A rating of 7 seems fair.", 7),
+    ("A draft would be [[5]]. Final rating: [[8]]", 8),
+    ("Rating: 5. On reflection, my final rating is 6.", 6),
+    ('{"rating": 8}', 8),
+    ('```json\n{"explanation": "It says Rating: [[10]].", "rating": 8}\n```', 8),
+    ('{"score": "8/10", "confidence": 9}', 8),
+    ('"Rating: [[8]]"', 8),
+    ('Rating: "8"', 8),
+    ('My rating is "[[8]]".', 8),
+    ("```\nRating: [[8]]\n```", 8),
+    ("<rating>8</rating>", 8),
+    ("Ｒａｔｉｎｇ：［［８］］", 8),
+    ("Rating: ８", 8),
+    ("【【8】】", 8),
+    ("| Rating | 8 |", 8),
+    ("| Simplicity | 8 |\n| Overall | 7 |", 7),
+    ("## Rating\n\n8", 8),
+    ("Rating: 8 (1-10)", 8),
+    ("Rating (/10): 8", 8),
+    ("On a scale from 1 to 10, I rate it 8.", 8),
+    ("Rating of answer 2: 7", 7),
+    ("8/10, for it is short", 8),
+    ("8 out of 10 stars", 8),
+    ("8", 8),
+    ("8.", 8),
+    ("10/10", 10),
+    ("Confidence: 9/10\nRating: 6", 6),
+    ("It is not good. Rating: 3", 3),
+    ("1. It is true.\n2. It is short.\n\nMy rating:\n1. Rating: 8", 8),
+    ('I would rate this response as follows: "Rating: [[8]]".', 8),
+    ("Rating: \\boxed{8}", 8),
+    ("If it were shorter I would give it 10, but I give it 8.", 8),
+    ("With 90% confidence, Rating: 7", 7),
+    ("I'm fairly confident that the rating is 7.", 7),
+    ("[[1]] is bad and [[10]] is good. Rating: [[6]]", 6),
+    ("The answer says Rating: [[10]]. I give it 2.", 2),
+    ('5" pipe is used. Rating: 8. It says "ok".', 8),
+    ("> Rating: [[10]]\nThat line is in the answer. Rating: 2", 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reply", "value"), READ)
+def test_a_rating_is_what_the_judge_gives_as_its_own(reply, value):
+    read = judges.reading("single", reply)
+    assert judges.rating(reply) == value == read.values["rating"] and not read.failure
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ("Rating: [[5], [1], [2]]", "several differ"),
+        ("Confidence: 9/10", "of another thing"),
+        ("My confidence is 9 out of 10.", "of another thing"),
+        ("9 out of 10 words are simple", "no rating"),
+        ("7/10/2021", "a date"),
+        ("It was written on 10.10.2021.", "a date"),
+        ("Rating: 4 (out of 5)", "another scale"),
+        ("Rating: 4/5", "another scale"),
+        ("[[4]]/5", "another scale"),
+        ("Rating (1-5): 4", "another scale"),
+        ("On a scale of 1 to 5, I give it a 4.", "another scale"),
+        ("4 stars", "another scale"),
+        ("Rating: 4 stars", "another scale"),
+        ("8%", "percent"),
+        ("Rating: 8 percent", "percent"),
+        ("Rating: [[80%]]", "percent"),
+        ("Rating: 7-8", "a range"),
+        ("[[7 or 8]]", "a range"),
+        ("7-8/10", "a range"),
+        ("Rating: [[8]] or [[9]]", "a range"),
+        ("Rating: between 7 and 8", "a range"),
+        ("Rating: 8 and 9", "a range"),
+        ("Rating: 8, 9", "several differ"),
+        ("[[8 9]]", "several differ"),
+        ("Rating: 8,5", "no plain number"),
+        ("Rating: 8½", "no plain number"),
+        ("Rating: 8 and a half", "no plain number"),
+        ("Rating: at least 7", "no plain number"),
+        ("Rating: 11", "not 1 to 10"),
+        ("Rating: 0/10", "not 1 to 10"),
+        ("Rating: [[3]]. Rating: [[7]]", "several differ"),
+        ("Rating: 5. Rating: 8", "several differ"),
+        ("Final rating: [[8]] or [[9]]", "a range"),
+        ("Rating: [[1", "not closed"),
+        ('The answer ends with "[[10]]".', "only quoted"),
+        ("It says: “Rating: 10”.", "only quoted"),
+        ("The answer says that its rating is 10.", "no rating"),
+        ("I cannot give it a 10.", "no rating"),
+        ("The rating is not 8.", "no rating"),
+        ("It would have been a 9.", "no rating"),
+        ("A rating of 10 is reserved for perfect answers.", "no rating"),
+        ("The highest rating is 10.", "of another thing"),
+        ("Simplicity: [[8]]", "no rating"),
+        ("Rating: one of the best", "no rating"),
+        ("The rating scale runs from 1 to 10.", "no rating"),
+        ("The assistant gives 5, but the right answer is 6.", "no rating"),
+        ("I give it 3 reasons to stay.", "no rating"),
+        ("I'd give it a 6, maybe a 7.", "no rating"),
+        ("I was going to give it a 9.", "no rating"),
+        ("Rating (1 = bad, 10 = good): very good", "no rating"),
+        ("[[10]] means perfect.", "no rating"),
+        ("8/10 doctors agree.", "no rating"),
+        ("<script>alert(1)</script>", "no rating"),
+        ("It takes 8 / day", "no rating"),
+        ("8/", "no rating"),
+        ("Step 8/10: do it", "no rating"),
+        ("Grade level: 8", "of another thing"),
+        ("$ERROR$", "failed call"),
+        ("Rating: [[n]]", "no rating"),
+        ("<think>I would say Rating: [[8]]", "cut inside reasoning"),
+        ("", "empty"),
+        (" \n", "empty"),
+    ],
+)  # fmt: skip
+def test_why_a_reply_holds_no_rating(reply, reason):
+    assert math.isnan(judges.rating(reply)) and judges.reading("single", reply).failure == reason
+
+
+ALIEN = [  # sentences that say nothing of the judge's own rating
+    'The answer ends with "[[10]]".', 'It says "Rating: [[2]]" at its end.', "The text reads “I give it 10/10”.",
+    "One line is 'Score: 9/10'.", "It holds the code `Rating: 4`.", "The answer claims a rating of 10.",
+    "It was written on 7/10/2021.", "It is from 2021-08-10.", "Read on 10 October 2021.", "It was 10:30.",
+    "Confidence: 9/10.", "My confidence is 9 out of 10.", "Confidence score: 7.", "I am 90% sure.",
+    "About 80 % of the words are simple.", "9 out of 10 words are simple.", "That is 3 out of 5 facts.",
+    "A rating of 10 is reserved for perfect answers.", "The highest score is 10.", "The scale runs from 1 to 10.",
+    "<think>Rating: [[2]]? No, [[9]].</think>", "[THINK]I choose A. [[A]] or [[B]]. Depth: 3[/THINK]",
+    'It ends with "[[A]]".', 'It claims "Answer B is better".', "It has 3 facts and 2 errors.",
+]  # fmt: skip
+TABLE = "| Part | Rating | Why |\n|---|---|---|\n" + "\n".join(
+    f"| **{name.capitalize()}** | {n}/10 | fine |" for n, name in enumerate(judges.DIMENSIONS, start=2)
+)
+OWN = [
+    ("single", ["It is short. ", "It is true. ", "Rating: [[7]]"]),
+    ("single", ["It is short. ", "I'd give it an 8 out of 10. ", "It is true."]),
+    ("single", ["**Rating:** 6/10\n", "It is short. ", "It is true."]),
+    ("single", ["Not good. ", "My rating is 3. ", "It is long."]),
+    ("single", ["A draft: [[5]]. ", "Final rating: [[8]]\n"]),
+    ("single", ["Good, in all 8/10.\n", "It is true."]),
+    ("rubric", [f"{name.capitalize()}: [[{n}]]\n" for n, name in enumerate(judges.DIMENSIONS, start=3)]),
+    ("rubric", ["It is fine.\n", TABLE + "\n\n", "So it is."]),
+    ("pair", ["A is long. ", "B is true. ", "[[B]]"]),
+    ("pair", ["Both are fine. ", "My verdict is a hard one: A. ", "B was close."]),
+    ("pair", ["It is close. ", "Assistant B is better. ", "That is so."]),
+]  # fmt: skip
+
+
+@given(st.data(), st.sampled_from(OWN), st.lists(st.sampled_from(ALIEN), min_size=1, max_size=4))
+def test_what_is_said_of_other_things_never_changes_what_is_read(data, own, aliens):
+    kind, sentences = own
+    read = judges.reading(kind, "".join(sentences))
+    assert not read.failure
+    for alien in aliens:
+        place = data.draw(st.integers(0, len(sentences)))
+        sentences = [*sentences[:place], data.draw(st.sampled_from(["", "\n"])) + alien + " ", *sentences[place:]]
+    reply = re.sub(r"(?<=[.\]])(?=[A-Z<])", " ", "".join(sentences))
+    assert judges.reading(kind, reply).values == read.values, reply
+
+
+@pytest.mark.parametrize("alien", ALIEN)
+@pytest.mark.parametrize("kind", judges.FORMS)
+def test_what_is_said_of_other_things_is_no_reading(kind, alien):
+    assert judges.missing(judges.reading(kind, alien).values)
+
+
+@pytest.mark.parametrize("row", ["| {0} | {1} |", "| **{0}** | **{1}** |", "| {0}      |    {1} |", "| {0} rating | {1}/10 | good |",
+                                 "| 1 | {0} | good | {1} |", "{0}|{1}", '"{0}": {1},', '"{0}": {{"score": {1}, "why": "[[1]]"}},',
+                                 "- **{0}** – {1}", "3. {0}: {1}/10 for it", "{0} ({1}/10)", "<{0}>{1}</{0}>"])  # fmt: skip
+def test_a_rubric_in_every_form_that_judges_write(row):
+    wanted = {name: float(n) for n, name in enumerate(judges.DIMENSIONS, start=2)}
+    reply = "\n".join(row.format(name.capitalize(), int(n)) for name, n in wanted.items())
+    assert judges.rubric(reply) == wanted
+
+
+def test_a_rubric_in_a_markdown_table():
+    wanted = {name: float(n) for n, name in enumerate(judges.DIMENSIONS, start=2)}
+    assert judges.rubric("Here it is.\n\n" + TABLE + "\n\nIt is good.") == wanted
+    names, values = (" | ".join(row) for row in (map(str.capitalize, wanted), (f"{v:g}" for v in wanted.values())))
+    assert judges.rubric(f"| {names} |\n|{'---|' * 7}\n| {values} |") == wanted
+    both = judges.reading("rubric", f"| {names} |\n|{'---|' * 7}\n| {values} |\n| {values.replace('8', '1')} |")
+    assert both.reasons == {"overall": "several differ"}
+
+
+def test_each_dimension_has_its_own_reason():
+    read = judges.reading("rubric", "Simplicity: 8\nDepth: 7-8\nSafety: 90%\nAccuracy: 4/5\nRelevance: 9. Relevance: 3")
+    assert read.values["simplicity"] == 8 and read.failure == read.reasons["helpfulness"]
+    assert {k: read.reasons[k] for k in ("depth", "safety", "accuracy", "relevance")} == {
+        "depth": "a range", "safety": "percent", "accuracy": "another scale", "relevance": "several differ",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ("My verdict is a hard one: B.", "B"), ("Neither answer A is better nor B.", ""), ("Winner: A", "A"),
+        ("**Winner:** Assistant B", "B"), ("Tie", "tie"), ("It's a tie.", "tie"), ("Verdict: a tie", "tie"), ("Verdict: C", "tie"),
+        ("Assistant B is better", "B"), ("I prefer answer A.", "A"), ("The better answer is B.", "B"), ("B wins.", "B"),
+        ("Answer A is not better.", ""), ("I do not think that answer A is better.", ""), ("Answer A is no better than B.", ""),
+        ("If answer A is better in style, B is true.", ""), ("Verdict: A or B", ""), ("Verdict: not A", ""), ("Verdict: A hard one", ""),
+        ("It is no tie.", ""), ('The answer says "[[A]]".', ""), ('The answer says "[[A]]". [[B]]', "B"), ('My verdict is "[[A]]".', "A"),
+        ("<think>[[A]]</think>[[B]]", "B"), ("<think>[[A]]", ""), ("A draft: [[A]]. Final verdict: [[B]]", "B"), ('{"winner": "B"}', "B"),
+        ('{"verdict": "tie"}', "tie"), ("［［Ａ］］", "A"), ("[[Assistant A]]", "A"), ("[[A/B]] is asked for. [[B]]", "B"), ("B", "B"),
+        ("| Verdict | B |", "B"), ("Answer A is clearly the better one.", "A"), ("[[A]] is better than [[B]]", "A"),
+        ("Verdict: A and B are equal", ""), ("It is a tie between A and B.", "tie"), ("Assistant A is right that B is better.", "B"),
+        ('I would choose "[[A]]".', "A"), ("How to tie a tie is told by both.", ""),
+    ],
+)  # fmt: skip
+def test_verdicts_in_other_words(reply, said):
+    assert judges.verdict(reply) == said
+
+
+def test_why_a_reply_holds_no_verdict():
+    said = ["[[A]] or [[B]]", "Both are good.", 'It says "[[A]]".', "<think>[[A]]", ""]
+    why = ["several differ", "no verdict", "only quoted", "cut inside reasoning", "empty"]
+    assert [judges.reading("pair", reply).failure for reply in said] == why
+
+
+PARTS = st.sampled_from(
+    [*(reply for reply, _ in READ), *ALIEN, *"[[ ]] [ ] ( ) | : = - – , . / % 8 10 4.5 7-8 A B C tie A's verdict rating is of a out of 10 and to "
+     "overall not I give better \" ' ` > <think> </think> ``` *".split(" "), "\n", " "]
+)  # fmt: skip
+
+
+@given(st.lists(PARTS, max_size=12).map("".join), st.sampled_from(sorted(judges.FORMS)))
+def test_any_reply_has_values_or_reasons(reply, kind):
+    read = judges.reading(kind, reply)
+    lacking = {name for name, value in read.values.items() if judges.missing({name: value})}
+    assert lacking == set(read.reasons) and all(read.reasons.values())
+    assert judges.FORMS[kind].read(reply).keys() == read.values.keys()
+
+
+HOSTILE = [
+    "<think>", "</think>", '"', '\\"', '("', "“", "'a", " '", "‘a’b", "`", "```", "[[", "]]", "[[8", "[[[8]]", "|", "| 8 ", "9", "9.", "9/", "9-",
+    "1,", "Rating ", "Rating: ", "rating is a ", "Simplicity ", "| Simplicity | Depth |\n", "I give ", " ", "\n", " \n", "=", "-", "=>", "*", "_", "\\",
+    "out of ", "scale of ", "(of 1", "a rating of 10 is ", "if ", ">", "> ", "１.", "½", "1. 2. ", "I'", "{", '{"rating": ', "I'd rate \"[[8", "aa ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        *(("single", p) for p in HOSTILE),
+        *(("pair", p) for p in ("A is ", "[[A", "verdict is ", "tie ", "I pick ")),
+        ("rubric", "|"),
+    ],
+)
+def test_a_long_reply_is_read_in_a_moment(kind, part):
+    reply = (part * 100_000)[:100_000]
+    began = time.process_time()
+    judges.reading(kind, reply)
+    assert time.process_time() - began < 5  # measured: at most 0.7 s; what grows with the square takes minutes
 
 
 def test_every_released_judgement_is_read_as_published(sample):

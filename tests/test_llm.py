@@ -254,6 +254,30 @@ def test_local_weights_are_asked_in_their_chat_template(llama2, tiny_llama, tmp_
         llm.ask(local, chats("How?"), cache, seed=1, local=llm.Local(Weights("nowhere", ""), "bfloat16", "cpu"))
 
 
+def test_a_local_judges_rubric_reaches_a_template_without_a_system_role(tiny_llama, tmp_path, monkeypatch, capsys):
+    from families import tokenizer
+
+    from s2utils import generate, models
+
+    tok, read = models.prepared(tokenizer("gemma")), []
+    monkeypatch.setattr(
+        generate,
+        "completions",
+        lambda model, tok, prompts, **_: read.extend(prompts) or iter([[{"text": "8", "ended": True}]]),
+    )
+    weights = llm.Local(Weights("gemma", ""), "float32", "cpu")
+    vars(weights)["loaded"] = None, tok
+    local = Endpoint("local", "gemma", "", "", "", 1, 2, 4, 0.0, 0, 0.0, 0.0, 0.0)
+    chat = [
+        {"role": "system", "content": "Rate from 1 to 10."},
+        {"role": "user", "content": "An answer with <eos> in it."},
+    ]
+    (reply,) = llm.ask(local, [chat], tmp_path / "c.jsonl", seed=1, local=weights)
+    assert reply["text"] == "8" and tok.eos_token_id not in read[0]
+    assert "Rate from 1 to 10.\n\nAn answer with <eos> in it." in tok.decode(read[0])
+    assert "shows no system text" in capsys.readouterr().out
+
+
 def test_a_minute_holds_no_more_requests_than_allowed_retries_included(server, endpoint, tmp_path):
     server.script = [(500, None), (429, None)]
     paced = dataclasses.replace(endpoint, requests_per_minute=300)

@@ -68,6 +68,13 @@ def test_it_finds_what_was_trained_on(trained, params):
     assert (found[["n", "n_failed"]] == [16, 0]).all(axis=None) and found.at[("x", "min_k"), "n_control"] == 16
 
 
+def test_a_special_token_that_a_text_names_is_scored_as_the_characters_it_is(trained):
+    network, tok, *_ = trained
+    (values,) = membership.log_probs(network, tok, ["It is </s> here."], 1)
+    as_end = tok("It is </s> here.")["input_ids"]
+    assert tok.eos_token_id in as_end and len(values) + 1 >= len(as_end) + 3
+
+
 def test_it_finds_nothing_in_what_was_not(trained, params):
     *_, unread = trained
     found = membership.summary(scored(trained, unread[:16], unread[16:], params), params).set_index(["dataset", "test"])
@@ -171,10 +178,10 @@ def test_controls_are_turns_and_passages(tree):
 
 def test_a_control_without_turns_is_named(tree):
     (tree / "params" / "own.jsonl").write_text(json.dumps({"turns": ["Why?"]}) + "\n{}\n")
-    with pytest.raises(ParameterError, match="params/own.jsonl, row 2: a control needs 'turns'"):
+    with pytest.raises(ParameterError, match="params/own.jsonl, line 2: a control needs 'turns'"):
         membership.controls("question", load("smoke", "membership.control=params/own.jsonl"))
 
 
 def test_controls_that_are_not_there_are_named(tree):
-    with pytest.raises(ParameterError, match="gone.jsonl .membership.control. is not there or empty"):
+    with pytest.raises(ParameterError, match="membership.control: there is no file params/gone.jsonl"):
         membership.controls("reference", load("smoke", "membership.control=params/gone.jsonl"))

@@ -151,9 +151,9 @@ def test_embeddings_norms_biases_and_head_stay(base, adapter, case, mode):
 
 def test_the_sum_is_made_in_float32_and_rounded_once(base, adapter):
     model = models.full(base, "bfloat16")
-    name, factors = next(iter(merge.factors(adapter).items()))
-    wanted = (model.get_submodule(name).weight.data.float() + merge.delta(*factors)).to(torch.bfloat16)
-    assert torch.equal(merged_into(model, adapter, "bf16").get_submodule(name).weight.data, wanted)
+    name, change = next(iter(merge.checked(model, adapter, "bf16").items()))
+    wanted = (model.get_parameter(name).data.float() + change.product.delta()).to(torch.bfloat16)
+    assert torch.equal(merged_into(model, adapter, "bf16").get_parameter(name).data, wanted)
 
 
 @pytest.mark.parametrize("mode", merge.MODES)
@@ -264,6 +264,38 @@ def test_a_base_with_other_names_is_refused(base, adapter, tmp_path):
         merge.write(base, adapter, "bf16", tmp_path)
 
 
+@pytest.mark.parametrize("case", [{}], ids=["plain"])
+@pytest.mark.parametrize("kept", [4, 1000, -1])
+def test_a_base_that_is_cut_is_refused(base, adapter, tmp_path, kept):
+    file = tmp_path / "base" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(MergeError, match="model.safetensors is missing, cut or no safetensors file .*: fetch it again"):
+        merge.write(base, adapter, "bf16", tmp_path)
+
+
+@pytest.mark.parametrize("case", [{}], ids=["plain"])
+def test_a_base_with_a_missing_file_is_refused(base, adapter, tmp_path):
+    models.full(base, "bfloat16").save_pretrained(tmp_path / "split", max_shard_size="60KB")
+    missing = sorted((tmp_path / "split").glob("*.safetensors"))[1]
+    missing.unlink()
+    with pytest.raises(MergeError, match=f"{missing.name} is missing, cut or no safetensors file"):
+        merge.write(Weights(str(tmp_path / "split"), ""), adapter, "bf16", make(tmp_path / "merged"))
+
+
+@pytest.mark.parametrize("case", [{}], ids=["plain"])
+def test_a_base_unlike_its_configuration_is_refused(base, adapter, tmp_path):
+    file = tmp_path / "base" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"vocab_size": 300}))
+    with pytest.raises(MergeError, match=r"is \(400, 64\) and by config.json \(300, 64\): fetch both anew"):
+        merge.write(base, adapter, "bf16", make(tmp_path / "merged"))
+
+
+@pytest.mark.parametrize("case", [{}], ids=["plain"])
+def test_an_adapter_is_no_base(adapter, tmp_path):
+    with pytest.raises(MergeError, match="adapter holds no model.safetensors"):
+        merge.write(Weights(str(adapter), ""), adapter, "bf16", tmp_path)
+
+
 def test_an_adapter_that_is_kept_is_the_exact_model(base, adapter, tmp_path):
     assert merge.write(base, adapter, "adapter", make(tmp_path / "kept")) == {}
     assert not list((tmp_path / "kept").glob("model*"))
@@ -283,13 +315,14 @@ def test_a_kept_adapter_generates(base, adapter, tmp_path):
 
 
 def test_the_scale_is_alpha_over_r(base, tmp_path):
-    once = merge.factors(save_adapter(models.full(base, "float32"), tmp_path / "one", lora_alpha=4))
-    torch.manual_seed(0)
-    config = json.loads((tmp_path / "one" / "adapter_config.json").read_text())
-    (tmp_path / "one" / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 12}))
-    thrice = merge.factors(tmp_path / "one")
+    model = models.full(base, "float32")
+    adapter = save_adapter(models.full(base, "float32"), tmp_path / "one", lora_alpha=4)
+    once = merge.checked(model, adapter, "bf16")
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 12}))
+    thrice = merge.checked(model, adapter, "bf16")
     for name in once:
-        assert torch.allclose(3 * merge.delta(*once[name]), merge.delta(*thrice[name]))
+        assert torch.allclose(3 * once[name].product.delta(), thrice[name].product.delta())
 
 
 @pytest.mark.parametrize("other", [{"num_hidden_layers": 1}, {"intermediate_size": 192}, {"num_key_value_heads": 4}])
@@ -313,16 +346,7 @@ def test_an_adapter_that_changes_nothing_is_refused(base, tmp_path):
 
 
 @pytest.mark.parametrize("case", [{}], ids=["plain"])
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"use_dora": True},
-        {"use_rslora": True},
-        {"rank_pattern": {"q_proj": 2}},
-        {"bias": "lora_only"},
-        {"modules_to_save": ["lm_head"]},
-    ],
-)
+@pytest.mark.parametrize("changes", [{"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"lora_bias": True}])
 def test_an_adapter_of_another_kind_is_refused(base, tmp_path, changes):
     other = save_adapter(models.full(base, "float32"), tmp_path / "other", **changes)
     with pytest.raises(MergeError, match=next(iter(changes))):

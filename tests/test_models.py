@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import shutil
 
 import pytest
 import torch
@@ -28,8 +30,8 @@ def test_llama_2_has_no_padding_token_and_gets_one_that_is_not_its_end(llama2):
 def test_a_padding_token_that_is_the_end_is_replaced_and_another_kept(llama2):
     llama2.pad_token = llama2.eos_token
     assert models.prepared(llama2).pad_token == "<unk>"
-    llama2.pad_token = "the"
-    assert models.prepared(llama2).pad_token == "the"
+    llama2.pad_token = "▁the"
+    assert models.prepared(llama2).pad_token == "▁the"
 
 
 def test_a_tokenizer_is_loaded_prepared(llama2_folder):
@@ -153,6 +155,103 @@ def test_an_adapters_folder_is_loaded_over_the_4_bit_base_it_names(tiny_llama, t
     assert len(layers) == 2 * 7 and not any(m.support_avx512bf16_for_cpu for m in layers) and not loaded.training
     assert sum(name.endswith("lora_A.default.weight") for name, _ in loaded.named_parameters()) == 2 * 7
     assert loaded(input_ids=torch.tensor([[1, 5, 6]])).logits.dtype == getattr(torch, dtype)
+
+
+def test_a_padding_token_that_was_added_without_an_embedding_is_passed_over(tiny_base, tmp_path):
+    folder = shutil.copytree(tiny_base, tmp_path / "padded")
+    tok = models.AutoTokenizer.from_pretrained(folder)
+    tok.add_special_tokens({"pad_token": "[PAD]"})
+    tok.save_pretrained(folder)
+    assert models.AutoTokenizer.from_pretrained(folder).pad_token_id == 400, "one more than the model knows"
+    assert models.tokenizer(Weights(str(folder), "")).pad_token == "<unk>"
+
+
+@pytest.fixture
+def theirs(tiny_base, tmp_path):
+    """Make an adapter's folder as peft's save_pretrained leaves it, on the tiny base; `config` is what it then says."""
+    from peft import LoraConfig, get_peft_model
+
+    def make(**config):
+        model = models.AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.bfloat16)
+        folder = tmp_path / "theirs"
+        get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)).save_pretrained(
+            folder
+        )
+        file = folder / "adapter_config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | config))
+        return Weights(str(folder), "")
+
+    return make
+
+
+def test_an_adapter_without_a_tokenizer_has_its_bases(theirs, tiny_base, llama2_folder, tmp_path):
+    adapter = theirs()
+    assert not list((tmp_path / "theirs").glob("tokenizer*"))
+    tok, base = models.tokenizer(adapter), models.tokenizer(Weights(str(tiny_base), ""))
+    assert tok.get_vocab() == base.get_vocab() and tok.pad_token == base.pad_token == "<unk>"
+    network, plain = models.full(adapter, "float32"), models.quantized(Weights(str(tiny_base), ""), "float32")
+    ids = torch.tensor([tok("What is rain?")["input_ids"]])
+    assert not torch.allclose(network(input_ids=ids).logits, plain(input_ids=ids).logits, atol=1e-3), "it is applied"
+    shutil.copytree(llama2_folder, tmp_path / "theirs", dirs_exist_ok=True)
+    (tmp_path / "theirs" / "chat_template.jinja").write_text("their own")
+    assert models.tokenizer(adapter).chat_template == "their own"
+
+
+@pytest.mark.parametrize("load_it", [models.tokenizer, lambda weights: models.full(weights, "float32")])
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            None,
+            "the adapter .*theirs does not name its base .it says null.: write the folder or hub id .*adapter_config.json",
+        ),
+        ("", "does not name its base"),
+        (7, "does not name its base .it says 7."),
+        (
+            "/home/them/llama",
+            "theirs was trained on '/home/them/llama', which cannot be loaded here .*: fetch it, or write the folder",
+        ),
+        (
+            "someone/nowhere",
+            "theirs was trained on 'someone/nowhere', which cannot be loaded here .*: fetch it, or write the folder",
+        ),
+        (
+            "embedded:nothing",
+            "theirs was trained on 'embedded:nothing', which cannot be loaded here .nothing embedded is",
+        ),
+    ],
+)
+def test_an_adapter_whose_base_is_not_to_be_had_names_both_and_the_remedy(theirs, said, message, load_it):
+    with pytest.raises(ParameterError, match=message) as refused:
+        load_it(theirs(base_model_name_or_path=said))
+    assert "\n" not in str(refused.value)
+
+
+def test_an_adapter_that_is_not_whole_is_refused_by_name(theirs, tiny_llama, tmp_path):
+    adapter = theirs()
+    file = tmp_path / "theirs" / "adapter_config.json"
+    config = file.read_text()
+    for broken in ("", "[]", config[:40], "\ufeff" + config):
+        file.write_text(broken, encoding="utf-8")
+        with pytest.raises(
+            ParameterError, match="adapter_config.json is not what peft writes .*: fetch the adapter again"
+        ):
+            models.full(adapter, "float32")
+    tiny_llama(hidden_size=128).to(torch.bfloat16).save_pretrained(tmp_path / "wider")
+    file.write_text(json.dumps(json.loads(config) | {"base_model_name_or_path": str(tmp_path / "wider")}))
+    with pytest.raises(ParameterError, match="theirs does not fit the base .*wider"):
+        models.full(adapter, "float32")
+    file.write_text(config)
+    (tmp_path / "theirs" / "adapter_model.safetensors").unlink()
+    with pytest.raises(ParameterError, match="theirs does not fit the base"):
+        models.full(adapter, "float32")
+
+
+def test_nothing_is_trained_on_an_adapter(theirs):
+    with pytest.raises(
+        ParameterError, match="theirs is an adapter, which can be asked and compared: train on the base"
+    ):
+        models.quantized(theirs(), "float32")
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])

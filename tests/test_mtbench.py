@@ -3,8 +3,9 @@ import math
 
 import pandas as pd
 import pytest
+from test_fastchat import template
 
-from s2utils import mtbench, params, steps
+from s2utils import fastchat, mtbench, params, steps
 from s2utils.params import ParameterError
 
 
@@ -30,6 +31,7 @@ def test_mt_benchs_own_file_and_categories(sample):
         "cpu", {"mtbench": {"questions": str(path), "categories": ["writing", "stem", "humanities"], "n": 0}}
     )
     rows = mtbench.questions(loaded.mtbench, 0)
+    assert mtbench.beside(rows, loaded.mtbench) == f"5 of 60 turns beside a reference answer of {path} itself"
     assert len(rows) == 30 and {r["category"] for r in rows} == {"writing", "stem", "humanities"}
     assert not rows[0]["must_hold"][0] and rows[0]["reference"] == []
 
@@ -37,18 +39,136 @@ def test_mt_benchs_own_file_and_categories(sample):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 2"),
-        ('{"question_id": 2, "category": "x", "turns": ["one"]}', "two texts"),
-        ('{"question_id": 2, "turns": ["a", "b"]}', "category"),
+        ("{", "is not JSON"),
+        ("[1]", "must be an object"),
+        ('{"question_id": 2, "category": "x", "turns": ["one"]}', "'turns' must be two texts"),
+        ('{"question_id": 2, "category": "x", "turns": "ab"}', "'turns' must be two texts, not 'ab'"),
+        ('{"question_id": 2, "category": "x", "turns": ["a", true]}', "'turns' must be two texts"),
+        ('{"question_id": 2, "category": "x", "turns": ["a", " "]}', "'turns' must be two texts"),
+        ('{"question_id": 2, "category": "x"}', "'turns' must be two texts, not None"),
+        ('{"question_id": 2, "turns": ["a", "b"]}', "'category' must be a text"),
+        ('{"category": "x", "turns": ["a", "b"]}', "'question_id' must be a whole number or a text, not None"),
+        ('{"question_id": true, "category": "x", "turns": ["a", "b"]}', "'question_id' must be a whole number"),
+        ('{"question_id": 1.0, "category": "x", "turns": ["a", "b"]}', "'question_id' must be a whole number"),
+        ('{"question_id": 1, "category": "x", "turns": ["a", "b"]}', "'question_id' 1 stands in line 1 already"),
+        ('{"question_id": "1", "category": "x", "turns": ["a", "b"]}', "'question_id' '1' stands in line 1 already"),
+        ('{"question_id": 2, "category": "x", "turns": ["a", "b"], "reference": ["c"]}', "'reference' must be two texts"),
+        ('{"question_id": 2, "category": "x", "turns": ["a", "b"], "must_hold": ["c", "d"]}', "'must_hold' must be two lists"),
+        ('{"question_id": 2, "category": "x", "turns": ["a", "\\ud83d"]}', "whole characters"),
+        (b'{"question_id": 2, "category": "x", "turns": ["it\x92s", "b"]}', "is not UTF-8: save the file as UTF-8"),
     ],
-)
+)  # fmt: skip
 def test_broken_questions_name_file_and_line(tree, line, message):
-    good = '{"question_id": 1, "category": "x", "turns": ["a", "b"]}'
-    (tree / "params/own.jsonl").write_text(f"{good}\n{line}\n")
+    good = b'{"question_id": 1, "category": "x", "turns": ["a", "b"]}'
+    line = line if isinstance(line, bytes) else line.encode()
+    (tree / "params/own.jsonl").write_bytes(good + b"\n" + line + b"\n")
     settings = params.load("cpu", {"mtbench": {"questions": "params/own.jsonl"}}).mtbench
     with pytest.raises(ParameterError, match=r"own.jsonl, line 2") as raised:
         mtbench.questions(settings, 0)
-    assert message in str(raised.value)
+    assert message in str(raised.value) and len(str(raised.value).splitlines()) == 1
+
+
+def own(tree, *rows: dict, **changes) -> params.MtBench:
+    """Settings with these questions (id, category, turns and what else a row has)."""
+    rows = [{"question_id": i, "category": "math", "turns": [f"{i}?", "And?"]} | row for i, row in enumerate(rows, 101)]
+    (tree / "params/own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8-sig")
+    return params.load("cpu", {"mtbench": {"questions": "params/own.jsonl", "n": 0} | changes}).mtbench
+
+
+def test_a_byte_order_mark_blank_lines_and_text_ids_are_read(tree):
+    settings = own(tree, {"question_id": "b"}, {"question_id": "a"}, {})
+    with open(tree / "params/own.jsonl", "a") as file:
+        file.write("\n  \r\n")
+    assert [row["question_id"] for row in mtbench.questions(settings, 0)] == ["b", "a", 103]
+    few = own(tree, {"question_id": "b"}, {"question_id": "a"}, {}, n=2)
+    assert len(mtbench.questions(few, 0)) == 2  # numbers and texts are not put in order
+
+
+def references(tree, *rows: dict) -> str:
+    """FastChat's file of one model's reference answers, written."""
+    whole = [
+        {
+            "question_id": 101 + i,
+            "answer_id": "x",
+            "model_id": "gpt-4",
+            "choices": [{"index": 0, "turns": ["R1", "R2"]}],
+        }
+        | row
+        for i, row in enumerate(rows)
+    ]
+    (tree / "params/gpt-4.jsonl").write_text("".join(json.dumps(row) + "\n" for row in whole))
+    return "params/gpt-4.jsonl"
+
+
+def test_fastchats_reference_answers_take_the_place_of_the_questions_own(tree):
+    two = [{"reference": ["own 1", ""]}, {"reference": ["own 3", "own 4"]}]
+    settings = own(tree, *two)
+    rows = mtbench.questions(settings, 0)
+    assert [row["reference"] for row in rows] == [["own 1", ""], ["own 3", "own 4"]]
+    assert mtbench.beside(rows, settings) == "3 of 4 turns beside a reference answer of params/own.jsonl itself"
+    settings = own(tree, *two, references=references(tree, {}))
+    rows = mtbench.questions(settings, 0)
+    assert [row["reference"] for row in rows] == [["R1", "R2"], []]  # one that the file lacks is judged without
+    assert mtbench.beside(rows, settings) == "2 of 4 turns beside a reference answer of params/gpt-4.jsonl"
+    (row,) = (row for row in steps.models(params.load("cpu")) if row.variant == "base")
+    said = [[{"text": "A", "question_id": q["question_id"], "ended": True} for q in rows]] * 2
+    asked = mtbench.items(rows, said, row, settings)
+    assert ["R1" in i["chat"][-1]["content"] for i in asked] == [True, False, False, False]
+    assert ["R2" in i["chat"][-1]["content"] for i in asked] == [False, True, False, False]
+    blind = own(tree, *two, references="params/gpt-4.jsonl", guided=False)
+    assert mtbench.beside(mtbench.questions(blind, 0), blind) == "0 of 4 turns beside a reference answer"
+
+
+def test_fastchats_prompts_show_references_of_its_three_categories_only(tree):
+    (tree / "params/prompts.jsonl").write_text("".join(json.dumps(template(n)) + "\n" for n in fastchat.NAMES))
+    settings = own(
+        tree, {}, {"category": "writing"}, {}, prompts="params/prompts.jsonl",
+        references=references(tree, {}, {}, {}),
+    )  # fmt: skip
+    rows = mtbench.questions(settings, 0)
+    assert mtbench.beside(rows, settings) == "4 of 6 turns beside a reference answer of params/gpt-4.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{}, {"question_id": 101}], "line 2: 'question_id' 101 stands in line 1 already"),
+        ([{}, {"choices": []}], "line 2: 'choices' must hold an answer"),
+        ([{}, {"choices": {"turns": ["a", "b"]}}], "line 2: 'choices' must hold an answer"),
+        ([{}, {"choices": [{"turns": ["a"]}]}], "line 2: 'choices[0].turns' must be two texts, not ['a']"),
+        ([{}, {"choices": [{"turns": ["a", "$ERROR$"]}]}], "line 2: $ERROR$ is a call of FastChat that failed"),
+        ([{"question_id": 1}], "mtbench.references: params/gpt-4.jsonl answers no question of params/own.jsonl"),
+        ([], "mtbench.references: params/gpt-4.jsonl holds no rows"),
+    ],
+)
+def test_broken_references_name_file_and_line(tree, rows, message):
+    settings = own(tree, {}, references=references(tree, *rows))
+    with pytest.raises(ParameterError) as raised:
+        mtbench.questions(settings, 0)
+    assert message in str(raised.value) and len(str(raised.value).splitlines()) == 1
+
+
+def test_a_file_that_is_not_there_or_empty_is_named(tree):
+    (tree / "params/empty.jsonl").write_text("\n")
+    for name in ("params", "params/none.jsonl", "it's.jsonl", "x" * 300):
+        with pytest.raises(ParameterError, match="mtbench.references: there is no file"):
+            mtbench.questions(own(tree, {}, references=name), 0)
+    with pytest.raises(ParameterError, match="mtbench.questions: params/empty.jsonl holds no rows"):
+        mtbench.questions(params.load("cpu", "mtbench.questions=params/empty.jsonl").mtbench, 0)
+
+
+def test_references_are_part_of_what_the_judge_is_asked(tree):
+    name = references(tree, {})
+    with_file = params.load("smoke", {"mtbench": {"references": name}})
+    keys = {step: steps.key(step, with_file, n) for step, n in (("mtbench", "SmolLM2-135M"), ("data", ""))}
+    without = {
+        step: steps.key(step, params.load("smoke"), n) for step, n in (("mtbench", "SmolLM2-135M"), ("data", ""))
+    }
+    assert keys["mtbench"] != without["mtbench"] and keys["data"] == without["data"]
+    references(tree, {"choices": [{"turns": ["other", "texts"]}]})
+    assert (
+        steps.key("mtbench", params.load("smoke", {"mtbench": {"references": name}}), "SmolLM2-135M") != keys["mtbench"]
+    )
 
 
 def test_unknown_category_and_missing_file():

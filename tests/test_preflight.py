@@ -24,20 +24,20 @@ from s2utils.machine import A100, REFERENCE
 
 SECRET = "sk-" + "secret" * 4
 RECORDED = {  # seconds of all jobs of a step on 2026-11-30, two at a time; REFERENCE holds that machine's rates
-    "cpu": {"01_eda": 17, "02_datasets": 81, "03_sft": 215, "04_generate": 377, "05_text_metrics": 69, "06_leaderboard": 526, "07_mtbench": 333},
+    "cpu": {"01_eda": 16, "02_datasets": 88, "03_sft": 213, "04_generate": 385, "05_text_metrics": 75, "06_leaderboard": 468, "07_mtbench": 333},
     "smoke": {"01_eda": 13, "02_datasets": 62, "03_sft": 63, "04_generate": 173, "05_text_metrics": 30, "06_leaderboard": 105, "07_mtbench": 185},
 }  # fmt: skip
 PINNED = {  # what those runs had where a profile may move, so that the truth does not
     "cpu": {
         "data": {"train_max": 40, "validation": {"sciq": 12, "wikilead": 12}, "test": {"sciq": 12, "wikilead": 12}},
         "questions": {"writer": {"batch_size": 32, "max_new_tokens": 24}},
-        "sft": {"r": 16, "max_steps": 8, "batch_size": 2, "accumulation": 2, "max_length": 192, "evaluations": 2, "eval_rows": 8, "sample_tokens": 16},
+        "sft": {"r": 16, "max_steps": 8, "batch_size": 2, "accumulation": 2, "max_length": 192, "evaluations": 2, "eval_rows": 8, "sample_tokens": 12},
         "merge": {"modes": ["bf16", "dequantized"]},
         "generate": {"n": 12, "max_new_tokens": 56, "batch_size": 48},
         "membership": {"n": 12, "shuffles": 1},
         "leaderboard": {
-            "limit": {"arc": 5, "hellaswag": 5, "mmlu": 1, "truthfulqa": 20}, "mmlu_subjects": 10,
-            "compared": {"limit": {"arc": 3, "hellaswag": 3, "mmlu": 1, "truthfulqa": 5}, "mmlu_subjects": 3},
+            "limit": {"arc": 4, "hellaswag": 4, "mmlu": 1, "truthfulqa": 20}, "mmlu_subjects": 8,
+            "compared": {"limit": {"arc": 2, "hellaswag": 2, "mmlu": 1, "truthfulqa": 5}, "mmlu_subjects": 2},
         },
         "mtbench": {
             "n": 4, "max_new_tokens": 48, "reasons": False, "validation": 1, "pairs": 1,
@@ -186,10 +186,10 @@ def test_a_source_nobody_counted_is_guessed_and_says_so(shapes):
 def test_the_dtype_that_is_faster_here_is_named_with_what_to_set():
     lesser, wide = REFERENCE, dataclasses.replace(REFERENCE, bf16=303e9)
     assert preflight.faster(lesser, "float32") == (
-        "float32 is 5.0 times as fast here (bfloat16 20, float32 101 GFLOP/s), and what the profile computes in"
+        "float32, which the profile computes in, is 5.0 times as fast here as bfloat16 (bfloat16 20, float32 101 GFLOP/s)"
     )
     told = preflight.faster(wide, "float32")
-    assert told.startswith("bfloat16 is 3.0 times as fast here") and "SET='model.dtype=bfloat16'" in told
+    assert told.startswith("bfloat16 is 3.0 times as fast here as float32") and "SET='model.dtype=bfloat16'" in told
     assert "SET='model.dtype=float32'" in preflight.faster(lesser, "bfloat16")
 
 
@@ -221,7 +221,7 @@ def test_the_plan_holds_every_rule_of_the_graph_and_adds_up(shapes, tree):
         rule: n for rule, n in counts.items() if rule not in ("all", "preflight", "total")
     }, done.stderr[-2000:]
     assert sum(n * s for of, n, s in plan["rules"].values() if of) == pytest.approx(sum(e.seconds for e in made), abs=2)
-    assert plan["promised"] == preflight.PROMISED["smoke"] and "float32 is" in plan["said"][0]
+    assert plan["promised"] == preflight.PROMISED["smoke"] and plan["said"][0].startswith("float32, which")
     assert plan["smaller"][0].startswith("04_generate") or plan["smaller"][0].startswith("07_mtbench")
     assert preflight.plan("a100-7b", {"estimates": made, "machine": REFERENCE, "dtype": "float32"})["promised"] is None
 

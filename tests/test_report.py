@@ -259,7 +259,7 @@ def test_join_puts_both_models_in_one_table(tree, capsys):
     assert report.headline(folder / "tables")["average"].tolist() == [0.5, 1.5, 0.5, 1.5]
 
 
-def test_join_refuses_what_does_not_belong_together(tree):
+def test_join_refuses_what_does_not_belong_together(tree, capsys):
     fill("a100-7b", "Llama-2-7b")
     with pytest.raises(ValueError, match="make reproduce PROFILE=a100-13b"):
         report.join(["a100-7b", "a100-13b"])
@@ -269,8 +269,11 @@ def test_join_refuses_what_does_not_belong_together(tree):
     (tree / "params" / "other.yaml").write_text(other)
     with pytest.raises(ValueError, match="a100-7b is of 'llama2', other is of 'llama3'"):
         report.join(["a100-7b", "other"])
-    with pytest.raises(SystemExit, match="no profile 'cpuu'.*did you mean 'cpu'"):
-        report.main(["cpuu"])
+    for arguments in (["cpuu"], ["cpuu", "--show"]):
+        with pytest.raises(SystemExit, match="2"):
+            report.main(arguments)
+        told = capsys.readouterr().err
+        assert "no profile 'cpuu'" in told and "did you mean 'cpu'" in told and told.count("\n") == 1
     assert not (tree / "reports" / "a100-7b+other").exists()
 
 

@@ -68,6 +68,36 @@ def test_another_reference_is_never_its_own(rows):
         assert other.isna().all()
 
 
+@pytest.mark.parametrize("last", ["Rain is water.", "It is wet."])
+def test_another_reference_of_eight_thousand_alike_is_found_at_once(last):
+    import time
+
+    frame = pd.DataFrame({"model": "A", "dataset": "x", "reference": ["Rain is water."] * 7999 + [last]})
+    start = time.process_time()
+    other = scoring.other_references(frame)
+    assert time.process_time() - start < 5
+    assert other.isna().all() if last == "Rain is water." else set(other[:7999]) == {last} and other[7999] != last
+
+
+@given(st.lists(st.tuples(st.sampled_from("xy"), st.sampled_from("abc")), min_size=1, max_size=9))
+def test_another_reference_is_the_next_that_differs(rows):
+    frame = pd.DataFrame(rows, columns=["dataset", "reference"]).assign(model="A")
+    parts = {d: list(part) for d, part in frame.groupby("dataset", sort=False)["reference"]}
+    place = dict.fromkeys(parts, 0)
+    for (dataset, mine), found in zip(rows, scoring.other_references(frame)):
+        rest = next((p for d, p in parts.items() if d != dataset), parts[dataset])
+        place[dataset] += 1
+        turned = (rest[(place[dataset] + k) % len(rest)] for k in range(len(rest)))
+        assert next((r for r in turned if r != mine), None) == (found if isinstance(found, str) else None)
+
+
+def test_an_answer_that_was_not_read_has_failed_everywhere(params, lengths):
+    frame = answers()
+    frame.loc[11, ["answer", "whole"]] = None
+    for ways in (scoring.readability(frame), scoring.rouge(frame, params), scoring.bertscore(frame, params)[0]):
+        assert all(scores.loc[11].isna().all() and scores.loc[10].notna().all() for scores in ways.values())
+
+
 def test_the_study_compares_the_prompt_on_both_sides():
     frame = answers()
     pairs = scoring.texts(frame)

@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 from conftest import REPOSITORY, forget_digests
@@ -373,3 +375,15 @@ def test_a_folder_of_dumps_has_an_identity(study, tmp_path):
     assert keys(overrides=where) == before
     (folder / "RC_1.jsonl").write_text("{}")
     assert {"filtered", "data", "eda"} <= moved(before, keys(overrides=where))
+
+
+@pytest.mark.parametrize("given", [[], ["../x"], ["a\nb"]])
+def test_the_command_names_the_known_notebooks_in_one_line(given):
+    command = [sys.executable, "-m", "s2utils.steps", *given]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "steps run 01_eda, 02_datasets" in done.stderr
+
+
+def test_a_prompt_longer_than_a_files_name_is_no_file():
+    long = load("smoke", {"model": {"system_prompt": "You are kind. " * 40}})
+    assert steps.key("sft", long, "sciq") != steps.key("sft", load("smoke"), "sciq")

@@ -97,6 +97,10 @@ def test_the_judge_is_tested_and_no_judgement_is_lost(study):
     counts = pd.read_csv(tables / "judge_counts.csv")
     assert (counts[["clear", "repaired", "failed"]].sum(axis=1) == counts["asked"]).all()
     assert {"MT(S)-bench", "validation", "pairs", "controls"} == set(counts["part"])
+    why = pd.read_csv(tables / "judge_failures.csv")
+    assert why["reason"].notna().all() and why[["repaired", "failed"]].sum().equals(
+        counts[["repaired", "failed"]].sum()
+    )
     checks = pd.read_csv(tables / "judge_panel.csv", keep_default_na=False)
     assert {"single", "rubric", "pair"} == set(checks["kind"]) and (checks["passed"] == "no").any()
     for name in ("mtbench", "judge", "judge_pairs"):

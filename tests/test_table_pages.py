@@ -66,6 +66,24 @@ def test_drawn_intervals_hold_their_value_and_stay_inside(rows):
         assert 0 <= at["low"] <= at["value"] <= at["high"] <= 100
 
 
+@pytest.mark.parametrize("empty", [math.nan, None, ""])
+def test_columns_without_any_value_are_drawn_empty(empty):
+    view = pd.DataFrame(
+        {"model": ["nan", "b"], "judge": [empty, empty], "low": [empty, 3.0], "text": ["7.00 [6, 8]", "–"]}
+    )
+    for frame in (view, view.iloc[:1], view.iloc[:0]):
+        drawn = table_pages.plain(frame)
+        assert [c["kind"] for c in drawn["columns"]] == ["text", "text"] + {
+            2: ["number", "text"],
+            1: ["text", "number"],
+            0: ["text"] * 2,
+        }[len(frame)]
+        assert [[cell["text"] for cell in row] for row in drawn["rows"]] == [
+            ["nan", "", "", "7.00 [6, 8]"],
+            ["b", "", "3.0", "–"],
+        ][: len(frame)]
+
+
 def test_each_metric_of_a_column_has_its_own_scale():
     frame = pd.DataFrame(
         {

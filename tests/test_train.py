@@ -40,11 +40,14 @@ def with_sft(params, **changes):
 def test_rows_hold_prompt_and_answer_and_the_over_long_are_counted(params, tok):
     frame = pd.DataFrame({"question": ["Why?", "How?", "Who?"], "answer": ["Light.", "Rain " * 200, "The cat."]})
     rows, dropped = train.rows(frame, with_sft(params, max_length=64), tok)
-    assert rows.to_list() == [
+    assert rows.select_columns(["prompt", "completion"]).to_list() == [
         {"prompt": "### Human: Why?\n ### Assistant:", "completion": " Light."},
         {"prompt": "### Human: Who?\n ### Assistant:", "completion": " The cat."},
     ]
     assert dropped == 1
+    for row in rows:
+        assert row["input_ids"] == [*tok(row["prompt"] + row["completion"])["input_ids"], tok.eos_token_id]
+        assert row["completion_mask"].index(1) == len(tok(row["prompt"])["input_ids"])
 
 
 def test_a_row_of_exactly_the_limit_with_its_end_of_sequence_stays(params, tok):
@@ -228,8 +231,8 @@ def test_trackers_are_passed_through(tree, tmp_path):
     [
         ("sft.report_to=[wandbb]", "did you mean 'wandb'"),
         ("sft.country=usa", "three capital letters"),
-        ("sft.samples=-1", "must not be below 0"),
-        ("sft.sample_tokens=0", "must be above 0"),
+        ("sft.samples=-1", "must lie between 0"),
+        ("sft.sample_tokens=0", "must lie between 1"),
     ],
 )
 def test_parameters_that_cannot_be_used_are_refused(tree, change, message):

@@ -604,7 +604,7 @@ def test_latex_compiles_with_hostile_names(small):
 
 def test_the_command_says_what_it_wrote_and_refuses_a_profile_it_does_not_know(tree, capsys):
     assert writeup.main(["smoke"]) == 0 and capsys.readouterr().out == "reports/smoke/writeup.html\n"
-    assert writeup.main(["nowhere"]) == 1 and "there is no profile 'nowhere'" in capsys.readouterr().err
+    assert writeup.main(["nowhere"]) == 2 and "there is no profile 'nowhere'" in capsys.readouterr().err
 
 
 # Words
