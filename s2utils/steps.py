@@ -285,7 +285,7 @@ def notebook_digest(step: str) -> str:
     """Hash of a notebook's cells, outputs left out, and of the modules that they import: an edit reruns the notebook."""
     cells = _cells(step)
     code = "\n".join(source for kind, source, _ in cells if kind == "code")
-    parts = [source for _, source, _ in cells] + [module_digest(tuple(_imported(ast.parse(code))), PLUMBING)]
+    parts = [source for _, source, _ in cells] + [module_digest(tuple(_imported(code)), PLUMBING)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -312,7 +312,7 @@ def modules(names: tuple[str, ...], outside: tuple[str, ...] = (*PLUMBING, *WATC
         found[name] = file
         package = f"s2utils.{name}" if file.name == "__init__.py" else f"s2utils.{name}".rpartition(".")[0]
         said = str(file.relative_to(root()))
-        todo += [(other, said) for other in _imported(ast.parse(file.read_text(encoding="utf-8")), package)]
+        todo += [(other, said) for other in _imported(file.read_text(encoding="utf-8"), package)]
     return dict(sorted(found.items()))
 
 
@@ -322,20 +322,29 @@ def _file(name: str) -> Path | None:
     return next((f for f in (place.with_suffix(".py"), place / "__init__.py") if f.is_file()), None)
 
 
-def _imported(tree: ast.AST, package: str = "s2utils") -> list[str]:
-    """Names of the modules of ours that are imported anywhere in code of `package`; one of their names stands for them."""
+def _imported(code: str, package: str = "s2utils") -> list[str]:
+    """Names of the modules of ours that code of `package` imports anywhere; one of their names stands for them."""
     found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            for alias in node.names:
-                inner = f"{source}.{alias.name}"
-                found.append(inner if source == "s2utils" or _file(inner.partition(".")[2]) else source)
+    for source, name in _imports(code, package):
+        inner = f"{source}.{name}"
+        found.append(inner if name and (source == "s2utils" or _file(inner.partition(".")[2])) else source)
     return [name.partition(".")[2] for name in found if name.startswith("s2utils.")]
 
 
+@functools.cache
+def _imports(code: str, package: str) -> list[tuple[str, str]]:
+    """(module, name taken from it or "") of every import in code of `package`, dots of relative ones resolved."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            found += [(source, alias.name) for alias in node.names]
+    return found
+
+
+@functools.cache
 def _plain(source: str) -> str:
     """Source as its syntax tree, docstrings removed."""
     tree = ast.parse(source)

@@ -112,6 +112,7 @@ def make(root, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=root, env=own, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_the_graph_is_planned_in_a_folder_and_with_files_that_have_an_apostrophe(apostrophe):
     changes = "SET=mtbench.questions=params/it's.jsonl membership.control='params/it''s.jsonl'"
     done = make(apostrophe, "07_mtbench", "FLAGS=-n -p", "PROFILE=it's", changes)
