@@ -40,15 +40,10 @@ class Said(NamedTuple):
     sure: bool
 
 
-def _pattern(text: str) -> re.Pattern:
-    return re.compile(text, re.IGNORECASE)
-
-
-# ---- parts of the grammar
-SIGN = r"-−+<>~≤≥±"
-BEFORE = (  # all that may stand before a statement in its clause
-    rf"[^\w\[{SIGN}{QUOTED}]*(?:(?:and|but|so|then|thus|therefore|hence|finally|overall,|in|all|good|my|the|this|it|it's|is|final|"
-    rf"a|assistant's|answer)\b[^\w\[{SIGN}{QUOTED}]*|[-–—] ){{0,9}}"
+# ---- parts of the patterns
+BEFORE = (  # all that may stand before a statement in its clause: punctuation, and a few words
+    rf"[^\w\[{QUOTED}\-−+<>~≤≥±]*(?:(?:and|but|so|then|thus|therefore|hence|finally|overall,|in|all|good|my|the|this|it|it's|"
+    rf"is|a|final|assistant's|answer)\b[^\w\[{QUOTED}\-−+<>~≤≥±]*|- ){{0,9}}"
 )
 NAMES = rf"\b(?:{'|'.join(DIMENSIONS)}|rating|score)\b"
 NAME = rf"(?P<name>{NAMES})(?: (?:rating|score)\b)?"
@@ -57,38 +52,41 @@ GIVES = (
     r"(?: (?:it|this|the|assistant['’]s|answer|response|a|rating|score|for|with)\b){0,6}"
 )
 LINK = r"(?:[\s:=(,→]|[-–—] |\b(?:is|of|at|as|follows|an?|solid|would be|should be)\b){0,9}"
-ONE = r"\d+(?:[.,:/]\d+)*[^\W\d_]*[½+]?"
+ONE = r"\d+(?:[.:]\d+)*[^\W\d_]*[½+]?"
 BETWEEN = r"(?:[\s,/()\[\]&–—-]|\b(?:to|or|and|out|of|an?|maybe|perhaps)\b){1,9}"
-# a number with all that would make it no rating: a sign, a decimal comma, a range, another scale, percent
+# a number, with all that would make it no rating: a sign, a decimal comma, a range, another scale, percent
 NUMBER = (
-    rf"(?P<number>[{SIGN}]?(?:\[\[? ?)?{ONE}(?:{BETWEEN}{ONE})*"
-    r"(?: ?\]\]?)?(?: ?(?:%|per ?cent\b|stars?\b|[★⭐]))?)"
+    rf"(?P<number>[-−+<>~≤≥±]?(?:\[\[? ?)?{ONE}(?:{BETWEEN}{ONE})*"
+    r"(?: ?(?:%|per ?cent\b|stars?\b|[★⭐]))?(?: ?\]\]?)?)"
 )
 END = r"[\s.!,:)}\]…]*$"
+# after a rating: nothing, the next name, or words without a digit ("8 for style, 6 for truth" is none)
 AFTER = rf"(?={END}|[\s.,)]*{NAMES}|,? ?(?:for|because|since|as|given)\b[^\d]*$|[.:)]* ?[-–—(][^\d]*$)"
-SIDES = ("A", "B", "tie")
-SIDE = r"(?P<side>A|B|C|(?i:tie|draw))\b"
+SIDE = r"(?P<side>A|B|C|(?i:tie|draw))\b"  # "a" may be an article
+ANSWER = r"(?:(?i:assistant|answer|response) )?"
+IS_BETTER = r"(?:(?:['’]s (?:answer|response))? is (?:(?:clearly|slightly|much|the) )*better\b(?: one| answer)?| wins)"
 
 _CLAUSE_ENDS = re.compile(r"\n|;|(?<=[.!?…。！？])(?<!\.\w\.) |, (?=(?:but|so) )")
-_SCALES_OF_10 = _pattern(
+
+
+# ---- ratings
+_SCALE_OF_10 = re.compile(
     r"\(?(?:\bon )?(?:\ba )?(?:\bscale )?(?:\b(?:of|from) )?(?<![\w.,/])[01] ?(?:[-–]|to) ?10\b(?![/%.,]\d)\)?"
-    r"|\((?:out of |/ ?)10\)|\bout of 10(?= ?:)"
+    r"|\((?:out of |/ ?)10\)|\bout of 10(?= ?:)",
+    re.IGNORECASE,
 )
-_OTHER_SCALE = _pattern(r"\bscale (?:of |from )?(?:[01] ?(?:[-–]|to) ?)?\d|\([01] ?[-–] ?\d+\)")
-_RATES = _pattern(rf"{BEFORE}(?:{NAME}|{GIVES}){LINK}{NUMBER}{AFTER}")
-_BARE = _pattern(rf"{BEFORE}{NUMBER}{END}")  # [[8]] or 8/10 and nothing else in the clause
-_PERHAPS = (  # what makes another statement doubtful
-    _pattern(rf"{NAME}\W{{0,5}}(?=\[\[){NUMBER}"),
-    _pattern(rf"\b(?:my|final|revised) {NAME}{LINK}{NUMBER}"),
-)
-_RATING = re.compile(r"(\d+(?:\.\d+)?)(?: ?(?:/|out of) ?10)?")
-_WHY_NOT = (
-    (r"%|per ?cent", "percent"),
-    (r"star|★|⭐|^[\d.]+ ?(?:/|\(?out of) ?(?:an? )?\d+\)?$", "another scale"),
-    (r"^[\d.]+ ?(?:[-–—]|to|or|and) ?(?:an? )?[\d.]+$", "a range"),
-    (r"\d[^\d.]+\s", "several differ"),
-    ("", "no plain number"),
-)
+_OTHER_SCALE = re.compile(r"\bscale (?:of |from )?(?:[01] ?(?:[-–]|to) ?)?\d|\([01] ?[-–] ?\d+\)", re.IGNORECASE)
+_RATES = re.compile(rf"{BEFORE}(?:{NAME}|{GIVES}){LINK}{NUMBER}{AFTER}", re.IGNORECASE)
+_BARE = re.compile(rf"{BEFORE}{NUMBER}{END}", re.IGNORECASE)
+_MAY_RATE = re.compile(rf"(?P<own>\b(?:my|final|revised) )?{NAME}{LINK}{NUMBER}", re.IGNORECASE)
+_PLAIN = re.compile(r"(\d+(?:\.\d+)?)(?: ?(?:/|out of) ?10)?")
+_WHY_NOT = {  # the first that is found in a number
+    r"%|per ?cent": "percent",
+    r"star|★|⭐|^[\d.]+ ?(?:/|\(?out of) ?(?:an? )?\d+\)?$": "another scale",
+    r"^[\d.]+ ?(?:[-–—]|to|or|and) ?": "a range",
+    r"\d[^\d.]*\s": "several differ",
+    r"": "no plain number",
+}
 
 
 def _number(text: str) -> float | str:
@@ -96,64 +94,61 @@ def _number(text: str) -> float | str:
     if text.count("[") != text.count("]"):
         return "not closed"
     bare = re.sub(r"[\[\]]+", " ", text).strip()
-    if plainly := _RATING.fullmatch(bare.lower()):
+    if plainly := _PLAIN.fullmatch(bare.lower()):
         value = float(plainly[1])
         return value if 1 <= value <= 10 else "not 1 to 10"
-    return next(why for fault, why in _WHY_NOT if re.search(fault, bare, re.IGNORECASE))
+    return next(why for sign, why in _WHY_NOT.items() if re.search(sign, bare, re.IGNORECASE))
 
 
-def _ratings(text: str) -> Iterator[Said]:
-    """All that is said of ratings; of the name "rating" where none is named."""
-    text = _SCALES_OF_10.sub(" ", text)
-    for clause in _CLAUSE_ENDS.split(text):
-        place = 0
-        while found := _RATES.match(clause, place):
-            place = found.end()
-            yield _said(found, sure=True)
-        bare = _BARE.match(clause)
-        if bare and (clause == text or re.search(r"\[\[|(?:/|of) ?10$", bare["number"])):
-            yield _said(bare, sure=True)
-        for pattern in _PERHAPS:
-            yield from (_said(found, sure=False) for found in pattern.finditer(clause))
-
-
-def _said(found: re.Match, sure: bool) -> Said:
+def _rated(found: re.Match, sure: bool) -> Said:
     name = (found.groupdict().get("name") or "rating").lower()
     return Said(name.replace("score", "rating"), _number(found["number"]), "[[" in found["number"], sure)
 
 
-_BOTH = re.compile(r" is better than \[\[[AB]\]\]")  # after [[A]] or [[B]]
-_ANSWER = r"(?:(?i:assistant|answer|response) )?"
-_IS_BETTER = r"(?:['’]s (?:answer|response))? is (?:(?:clearly|slightly|much|the) )*(?:better|best)\b(?: one| answer)?"
-_VERDICTS = (
-    re.compile(rf"(?i:{BEFORE}(?:verdict\b|winner\b)?{LINK})\[\[ ?(?i:assistant )?(?i:{SIDE}) ?\]\](?! ?(?:if|or|when|and)\b)"),
+def _ratings(text: str) -> Iterator[Said]:
+    """All that is said of ratings; they are of the name "rating" where none is named."""
+    for clause in _CLAUSE_ENDS.split(text):
+        place = 0
+        while found := _RATES.match(clause, place):
+            yield _rated(found, sure=True)
+            place = found.end()
+        bare = _BARE.match(clause)
+        if bare and (clause == text or re.search(r"\[\[|(?:/|of) ?10$", bare["number"])):
+            yield _rated(bare, sure=True)
+        for found in _MAY_RATE.finditer(clause):
+            if found["own"] or "[[" in found["number"]:
+                yield _rated(found, sure=False)
+
+
+# ---- verdicts
+_IN_BRACKETS = rf"\[\[ ?(?i:assistant )?(?i:{SIDE}) ?\]\]"
+_CHOSEN = rf"(?i:\b(?:verdict|winner|better (?:answer|response|one)|I (?:choose|prefer|pick))\b{LINK}){ANSWER}{SIDE}"
+_VERDICTS = [
+    re.compile(rf"(?i:{BEFORE}(?:verdict\b|winner\b)?{LINK}){_IN_BRACKETS}(?! ?(?:if|or|when|and)\b)"),
+    re.compile(rf"(?i:{BEFORE}){_CHOSEN}{END}"),
+    re.compile(rf"(?i:{BEFORE}verdict is [a-z ]+: ){SIDE}{END}"),  # a hard one: B
     re.compile(
-        rf"(?i:{BEFORE}(?:(?:verdict|winner|better (?:answer|response|one))(?: is [a-z ]{{1,40}}:)?|I (?:choose|prefer|pick))"
-        rf"{LINK}){_ANSWER}{SIDE}{END}"
+        rf"(?i:{BEFORE}){ANSWER}(?P<side>A|B){IS_BETTER}(?: than {ANSWER}[AB])?(?=,? (?:for|because|as|since)\b|{END})"
     ),
-    re.compile(rf"(?i:{BEFORE}){_ANSWER}(?P<side>A|B)(?:{_IS_BETTER}| wins)(?: than {_ANSWER}[AB])?(?=,? (?:for|because|as|since)\b|{END})"),
-    re.compile(rf"(?i:{BEFORE}(?P<side>tie|draw){END})"),
-)
-_PERHAPS_VERDICTS = (
-    re.compile(rf"\[\[ ?(?i:assistant )?(?i:{SIDE}) ?\]\]"),
-    re.compile(rf"\b(?P<side>A|B)(?:{_IS_BETTER}| wins)"),
-    re.compile(rf"\b(?i:verdict|winner)(?i:{LINK}){_ANSWER}{SIDE}"),
-)
+    re.compile(rf"(?i:{BEFORE}(?P<side>tie|draw)){END}"),
+]
+_MAY_CHOOSE = [re.compile(_IN_BRACKETS), re.compile(_CHOSEN), re.compile(rf"\b(?P<side>A|B){IS_BETTER}")]
 
 
 def _verdicts(text: str) -> Iterator[Said]:
     """All that is said of which answer is better."""
-    text = _BOTH.sub("", text)
+    text = re.sub(r" is better than \[\[[AB]\]\]", "", text)  # [[A]] is better than [[B]]
     if re.fullmatch(r"[AB]\.?", text):
         yield Said("verdict", text[0], False, True)
     for clause in _CLAUSE_ENDS.split(text):
         found = [(match, True) for pattern in _VERDICTS if (match := pattern.match(clause))]
-        found += [(match, False) for pattern in _PERHAPS_VERDICTS for match in pattern.finditer(clause)]
+        found += [(match, False) for pattern in _MAY_CHOOSE for match in pattern.finditer(clause)]
         for match, sure in found:
             side = match["side"].upper()
             yield Said("verdict", side if side in ("A", "B") else "tie", "[[" in match[0], sure)
 
 
+# ---- what counts
 def _decided(said: list[Said], none: str) -> tuple[float | str | None, str]:
     """(the one value of the statements that count, "") or (None, why there is none)."""
     counts = [s for s in said if s.brackets] or said
@@ -163,7 +158,7 @@ def _decided(said: list[Said], none: str) -> tuple[float | str | None, str]:
     if len(values) > 1:
         return None, "several differ"
     (value,) = values
-    return (None, value) if isinstance(value, str) and value not in SIDES else (value, "")
+    return (None, value) if isinstance(value, str) and value not in ("A", "B", "tie") else (value, "")
 
 
 def reading(kind: str, reply: str) -> Reading:
@@ -173,8 +168,10 @@ def reading(kind: str, reply: str) -> Reading:
         names, said, why = {"verdict": {"verdict"}}, list(_verdicts(text)), why or "no verdict"
     else:
         names = {d: {d} for d in DIMENSIONS} if kind == "rubric" else {"rating": {"rating", "overall"}}
+        text = _SCALE_OF_10.sub(" ", text)
+        text = re.sub(r"\[\[ ?rating ?: ?", "rating: [[", text, flags=re.IGNORECASE)  # [[Rating: 8]]
         said, why = list(_ratings(text)), why or "no rating"
-        if _OTHER_SCALE.search(_SCALES_OF_10.sub(" ", text)):
+        if _OTHER_SCALE.search(text):
             said, why = [], "another scale"
     values, reasons = {}, {}
     for name, owners in names.items():
