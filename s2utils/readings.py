@@ -40,20 +40,26 @@ class Said(NamedTuple):
     sure: bool
 
 
+def _any(words: str) -> str:
+    return rf"\b(?:{'|'.join(words.split())})\b"
+
+
 # ---- parts of the patterns
-BEFORE = (  # all that may stand before a statement in its clause: punctuation, and a few words
-    rf"[^\w\[{QUOTED}\-−+<>~≤≥±]*(?:(?:and|but|so|then|thus|therefore|hence|finally|overall,|in|all|good|my|the|this|it|it's|"
-    rf"is|a|final|assistant's|answer)\b[^\w\[{QUOTED}\-−+<>~≤≥±]*|- ){{0,9}}"
+_GAP = rf"[^\w\[{QUOTED}\-−+<>~≤≥±]*"  # punctuation that changes no number
+# all that may stand before a statement in its clause: a few words
+BEFORE = (
+    rf"{_GAP}(?:{_any('and but so then thus therefore hence finally in all good my the this it is a final answer')}{_GAP}"
+    rf"|(?:it's|assistant's)\b{_GAP}|overall, |- ){{0,9}}"
 )
 NAMES = rf"\b(?:{'|'.join(DIMENSIONS)}|rating|score)\b"
 NAME = rf"(?P<name>{NAMES})(?: (?:rating|score)\b)?"
 GIVES = (
-    r"\b(?:I(?:['’]d|['’]ll| would| will)? (?:give|rate|assign|award|settle)|it (?:deserves|earns))\b"
-    r"(?: (?:it|this|the|assistant['’]s|answer|response|a|rating|score|for|with)\b){0,6}"
+    rf"\b(?:I(?:['’]d|['’]ll| would| will)? {_any('give rate assign award settle')}|it {_any('deserves earns')})"
+    rf"(?: {_any('it this the assistant.s answer response a rating score for with')}){{0,6}}"
 )
-LINK = r"(?:[\s:=(,→]|[-–—] |\b(?:is|of|at|as|follows|an?|solid|would be|should be)\b){0,9}"
+LINK = rf"(?:[\s:=(,→]|[-–—] |{_any('is of at as follows a an solid would should be')}){{0,9}}"
 ONE = r"\d+(?:[.:]\d+)*[^\W\d_]*[½+]?"
-BETWEEN = r"(?:[\s,/()\[\]&–—-]|\b(?:to|or|and|out|of|an?|maybe|perhaps)\b){1,9}"
+BETWEEN = rf"(?:[\s,/()\[\]&–—-]|{_any('to or and out of a an maybe perhaps')}){{1,9}}"
 # a number, with all that would make it no rating: a sign, a decimal comma, a range, another scale, percent
 NUMBER = (
     rf"(?P<number>[-−+<>~≤≥±]?(?:\[\[? ?)?{ONE}(?:{BETWEEN}{ONE})*"
@@ -78,7 +84,9 @@ _SCALE_OF_10 = re.compile(
 _OTHER_SCALE = re.compile(r"\bscale (?:of |from )?(?:[01] ?(?:[-–]|to) ?)?\d|\([01] ?[-–] ?\d+\)", re.IGNORECASE)
 _RATES = re.compile(rf"{BEFORE}(?:{NAME}|{GIVES}){LINK}{NUMBER}{AFTER}", re.IGNORECASE)
 _BARE = re.compile(rf"{BEFORE}{NUMBER}{END}", re.IGNORECASE)
-_MAY_RATE = re.compile(rf"(?P<own>\b(?:my|final|revised) )?{NAME}{LINK}{NUMBER}", re.IGNORECASE)
+_MAY_RATE = re.compile(
+    rf"(?<!confidence )(?P<own>\b(?:my|final|revised) )?{NAME}(?P<link>{LINK}){NUMBER}", re.IGNORECASE
+)
 _PLAIN = re.compile(r"(\d+(?:\.\d+)?)(?: ?(?:/|out of) ?10)?")
 _WHY_NOT = {  # the first that is found in a number
     r"%|per ?cent": "percent",
@@ -93,7 +101,7 @@ def _number(text: str) -> float | str:
     """The rating that a NUMBER is, or why it is none."""
     if text.count("[") != text.count("]"):
         return "not closed"
-    bare = re.sub(r"[\[\]]+", " ", text).strip()
+    bare = " ".join(re.sub(r"[\[\]]", " ", text).split())
     if plainly := _PLAIN.fullmatch(bare.lower()):
         value = float(plainly[1])
         return value if 1 <= value <= 10 else "not 1 to 10"
@@ -116,7 +124,7 @@ def _ratings(text: str) -> Iterator[Said]:
         if bare and (clause == text or re.search(r"\[\[|(?:/|of) ?10$", bare["number"])):
             yield _rated(bare, sure=True)
         for found in _MAY_RATE.finditer(clause):
-            if found["own"] or "[[" in found["number"]:
+            if found["own"] or ":" in found["link"] or "[[" in found["number"]:
                 yield _rated(found, sure=False)
 
 
@@ -124,7 +132,7 @@ def _ratings(text: str) -> Iterator[Said]:
 _IN_BRACKETS = rf"\[\[ ?(?i:assistant )?(?i:{SIDE}) ?\]\]"
 _CHOSEN = rf"(?i:\b(?:verdict|winner|better (?:answer|response|one)|I (?:choose|prefer|pick))\b{LINK}){ANSWER}{SIDE}"
 _VERDICTS = [
-    re.compile(rf"(?i:{BEFORE}(?:verdict\b|winner\b)?{LINK}){_IN_BRACKETS}(?! ?(?:if|or|when|and)\b)"),
+    re.compile(rf"(?i:{BEFORE}(?:verdict\b|winner\b)?{LINK}){_IN_BRACKETS}(?! ?(?:if|unless|or|when|and)\b)"),
     re.compile(rf"(?i:{BEFORE}){_CHOSEN}{END}"),
     re.compile(rf"(?i:{BEFORE}verdict is [a-z ]+: ){SIDE}{END}"),  # a hard one: B
     re.compile(
