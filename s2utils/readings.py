@@ -101,6 +101,8 @@ def _number(text: str) -> float | str:
     """The rating that a NUMBER is, or why it is none."""
     if text.count("[") != text.count("]"):
         return "not closed"
+    if text.count("[[") > 1:
+        return "several differ"
     bare = " ".join(re.sub(r"[\[\]]", " ", text).split())
     if plainly := _PLAIN.fullmatch(bare.lower()):
         value = float(plainly[1])
@@ -161,10 +163,10 @@ def _decided(said: list[Said], none: str) -> tuple[float | str | None, str]:
     """(the one value of the statements that count, "") or (None, why there is none)."""
     counts = [s for s in said if s.brackets] or said
     values = {s.value for s in counts}
-    if not any(s.sure for s in counts):
-        return None, none
     if len(values) > 1:
         return None, "several differ"
+    if not any(s.sure for s in counts):
+        return None, none
     (value,) = values
     return (None, value) if isinstance(value, str) and value not in ("A", "B", "tie") else (value, "")
 
