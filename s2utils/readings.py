@@ -87,6 +87,7 @@ _BARE = re.compile(rf"{BEFORE}{NUMBER}{END}", re.IGNORECASE)
 _MAY_RATE = re.compile(
     rf"(?<!confidence )(?P<own>\b(?:my|final|revised) )?{NAME}(?P<link>{LINK}){NUMBER}", re.IGNORECASE
 )
+_BRACKETS = re.compile(rf"(?=\[\[){NUMBER}", re.IGNORECASE)
 _PLAIN = re.compile(r"(\d+(?:\.\d+)?)(?: ?(?:/|out of) ?10)?")
 _WHY_NOT = {  # the first that is found in a number
     r"%|per ?cent": "percent",
@@ -123,16 +124,21 @@ def _ratings(text: str) -> Iterator[Said]:
             yield _rated(found, sure=True)
             place = found.end()
         bare = _BARE.match(clause)
-        if bare and (clause == text or re.search(r"\[\[|(?:/|of) ?10$", bare["number"])):
+        if bare and (bare["number"] == text.rstrip(" .") or re.search(r"\[\[|(?:/|of) ?10$", bare["number"])):
             yield _rated(bare, sure=True)
         for found in _MAY_RATE.finditer(clause):
             if found["own"] or ":" in found["link"] or "[[" in found["number"]:
                 yield _rated(found, sure=False)
+        for found in _BRACKETS.finditer(clause):  # by themselves they make only doubtful what is said without any
+            yield _rated(found, sure=False)._replace(brackets=False)
 
 
 # ---- verdicts
 _IN_BRACKETS = rf"\[\[ ?(?i:assistant )?(?i:{SIDE}) ?\]\]"
-_CHOSEN = rf"(?i:\b(?:verdict|winner|better (?:answer|response|one)|I (?:choose|prefer|pick))\b{LINK}){ANSWER}{SIDE}"
+_CHOSEN = (
+    r"(?i:(?:\b(?:verdict|winner|better (?:answer|response|one))(?: is\b| ?[:=])|\bI (?:choose|prefer|pick)\b)"
+    rf"{LINK}){ANSWER}{SIDE}"
+)
 _VERDICTS = [
     re.compile(rf"(?i:{BEFORE}(?:verdict\b|winner\b)?{LINK}){_IN_BRACKETS}(?! ?(?:if|unless|or|when|and)\b)"),
     re.compile(rf"(?i:{BEFORE}){_CHOSEN}{END}"),
@@ -140,22 +146,25 @@ _VERDICTS = [
     re.compile(
         rf"(?i:{BEFORE}){ANSWER}(?P<side>A|B){IS_BETTER}(?: than {ANSWER}[AB])?(?=,? (?:for|because|as|since)\b|{END})"
     ),
-    re.compile(rf"(?i:{BEFORE}(?P<side>tie|draw)){END}"),
+    re.compile(rf"(?i:{BEFORE}\b(?:it is|it's|this is) a (?P<side>tie|draw)){END}"),
 ]
 _MAY_CHOOSE = [re.compile(_IN_BRACKETS), re.compile(_CHOSEN), re.compile(rf"\b(?P<side>A|B){IS_BETTER}")]
+
+
+def _chosen(found: re.Match, sure: bool) -> Said:
+    side = found["side"].upper()
+    return Said("verdict", side if side in ("A", "B") else "tie", "[[" in found[0], sure)
 
 
 def _verdicts(text: str) -> Iterator[Said]:
     """All that is said of which answer is better."""
     text = re.sub(r" is better than \[\[[AB]\]\]", "", text)  # [[A]] is better than [[B]]
-    if re.fullmatch(r"[AB]\.?", text):
-        yield Said("verdict", text[0], False, True)
+    if alone := re.fullmatch(rf"{SIDE}\.?", text):
+        yield _chosen(alone, sure=True)
     for clause in _CLAUSE_ENDS.split(text):
         found = [(match, True) for pattern in _VERDICTS if (match := pattern.match(clause))]
         found += [(match, False) for pattern in _MAY_CHOOSE for match in pattern.finditer(clause)]
-        for match, sure in found:
-            side = match["side"].upper()
-            yield Said("verdict", side if side in ("A", "B") else "tie", "[[" in match[0], sure)
+        yield from (_chosen(match, sure) for match, sure in found)
 
 
 # ---- what counts
