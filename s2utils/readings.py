@@ -41,22 +41,25 @@ class Said(NamedTuple):
 
 
 def _any(words: str) -> str:
+    """A pattern of any one of the words."""
     return rf"\b(?:{'|'.join(words.split())})\b"
 
 
 # ---- parts of the patterns
 _GAP = rf"[^\w\[{QUOTED}\-−+<>~≤≥±]*"  # punctuation that changes no number
-# all that may stand before a statement in its clause: a few words
+# all that may stand before a statement in its clause: "So my final", "- The"
 BEFORE = (
     rf"{_GAP}(?:{_any('and but so then thus therefore hence finally in all good my the this it is a final answer')}{_GAP}"
     rf"|(?:it's|assistant's)\b{_GAP}|overall, |- ){{0,9}}"
 )
 NAMES = rf"\b(?:{'|'.join(DIMENSIONS)}|rating|score)\b"
 NAME = rf"(?P<name>{NAMES})(?: (?:rating|score)\b)?"
+# "I'd give this answer a rating of"
 GIVES = (
     rf"\b(?:I(?:['’]d|['’]ll| would| will)? {_any('give rate assign award settle')}|it {_any('deserves earns')})"
     rf"(?: {_any('it this the assistant.s answer response a rating score for with')}){{0,6}}"
 )
+# from a name to its number: ": ", " is a "
 LINK = rf"(?:[\s:=(,→]|[-–—] |{_any('is of at as follows a an solid would should be')}){{0,9}}"
 ONE = r"\d+(?:[.:]\d+)*[^\W\d_]*[½+]?"
 BETWEEN = rf"(?:[\s,/()\[\]&–—-]|{_any('to or and out of a an maybe perhaps')}){{1,9}}"
@@ -72,16 +75,19 @@ SIDE = r"(?P<side>A|B|C|(?i:tie|draw))\b"  # "a" may be an article
 ANSWER = r"(?:(?i:assistant|answer|response) )?"
 IS_BETTER = r"(?:(?:['’]s (?:answer|response))? is (?:(?:clearly|slightly|much|the) )*better\b(?: one| answer)?| wins)"
 
+# "e.g. " ends no sentence
 _CLAUSE_ENDS = re.compile(r"\n|;|(?<=[.!?…。！？])(?<!\.\w\.) |, (?=(?:but|so) )")
 
 
 # ---- ratings
+# "(1-10)", "on a scale from 1 to 10", "(out of 10)", "out of 10:" are taken out of the text
 _SCALE_OF_10 = re.compile(
     r"\(?(?:\bon )?(?:\ba )?(?:\bscale )?(?:\b(?:of|from) )?(?<![\w.,/])[01] ?(?:[-–]|to) ?10\b(?![/%.,]\d)\)?"
     r"|\((?:out of |/ ?)10\)|\bout of 10(?= ?:)",
     re.IGNORECASE,
 )
 _OTHER_SCALE = re.compile(r"\bscale (?:of |from )?(?:[01] ?(?:[-–]|to) ?)?\d|\([01] ?[-–] ?\d+\)", re.IGNORECASE)
+# what is surely a rating; a number alone in its clause; what may be a rating, and contradicts
 _RATES = re.compile(rf"{BEFORE}(?:{NAME}|{GIVES}){LINK}{NUMBER}{AFTER}", re.IGNORECASE)
 _BARE = re.compile(rf"{BEFORE}{NUMBER}{END}", re.IGNORECASE)
 _MAY_RATE = re.compile(
@@ -142,7 +148,7 @@ _CHOSEN = (
 _VERDICTS = [
     re.compile(rf"(?i:{BEFORE}(?:verdict\b|winner\b)?{LINK}){_IN_BRACKETS}(?! ?(?:if|unless|or|when|and)\b)"),
     re.compile(rf"(?i:{BEFORE}){_CHOSEN}{END}"),
-    re.compile(rf"(?i:{BEFORE}verdict is [a-z ]+: ){SIDE}{END}"),  # a hard one: B
+    re.compile(rf"(?i:{BEFORE}verdict is (?!not )[a-z ]+: ){SIDE}{END}"),  # a hard one: B
     re.compile(
         rf"(?i:{BEFORE}){ANSWER}(?P<side>A|B){IS_BETTER}(?: than {ANSWER}[AB])?(?=,? (?:for|because|as|since)\b|{END})"
     ),

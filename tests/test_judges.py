@@ -240,7 +240,7 @@ NOT_READ = {
         "I cannot give it a 10.", "The rating is not 8.", "It would have been a 9.", "I was going to give it a 9.", "I give it 3 reasons to stay.",
         "If it were shorter, I would give it 10", "A rating of 10 is reserved for perfect answers.", "The rating scale runs from 1 to 10.",
         "The assistant gives 5, but the right answer is 6.", "Rating (1 = bad, 10 = good): very good", "It was written on 10.10.2021.",
-        "/10", "The 9", "Rating: one of the best", "<script>alert(1)</script>", "It takes 8 / day", "8/",
+        "/10", "The 9", "The form is fixed, e.g. Rating: 8", "Rating: one of the best", "<script>alert(1)</script>", "It takes 8 / day", "8/",
         # clear to a reader, and left to the second question
         "Rating: eight", "8/10, for it is short", 'Rating: "8"', "<rating>8</rating>", "## Rating\n\n8", "A rating of 7 seems fair.",
         "With 90% confidence, Rating: 7", "Rating: between 7 and 8", "Rating: 8 and a half", "Rating: at least 7",
@@ -344,7 +344,7 @@ VERDICTS = {
     "no verdict": [
         "Neither answer A is better nor B.", "Answer A is not better.", "I do not think that answer A is better.", "Both are good.",
         "Answer A is no better than B.", "If answer A is better in style, B is true.", "Verdict: A or B", "Verdict: not A",
-        "Verdict: A hard one", "Verdict: A and B are equal", "It is no tie.", "Both, and a tie", "How to tie a tie is told by both.", 'It says "[[A]]".',
+        "Verdict: A hard one", "Verdict: A and B are equal", "It is no tie.", "Both, and a tie", "My verdict is not for one: B", "How to tie a tie is told by both.", 'It says "[[A]]".',
         "[[A]] if answer A is better", "Not [[A]].", "Assistant A is right that B is better.", 'I would choose "[[A]]".',
     ],
     "several differ": ["[[A]] or [[B]]", "A draft: [[A]]. Final verdict: [[B]]", "A is better. No, B is better."],
