@@ -1,5 +1,6 @@
 """What judges are asked and how they are read: every number as it stands, nothing made of what is not clear."""
 
+import json
 import math
 import re
 import time
@@ -195,136 +196,65 @@ def test_both_answers_of_a_pair_are_shown_in_their_places():
 
 
 READ = [
-    ("[[Rating: 8]]", 8),
-    ('The answer ends with "[[10]]". Rating: 3', 3),
-    ("A rating of 10 is reserved for perfect answers, so I settle for 7.", 7),
-    ("<think>First I thought [[3]].</think>It is good. Rating: [[8]]", 8),
-    ("Rating: eight", 8),
-    ("Eight out of ten.", 8),
-    ("[[eight]]", 8),
-    ("**Rating**: 8", 8),
-    ("***Rating:*** **8** / 10", 8),
-    ("Rating: 8/10", 8),
-    ("Score: 7", 7),
-    ("Overall score: 7.5/10", 7.5),
-    ("I'd give it an 8 out of 10", 8),
-    ("I would rate this answer a solid 8.", 8),
-    ("It deserves a rating of 8.", 8),
-    ("A rating of 7 seems fair.", 7),
-    ("A draft would be [[5]]. Final rating: [[8]]", 8),
-    ("Rating: 5. On reflection, my final rating is 6.", 6),
-    ('{"rating": 8}', 8),
-    ('```json\n{"explanation": "It says Rating: [[10]].", "rating": 8}\n```', 8),
-    ('{"score": "8/10", "confidence": 9}', 8),
-    ('"Rating: [[8]]"', 8),
-    ('Rating: "8"', 8),
-    ('My rating is "[[8]]".', 8),
-    ("```\nRating: [[8]]\n```", 8),
-    ("<rating>8</rating>", 8),
-    ("Ｒａｔｉｎｇ：［［８］］", 8),
-    ("Rating: ８", 8),
-    ("【【8】】", 8),
-    ("| Rating | 8 |", 8),
-    ("| Simplicity | 8 |\n| Overall | 7 |", 7),
-    ("## Rating\n\n8", 8),
-    ("Rating: 8 (1-10)", 8),
-    ("Rating (/10): 8", 8),
-    ("On a scale from 1 to 10, I rate it 8.", 8),
-    ("Rating of answer 2: 7", 7),
-    ("8/10, for it is short", 8),
-    ("8 out of 10 stars", 8),
-    ("8", 8),
-    ("8.", 8),
-    ("10/10", 10),
-    ("Confidence: 9/10\nRating: 6", 6),
-    ("It is not good. Rating: 3", 3),
-    ("1. It is true.\n2. It is short.\n\nMy rating:\n1. Rating: 8", 8),
-    ('I would rate this response as follows: "Rating: [[8]]".', 8),
-    ("Rating: \\boxed{8}", 8),
-    ("If it were shorter I would give it 10, but I give it 8.", 8),
-    ("With 90% confidence, Rating: 7", 7),
-    ("I'm fairly confident that the rating is 7.", 7),
-    ("[[1]] is bad and [[10]] is good. Rating: [[6]]", 6),
-    ("The answer says Rating: [[10]]. I give it 2.", 2),
-    ('5" pipe is used. Rating: 8. It says "ok".', 8),
-    ("> Rating: [[10]]\nThat line is in the answer. Rating: 2", 2),
+    ("[[Rating: 8]]", 8), ('The answer ends with "[[10]]". Rating: 3', 3), ("**Rating**: 8", 8), ("***Rating:*** **8** / 10", 8),
+    ("A rating of 10 is reserved for perfect answers, so I settle for 7.", 7), ("Rating: 8/10", 8), ("Score: 7", 7),
+    ("<think>First I thought [[3]].</think>It is good. Rating: [[8]]", 8), ("Overall score: 7.5/10", 7.5), ("10/10", 10),
+    ("I'd give it an 8 out of 10", 8), ("I would rate this answer a solid 8.", 8), ("It deserves a rating of 8.", 8),
+    ("Overall, I would rate the assistant's response as a [[9]].", 9), ("I rate this response as follows: [[10]].", 10),
+    ("A draft would be [[5]]. Final rating: [[8]]", 8), ('{"rating": 8}', 8), ('{"score": "8/10", "confidence": 9}', 8),
+    ('```json\n{"explanation": "It says Rating: [[10]].", "rating": 8}\n```', 8), ('"Rating: [[8]]"', 8), ("```\nRating: [[8]]\n```", 8),
+    ("Ｒａｔｉｎｇ：［［８］］", 8), ("Rating: ８", 8), ("【【8】】", 8), ("| Rating | 8 |", 8), ("| Simplicity | 8 |\n| Overall | 7 |", 7),
+    ("Rating: 8 (1-10)", 8), ("Rating (/10): 8", 8), ("On a scale from 1 to 10, I rate it 8.", 8), ("8", 8), ("8.", 8), ("[[8]] out of 10", 8),
+    ("Confidence: 9/10\nRating: 6", 6), ("It is not good. Rating: 3", 3), ("1. It is true.\n2. It is short.\n\nMy rating:\n1. Rating: 8", 8),
+    ("If it were shorter I would give it 10, but I give it 8.", 8), ("[[1]] is bad and [[10]] is good. Rating: [[6]]", 6),
+    ('5" pipe is used. Rating: 8. It says "ok".', 8), ("> Rating: [[10]]\nThat line is in the answer. Rating: 2", 2),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("reply", "value"), READ)
 def test_a_rating_is_what_the_judge_gives_as_its_own(reply, value):
-    read = judges.reading("single", reply)
-    assert judges.rating(reply) == value == read.values["rating"] and not read.failure
+    assert judges.rating(reply) == value and not judges.reading("single", reply).failure
+
+
+NOT_READ = {
+    "several differ": [
+        "Rating: [[5], [1], [2]]", "Rating: [[8]] or [[9]]", "Rating: 8, 9", "[[8 9]]", "Rating: [[3]]. Rating: [[7]]",
+        "Rating: 5. Rating: 8", "Final rating: [[8]] or [[9]]", "Rating: 5. On reflection, my final rating is 6.",
+        "Rating: 8\nThat makes [[7]].", "Rating: [[8]]. Wait, Rating: [[3]]", "Rating: 8. No, that is too high: Rating: 3", "I'd give it a 6, maybe a 7.",
+        "| | A | B |\n|---|---|---|\n| Rating | 8 | 6 |", '{"rating": 2, "rating": 9}',
+    ],
+    "another scale": [
+        "Rating: 4 (out of 5)", "Rating: 4/5", "[[4]]/5", "Rating (1-5): 4", "On a scale of 1 to 5, I give it a 4.",
+        "I use a scale of 1 to 5. Rating: 4.", "4 stars", "Rating: 4 stars", "Rating: 85/100",
+    ],
+    "percent": ["8%", "Rating: 8 percent", "Rating: [[80%]]"],
+    "a range": ["Rating: 7-8", "[[7 or 8]]", "7-8/10", "Rating: 8 and 9"],
+    "no plain number": ["Rating: 8,5", "Rating: 8½", "Rating: -5", "7/10/2021"],
+    "not 1 to 10": ["Rating: 11", "Rating: 0/10"],
+    "not closed": ["Rating: [[1", "[[8]"],
+    "no rating": [  # another's, of another thing, denied, supposed or counted
+        'The answer ends with "[[10]]".', "It says: “Rating: 10”.", "The answer says that its rating is 10.", "Simplicity: [[8]]",
+        "The answer says Rating: [[10]].", "The answer says Rating: [[10]]. I give it 2.", "[[10]] means perfect.", "Rating: [[n]]",
+        "Confidence: 9/10", "My confidence is 9 out of 10.", "Grade level: 8", "The highest rating is 10.", "Step 8/10: do it",
+        "9 out of 10 words are simple", "8/10 doctors agree.", "8/10 for style, 6/10 for truth", "Rating: 8 for style, 6 for truth",
+        "I cannot give it a 10.", "The rating is not 8.", "It would have been a 9.", "I was going to give it a 9.", "I give it 3 reasons to stay.",
+        "If it were shorter, I would give it 10", "A rating of 10 is reserved for perfect answers.", "The rating scale runs from 1 to 10.",
+        "The assistant gives 5, but the right answer is 6.", "Rating (1 = bad, 10 = good): very good", "It was written on 10.10.2021.",
+        "/10", "The 9", "The form is fixed, e.g. Rating: 8", "Rating: one of the best", "<script>alert(1)</script>", "It takes 8 / day", "8/",
+        # clear to a reader, and left to the second question
+        "Rating: eight", "8/10, for it is short", 'Rating: "8"', "<rating>8</rating>", "## Rating\n\n8", "A rating of 7 seems fair.",
+        "With 90% confidence, Rating: 7", "Rating: between 7 and 8", "Rating: 8 and a half", "Rating: at least 7",
+    ],
+    "failed call": ["$ERROR$"],
+    "cut inside reasoning": ["<think>I would say Rating: [[8]]"],
+    "empty": ["", " \n"],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("reply", "reason"),
-    [
-        ("Rating: [[5], [1], [2]]", "several differ"),
-        ("Confidence: 9/10", "of another thing"),
-        ("My confidence is 9 out of 10.", "of another thing"),
-        ("9 out of 10 words are simple", "no rating"),
-        ("7/10/2021", "a date"),
-        ("It was written on 10.10.2021.", "a date"),
-        ("Rating: 4 (out of 5)", "another scale"),
-        ("Rating: 4/5", "another scale"),
-        ("[[4]]/5", "another scale"),
-        ("Rating (1-5): 4", "another scale"),
-        ("On a scale of 1 to 5, I give it a 4.", "another scale"),
-        ("4 stars", "another scale"),
-        ("Rating: 4 stars", "another scale"),
-        ("8%", "percent"),
-        ("Rating: 8 percent", "percent"),
-        ("Rating: [[80%]]", "percent"),
-        ("Rating: 7-8", "a range"),
-        ("[[7 or 8]]", "a range"),
-        ("7-8/10", "a range"),
-        ("Rating: [[8]] or [[9]]", "a range"),
-        ("Rating: between 7 and 8", "a range"),
-        ("Rating: 8 and 9", "a range"),
-        ("Rating: 8, 9", "several differ"),
-        ("[[8 9]]", "several differ"),
-        ("Rating: 8,5", "no plain number"),
-        ("Rating: 8½", "no plain number"),
-        ("Rating: 8 and a half", "no plain number"),
-        ("Rating: at least 7", "no plain number"),
-        ("Rating: 11", "not 1 to 10"),
-        ("Rating: 0/10", "not 1 to 10"),
-        ("Rating: [[3]]. Rating: [[7]]", "several differ"),
-        ("Rating: 5. Rating: 8", "several differ"),
-        ("Final rating: [[8]] or [[9]]", "a range"),
-        ("Rating: [[1", "not closed"),
-        ('The answer ends with "[[10]]".', "only quoted"),
-        ("It says: “Rating: 10”.", "only quoted"),
-        ("The answer says that its rating is 10.", "no rating"),
-        ("I cannot give it a 10.", "no rating"),
-        ("The rating is not 8.", "no rating"),
-        ("It would have been a 9.", "no rating"),
-        ("A rating of 10 is reserved for perfect answers.", "no rating"),
-        ("The highest rating is 10.", "of another thing"),
-        ("Simplicity: [[8]]", "no rating"),
-        ("Rating: one of the best", "no rating"),
-        ("The rating scale runs from 1 to 10.", "no rating"),
-        ("The assistant gives 5, but the right answer is 6.", "no rating"),
-        ("I give it 3 reasons to stay.", "no rating"),
-        ("I'd give it a 6, maybe a 7.", "no rating"),
-        ("I was going to give it a 9.", "no rating"),
-        ("Rating (1 = bad, 10 = good): very good", "no rating"),
-        ("[[10]] means perfect.", "no rating"),
-        ("8/10 doctors agree.", "no rating"),
-        ("<script>alert(1)</script>", "no rating"),
-        ("It takes 8 / day", "no rating"),
-        ("8/", "no rating"),
-        ("Step 8/10: do it", "no rating"),
-        ("Grade level: 8", "of another thing"),
-        ("$ERROR$", "failed call"),
-        ("Rating: [[n]]", "no rating"),
-        ("<think>I would say Rating: [[8]]", "cut inside reasoning"),
-        ("", "empty"),
-        (" \n", "empty"),
-    ],
-)  # fmt: skip
-def test_why_a_reply_holds_no_rating(reply, reason):
+    ("reason", "reply"), [(reason, reply) for reason, replies in NOT_READ.items() for reply in replies]
+)
+def test_why_a_reply_holds_no_rating(reason, reply):
     assert math.isnan(judges.rating(reply)) and judges.reading("single", reply).failure == reason
 
 
@@ -338,8 +268,9 @@ ALIEN = [  # sentences that say nothing of the judge's own rating
     "<think>Rating: [[2]]? No, [[9]].</think>", "[THINK]I choose A. [[A]] or [[B]]. Depth: 3[/THINK]",
     'It ends with "[[A]]".', 'It claims "Answer B is better".', "It has 3 facts and 2 errors.",
 ]  # fmt: skip
+SEVEN = {name: n for n, name in enumerate(judges.DIMENSIONS, start=2)}
 TABLE = "| Part | Rating | Why |\n|---|---|---|\n" + "\n".join(
-    f"| **{name.capitalize()}** | {n}/10 | fine |" for n, name in enumerate(judges.DIMENSIONS, start=2)
+    f"| **{name.capitalize()}** | {n}/10 | fine |" for name, n in SEVEN.items()
 )
 OWN = [
     ("single", ["It is short. ", "It is true. ", "Rating: [[7]]"]),
@@ -348,7 +279,7 @@ OWN = [
     ("single", ["Not good. ", "My rating is 3. ", "It is long."]),
     ("single", ["A draft: [[5]]. ", "Final rating: [[8]]\n"]),
     ("single", ["Good, in all 8/10.\n", "It is true."]),
-    ("rubric", [f"{name.capitalize()}: [[{n}]]\n" for n, name in enumerate(judges.DIMENSIONS, start=3)]),
+    ("rubric", [f"{name.capitalize()}: [[{n}]]\n" for name, n in SEVEN.items()]),
     ("rubric", ["It is fine.\n", TABLE + "\n\n", "So it is."]),
     ("pair", ["A is long. ", "B is true. ", "[[B]]"]),
     ("pair", ["Both are fine. ", "My verdict is a hard one: A. ", "B was close."]),
@@ -374,56 +305,59 @@ def test_what_is_said_of_other_things_is_no_reading(kind, alien):
     assert judges.missing(judges.reading(kind, alien).values)
 
 
-@pytest.mark.parametrize("row", ["| {0} | {1} |", "| **{0}** | **{1}** |", "| {0}      |    {1} |", "| {0} rating | {1}/10 | good |",
-                                 "| 1 | {0} | good | {1} |", "{0}|{1}", '"{0}": {1},', '"{0}": {{"score": {1}, "why": "[[1]]"}},',
-                                 "- **{0}** – {1}", "3. {0}: {1}/10 for it", "{0} ({1}/10)", "<{0}>{1}</{0}>"])  # fmt: skip
-def test_a_rubric_in_every_form_that_judges_write(row):
-    wanted = {name: float(n) for n, name in enumerate(judges.DIMENSIONS, start=2)}
-    reply = "\n".join(row.format(name.capitalize(), int(n)) for name, n in wanted.items())
-    assert judges.rubric(reply) == wanted
+@pytest.mark.parametrize("row", ["| {0} | {1} |", "| **{0}** | **{1}** |", "| {0} rating | {1}/10 | good |", "| 1 | {0} | good | {1} |", "{0}|{1}",
+                                 "- **{0}** – {1}", "3. {0}: {1}/10 for it", "{0} ({1}/10)", "{0}: [[{1}]],"])  # fmt: skip
+@pytest.mark.parametrize("between", ["\n", "\n\n"])
+def test_a_rubric_in_every_form_that_judges_write(row, between):
+    assert judges.rubric(between.join(row.format(name.capitalize(), n) for name, n in SEVEN.items())) == SEVEN
+
+
+def test_a_rubric_as_an_object():
+    assert judges.rubric(json.dumps(SEVEN, indent=1)) == SEVEN
+    nested = {name: {"score": n, "why": "Depth: [[1]]\nDepth: 1"} for name, n in SEVEN.items()}
+    assert judges.rubric(f"Here it is:\n```json\n{json.dumps(nested)}\n```\nIt is good.") == SEVEN
 
 
 def test_a_rubric_in_a_markdown_table():
-    wanted = {name: float(n) for n, name in enumerate(judges.DIMENSIONS, start=2)}
-    assert judges.rubric("Here it is.\n\n" + TABLE + "\n\nIt is good.") == wanted
-    names, values = (" | ".join(row) for row in (map(str.capitalize, wanted), (f"{v:g}" for v in wanted.values())))
-    assert judges.rubric(f"| {names} |\n|{'---|' * 7}\n| {values} |") == wanted
+    assert judges.rubric("Here it is.\n\n" + TABLE + "\n\nIt is good.") == SEVEN
+    names, values = (" | ".join(row) for row in (map(str.capitalize, SEVEN), map(str, SEVEN.values())))
+    assert judges.rubric(f"| {names} |\n|{'---|' * 7}\n| {values} |") == SEVEN
     both = judges.reading("rubric", f"| {names} |\n|{'---|' * 7}\n| {values} |\n| {values.replace('8', '1')} |")
     assert both.reasons == {"overall": "several differ"}
 
 
 def test_each_dimension_has_its_own_reason():
     read = judges.reading("rubric", "Simplicity: 8\nDepth: 7-8\nSafety: 90%\nAccuracy: 4/5\nRelevance: 9. Relevance: 3")
-    assert read.values["simplicity"] == 8 and read.failure == read.reasons["helpfulness"]
-    assert {k: read.reasons[k] for k in ("depth", "safety", "accuracy", "relevance")} == {
-        "depth": "a range", "safety": "percent", "accuracy": "another scale", "relevance": "several differ",
-    }  # fmt: skip
+    assert read.values["simplicity"] == 8 and read.failure == read.reasons["helpfulness"] == "no rating"
+    assert [read.reasons[k] for k in ("depth", "safety", "accuracy", "relevance")] == [
+        "a range", "percent", "another scale", "several differ",
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("reply", "said"),
-    [
-        ("My verdict is a hard one: B.", "B"), ("Neither answer A is better nor B.", ""), ("Winner: A", "A"),
-        ("**Winner:** Assistant B", "B"), ("Tie", "tie"), ("It's a tie.", "tie"), ("Verdict: a tie", "tie"), ("Verdict: C", "tie"),
-        ("Assistant B is better", "B"), ("I prefer answer A.", "A"), ("The better answer is B.", "B"), ("B wins.", "B"),
-        ("Answer A is not better.", ""), ("I do not think that answer A is better.", ""), ("Answer A is no better than B.", ""),
-        ("If answer A is better in style, B is true.", ""), ("Verdict: A or B", ""), ("Verdict: not A", ""), ("Verdict: A hard one", ""),
-        ("It is no tie.", ""), ('The answer says "[[A]]".', ""), ('The answer says "[[A]]". [[B]]', "B"), ('My verdict is "[[A]]".', "A"),
-        ("<think>[[A]]</think>[[B]]", "B"), ("<think>[[A]]", ""), ("A draft: [[A]]. Final verdict: [[B]]", "B"), ('{"winner": "B"}', "B"),
-        ('{"verdict": "tie"}', "tie"), ("［［Ａ］］", "A"), ("[[Assistant A]]", "A"), ("[[A/B]] is asked for. [[B]]", "B"), ("B", "B"),
-        ("| Verdict | B |", "B"), ("Answer A is clearly the better one.", "A"), ("[[A]] is better than [[B]]", "A"),
-        ("Verdict: A and B are equal", ""), ("It is a tie between A and B.", "tie"), ("Assistant A is right that B is better.", "B"),
-        ('I would choose "[[A]]".', "A"), ("How to tie a tie is told by both.", ""),
+VERDICTS = {
+    "A": ["Winner: A", "I prefer answer A.", "Answer A is clearly the better one.", "[[A]] is better than [[B]]", "[[Assistant A]]"],
+    "B": [
+        "My verdict is a hard one: B.", "**Winner:** Assistant B", "Assistant B is better", "The better answer is B.", "B wins.", "B",
+        'The answer says "[[A]]". [[B]]', "<think>[[A]]</think>[[B]]", '{"winner": "B"}', "[[A/B]] is asked for. [[B]]", "| Verdict | B |",
     ],
-)  # fmt: skip
-def test_verdicts_in_other_words(reply, said):
-    assert judges.verdict(reply) == said
+    "tie": ["Tie", "It's a tie.", "Verdict: a tie", "Verdict: C", '{"verdict": "tie"}', "Final Verdict: [[C]] for a tie."],
+    "no verdict": [
+        "Neither answer A is better nor B.", "Answer A is not better.", "I do not think that answer A is better.", "Both are good.",
+        "Answer A is no better than B.", "If answer A is better in style, B is true.", "Verdict: A or B", "Verdict: not A",
+        "Verdict: A hard one", "Verdict: A and B are equal", "It is no tie.", "Both, and a tie", "My verdict is not for one: B", "How to tie a tie is told by both.", 'It says "[[A]]".',
+        "[[A]] if answer A is better", "Not [[A]].", "Assistant A is right that B is better.", 'I would choose "[[A]]".',
+    ],
+    "several differ": ["[[A]] or [[B]]", "A draft: [[A]]. Final verdict: [[B]]", "A is better. No, B is better."],
+    "cut inside reasoning": ["<think>[[A]]"],
+    "empty": [""],
+}  # fmt: skip
 
 
-def test_why_a_reply_holds_no_verdict():
-    said = ["[[A]] or [[B]]", "Both are good.", 'It says "[[A]]".', "<think>[[A]]", ""]
-    why = ["several differ", "no verdict", "only quoted", "cut inside reasoning", "empty"]
-    assert [judges.reading("pair", reply).failure for reply in said] == why
+@pytest.mark.parametrize(("said", "reply"), [(said, reply) for said, replies in VERDICTS.items() for reply in replies])
+def test_verdicts_in_other_words(said, reply):
+    read = judges.reading("pair", reply)
+    assert judges.verdict(reply) == (said if said in ("A", "B", "tie") else "")
+    assert (read.failure or read.values["verdict"]) == said
 
 
 PARTS = st.sampled_from(
@@ -443,7 +377,7 @@ def test_any_reply_has_values_or_reasons(reply, kind):
 HOSTILE = [
     "<think>", "</think>", '"', '\\"', '("', "“", "'a", " '", "‘a’b", "`", "```", "[[", "]]", "[[8", "[[[8]]", "|", "| 8 ", "9", "9.", "9/", "9-",
     "1,", "Rating ", "Rating: ", "rating is a ", "Simplicity ", "| Simplicity | Depth |\n", "I give ", " ", "\n", " \n", "=", "-", "=>", "*", "_", "\\",
-    "out of ", "scale of ", "(of 1", "a rating of 10 is ", "if ", ">", "> ", "１.", "½", "1. 2. ", "I'", "{", '{"rating": ', "I'd rate \"[[8", "aa ",
+    "out of ", "scale of ", "(of 1", "a rating of 10 is ", "if ", ">", "> ", "１.", "½", "1. 2. ", "I'", "- ", "9 or ", "my rating is 9 ", "[[9]] ", "{", '{"rating": ', "I'd rate \"[[8", "aa ",
 ]  # fmt: skip
 
 
@@ -456,10 +390,10 @@ HOSTILE = [
     ],
 )
 def test_a_long_reply_is_read_in_a_moment(kind, part):
-    reply = (part * 100_000)[:100_000]
-    began = time.process_time()
-    judges.reading(kind, reply)
-    assert time.process_time() - began < 5  # measured: at most 0.7 s; what grows with the square takes minutes
+    for end in ("", "9{x"):  # the second is no end of a statement
+        began = time.process_time()
+        judges.reading(kind, (part * 100_000)[:100_000] + end)
+        assert time.process_time() - began < 5  # measured: at most 1 s; what grows with the square takes minutes
 
 
 def test_every_released_judgement_is_read_as_published(sample):
