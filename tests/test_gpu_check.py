@@ -42,9 +42,9 @@ def test_what_is_wrong_does_not_hold(base, trained, monkeypatch, capsys):
     summed = merge.summed
     calls = []
 
-    def off(weight, mode, added):
+    def off(weight, mode, *changes):
         calls.append(mode)
-        return summed(weight, mode, added) + (0.5 if len(calls) == 3 else 0.0)
+        return summed(weight, mode, *changes) + (0.5 if len(calls) == 3 else 0.0)
 
     monkeypatch.setattr(merge, "summed", off)
     holds, told = gpu_check.merges(base, "cpu", folder)

@@ -338,7 +338,7 @@ def test_override_on_papermills_command_line(study, tmp_path):
         ),
         (
             ["-p", "profile", "smoke", "-p", "train_set", "sciqq"],
-            "train_set 'sciqq' is not in sft.train_sets; did you mean 'sciq'?",
+            "train_set 'sciqq' is not in profile smoke; did you mean 'sciq'?",
         ),
     ],
 )
