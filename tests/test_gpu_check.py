@@ -74,6 +74,7 @@ def test_how_far_two_adapters_are_apart_is_a_share_of_what_was_learnt():
     assert gpu_check.apart(one, one) == 0 and gpu_check.apart(one, other) == pytest.approx(0.1)
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_says_so_and_ends_with_2():
     done = subprocess.run(
         [sys.executable, "-m", "s2utils.gpu_check"], capture_output=True, text=True, timeout=100,

@@ -131,6 +131,7 @@ def test_an_interrupt_ends_the_jobs(tree, monkeypatch):
     assert started[0].returncode in (-signal.SIGINT, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [{}, {"model": {"prompt": "Q: {question} A:"}}], ids=["as the profile", "with blanks"]
 )

@@ -63,6 +63,7 @@ def test_a_failure_is_told_and_kept_in_the_notebook(notebook, tmp_path):
     assert not made.cells[-1].outputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

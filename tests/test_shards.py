@@ -248,6 +248,7 @@ def fuzzed(n: int, kind: str) -> list[bytes]:
     return lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", params.KINDS)
 def test_ten_thousand_fuzzed_rows_are_kept_or_counted(made, tree, tmp_path, kind):
     lines = fuzzed(10_000, kind)

@@ -283,6 +283,7 @@ def test_what_only_looks_on_is_in_no_identity(step):
         assert not found & {"tables", "latex", "marks"}
 
 
+@pytest.mark.slow
 def test_editing_what_only_looks_on_moves_no_artefact_of_the_repository(tree):
     """Today's code: every adapter stayed behind when the sampler of answers changed, and 01 ran again for a server's client."""
     before, shown = keys(), {step: steps.notebook_digest(step) for step in steps.STEPS}

@@ -200,6 +200,7 @@ def test_jobs_of_a_sweep_say_of_which_point(handler):
     assert made.jobs[1].name == "03_sft.sciq (sft.seed=43)"
 
 
+@pytest.mark.slow
 def test_snakemake_takes_the_handler_and_a_dry_run_is_its_own(tmp_path):
     (tmp_path / "Snakefile").write_text("rule one:\n    output: 'a.txt'\n    shell: 'echo 1 > {output}'\n")
     for given, wanted in (
