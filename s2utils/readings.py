@@ -76,7 +76,7 @@ ANSWER = r"(?:(?i:assistant|answer|response) )?"
 IS_BETTER = r"(?:(?:['’]s (?:answer|response))? is (?:(?:clearly|slightly|much|the) )*better\b(?: one| answer)?| wins)"
 
 # "e.g. " ends no sentence
-_CLAUSE_ENDS = re.compile(r"\n|;|(?<=[.!?…。！？])(?<!\.\w\.) |, (?=(?:but|so) )")
+_CLAUSE_ENDS = re.compile(r"\n|;|(?<=[.!?…。！？])(?<!\.\w\.) |(?<=\]\]) (?=[A-Z\d])|, (?=(?:but|so) )")
 
 
 # ---- ratings

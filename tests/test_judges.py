@@ -279,6 +279,8 @@ OWN = [
     ("single", ["Not good. ", "My rating is 3. ", "It is long."]),
     ("single", ["A draft: [[5]]. ", "Final rating: [[8]]\n"]),
     ("single", ["Good, in all 8/10.\n", "It is true."]),
+    ("single", ["[[7]] ", "It is good."]),
+    ("single", ["Rating: [[7]] ", "The answer is good."]),
     ("rubric", [f"{name.capitalize()}: [[{n}]]\n" for name, n in SEVEN.items()]),
     ("rubric", ["It is fine.\n", TABLE + "\n\n", "So it is."]),
     ("pair", ["A is long. ", "B is true. ", "[[B]]"]),
@@ -295,7 +297,7 @@ def test_what_is_said_of_other_things_never_changes_what_is_read(data, own, alie
     for alien in aliens:
         place = data.draw(st.integers(0, len(sentences)))
         sentences = [*sentences[:place], data.draw(st.sampled_from(["", "\n"])) + alien + " ", *sentences[place:]]
-    reply = re.sub(r"(?<=[.\]])(?=[A-Z<])", " ", "".join(sentences))
+    reply = re.sub(r"(?<=[.\]])(?=[A-Z<])|(?<=\])(?=\d)", " ", "".join(sentences))
     assert judges.reading(kind, reply).values == read.values, reply
 
 
