@@ -198,7 +198,7 @@ def clock(seconds: float) -> str:
 def row(name: str, took: float | str, estimate: float | str | None) -> str:
     """A job with what it took beside what was estimated, in 68 columns."""
     times = [value if isinstance(value, str) else "–" if value is None else clock(value) for value in (took, estimate)]
-    return f"{name:<49} {times[0]:>7} {times[1]:>10}"
+    return f"{name:<50} {times[0]:>7} {times[1]:>9}"
 
 
 def table(jobs: list[Job]) -> list[str]:
