@@ -87,7 +87,7 @@ def logged(command, written="{log.text:q}"):
     `s2utils.terminal` shows that end itself, above the lines that move.
     """
     return (f": > {{log.text:q}}; S2_LOG={{log.text:q}} {command} >> {{log.text:q}} 2>&1 && ended=0 || ended=1; python -m s2utils.redact {REDACTED} {written}; "
-            "[ $ended = 0 ] || {{ [ -n \"$S2_TERMINAL\" ] || tail -n 40 {log.text:q} >&2; exit 1; }}; touch {output:q}")
+            "[ $ended = 0 ] || {{ [ -n \"${{S2_TERMINAL:-}}\" ] || tail -n 40 {log.text:q} >&2; exit 1; }}; touch {output:q}")
 
 
 def logs(step, name=""):

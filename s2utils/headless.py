@@ -22,6 +22,8 @@ def main() -> None:
     class Headless(engines.NBClientEngine):
         @classmethod
         def execute_managed_notebook(cls, nb_man, kernel_name, **kwargs):
+            # seconds; papermill's 60 are too few for a first import on a busy machine
+            kwargs["start_timeout"] = max(300, kwargs.get("start_timeout") or 0)
             return super().execute_managed_notebook(nb_man, kernel_name, shutdown_kernel="immediate", **kwargs)
 
     engines.papermill_engines.register(None, Headless)  # where --engine names no other
