@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForCausalLM,
     GemmaConfig,
     GPT2Config,
+    GPTNeoXConfig,
     GptOssConfig,
     LlamaConfig,
     MistralConfig,
@@ -42,10 +43,11 @@ SHAPES = {
     "gemma": (GemmaConfig, SIZES),  # embedding and head are one weight, as in GPT-2
     "gpt2": (GPT2Config, GPT2),  # Conv1D
     "mixtral": (MixtralConfig, SIZES | {"num_local_experts": 4}),  # fused experts
+    "pythia": (GPTNeoXConfig, {k: v for k, v in SIZES.items() if k not in ("num_key_value_heads", "head_dim")}),
 }
 OTHERS = {"gpt_oss": (GptOssConfig, GPT_OSS)}
 UNTIED = ["llama", "mistral", "qwen2", "mixtral"]
-ATTENTION = {"gpt2": ["c_attn"]}  # else q, k and v
+ATTENTION = {"gpt2": ["c_attn"], "pythia": ["query_key_value"]}  # else q, k and v
 IDS = torch.arange(3, 83).reshape(4, 20)
 
 
