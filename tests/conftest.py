@@ -175,6 +175,18 @@ def serving(server: socketserver.BaseServer):
         server.server_close()
 
 
+JUDGEMENT = {  # one rating in FastChat's form
+    "question_id": 81, "model": "m", "judge": ["gpt-4", "single-v1"], "judgment": "Rating: [[8]]", "score": 8, "turn": 1,
+}  # fmt: skip
+
+
+def write_jsonl(path: Path, *rows: dict | str) -> Path:
+    """A JSONL file of rows; texts are written as they are."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(r if isinstance(r, str) else json.dumps(r) for r in rows) + "\n", encoding="utf-8")
+    return path
+
+
 def write_rows(folder: Path, train: int, validation: int) -> Path:
     """Questions and answers of the set sciq as 02 leaves them, answers of 1 to 5 sentences; returns `folder`."""
     import pandas as pd

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import JUDGEMENT, write_jsonl
 
 from s2utils import audit, effects, predictions
 from s2utils.params import load
@@ -230,19 +231,6 @@ def test_a_file_that_cannot_be_used_is_named(tree, tmp_path, capsys):
 
 
 FEW = ["--profile", "smoke", "--set", "text_metrics.resamples=50"]
-GIVEN = {
-    "question_id": 81,
-    "model": "m",
-    "judge": ["gpt-4", "single-v1"],
-    "judgment": "Rating: [[8]]",
-    "score": 8,
-    "turn": 1,
-}
-
-
-def jsonl(path, *rows):
-    path.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
-    return path
 
 
 def test_one_pair_alone_and_singles_without_a_judge_have_a_page(tree, tmp_path):
@@ -254,17 +242,17 @@ def test_one_pair_alone_and_singles_without_a_judge_have_a_page(tree, tmp_path):
         "g1_winner": "model_1",
         "g2_winner": "model_1",
     }
-    bare = {k: v for k, v in GIVEN.items() if k != "judge"}
-    for rows in ([pair], [bare], [bare, pair], [GIVEN]):
-        assert audit.main(["--judgements", str(jsonl(tmp_path / "j.jsonl", *rows)), *FEW]) == 0
+    bare = {k: v for k, v in JUDGEMENT.items() if k != "judge"}
+    for rows in ([pair], [bare], [bare, pair], [JUDGEMENT]):
+        assert audit.main(["--judgements", str(write_jsonl(tmp_path / "j.jsonl", *rows)), *FEW]) == 0
         page = (tree / "reports/audit/index.html").read_text(encoding="utf-8")
         assert ("pairs in both orders" in page) == (pair in rows) and ("ratings a turn" in page) == (rows != [pair])
         assert ">nan<" not in page
 
 
 def test_both_turns_of_one_judge_are_one_row(tree, tmp_path):
-    second = GIVEN | {"turn": 2, "judge": ["gpt-4", "single-v1-multi-turn"]}
-    assert audit.main(["--judgements", str(jsonl(tmp_path / "a.jsonl", GIVEN, second)), *FEW]) == 0
+    second = JUDGEMENT | {"turn": 2, "judge": ["gpt-4", "single-v1-multi-turn"]}
+    assert audit.main(["--judgements", str(write_jsonl(tmp_path / "a.jsonl", JUDGEMENT, second)), *FEW]) == 0
     (row,) = out(tree, "mtbench").to_dict("records")
     assert (row["single_turn_rating"], row["multi_turn_rating"]) == (8, 8)
     assert (row["single_turn_rating_n_failed"], row["multi_turn_rating_n_failed"]) == (0, 0)
@@ -277,7 +265,7 @@ def held(folder: Path) -> dict:
 def test_an_audit_that_fails_leaves_everything_as_it_was(tree, folder, tmp_path, monkeypatch, capsys):
     from s2utils import shell
 
-    judged, page = jsonl(tmp_path / "j.jsonl", GIVEN), shell.write_page
+    judged, page = write_jsonl(tmp_path / "j.jsonl", JUDGEMENT), shell.write_page
     assert audit.main(["--predictions", str(folder), "--judgements", str(judged), *FEW]) == 0
     reports = tree / "reports"
     before = held(reports)
@@ -287,11 +275,19 @@ def test_an_audit_that_fails_leaves_everything_as_it_was(tree, folder, tmp_path,
 
     monkeypatch.setattr(shell, "write_page", breaks)
     with pytest.raises(OSError, match="no space"):
-        audit.main(["--judgements", str(jsonl(judged, GIVEN | {"model": "other"})), *FEW])
+        audit.main(["--judgements", str(write_jsonl(judged, JUDGEMENT | {"model": "other"})), *FEW])
     assert held(reports) == before
     monkeypatch.setattr(shell, "write_page", page)
     assert (
-        audit.main(["--judgements", str(jsonl(judged, GIVEN, GIVEN)), "--predictions", str(tmp_path / "none"), *FEW])
+        audit.main(
+            [
+                "--judgements",
+                str(write_jsonl(judged, JUDGEMENT, JUDGEMENT)),
+                "--predictions",
+                str(tmp_path / "none"),
+                *FEW,
+            ]
+        )
         == 2
     )
     assert held(reports) == before and "there is no folder" in capsys.readouterr().err
@@ -317,8 +313,8 @@ def test_what_was_not_read_stands_on_the_page(tree, tmp_path):
         {"text": t}
         for t in (said, None, math.nan, math.inf, "$ERROR$", {"label": 1}, f"<think>Hm.</think>{said}", [said, "b"])
     ]
-    jsonl(tmp_path / "m_x_predictions.jsonl", *rows)
-    judged = jsonl(tmp_path / "j.jsonl", GIVEN, GIVEN | {"question_id": 82, "score": -1})
+    write_jsonl(tmp_path / "m_x_predictions.jsonl", *rows)
+    judged = write_jsonl(tmp_path / "j.jsonl", JUDGEMENT, JUDGEMENT | {"question_id": 82, "score": -1})
     assert (
         audit.main(["--predictions", str(tmp_path / "m_x_predictions.jsonl"), "--judgements", str(judged), *FEW]) == 0
     )
@@ -338,16 +334,18 @@ def test_what_was_not_read_stands_on_the_page(tree, tmp_path):
     page = (tree / "reports/audit/index.html").read_text(encoding="utf-8")
     assert "What was not read as it stands" in page and "$ERROR$: the call failed" in page
 
-    jsonl(tmp_path / "m_x_predictions.jsonl", {"text": said})  # mended: its lines go, those of the judgements stay
+    write_jsonl(
+        tmp_path / "m_x_predictions.jsonl", {"text": said}
+    )  # mended: its lines go, those of the judgements stay
     assert audit.main(["--predictions", str(tmp_path / "m_x_predictions.jsonl"), *FEW]) == 0
     assert out(tree, "unread")["file"].tolist() == ["j.jsonl"]
 
 
 def test_references_of_every_form_meet_their_questions(tmp_path):
     questions = ["one?", "L\u2019un?", "three?"]
-    jsonl(tmp_path / "m_x_predictions.jsonl", *({"question": q, "text": "Rain is water."} for q in questions))
+    write_jsonl(tmp_path / "m_x_predictions.jsonl", *({"question": q, "text": "Rain is water."} for q in questions))
     given = [["Rain is water.", "It is wet."], {"text": ["Rain is water."], "score": [1]}, [None]]
-    beside = jsonl(
+    beside = write_jsonl(
         tmp_path / "r.jsonl", *({"question": q.replace("\u2019", "'"), "answers": a} for q, a in zip(questions, given))
     )
     answers, _ = predictions.read(tmp_path / "m_x_predictions.jsonl")
@@ -381,7 +379,7 @@ NAMES = ['=HYPERLINK("http://x","m")', "+1", "-m", "@SUM(A1)", "\tm", "'=m", "pl
 
 
 def test_a_models_name_is_no_formula_in_a_spreadsheet(tree, tmp_path):
-    file = jsonl(tmp_path / "j.jsonl", *(GIVEN | {"model": m, "judge": "=j"} for m in NAMES))
+    file = write_jsonl(tmp_path / "j.jsonl", *(JUDGEMENT | {"model": m, "judge": "=j"} for m in NAMES))
     for _ in range(2):  # the second time beside the tables of the first
         assert audit.main(["--judgements", str(file), *FEW]) == 0
     with open(tree / "reports/audit/tables/mtbench.csv", encoding="utf-8", newline="") as opened:

@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+from conftest import JUDGEMENT, write_jsonl
 
 from s2utils import fastchat, fastchat_tables, judges
 from s2utils.params import ParameterError
@@ -20,15 +21,9 @@ def template(name: str) -> dict:
             "output_format": "[[rating]]"}  # fmt: skip
 
 
-def jsonl(path, rows) -> object:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(json.dumps(r) if isinstance(r, dict) else r for r in rows) + "\n", encoding="utf-8")
-    return path
-
-
 @pytest.fixture
 def prompts(tmp_path) -> dict:
-    return fastchat.prompts(jsonl(tmp_path / "judge_prompts.jsonl", [template(n) for n in fastchat.NAMES]))
+    return fastchat.prompts(write_jsonl(tmp_path / "judge_prompts.jsonl", *[template(n) for n in fastchat.NAMES]))
 
 
 QUESTION = {"question_id": 111, "category": "math", "turns": ["Q{1}", "Q2"], "reference": ["R1", "R2"]}
@@ -67,7 +62,7 @@ def test_hostile_text_stays_text(prompts):
     ],
 )
 def test_prompts_that_cannot_be_used(tmp_path, change, message):
-    path = jsonl(tmp_path / "p.jsonl", change([template(n) for n in fastchat.NAMES]))
+    path = write_jsonl(tmp_path / "p.jsonl", *change([template(n) for n in fastchat.NAMES]))
     with pytest.raises(ParameterError, match=message) as raised:
         fastchat.prompts(path)
     assert "p.jsonl" in str(raised.value)
@@ -84,8 +79,8 @@ def answer(id=81, model="m", turns=("one", "two"), **more) -> dict:
 
 
 def test_answers_a_turn_of_a_file_or_a_folder(tmp_path):
-    jsonl(tmp_path / "a" / "m.jsonl", [answer(), answer(82, turns=("three", ""))])
-    jsonl(tmp_path / "a" / "n.jsonl", [answer(model="n")])
+    write_jsonl(tmp_path / "a" / "m.jsonl", *[answer(), answer(82, turns=("three", ""))])
+    write_jsonl(tmp_path / "a" / "n.jsonl", *[answer(model="n")])
     found = fastchat.answers(tmp_path / "a")
     assert len(found) == 6 and found["turn"].tolist() == [1, 2] * 3
     assert found["answer"].tolist() == ["one", "two", "three", "", "one", "two"]
@@ -104,7 +99,7 @@ def test_answers_a_turn_of_a_file_or_a_folder(tmp_path):
 )
 def test_answers_that_cannot_be_used(tmp_path, rows, message):
     with pytest.raises(fastchat.FastChatError, match=message):
-        fastchat.answers(jsonl(tmp_path / "a.jsonl", rows))
+        fastchat.answers(write_jsonl(tmp_path / "a.jsonl", *rows))
 
 
 def single(**more) -> dict:
@@ -128,7 +123,7 @@ def test_judgements_and_what_failed(tmp_path):
         "judge": "j",
         "turn": 1,
     }
-    ratings, pairs = fastchat.judgements(jsonl(tmp_path / "j.jsonl", [*rows, pair]))
+    ratings, pairs = fastchat.judgements(write_jsonl(tmp_path / "j.jsonl", *[*rows, pair]))
     assert (
         ratings["rating"].tolist()[0] == 7
         and math.isnan(ratings["rating"][1])
@@ -151,7 +146,7 @@ def test_judgements_and_what_failed(tmp_path):
 )
 def test_judgements_that_cannot_be_used(tmp_path, row, message):
     with pytest.raises(fastchat.FastChatError, match=f"line 2: .*{message}"):
-        fastchat.judgements(jsonl(tmp_path / "j.jsonl", [single(), row]))
+        fastchat.judgements(write_jsonl(tmp_path / "j.jsonl", *[single(), row]))
 
 
 @pytest.fixture
@@ -165,11 +160,11 @@ def test_ratings_a_model_and_set_of_questions(tmp_path, params):
     name = "Llama-2-7b-hf-eli5-wiki-dequantized"
     rows = [single(question_id=q, model=name, turn=t, score=s, judgment=f"Rating: [[{s}]]" if s > 0 else "hm")
             for q, t, s in ((81, 1, 8), (81, 2, 4), (82, 1, 6), (82, 2, -1), (101, 1, 1), (101, 2, 1))]  # fmt: skip
-    ratings, _ = fastchat.judgements(jsonl(tmp_path / "j.jsonl", rows))
+    ratings, _ = fastchat.judgements(write_jsonl(tmp_path / "j.jsonl", *rows))
     known = fastchat.categories(
-        jsonl(
+        write_jsonl(
             tmp_path / "q.jsonl",
-            [{"question_id": i, "category": c} for i, c in ((81, "writing"), (82, "stem"), (101, "math"))],
+            *[{"question_id": i, "category": c} for i, c in ((81, "writing"), (82, "stem"), (101, "math"))],
         )
     )
     table = fastchat_tables.rated(ratings, known, params).set_index("questions")
@@ -190,16 +185,18 @@ def test_ratings_a_model_and_set_of_questions(tmp_path, params):
 
 
 def test_a_turn_that_was_not_judged_has_failed(tmp_path, params):
-    ratings, _ = fastchat.judgements(jsonl(tmp_path / "j.jsonl", [single(), single(turn=2), single(question_id=82)]))
+    ratings, _ = fastchat.judgements(
+        write_jsonl(tmp_path / "j.jsonl", *[single(), single(turn=2), single(question_id=82)])
+    )
     row = fastchat_tables.rated(ratings, {}, params).iloc[0]
     assert (row["n"], row["single_turn_rating_n_failed"], row["multi_turn_rating_n_failed"]) == (2, 0, 1)
 
 
 def test_readability_a_turn(tmp_path, params):
     found = fastchat.answers(
-        jsonl(
+        write_jsonl(
             tmp_path / "m.jsonl",
-            [answer(turns=("The sun is hot. We see it.", "")), answer(82, turns=("Rain is good.", "So it is."))],
+            *[answer(turns=("The sun is hot. We see it.", "")), answer(82, turns=("Rain is good.", "So it is."))],
         )
     )
     table = fastchat_tables.readable(found, {}, params).set_index(["turn", "backend"])
@@ -212,21 +209,13 @@ def test_pairs_are_counted_as_ours(tmp_path, params):
     pair = {"model_1": "m", "model_2": "n", "judge": ["gpt-4", "pair-v2"], "turn": 1}
     games = [("model_1", "model_1"), ("model_2", "model_2"), ("model_1", "model_2"), ("tie", "tie"), ("error", "tie")]
     rows = [pair | {"question_id": i, "g1_winner": a, "g2_winner": b} for i, (a, b) in enumerate(games)]
-    _, found = fastchat.judgements(jsonl(tmp_path / "p.jsonl", rows))
+    _, found = fastchat.judgements(write_jsonl(tmp_path / "p.jsonl", *rows))
     row = fastchat_tables.compared(found, params).iloc[0]
     assert row[["n", "n_win", "n_tie", "n_loss", "n_failed", "n_flipped"]].tolist() == [5, 1, 2, 1, 1, 1]
     with pytest.raises(fastchat.FastChatError, match="judged several times"):
-        fastchat_tables.compared(fastchat.judgements(jsonl(tmp_path / "p.jsonl", rows + rows[:1]))[1], params)
+        fastchat_tables.compared(fastchat.judgements(write_jsonl(tmp_path / "p.jsonl", *rows + rows[:1]))[1], params)
 
 
-GIVEN = {
-    "question_id": 81,
-    "model": "m",
-    "judge": ["gpt-4", "single-v1"],
-    "judgment": "Rating: [[8]]",
-    "score": 8,
-    "turn": 1,
-}
 PROMPTS = ("single-v1", "single-math-v1", "single-v1-multi-turn", "single-math-v1-multi-turn")
 
 
@@ -236,26 +225,26 @@ def table(path, params):
 
 def test_one_judge_has_prompts_by_turn_and_category(tmp_path, params):
     rows = [
-        GIVEN | {"question_id": q, "turn": turn, "judge": ["gpt-4", name]}
+        JUDGEMENT | {"question_id": q, "turn": turn, "judge": ["gpt-4", name]}
         for q, names in ((81, PROMPTS[::2]), (111, PROMPTS[1::2]))
         for turn, name in enumerate(names, start=1)
     ]
-    (row,) = table(jsonl(tmp_path / "j.jsonl", rows), params).to_dict("records")
+    (row,) = table(write_jsonl(tmp_path / "j.jsonl", *rows), params).to_dict("records")
     for turn in fastchat_tables.TURNS.values():
         assert (row["n"], row[turn], row[f"{turn}_n_failed"], row[f"{turn}_file"]) == (2, 8, 0, 8)
     pair = {"question_id": 81, "model_1": "m", "model_2": "n", "g1_winner": "model_1", "g2_winner": "model_1"}
     rows = [pair | {"turn": t, "judge": ["gpt-4", f"pair-v2{'-multi-turn' * (t - 1)}"]} for t in (1, 2)]
-    (row,) = fastchat_tables.compared(fastchat.judgements(jsonl(tmp_path / "p.jsonl", rows))[1], params).to_dict(
+    (row,) = fastchat_tables.compared(fastchat.judgements(write_jsonl(tmp_path / "p.jsonl", *rows))[1], params).to_dict(
         "records"
     )
     assert (row["judge"], row["n"], row["n_win"]) == ("gpt-4", 2, 2)
 
 
 def test_the_files_mean_is_the_plain_mean_of_its_scores(tmp_path, params):
-    rows = [GIVEN | {"score": 10, "judgment": "[[10]]"}] * 3 + [
-        GIVEN | {"question_id": 82, "score": 2, "judgment": "[[2]]"}
+    rows = [JUDGEMENT | {"score": 10, "judgment": "[[10]]"}] * 3 + [
+        JUDGEMENT | {"question_id": 82, "score": 2, "judgment": "[[2]]"}
     ]
-    row = table(jsonl(tmp_path / "j.jsonl", rows), params).iloc[0]
+    row = table(write_jsonl(tmp_path / "j.jsonl", *rows), params).iloc[0]
     assert row["single_turn_rating_file"] == 8 and row["single_turn_rating"] == 6 and row["n"] == 2
 
 
@@ -273,7 +262,7 @@ def test_the_files_mean_is_the_plain_mean_of_its_scores(tmp_path, params):
 )
 def test_a_judgement_that_failed_fails_alone(tmp_path, params, change, reason):
     notes = []
-    path = jsonl(tmp_path / "j.jsonl", [GIVEN, GIVEN | {"question_id": 82} | change])
+    path = write_jsonl(tmp_path / "j.jsonl", *[JUDGEMENT, JUDGEMENT | {"question_id": 82} | change])
     ratings, _ = fastchat.judgements(path, notes)
     assert ratings["rating"].isna().tolist() == [False, True] and ratings["rating"][0] == 8
     assert [(n.file, n.row, n.key, n.reason, n.read) for n in notes] == [("j.jsonl", 2, "score", reason, False)]
@@ -290,7 +279,7 @@ def test_a_judgement_that_failed_fails_alone(tmp_path, params, change, reason):
 def test_a_pair_without_a_winner_has_failed(tmp_path, params, winner):
     notes, pair = [], {"question_id": 81, "model_1": "m", "model_2": "n", "g1_winner": "model_1", "turn": 1}
     rows = [pair | {"g2_winner": winner}, pair | {"question_id": 82, "g2_winner": "model_1"}]
-    _, found = fastchat.judgements(jsonl(tmp_path / "p.jsonl", rows), notes)
+    _, found = fastchat.judgements(write_jsonl(tmp_path / "p.jsonl", *rows), notes)
     row = fastchat_tables.compared(found, params).iloc[0]
     assert row[["n", "n_win", "n_failed"]].tolist() == [2, 1, 1] and [(n.row, n.key) for n in notes] == [
         (1, "g2_winner")
@@ -298,7 +287,7 @@ def test_a_pair_without_a_winner_has_failed(tmp_path, params, winner):
 
 
 def test_a_file_of_first_turns_has_no_second_that_failed(tmp_path, params):
-    row = table(jsonl(tmp_path / "j.jsonl", [GIVEN, GIVEN | {"question_id": 82}]), params).iloc[0]
+    row = table(write_jsonl(tmp_path / "j.jsonl", *[JUDGEMENT, JUDGEMENT | {"question_id": 82}]), params).iloc[0]
     assert (row["single_turn_rating"], row["single_turn_rating_n_failed"]) == (8, 0)
     assert math.isnan(row["multi_turn_rating"]) and row["multi_turn_rating_n_failed"] == 0
 
@@ -329,7 +318,7 @@ def test_answers_that_failed_stay_as_rows(tmp_path, params):
         answer(83, turns=("\u200b", ["It is \ud83d hot.", "So."])),
         answer(84, choices=[{"turns": ["It is hot."]}, {"turns": ["Never."]}]),
     ]
-    found = fastchat.answers(jsonl(tmp_path / "m.jsonl", rows), notes)
+    found = fastchat.answers(write_jsonl(tmp_path / "m.jsonl", *rows), notes)
     assert found["answer"].notna().tolist() == [True, False, True, False, False, True, True]
     assert found["answer"].dropna().tolist()[1:] == ["Rain is good.", "It is ? hot.", "It is hot."]
     assert sorted((n.row, n.read) for n in notes) == [
@@ -348,7 +337,7 @@ def test_a_file_of_answers_in_another_encoding(tmp_path):
     notes = []
     (tmp_path / "m.jsonl").write_bytes(json.dumps(answer(turns=("Été",)), ensure_ascii=False).encode("cp1252"))
     assert fastchat.answers(tmp_path / "m.jsonl", notes)["answer"].tolist() == ["Été"] and len(notes) == 1
-    (tmp_path / "j.json").write_text(json.dumps([GIVEN, GIVEN | {"turn": 2}]), encoding="utf-16")
+    (tmp_path / "j.json").write_text(json.dumps([JUDGEMENT, JUDGEMENT | {"turn": 2}]), encoding="utf-16")
     assert fastchat.judgements(tmp_path / "j.json")[0]["rating"].tolist() == [8, 8]
 
 
@@ -356,12 +345,14 @@ def test_the_audit_reads_a_run_of_fastchat(tree, tmp_path, capsys):
     from s2utils import audit
 
     folder = tmp_path / "mt_bench"
-    jsonl(folder / "model_answer" / "m.jsonl", [answer(turns=("The sun is hot.", "It is far."))])
-    judged = jsonl(
+    write_jsonl(folder / "model_answer" / "m.jsonl", *[answer(turns=("The sun is hot.", "It is far."))])
+    judged = write_jsonl(
         folder / "model_judgment" / "gpt-4_single.jsonl",
-        [single(model="<b>m</b>"), single(model="<b>m</b>", turn=2, score=-1, judgment="")],
+        *[single(model="<b>m</b>"), single(model="<b>m</b>", turn=2, score=-1, judgment="")],
     )
-    questions = jsonl(folder / "question.jsonl", [{"question_id": 81, "category": "writing", "turns": ["a", "b"]}])
+    questions = write_jsonl(
+        folder / "question.jsonl", *[{"question_id": 81, "category": "writing", "turns": ["a", "b"]}]
+    )
     few = ["--profile", "smoke", "--set", "text_metrics.resamples=50"]
     given = ["--answers", str(folder / "model_answer"), "--judgements", str(judged), "--questions", str(questions)]
     assert audit.main([*given, *few]) == 0

@@ -2,6 +2,7 @@ import csv
 import json
 
 import pytest
+from conftest import write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -178,11 +179,6 @@ SAID = "The sky is blue. It is nice. We like it very much today."
 CHAT = [{"role": "user", "content": "Why is the sky blue?"}, {"role": "assistant", "content": SAID}]
 
 
-def jsonl(path, *rows):
-    path.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
-    return path
-
-
 def ease(frame) -> float:
     """Mean reading ease of the answers, the failed left out."""
     from s2utils import scoring
@@ -209,7 +205,7 @@ def ease(frame) -> float:
     ],
 )
 def test_answers_nested_as_objects_are_scored_as_the_text_in_them(tmp_path, row):
-    frame = predictions.one(jsonl(tmp_path / "m_x_predictions.jsonl", row, row))
+    frame = predictions.one(write_jsonl(tmp_path / "m_x_predictions.jsonl", row, row))
     assert frame["answer"].tolist() == [SAID] * 2 and ease(frame) == pytest.approx(109.41)
     if not isinstance(row, list):
         row = next(row[k] for k in predictions.ANSWERS if k in row)
@@ -219,7 +215,7 @@ def test_answers_nested_as_objects_are_scored_as_the_text_in_them(tmp_path, row)
 
 def test_messages_tell_their_question(tmp_path):
     frame = predictions.one(
-        jsonl(
+        write_jsonl(
             tmp_path / "m_x_predictions.jsonl", {"generated_text": CHAT}, {"prompt": CHAT[:1], "generated_text": SAID}
         )
     )
@@ -229,7 +225,7 @@ def test_messages_tell_their_question(tmp_path):
 
 def test_an_object_of_unknown_form_is_refused_by_the_name_of_its_key(tmp_path):
     notes = []
-    file = jsonl(tmp_path / "m_x_predictions.jsonl", {"output": SAID}, {"output": {"label": "A", "logit": 2}})
+    file = write_jsonl(tmp_path / "m_x_predictions.jsonl", {"output": SAID}, {"output": {"label": "A", "logit": 2}})
     frame = predictions.one(file, notes)
     assert frame["answer"].isna().tolist() == [False, True] and ease(frame) == pytest.approx(109.41)
     (note,) = notes
@@ -291,9 +287,9 @@ def test_references_as_lists_and_objects(tmp_path, value, reference):
     from s2utils import text_metrics
 
     row, notes = {"question": "Rain?", "text": "Rain is water.", "reference": value}, []
-    own = predictions.one(jsonl(tmp_path / "m_x_predictions.jsonl", row), notes)["reference"]
+    own = predictions.one(write_jsonl(tmp_path / "m_x_predictions.jsonl", row), notes)["reference"]
     beside, several = predictions.references(
-        jsonl(tmp_path / "r.jsonl", {"question": "Rain?", "answers": value}), notes
+        write_jsonl(tmp_path / "r.jsonl", {"question": "Rain?", "answers": value}), notes
     )
     in_cells, _ = predictions.references(write(tmp_path / "r.csv", [["Rain?", str(value)]], ["question", "reference"]))
     if reference is None:
