@@ -15,7 +15,7 @@ POINTS = parameters.points(PROFILE, P)  # of a sweep: each is a profile too, suc
 A = "artefacts/{profile}"
 GPU = 1 if P.runtime.device == "cuda" else 0
 # variables that hold keys, whatever they are called
-REDACTED = "--names " + ",".join(sorted({"HF_TOKEN"} | {v for k, v in parameters.flat(P).items() if k.endswith(".key_env") and v} | {j.key_env for j in P.mtbench.other_judges if j.key_env}))
+REDACTED = "--names " + ",".join(sorted({"HF_TOKEN"} | {v for k, v in parameters.flat(P).items() if k.endswith(".key_env") and v}))
 PUBLISHED = steps.files_digest("reports/published/**/*.csv")
 
 
@@ -81,13 +81,13 @@ def quoted(text):
     return shlex.quote(text).replace("{", "{{").replace("}", "}}")
 
 
-def logged(command, written="{log.text:q}"):
-    """`command` with its output and its bars in the log, whose end is shown where it fails; no secret stays in what it wrote.
+def logged(command, written="{log.text:q}", failed="tail -n 40 {log.text:q}"):
+    """`command` with its output and its bars in the log, whose end `failed` shows; no secret stays in what it wrote.
 
     `s2utils.terminal` shows that end itself, above the lines that move.
     """
     return (f": > {{log.text:q}}; S2_LOG={{log.text:q}} {command} >> {{log.text:q}} 2>&1 && ended=0 || ended=1; python -m s2utils.redact {REDACTED} {written}; "
-            "[ $ended = 0 ] || {{ [ -n \"${{S2_TERMINAL:-}}\" ] || tail -n 40 {log.text:q} >&2; exit 1; }}; touch {output:q}")
+            "[ $ended = 0 ] || {{ [ -n \"${{S2_TERMINAL:-}}\" ] || " + failed + " >&2; exit 1; }}; touch {output:q}")
 
 
 def logs(step, name=""):
@@ -122,8 +122,8 @@ rule preflight:  # what is missing shows before the first hour: where a check fa
     benchmark: f"artefacts/{PROFILE}/benchmarks/00_preflight.tsv"
     log: text=f"artefacts/{PROFILE}/preflight/checks.txt"
     shell:
-        logged(f"python -m s2utils.preflight {shlex.quote(PROFILE)} --set {quoted(SET)}").replace(
-            "tail -n 40 {log.text:q} >&2;", "{{ cat {log.text:q}; echo 'The checks above stop the run; PREFLIGHT=0 goes on without them.'; }} >&2;")
+        logged(f"python -m s2utils.preflight {shlex.quote(PROFILE)} --set {quoted(SET)}",
+            failed="{{ cat {log.text:q}; echo 'The checks above stop the run; PREFLIGHT=0 goes on without them.'; }}")
 
 
 rule eda:

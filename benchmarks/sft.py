@@ -99,8 +99,8 @@ def prepare(part: str, seed: int, steps: int, threads: int, validation: int = VA
     rows, _ = train.rows(pd.DataFrame(texts(steps * BATCH + validation, params, tok)), params, tok)
     held = [rows[i] for i in range(validation)]
     rows = Dataset.from_list([rows[i] for i in range(validation, len(rows))])
-    ids = [torch.tensor(tok(r["prompt"] + r["completion"] + tok.eos_token)["input_ids"]) for r in held]
-    watch = Watch(ids, [len(tok(r["prompt"])["input_ids"]) for r in held], max(1, steps // 2))
+    ids = [torch.tensor(r["input_ids"]) for r in held]
+    watch = Watch(ids, [r["completion_mask"].index(1) for r in held], max(1, steps // 2))
     folder = tempfile.mkdtemp(prefix="s2-sft-")
     ours = train.config(params, len(rows), Path(folder), tok.eos_token)
     ours.eval_strategy, ours.save_strategy = "no", "no"
@@ -147,9 +147,9 @@ def main():
     chosen.steps = chosen.steps or (1 if chosen.quick else 4)
     chosen.seeds = chosen.seeds or (1 if chosen.quick else 3)
     found: dict[str, list[dict]] = {part: [] for part in PARTS}
+    validation = 2 if chosen.quick else VALIDATION
     for seed in range(chosen.seeds):
         for part in PARTS if chosen.parts and seed == 0 else (PARTS[0], PARTS[-1]):
-            validation = 2 if chosen.quick else VALIDATION
             done = measure.alone(run, prepare, part, seed, chosen.steps, chosen.threads, validation)
             found[part].append(done["value"] | {"peak_mb": done["peak_mb"]})
             print(part, seed, found[part][-1], flush=True)

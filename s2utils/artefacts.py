@@ -16,12 +16,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from s2utils.errors import UserError
 
-class MissingArtefact(FileNotFoundError):
+
+class MissingArtefact(UserError, FileNotFoundError):
     """An earlier step has not run (or ran with other parameters); the message says which."""
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows instead of a stack trace, which would say nothing more."""
+        """As `UserError`, with what can be done in a notebook."""
         return [f"{self}\nor in a cell here, then this cell again\n    notebook.run_upstream()"]
 
 

@@ -21,7 +21,8 @@ import unicodedata
 
 import pandas as pd
 
-from s2utils import artefacts, notebook, readability, steps
+from s2utils import notebook, readability, steps
+from s2utils.errors import UserError
 from s2utils.params import ParameterError, load, nearest, parse_set
 
 COLUMN = 46  # characters of a column, at least
@@ -137,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise ParameterError(lacking(run, missing))
         torch.set_num_threads(run.params.runtime.threads)
         frame = answers(run, given.question, ready)
-    except (ParameterError, artefacts.MissingArtefact) as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, ParameterError) else 1
     print(shown(frame, given.question, shutil.get_terminal_size((100, 24)).columns))

@@ -30,7 +30,9 @@ from s2utils import (
     values,
 )
 from s2utils.effects import METRICS
-from s2utils.params import ParameterError, Params, load
+from s2utils.errors import UserError
+from s2utils.judges import rating
+from s2utils.params import Params, load
 from s2utils.predictions import PredictionsError
 from s2utils.values import Note
 
@@ -72,9 +74,8 @@ def ratings(file: Path, params: Params, notes: list[Note] | None = None) -> pd.D
     The published means may rest on a parser that took one character after "[[" and dropped what it could not read:
     `mean_effect_parser` is what ours changes.
     """
-    from s2utils.judges import rating
-
-    held, notes = records.read(file), [] if notes is None else notes
+    notes = [] if notes is None else notes
+    held = records.read(file, "ratings", notes)
     judged = [c for c in held.columns if c.strip().lower() not in NO_REPLIES]
     if not judged:
         raise PredictionsError(
@@ -107,8 +108,12 @@ def ratings(file: Path, params: Params, notes: list[Note] | None = None) -> pd.D
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; 2 where a file cannot be used."""
     parser = argparse.ArgumentParser(prog="make audit", description="Score answers and ratings made elsewhere.")
-    parser.add_argument("--predictions", type=Path, help=f"folder of {predictions.NAME} or JSONL, or one such file")
-    parser.add_argument("--references", type=Path, help="CSV or JSONL of questions and human answers")
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        help=f"folder of {predictions.NAME} or JSONL, or one file: CSV, JSON, JSONL or Parquet",
+    )
+    parser.add_argument("--references", type=Path, help="CSV, JSON, JSONL or Parquet of questions and human answers")
     parser.add_argument(
         "--judgements", type=Path, help="a judge's replies, one column a model; or one row each, as FastChat's JSONL"
     )
@@ -123,7 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("REFERENCES=<file> needs PREDICTIONS=<folder>")
     try:
         _run(given, load(given.profile, given.set), paths.reports("audit"))
-    except (PredictionsError, records.RecordsError, ParameterError) as error:
+    except UserError as error:
         print(f"make audit: {error}", file=sys.stderr)
         return 2
     return 0

@@ -25,16 +25,12 @@ TITLES = {
     "mtbench_pairs": "MT-bench, pairs in both orders",
     "unread": "What was not read as it stands",
 }
-SETS = (
-    ("flesch", "rouge", "bertscore"),
-    ("ratings",),
-    ("mtbench", "mtbench_pairs"),
-    ("mtbench_flesch",),
-)  # of one input
-OF = {  # a table → what notes call the inputs it was made of
-    "flesch": ("predictions", "references"), "ratings": ("ratings",), "mtbench": ("judgements",),
-    "mtbench_pairs": ("judgements",), "mtbench_flesch": ("answers",),
-}  # fmt: skip
+INPUTS = {  # tables that are made together → what notes call their inputs
+    ("flesch", "rouge", "bertscore"): ("predictions", "references"),
+    ("ratings",): ("ratings",),
+    ("mtbench", "mtbench_pairs"): ("judgements",),
+    ("mtbench_flesch",): ("answers",),
+}
 UNREAD = (
     "Values that are no plain text, counted. What was read (yes) is in the scores; an answer that was not has failed."
 )
@@ -47,8 +43,9 @@ def replace(folder: Path, made: dict[str, tuple[pd.DataFrame, str]], notes: list
         new, old = Path(held) / "new", Path(held) / "old"
         if folder.is_dir():
             shutil.copytree(folder, new)
-        unread = _unread(new, {part for name in made for part in OF.get(name, ())}, notes)
-        for name in [name for names in SETS if set(names) & set(made) for name in names] + ["unread"]:
+        again = [names for names in INPUTS if set(names) & set(made)]
+        unread = _unread(new, {part for names in again for part in INPUTS[names]}, notes)
+        for name in [*(name for names in again for name in names), "unread"]:
             _remove(new, name)
         for name, (frame, caption) in (made | ({"unread": (unread, UNREAD)} if len(unread) else {})).items():
             _write(frame, name, caption, new / "tables")

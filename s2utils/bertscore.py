@@ -10,6 +10,7 @@ encoder's limit (512 tokens) without a word; they are counted. Source: Zhang et 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections import defaultdict
@@ -90,6 +91,7 @@ def defined(tok: PreTrainedTokenizerBase, texts: list[str]) -> set[str]:
     return held - others if others and latin_only(tok) else held
 
 
+@functools.cache
 def latin_only(tok: PreTrainedTokenizerBase) -> bool:
     """Whether next to nothing of the vocabulary is in other letters than Latin ones."""
     pieces = [tok.convert_tokens_to_string([piece]) for piece in tok.get_vocab()]

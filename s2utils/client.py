@@ -17,6 +17,7 @@ from itertools import islice
 
 from tqdm.auto import tqdm
 
+from s2utils.errors import UserError
 from s2utils.params import Endpoint, ParameterError
 
 ATTEMPTS = 6  # a request
@@ -25,7 +26,7 @@ PASSING = ("RateLimitError", "APIConnectionError", "APITimeoutError", "InternalS
 UNCOUNTED = types.MappingProxyType({"prompt_tokens": None, "completion_tokens": None})  # older caches have neither
 
 
-class ServerError(RuntimeError):
+class ServerError(UserError, RuntimeError):
     """A server did not answer, or not as the study needs it; what it did answer is kept."""
 
 

@@ -12,7 +12,6 @@ differ though nothing got better; only the mean can be read.
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -194,8 +193,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         page, lines = write(side(chosen.a), side(chosen.b))
     except (ValueError, OSError) as error:
-        print(f"compare: {error}", file=sys.stderr)
-        sys.exit(2)
+        parser.exit(2, f"compare: {error}\n")
     print("\n".join([str(page), *lines]))
 
 

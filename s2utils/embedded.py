@@ -23,9 +23,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from s2utils import artefacts, paths
+from s2utils.errors import UserError
 
 
-class FetchError(RuntimeError):
+class FetchError(UserError, RuntimeError):
     """An archive could not be had, or is not the one that was pinned."""
 
 

@@ -32,7 +32,7 @@ FIELDS = {  # what a template may hold
 
 
 class FastChatError(ParameterError):
-    """A file of FastChat that cannot be used; the message names it, the line and the remedy."""
+    """A file of FastChat that cannot be used; the message names it, the line or row, and the remedy."""
 
 
 def lines(path: Path, part: str = "", notes: list[Note] | None = None) -> list[tuple[int, dict]]:
@@ -40,11 +40,9 @@ def lines(path: Path, part: str = "", notes: list[Note] | None = None) -> list[t
     if not path.is_file():
         raise FastChatError(f"there is no file {path}")
     try:
-        held = records.read(path)
+        held = records.read(path, part, notes)
     except records.RecordsError as error:
         raise FastChatError(str(error)) from error
-    if held.note and notes is not None:
-        notes.append(Note(part, path.name, 0, "", held.note, read=True))
     return list(zip(held.numbers, held.rows))
 
 
@@ -52,10 +50,10 @@ def _at(path: Path, number: int) -> str:
     return f"{path}, {'line' if path.suffix in records.LINES else 'row'} {number}"
 
 
-def _wants(row: dict, path: Path, number: int, **kinds: type | tuple) -> list:
+def _wants(row: dict, path: Path, number: int, **kinds: type) -> list:
     """The named values of a row, of the types that are wanted."""
     for key, kind in kinds.items():
-        if not isinstance(row.get(key), kind) or isinstance(row[key], bool):
+        if not isinstance(row.get(key), kind):
             raise FastChatError(f"{_at(path, number)}: {key!r} is missing or of another type: {row.get(key)!r:.80}")
     return [row[key] for key in kinds]
 
@@ -84,16 +82,15 @@ def answers(path: Path, notes: list[Note] | None = None) -> pd.DataFrame:
     rows, seen, notes = [], {}, [] if notes is None else notes
     for file in files:
         for number, row in lines(file, "answers", notes):
+            where = _at(file, number)
             model, choices = _wants(row, file, number, model_id=str, choices=list)
             turns = choices[0].get("turns") if choices and isinstance(choices[0], dict) else None
             if not isinstance(turns, list) or not turns:
-                raise FastChatError(f"{_at(file, number)}: choices[0].turns must be a list of texts")
-            keys = {"question_id": _question(row, file, number), "model": writable(model)}
-            before = seen.setdefault(tuple(keys.values()), _at(file, number))
-            if before != _at(file, number):
-                raise FastChatError(
-                    f"{_at(file, number)}: {model} answered question {keys['question_id']} before, in {before}"
-                )
+                raise FastChatError(f"{where}: choices[0].turns must be a list of texts")
+            keys = {"question_id": _named(row, file, number, "question_id"), "model": writable(model)}
+            before = seen.setdefault(tuple(keys.values()), where)
+            if before != where:
+                raise FastChatError(f"{where}: {model} answered question {keys['question_id']} before, in {before}")
             if len(choices) > 1:
                 notes.append(Note("answers", file.name, number, "choices", "several choices: the first is taken", True))
             for turn, value in enumerate(turns, start=1):
@@ -142,7 +139,10 @@ def judgements(path: Path, notes: list[Note] | None = None) -> tuple[pd.DataFram
         keys = {"turn": int(turn), "judge": _judge(row.get("judge"))}
         numbered[(*keys.values(), *models)] += 1
         place = str(numbered[(*keys.values(), *models)])  # where the file does not number its questions
-        keys = {"question_id": place if found["question_id"] is None else _question(row, path, number), **keys}
+        keys = {
+            "question_id": place if found["question_id"] is None else _named(row, path, number, "question_id"),
+            **keys,
+        }
         if two:
             games = {}
             for game in ("g1", "g2"):
@@ -178,10 +178,6 @@ def _rated(row: dict) -> tuple[float, float, str]:
     return score, read, "no clear rating in the judgement" if math.isnan(read) else how
 
 
-def _question(row: dict, path: Path, number: int) -> str:
-    return _named(row, path, number, "question_id")
-
-
 def _named(row: dict, path: Path, number: int, key: str) -> str:
     """An id or a model's name as text."""
     if name := values.identifier(row.get(key)):
@@ -198,4 +194,7 @@ def _judge(value: object) -> str:
 
 def categories(path: Path) -> dict[str, str]:
     """{question_id: category} of a file of questions."""
-    return {_question(row, path, number): _wants(row, path, number, category=str)[0] for number, row in lines(path)}
+    return {
+        _named(row, path, number, "question_id"): _wants(row, path, number, category=str)[0]
+        for number, row in lines(path)
+    }

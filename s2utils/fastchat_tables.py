@@ -15,9 +15,9 @@ from s2utils import intervals, pairs, predictions, tables
 from s2utils.fastchat import FastChatError
 from s2utils.params import Params
 from s2utils.readability import BACKENDS, flesch
+from s2utils.turns import TURNS
 
 STUDY = ("writing", "stem", "humanities")  # categories of MT(S)-bench
-TURNS = {1: "single_turn_rating", 2: "multi_turn_rating"}
 FLESCH = ("flesch_reading_ease", "flesch_kincaid_grade")
 
 

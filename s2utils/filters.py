@@ -206,7 +206,7 @@ def markup(record: dict, kind: str, s2: S2) -> str:
 
 
 def language(record: dict, kind: str, s2: S2) -> str:
-    """In the wanted language; a text too short to tell stays. Beyond the study."""
+    """In the wanted language; a text in its letters that is too short to tell stays. Beyond the study."""
     return f"not in language {s2.language}" if foreign(record["answer"], s2.language) else ""
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from s2utils import artefacts, paths, steps
+from s2utils.errors import UserError
 from s2utils.params import Params, points, written
 
 MEMORY = 5600  # MB that jobs may take side by side, as in the Makefile
@@ -29,11 +30,8 @@ TOTAL = re.compile(r"total\s+(\d+)")
 STEP = re.compile(r"(\d+) of (\d+) steps")
 
 
-class GraphError(RuntimeError):
+class GraphError(UserError, RuntimeError):
     """A job of the graph failed; the message holds the end of what it said."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [str(self)]
 
 
 def wanted(step: str, params: Params, names: list[str]) -> list[tuple[str, str]]:

@@ -29,12 +29,8 @@ def main() -> None:
     engines.papermill_engines.register(None, Headless)  # where --engine names no other
     try:
         cli.papermill()
-    except (
-        PapermillException,
-        yaml.YAMLError,
-        OSError,
-        ValueError,
-    ) as error:  # theirs add a stack trace of papermill's own
+    except (PapermillException, yaml.YAMLError, OSError, ValueError) as error:
+        # without the stack trace of papermill's own
         sys.exit(str(error).strip())
 
 

@@ -12,6 +12,7 @@ import argparse
 import sys
 
 from s2utils import steps
+from s2utils.errors import UserError
 from s2utils.notebook import Run
 from s2utils.params import ParameterError, load, parse_set
 
@@ -59,14 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
                 parser.error(f"{chosen.step} has no '{name}'; it has {', '.join(known) or 'nothing'}")
         for name in names:
             make(chosen.step, Run(chosen.step, chosen.profile, params, changes), name)
-    except ParameterError as error:
+    except UserError as error:
         print(error, file=sys.stderr)
-        return 2
-    except Exception as error:
-        if not type(error).__module__.startswith("s2utils."):  # ours say what to do
-            raise
-        print(error, file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ParameterError) else 1
     return 0
 
 

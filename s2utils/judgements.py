@@ -89,7 +89,7 @@ def _looked_up(endpoint: Endpoint, kind: str, items: list[dict]) -> list[dict]:
 
 
 def humans(file: Path) -> pd.DataFrame:
-    """One row per rating of a CSV or JSONL of people's ratings: question_id, turn, model, rater, rating, dimensions.
+    """One row per rating of a file of people's ratings that `records` reads: question_id, turn, model, rater, rating, dimensions.
 
     Several rows of one answer need a column `rater` that tells them apart. Raises ParameterError naming file and row.
     """

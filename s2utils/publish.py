@@ -21,6 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from s2utils import artefacts, cards, embedded, notebook, paths, provenance
+from s2utils.errors import UserError
 from s2utils.params import Params, flat
 
 ALLOWED = (".safetensors", ".json", ".jsonl", ".md", ".txt", ".jinja", "tokenizer.model")
@@ -36,7 +37,7 @@ LICENCES = {  # of base weights, by the beginning of their path: identifier of t
 }
 
 
-class PublishError(ValueError):
+class PublishError(UserError, ValueError):
     """A folder that must not leave, or that the hub does not take; the message says why."""
 
 

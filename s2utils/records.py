@@ -15,7 +15,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2utils.errors import UserError
 from s2utils.streams import writable
+from s2utils.values import Note
 
 # the study's prompt, or Llama-2's: a CSV whose header holds one has no header
 PROMPT = re.compile(r"\A\s*(?:### Human:|(?:<s>\s*)?\[INST\])(.*?)(?:### Assistant:|\[/INST\]) ?", re.DOTALL)
@@ -28,7 +30,7 @@ MARKS = (  # at the beginning of a file; UTF-32's holds UTF-16's
 )  # fmt: skip
 
 
-class RecordsError(ValueError):
+class RecordsError(UserError, ValueError):
     """A file that holds no rows that can be read; the message names it, the line and the remedy."""
 
 
@@ -42,8 +44,11 @@ class Records:
     note: str = ""
 
 
-def read(file: Path) -> Records:
-    """All rows of a file, in order; a number is its line in JSON lines, else its place from 1. Raises RecordsError."""
+def read(file: Path, part: str = "", notes: list[Note] | None = None) -> Records:
+    """All rows of a file, in order; a number is its line in JSON lines, else its place from 1. Raises RecordsError.
+
+    `notes` hears of a strange encoding of what was given as `part`.
+    """
     note = ""
     try:
         if file.suffix == ".parquet":
@@ -60,6 +65,8 @@ def read(file: Path) -> Records:
         raise RecordsError(f"{file} cannot be read: {error}; wanted: {kinds}") from error
     if not found:
         raise RecordsError(f"{file} holds no rows")
+    if note and notes is not None:
+        notes.append(Note(part, file.name, 0, "", note, read=True))
     columns = list(dict.fromkeys(name for _, row in found for name in row))
     return Records(
         [{c: row.get(c) for c in columns} for _, row in found], columns, [number for number, _ in found], note

@@ -10,6 +10,7 @@ import json
 import re
 
 from s2utils import reasoning
+from s2utils.values import FAILED_CALL
 
 DIMENSIONS = ("simplicity", "helpfulness", "relevance", "accuracy", "depth", "safety", "overall")
 QUOTED = "\ufffc"  # stands where a quotation stood
@@ -33,7 +34,7 @@ def plain(reply: str) -> tuple[str, str]:
     """(the judge's own words, "") or ("", why there are none)."""
     text, thought = reasoning.without(reply)
     text = text.strip()
-    if text == "$ERROR$":  # FastChat's mark
+    if text == FAILED_CALL:
         return "", "failed call"
     if not text:
         return "", "cut inside reasoning" if thought else "empty"

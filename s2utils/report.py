@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -246,8 +245,7 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             index = join(chosen.profiles, chosen.set)
     except ValueError as error:
-        print(f"report: {error}", file=sys.stderr)
-        sys.exit(2)
+        parser.exit(2, f"report: {error}\n")
     numbers = headline(index.parent / "tables")
     print(index)
     print(numbers.to_string(index=False, na_rep="–") if len(numbers) else "no table is there yet")

@@ -20,6 +20,7 @@ import torch
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, ProgressCallback, TrainerCallback
 
 from s2utils import artefacts, generate, models, processes, progress, readability, special_tokens
+from s2utils.errors import UserError
 from s2utils.params import Sft
 
 MARKER = "whole.json"
@@ -28,7 +29,7 @@ MACHINE = [  # differ from run to run
 ]  # fmt: skip
 
 
-class TrainingError(RuntimeError):
+class TrainingError(UserError, RuntimeError):
     """Training went wrong in a way that more steps will not mend."""
 
 

@@ -108,7 +108,7 @@ def bertscore(answers: pd.DataFrame, params: Params) -> tuple[dict[Way, pd.DataF
 
 
 def readability(answers: pd.DataFrame) -> dict[Way, pd.DataFrame]:
-    """Reading ease and grade, both protocols and back ends; a text without a word has failed."""
+    """Reading ease and grade, both protocols and back ends; a text without a word, or not in Latin letters, has failed."""
     said = {STUDY: answers["whole"].fillna(""), ANSWER: answers["answer"].fillna("")}
     return {
         (protocol, backend, "none"): text_metrics.readability(list(texts), backend).set_axis(answers.index)

@@ -68,7 +68,7 @@ def readable(text: str) -> str:
 
 
 def begins(tok: PreTrainedTokenizerBase) -> bool:
-    """Whether the tokenizer puts BOS in front of a text."""
+    """Whether the tokenizer puts BOS in front of a text; the leaderboard's `harness` leaves it there, v1 does not."""
     return tok.bos_token is not None and tok("")["input_ids"][:1] == [tok.bos_token_id]
 
 

@@ -47,18 +47,7 @@ LIMITS = tuple(f"s2.{k}" for k in ("readability", "fre_min", "fkg_max", "toxicit
 MANNER = (*LIMITS, "data.embedder", "data.embedder_tokens")
 RATING = tuple(
     f"mtbench.{k}"
-    for k in (
-        "questions",
-        "references",
-        "categories",
-        "n",
-        "max_new_tokens",
-        "prompts",
-        "reasons",
-        "guided",
-        "repeats",
-        "judge",
-    )  # fmt: skip
+    for k in "questions references categories n max_new_tokens prompts reasons guided repeats judge".split()
 )
 STEPS = {
     "eda": Step(
@@ -110,7 +99,7 @@ UNREAD = (  # by what is made: which sets are trained and who watches leaves an 
 
 # Outside of every identity, with all that only they import. They decide where things lie and what a card or a bar says of
 # them, or carry a question to a server and its reply back
-PLUMBING = ("params", "paths", "artefacts", "steps", "notebook", "publish", "progress", "client", "serve")
+PLUMBING = ("errors", "params", "paths", "artefacts", "steps", "notebook", "publish", "progress", "client", "serve")
 WATCHING = (
     "runlog",
 )  # looks on while something is made: outside of the artefact, inside of the notebook that shows it

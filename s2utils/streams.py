@@ -18,6 +18,7 @@ from pathlib import Path
 import zstandard
 
 from s2utils import paths
+from s2utils.errors import UserError
 
 PACKED = {  # suffix → what it is called, a decompressor of one stream
     ".gz": ("gzip", lambda: zlib.decompressobj(wbits=31)),
@@ -29,7 +30,7 @@ PACKED = {  # suffix → what it is called, a decompressor of one stream
 PIECE = 2**16  # bytes read at a time: at the highest ratios a piece unpacks to tens of megabytes
 
 
-class SourceError(ValueError):
+class SourceError(UserError, ValueError):
     """A source that cannot be read at all; the message names it, the trouble and the remedy."""
 
 

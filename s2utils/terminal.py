@@ -228,9 +228,10 @@ def checks(log: Path) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run Snakemake with these arguments; ends with its status, or with 2 where the parameters cannot be used."""
     given = sys.argv[1:] if arguments is None else arguments
-    profile, changes = (next((a.partition("=")[2] for a in given if a.startswith(k)), "") for k in ("profile=", "set="))
+    config = dict(a.split("=", 1) for a in given if a.startswith(("profile=", "set=")))
+    profile = config.get("profile", "cpu")
     try:
-        params.load(profile or "cpu", changes)
+        params.load(profile, config.get("set", ""))
     except params.ParameterError as error:  # the Snakefile would say so too, at the end of a stack trace
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -240,7 +241,7 @@ def main(arguments: list[str] | None = None) -> None:
     sys.argv[0] = "snakemake"
     if {"-n", "--dry-run", "--dryrun", "--help", "-h"} & set(given):
         cli.main(given)
-    LogHandler.profile = profile or "cpu"
+    LogHandler.profile = profile
     cores = given[given.index("--cores") + 1] if "--cores" in given else ""
     LogHandler.cores = int(cores) if cores.isdigit() else os.cpu_count() or 1
     LoggerPluginRegistry().register_plugin("snakemake_logger_plugin_s2", sys.modules[__name__])

@@ -22,6 +22,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from s2utils.errors import UserError
+
 from s2utils import notebook  # isort: skip  # sets what the libraries below read when they load
 
 import pandas as pd
@@ -36,7 +38,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTConfig, SFTTrainer
 
-from s2utils import artefacts, models, processes, publish, runlog, splits
+from s2utils import models, processes, publish, runlog, splits
 from s2utils.params import ParameterError, Params, Sft, load, nearest, parse_set
 from s2utils.runlog import TrainingError
 
@@ -372,7 +374,7 @@ def main(arguments: list[str] | None = None) -> int:
         torch.set_num_threads(runtime.threads)
         make(chosen.profile, chosen.train_set, changes)
         processes.leave()
-    except (ParameterError, artefacts.MissingArtefact, TrainingError) as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, ParameterError) else 1
     return 0

@@ -12,8 +12,9 @@ import json
 
 from s2utils.params import ParameterError, shown
 from s2utils.paths import root
+from s2utils.values import FAILED_CALL
 
-FAILED = "$ERROR$"  # what FastChat writes where a model could not be asked
+TURNS = {1: "single_turn_rating", 2: "multi_turn_rating"}  # turn → column of its ratings
 
 
 def lines(name: str, key: str) -> list[tuple[int, dict]]:
@@ -57,7 +58,7 @@ def questions(name: str) -> list[dict]:
             raise ParameterError(f"{where}: 'category' must be a text, not {shown(found['category'])}")
         found["turns"] = _two(row.get("turns"), "turns", where)
         found["must_hold"] = row.get("must_hold") or [[], []]
-        if not _are(found["must_hold"], list) or not all(_are(points, str, None) for points in found["must_hold"]):
+        if not are(found["must_hold"], list) or not all(are(points, str, None) for points in found["must_hold"]):
             raise ParameterError(f"{where}: 'must_hold' must be two lists of texts, not {shown(found['must_hold'])}")
         found["reference"] = _two(row["reference"], "reference", where, empty=True) if row.get("reference") else []
         rows.append(found)
@@ -74,9 +75,9 @@ def references(name: str) -> dict[str, list[str]]:
         if not isinstance(choice, dict):
             raise ParameterError(f"{where}: 'choices' must hold an answer, as FastChat's reference_answer/gpt-4.jsonl")
         found[identity] = _two(choice.get("turns"), "choices[0].turns", where)
-        if FAILED in found[identity]:
+        if FAILED_CALL in found[identity]:
             raise ParameterError(
-                f"{where}: {FAILED} is a call of FastChat that failed, no reference: take the line out"
+                f"{where}: {FAILED_CALL} is a call of FastChat that failed, no reference: take the line out"
             )
     return found
 
@@ -92,13 +93,13 @@ def _identity(row: dict, where: str, seen: dict[str, int], number: int) -> int |
     return value
 
 
-def _are(value: object, kind: type, count: int | None = 2) -> bool:
+def are(value: object, kind: type, count: int | None = 2) -> bool:
     """Whether `value` is a list of so many of a kind; None is any number."""
     return isinstance(value, list) and len(value) == (count or len(value)) and all(isinstance(v, kind) for v in value)
 
 
 def _two(value: object, key: str, where: str, empty: bool = False) -> list[str]:
     """Two texts; "" is one only where `empty` says so."""
-    if not _are(value, str) or not (empty or all(text.strip() for text in value)):
+    if not are(value, str) or not (empty or all(text.strip() for text in value)):
         raise ParameterError(f"{where}: '{key}' must be two texts, not {shown(value)}")
     return value

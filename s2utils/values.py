@@ -16,7 +16,7 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from s2utils import reasoning
 from s2utils.streams import writable
@@ -43,7 +43,7 @@ _APART = re.compile(r"""["']\s+["']""")  # ['a' 'b'], as NumPy writes a list: Py
 class Note:
     """What became of a value that was no plain text: left unread, or read in a way that must be told."""
 
-    part: str  # what it was given as: predictions, references, answers, judgements
+    part: str  # what it was given as: predictions, references, answers, judgements, ratings
     file: str
     row: int  # 0 for the whole file
     key: str
@@ -143,7 +143,7 @@ def counted(notes: Iterable[Note], most: int = 10) -> list[dict]:
     """One row per part, file, key and reason: whether it was read, how often, and the first rows."""
     held: dict[Note, list[int]] = {}
     for note in notes:
-        held.setdefault(Note(note.part, note.file, 0, note.key, note.reason, note.read), []).append(note.row)
+        held.setdefault(replace(note, row=0), []).append(note.row)
     return [
         {"part": n.part, "file": n.file, "key": n.key, "reason": n.reason, "read": "yes" if n.read else "no", "n": len(rows),
          "rows": ", ".join(map(str, filter(None, rows[:most]))) + (", …" if len(rows) > most else "")}

@@ -422,3 +422,11 @@ def test_bertscore_by_the_embedded_encoder(folder, params, tmp_path):
     own, other = bert[(bert["protocol"] == "answer")]["bertscore_f1"]
     assert 1 >= own > other and "all-minilm-l6-v2" in told
     assert bert["bertscore_f1_n_failed"].tolist() == [1, 2, 2]  # no reference; with its prompt the empty answer is text
+
+
+def test_replies_that_are_not_utf_8_are_read_and_that_is_said(tree, tmp_path):
+    (tmp_path / "r.csv").write_bytes("model one\nTrès bien. Rating: [[8]]\nRating: [[6]]\n".encode("cp1252"))
+    assert audit.main(["--judgements", str(tmp_path / "r.csv"), *FEW]) == 0
+    assert out(tree, "ratings").loc[0, ["n", "n_failed", "mean"]].tolist() == [2, 0, 7]
+    (unread,) = out(tree, "unread").to_dict("records")
+    assert (unread["part"], unread["read"]) == ("ratings", "yes") and "Windows-1252" in unread["reason"]

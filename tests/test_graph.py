@@ -1,3 +1,4 @@
+import os
 import shutil
 import signal
 import subprocess
@@ -6,6 +7,7 @@ from collections import deque
 from pathlib import Path
 
 import pytest
+from conftest import REPOSITORY
 
 from s2utils import graph, notebook, params, steps
 
@@ -178,3 +180,14 @@ assert run.artefact("SmolLM2-135M", "answers").ready
     assert done.returncode == 0, done.stderr[-3000:]
     assert "run the cell that stopped again" in done.stdout and "job" in done.stderr
     assert (lost / "answers.jsonl").read_bytes() == before and other.stat().st_mtime_ns == kept
+
+
+@pytest.mark.slow
+def test_a_failed_job_shows_the_end_of_its_log_where_snakemake_is_called_by_itself(tree):
+    shutil.copy(REPOSITORY / "Snakefile", tree)
+    call = [sys.executable, "-m", "snakemake", "artefacts/smoke/eda/.done", "--cores", "1"]
+    given = ["--config", "profile=smoke", "preflight=0", "set=data.sources.sciq.path=none.csv"]
+    own = {k: v for k, v in os.environ.items() if k != "S2_TERMINAL"} | {"PYTHONPATH": str(tree)}
+    done = subprocess.run([*call, *given], cwd=tree, env=own, capture_output=True, text=True, timeout=200)
+    assert done.returncode and "none.csv: there is no such file" in done.stderr, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr and "-->" not in done.stderr, done.stderr[-2000:]

@@ -4,7 +4,7 @@ import random
 import pandas as pd
 import pytest
 
-from s2utils import leaderboard, models, params, protocols
+from s2utils import leaderboard, models, params, protocols, special_tokens
 from s2utils.params import ParameterError, Weights
 
 SMALL = {
@@ -195,7 +195,7 @@ def test_arguments_reach_the_backend_and_bos_follows_the_protocol(small):
     ids = lm.tok_encode("Why is rain?")
     lm = leaderboard.backend(small().model.base, "tiny", small(protocol="harness"))
     assert (
-        leaderboard.begins(lm.tokenizer)
+        special_tokens.begins(lm.tokenizer)
         and lm.add_bos_token is None
         and lm.tok_encode("Why is rain?") == [lm.tokenizer.bos_token_id, *ids]
     )

@@ -492,6 +492,7 @@ COMMANDS = [  # module, arguments that it cannot use, what it says
         "'generate.temperature'",
     ),
     ("terminal", ["--cores", "1", "-n", "--config", "profile=a\nb"], "there is no profile 'a\\nb'"),
+    ("terminal", ["--cores", "1", "--config", "profile=", "set="], "there is no profile ''"),
     ("thumbnails", ["../smoke"], "lacks"),
     ("train", ["smoke", "sciq", "--set", "sft.dropout=2"], "'sft.dropout' must lie between 0 and 0.99, not 2.0"),
     ("train", ["smoke", "../x"], "'../x' is not in sft.train_sets"),
