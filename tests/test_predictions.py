@@ -343,3 +343,12 @@ def test_fifty_thousand_rows_take_seconds(tmp_path):
     file = write(tmp_path / "m_x_predictions.csv", [[f"q{i}", "So."] for i in range(50_000)], ["question", "answer"])
     start = time.process_time()
     assert len(predictions.one(file)) == 50_000 and time.process_time() - start < 20
+
+
+def test_a_folder_with_blanks_brackets_and_an_apostrophe_is_read(tmp_path):
+    folder = tmp_path / "her [new] answers, it's *all*"
+    folder.mkdir()
+    write(folder / "m[1] x_wiki_predictions.csv", [("0", PROMPT + "Rain is water.")])
+    found, others = predictions.read(folder)
+    assert found.loc[0, ["model", "dataset", "answer"]].tolist() == ["m[1] x", "wiki", "Rain is water."] and not others
+    assert len(predictions.read(folder / "m[1] x_wiki_predictions.csv")[0]) == 1
