@@ -77,7 +77,7 @@ def weights(given: str, folder: Path) -> tuple[Weights, str]:
     return Weights(str(small(folder / "small")), ""), "a random Llama of 12 million weights, made here"
 
 
-def profile(base: Weights, device: str, dtype: str = "bfloat16", **sft) -> Params:
+def profile(base: Weights, device: str, dtype: str = "bfloat16", **changes) -> Params:
     """The smoke profile on `base`, in so few steps that a check takes seconds."""
     few = {
         "max_steps": 4,
@@ -90,7 +90,7 @@ def profile(base: Weights, device: str, dtype: str = "bfloat16", **sft) -> Param
     }
     where = {"path": base.path, "revision": ""}
     model = {"base": where, "chat": where, "dtype": dtype}
-    return load("smoke", {"runtime": {"device": device}, "model": model, "sft": few | {"train_sets": ["sciq"]} | sft})
+    return load("smoke", {"runtime": {"device": device}, "model": model, "sft": few | {"train_sets": ["sciq"]} | changes})
 
 
 def data(folder: Path) -> Path:
@@ -176,7 +176,7 @@ def merges(base: Weights, device: str, folder: Path) -> Found:
     return holds, "; ".join(told)
 
 
-def generation(base: Weights, device: str, folder: Path) -> Found:
+def generated(base: Weights, device: str, folder: Path) -> Found:
     """In float32 a batch answers greedily as each question alone does, and as the processor does; speed in bf16."""
     import torch
 
@@ -261,7 +261,7 @@ def flash(base: Weights, device: str, folder: Path) -> Found:
 CHECKS: dict[str, Callable[[Weights, str, Path], Found]] = {
     "4-bit training, and a resume": training,
     "merges as on the processor": merges,
-    "generation": generation,
+    "generation": generated,
     "shared prefixes as hf": likelihoods,
     "FlashAttention": flash,
 }

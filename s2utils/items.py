@@ -95,9 +95,9 @@ READERS = {"text_metrics": _text_metrics, "leaderboard": _leaderboard, "mtbench"
 def _weighted(frame: pd.DataFrame) -> pd.DataFrame:
     row = ["model", "merge_mode", "dataset", "metric"]
     questions = frame.groupby([*row, "group", "stratum"])["value"].transform("size")
-    strata = frame.groupby([*row, "group"])["stratum"].transform("nunique")
+    subjects = frame.groupby([*row, "group"])["stratum"].transform("nunique")
     groups = frame.groupby(row)["group"].transform("nunique")
-    return frame.assign(weight=1 / (questions * strata * groups))[COLUMNS]
+    return frame.assign(weight=1 / (questions * subjects * groups))[COLUMNS]
 
 
 def rows(frame: pd.DataFrame) -> dict[tuple[str, str, str, str], pd.Series]:

@@ -100,8 +100,8 @@ def test_flips_and_means_weigh_a_document_as_the_table_does(protocol):
         assert found.at[metric, "difference"] == pytest.approx(tables[1][metric] - tables[0][metric])
     apart = (sides[1]["value"] - sides[0]["value"]).to_numpy()
 
-    def mean(differences: np.ndarray, tasks: list[str]) -> float:
-        parts = [sides[0].assign(value=differences)[sides[0]["task"] == task] for task in tasks]
+    def mean(apart: np.ndarray, tasks: list[str]) -> float:
+        parts = [sides[0].assign(value=apart)[sides[0]["task"] == task] for task in tasks]
         plain = [part.groupby("subject")["value"].mean().mean() for part in parts]
         return np.mean([part["value"].mean() for part in parts] if protocol == "harness" else plain)
 

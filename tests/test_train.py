@@ -95,11 +95,11 @@ def test_lora_is_the_studys(tree):
 
 def test_the_configuration_of_the_cpu_profile(params, tmp_path):
     config = train.config(params, 100, tmp_path, "</s>")
-    sft = params.sft
+    wanted = params.sft
     assert (config.max_steps, config.learning_rate, config.max_length) == (
-        sft.max_steps,
-        sft.learning_rate,
-        sft.max_length,
+        wanted.max_steps,
+        wanted.learning_rate,
+        wanted.max_length,
     )
     assert config.completion_only_loss is True and config.eos_token == "</s>" and not config.packing
     assert (config.seed, config.data_seed) == (42, 42) and config.use_cpu and config.report_to == []
@@ -121,12 +121,12 @@ def test_the_configuration_of_the_study(tree, tmp_path):
 
 
 def test_processes_share_the_effective_batch(params, tmp_path):
-    sft = with_sft(params, accumulation=8)
-    assert [train.share(sft.sft, n) for n in (1, 2, 4, 8)] == [8, 4, 2, 1]
-    assert train.config(sft, 100, tmp_path, "</s>", 4).gradient_accumulation_steps == 2
-    assert train.config(sft, 100, tmp_path, "</s>", 4).max_steps == train.config(sft, 100, tmp_path, "</s>").max_steps
+    eight = with_sft(params, accumulation=8)
+    assert [train.share(eight.sft, n) for n in (1, 2, 4, 8)] == [8, 4, 2, 1]
+    assert train.config(eight, 100, tmp_path, "</s>", 4).gradient_accumulation_steps == 2
+    assert train.config(eight, 100, tmp_path, "</s>", 4).max_steps == train.config(eight, 100, tmp_path, "</s>").max_steps
     with pytest.raises(ParameterError, match="sft.accumulation is 8 and 3 processes share it: make it a multiple of 3"):
-        train.config(sft, 100, tmp_path, "</s>", 3)
+        train.config(eight, 100, tmp_path, "</s>", 3)
 
 
 def test_all_random_numbers_of_training_come_from_one_seed(tree, tmp_path):
@@ -209,7 +209,7 @@ def test_with_flash_attention_the_layout_is_what_was_asked(params, flash, packin
 
 def test_the_configuration_follows_the_layout(params, tmp_path, monkeypatch):
     layout = {"attention": "flash_attention_2", "packing": True, "padding_free": True, "note": ""}
-    monkeypatch.setattr(train, "batching", lambda sft, device: layout)
+    monkeypatch.setattr(train, "batching", lambda settings, device: layout)
     many = with_sft(params, max_steps=0, epochs=3.0, evaluations=20)
     config = train.config(many, 1000, tmp_path, "</s>")
     assert config.packing and config.padding_free and config.max_length == params.sft.max_length
@@ -591,12 +591,12 @@ train.run(p, Path(data), "sciq", Path(folder))
 @pytest.mark.slow
 def test_five_kills_at_random_moments_end_in_the_same_adapter(tiny_base, tmp_path):
     """SIGKILL wherever it hits: a step, an evaluation, an answer, a checkpoint half written, in any epoch."""
-    sft = {"max_steps": 40, "evaluations": 13, "dropout": 0.1, "accumulation": 2, "patience": 0, "country": ""}
+    settings = {"max_steps": 40, "evaluations": 13, "dropout": 0.1, "accumulation": 2, "patience": 0, "country": ""}
     data = write_rows(tmp_path / "data", train=20, validation=4)  # 5 steps an epoch, a checkpoint every 3
 
     def start(folder) -> subprocess.Popen:
         folder.mkdir(exist_ok=True)
-        command = [sys.executable, "-c", TRAINING, str(tiny_base), str(data), str(folder), json.dumps(sft)]
+        command = [sys.executable, "-c", TRAINING, str(tiny_base), str(data), str(folder), json.dumps(settings)]
         with open(folder / "output.txt", "w") as output:
             return subprocess.Popen(command, env=environment(), stdout=output, stderr=output)
 
