@@ -35,12 +35,12 @@ def folders(tmp_path_factory):
 def test_a_decoder_is_trained_answers_and_judges(tree, folders, tmp_path, kind):
     template = KINDS[kind][2]
     weights = {"path": str(folders(kind)), "revision": ""}
-    sft = {"max_length": 512, "samples": 1, "country": "", "patience": 0}
+    settings = {"max_length": 512, "samples": 1, "country": "", "patience": 0}
     params = load(
         "smoke",
         {
             "model": {"base": weights, "chat": weights, "template": "chat" if template else "human_assistant"},
-            "sft": sft,
+            "sft": settings,
             "mtbench": {"judge": {"model": str(folders(kind if template else "llama3")), "max_new_tokens": 4}},
         },
     )

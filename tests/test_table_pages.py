@@ -51,8 +51,8 @@ def test_marks_published_values_and_failures_are_told():
     )
     assert other["failed"] == 2 and other["published"] == "" and not other["alike"]
     assert table_pages.measured(frame.assign(average_mark=["best", ""]), "average", "leaderboard")[0]["best"]
-    layout = results.layout(frame, "leaderboard")
-    assert (layout.keys, layout.counts, layout.measures, layout.others) == (["model"], [], ["average"], [])
+    columns = results.layout(frame, "leaderboard")
+    assert (columns.keys, columns.counts, columns.measures, columns.others) == (["model"], [], ["average"], [])
 
 
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0, 1e5), st.floats(0, 1e5)), min_size=1, max_size=20))
