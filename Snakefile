@@ -5,7 +5,7 @@
 import functools, json, os, re, shlex
 
 os.environ.setdefault("PYTHONPATH", os.getcwd())
-from s2utils import params as parameters, steps
+from s2utils.workflow import params as parameters, steps
 
 PROFILE = str(config.get("profile", "cpu"))
 SET = str(config.get("set", "") or "")
@@ -72,7 +72,7 @@ def papermill(step, name="", **choices):
     notebook = steps.STEPS[step].notebook
     given = " ".join(f"-r {k} {v}" for k, v in choices.items())
     changed = "-y " + quoted(json.dumps({"overrides": CHANGES})) if CHANGES else ""
-    return logged(f"python -m s2utils.headless --cwd . --progress-bar --kernel python3 -r profile {{wildcards.profile:q}} {given} {changed} "
+    return logged(f"python -m s2utils.workflow.papermill --cwd . --progress-bar --kernel python3 -r profile {{wildcards.profile:q}} {given} {changed} "
                   f"notebooks/{notebook}.ipynb {{log.notebook:q}}", "{log.text:q} {log.notebook:q}")
 
 
@@ -84,9 +84,9 @@ def quoted(text):
 def logged(command, written="{log.text:q}", failed="tail -n 40 {log.text:q}"):
     """`command` with its output and its bars in the log, whose end `failed` shows; no secret stays in what it wrote.
 
-    `s2utils.terminal` shows that end itself, above the lines that move.
+    `s2utils.workflow.terminal` shows that end itself, above the lines that move.
     """
-    return (f": > {{log.text:q}}; S2_LOG={{log.text:q}} {command} >> {{log.text:q}} 2>&1 && ended=0 || ended=1; python -m s2utils.redact {REDACTED} {written}; "
+    return (f": > {{log.text:q}}; S2_LOG={{log.text:q}} {command} >> {{log.text:q}} 2>&1 && ended=0 || ended=1; python -m s2utils.workflow.redact {REDACTED} {written}; "
             "[ $ended = 0 ] || {{ [ -n \"${{S2_TERMINAL:-}}\" ] || " + failed + " >&2; exit 1; }}; touch {output:q}")
 
 
@@ -122,7 +122,7 @@ rule preflight:  # what is missing shows before the first hour: where a check fa
     benchmark: f"artefacts/{PROFILE}/benchmarks/00_preflight.tsv"
     log: text=f"artefacts/{PROFILE}/preflight/checks.txt"
     shell:
-        logged(f"python -m s2utils.preflight {shlex.quote(PROFILE)} --set {quoted(SET)}",
+        logged(f"python -m s2utils.preflight.check {shlex.quote(PROFILE)} --set {quoted(SET)}",
             failed="{{ cat {log.text:q}; echo 'The checks above stop the run; PREFLIGHT=0 goes on without them.'; }}")
 
 
@@ -358,8 +358,8 @@ rule report:
         [f"artefacts/{PROFILE}/sweep/.done"] if POINTS else [],
     output: f"reports/{PROFILE}/index.html"
     params:
-        code=steps.module_digest(("report",)),
-        look=steps.files_digest("s2utils/site/*"),
-        prose=steps.module_digest(("writeup",)) + steps.files_digest("s2utils/paper/*.md"),
+        code=steps.module_digest(("report.build",)),
+        look=steps.files_digest("s2utils/report/static/*"),
+        prose=steps.module_digest(("report.paper.render",)) + steps.files_digest("s2utils/report/paper/*.md"),
     log: text=f"artefacts/{PROFILE}/notebooks/report.log"
-    shell: logged("python -m s2utils.report --record " + shlex.quote(PROFILE) + (" --set " + quoted(SET) if SET else ""), "reports/" + shlex.quote(PROFILE) + " {log.text:q}")
+    shell: logged("python -m s2utils.report.build --record " + shlex.quote(PROFILE) + (" --set " + quoted(SET) if SET else ""), "reports/" + shlex.quote(PROFILE) + " {log.text:q}")

@@ -3,7 +3,7 @@
 ours and peer: processor seconds over the same answers, references and encoder, on one thread each. Ours loads the encoder
 once, encodes each text once, with texts of the same length, and matches each pair alone; the peer loads and encodes the
 references again for every model, and pads. Values are compared with the peer's in its default batches, where a value
-depends on its neighbours (`s2utils/bertscore.py`), and, of the first model, in batches of one pair. Text: Wikipedia leads as
+depends on its neighbours (`s2utils/evaluation/bertscore.py`), and, of the first model, in batches of one pair. Text: Wikipedia leads as
 references, and as answers other leads cut to random lengths, seeded.
 """
 
@@ -14,8 +14,10 @@ import random
 import measure
 import torch
 
-from s2utils import bertscore, models, sources
-from s2utils.params import load
+from s2utils.data import sources
+from s2utils.evaluation import bertscore
+from s2utils.models import loading
+from s2utils.workflow.params import load
 
 
 def pairs(n_models: int, n: int) -> tuple[list[list[str]], list[str]]:
@@ -43,7 +45,7 @@ def run(made: tuple) -> list[float]:
         return frame["bertscore_f1"].tolist()
     import bert_score
 
-    path, _ = models.located(settings.bertscore)
+    path, _ = loading.located(settings.bertscore)
     f1, batch = [], {"batch_size": 1} if side == "alone" else {}
     for part in answers[:1] if side == "alone" else answers:
         *_, found = bert_score.score(part, references, model_type=path, num_layers=settings.bertscore_layer, **batch)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from measure import alone, best
 
-from s2utils import dedup, splits
+from s2utils.data import deduplication, splits
 
 SIZES = (10_000, 50_000, 200_000)
 JACCARD, COSINE, COPIES = 0.8, 0.6, 0.1
@@ -42,7 +42,7 @@ def questions(n: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
         first, *rest = texts[j].rstrip("?").split()
         edits = (f"ELI5: {texts[j]}", f"{texts[j]} please", " ".join([*rest[:-1], rest[-1].upper()]), texts[j].title())
         texts.append(edits[kind])
-        a, b = dedup.shingles(texts[i]), dedup.shingles(texts[j])
+        a, b = deduplication.shingles(texts[i]), deduplication.shingles(texts[j])
         source[i] = j if len(a & b) / len(a | b) >= JACCARD else -1
     return texts, source
 
@@ -50,7 +50,7 @@ def questions(n: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
 def score(texts: list[str], source: np.ndarray, of: np.ndarray) -> dict:
     """How many of the planted copies were found, and how many of what was found is a copy."""
     planted, found = source >= 0, np.flatnonzero(of >= 0)
-    pairs = [(dedup.shingles(texts[i]), dedup.shingles(texts[of[i]])) for i in found]
+    pairs = [(deduplication.shingles(texts[i]), deduplication.shingles(texts[of[i]])) for i in found]
     true = sum(len(a & b) / len(a | b) >= JACCARD for a, b in pairs)
     recall = round(float((of[planted] >= 0).mean()), 4)
     return {
@@ -62,12 +62,12 @@ def score(texts: list[str], source: np.ndarray, of: np.ndarray) -> dict:
 
 
 def ours(made: tuple) -> np.ndarray:
-    return dedup.near_duplicates(made[0], JACCARD)[0]
+    return deduplication.near_duplicates(made[0], JACCARD)[0]
 
 
 def brute_force(made: tuple) -> np.ndarray:
     """Every text against all kept ones."""
-    grams = [dedup.shingles(text) for text in made[0]]
+    grams = [deduplication.shingles(text) for text in made[0]]
     of, kept = np.full(len(grams), -1), []
     for i, one in enumerate(grams):
         for j in kept:
@@ -84,10 +84,10 @@ def datasketch_standard(made: tuple) -> np.ndarray:
     """As in its documentation: update, query, insert."""
     from datasketch import MinHash, MinHashLSH
 
-    of, lsh = np.full(len(made[0]), -1), MinHashLSH(threshold=JACCARD, num_perm=dedup.PERMUTATIONS)
+    of, lsh = np.full(len(made[0]), -1), MinHashLSH(threshold=JACCARD, num_perm=deduplication.PERMUTATIONS)
     for i, text in enumerate(made[0]):
-        minhash = MinHash(num_perm=dedup.PERMUTATIONS)
-        for gram in dedup.shingles(text):
+        minhash = MinHash(num_perm=deduplication.PERMUTATIONS)
+        for gram in deduplication.shingles(text):
             minhash.update(gram.encode("utf-8"))
         if near := lsh.query(minhash):
             of[i] = min(near)
@@ -100,11 +100,11 @@ def datasketch_batch(made: tuple) -> np.ndarray:
     """Its batch call for the signatures, and its index with our bands."""
     from datasketch import MinHash, MinHashLSH
 
-    rows = dedup.band_rows(JACCARD)
+    rows = deduplication.band_rows(JACCARD)
     of = np.full(len(made[0]), -1)
-    lsh = MinHashLSH(num_perm=dedup.PERMUTATIONS, params=(dedup.PERMUTATIONS // rows, rows))
-    grams = ([gram.encode("utf-8") for gram in dedup.shingles(text)] for text in made[0])
-    for i, minhash in enumerate(MinHash.generator(grams, num_perm=dedup.PERMUTATIONS)):
+    lsh = MinHashLSH(num_perm=deduplication.PERMUTATIONS, params=(deduplication.PERMUTATIONS // rows, rows))
+    grams = ([gram.encode("utf-8") for gram in deduplication.shingles(text)] for text in made[0])
+    for i, minhash in enumerate(MinHash.generator(grams, num_perm=deduplication.PERMUTATIONS)):
         if near := lsh.query(minhash):
             of[i] = min(near)
         else:

@@ -20,10 +20,11 @@ import measure
 import pandas as pd
 import torch
 
-from s2utils import leaderboard, likelihoods, models, protocols, shared_prefix
-from s2utils.params import Params, load
+from s2utils.evaluation.leaderboard import evaluate, protocols, resume, shared_prefix
+from s2utils.models import loading
+from s2utils.workflow.params import Params, load
 
-TASKS = tuple(leaderboard.TASKS)
+TASKS = tuple(evaluate.TASKS)
 BATCHES, PASSES = (1, 2, 4, 8, 16), 4  # sizes tried for hf, each on as many forward passes or one batch
 OTHER_CHUNKS = ((1, 128), (8, 512), (32, 2048))  # (batch_size, tokens) that must give the same scores
 
@@ -44,7 +45,7 @@ class Bench:
         self.params = settings(documents, subjects)
         kind = shared_prefix.SharedPrefixLM if side == "ours" else HFLM
         self.lm = kind(
-            pretrained=models.full(self.params.model.base, dtype), tokenizer=models.tokenizer(self.params.model.base),
+            pretrained=loading.full(self.params.model.base, dtype), tokenizer=loading.tokenizer(self.params.model.base),
             add_bos_token=False, softmax_dtype="float32", batch_size=1,
         )  # fmt: skip
         self.side, self.quick, self.tokens = side, quick, 0
@@ -123,7 +124,7 @@ class Bench:
 
     def grouped(self, requests: list) -> int:
         """Tokens of the prefix trees of the groups in which a leaderboard asks, so that it can be resumed."""
-        return sum(self.tree(requests[first:last]) for first, last in likelihoods.groups(requests))
+        return sum(self.tree(requests[first:last]) for first, last in resume.groups(requests))
 
     def moved(self, requests: list, answers: dict, documents: int) -> float:
         """Largest change (nat) of a log-likelihood of each task's first documents under other batches and chunks."""

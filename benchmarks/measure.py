@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from s2utils import artefacts
+from s2utils.workflow import artefacts
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -26,8 +26,9 @@ from pathlib import Path
 import measure
 import pandas as pd
 
-from s2utils import embedded, filters, params, paths, shards
-from s2utils.params import Source
+from s2utils.data import filters, shards
+from s2utils.workflow import packaged, params, paths
+from s2utils.workflow.params import Source
 
 N = int(os.environ.get("N", 240_000))
 OLD = "0.7.3"
@@ -43,7 +44,7 @@ json.dump([time.perf_counter() - started, values], sys.stdout)
 
 def answers(n: int, seed: int = 0) -> list[str]:
     """`n` texts the length of forum answers (real sentences, 20 to 300 words), a third with forum markup."""
-    held = json.loads(embedded.resolve("wikilead").read_text(encoding="utf-8"))
+    held = json.loads(packaged.resolve("wikilead").read_text(encoding="utf-8"))
     rows = held.values() if isinstance(held, dict) else held
     sentences = [s for row in rows for s in row["extract"].split(". ") if 3 < len(s.split()) < 40 and s.isascii()]
     draw, texts = random.Random(seed), []

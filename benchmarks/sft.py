@@ -25,8 +25,10 @@ import torch
 from datasets import Dataset
 from transformers import TrainerCallback
 
-from s2utils import models, sources, train
-from s2utils.params import Params, load
+from s2utils.data import sources
+from s2utils.models import loading
+from s2utils.training import sft
+from s2utils.workflow.params import Params, load
 
 MEDIAN, SIGMA, SHORTEST, LONGEST = 130, 0.6, 32, 512  # tokens of a row; ELI5's simple answers
 BATCH, VALIDATION = 8, 6  # effective batch; rows of the validation loss
@@ -75,7 +77,7 @@ def texts(n: int, params: Params, tok) -> list[dict]:
     for i in range(n):
         length = min(LONGEST, max(SHORTEST, round(chance.lognormvariate(0, SIGMA) * MEDIAN)))
         question = f"Can you tell me something about {' '.join(leads[i].split()[:4])}?"
-        used = len(tok(models.plain_prompt(question, params.model))["input_ids"]) + 1
+        used = len(tok(loading.plain_prompt(question, params.model))["input_ids"]) + 1
         ids = tok(" ".join(leads[(i + j) % len(leads)] for j in range(12)))["input_ids"][: max(12, length - used)]
         rows.append({"question": question, "answer": tok.decode(ids).strip()})
     return rows
@@ -95,14 +97,14 @@ def prepare(part: str, seed: int, steps: int, threads: int, validation: int = VA
         "samples": 0,
     }
     params = load("cpu", {"seed": seed, "sft": changes | {"country": "", "patience": 0, "evaluations": 1}})
-    tok = models.tokenizer(params.model.base)
-    rows, _ = train.rows(pd.DataFrame(texts(steps * BATCH + validation, params, tok)), params, tok)
+    tok = loading.tokenizer(params.model.base)
+    rows, _ = sft.rows(pd.DataFrame(texts(steps * BATCH + validation, params, tok)), params, tok)
     held = [rows[i] for i in range(validation)]
     rows = Dataset.from_list([rows[i] for i in range(validation, len(rows))])
     ids = [torch.tensor(r["input_ids"]) for r in held]
     watch = Watch(ids, [r["completion_mask"].index(1) for r in held], max(1, steps // 2))
     folder = tempfile.mkdtemp(prefix="s2-sft-")
-    ours = train.config(params, len(rows), Path(folder), tok.eos_token)
+    ours = sft.config(params, len(rows), Path(folder), tok.eos_token)
     ours.eval_strategy, ours.save_strategy = "no", "no"
     given = {
         k: getattr(ours, k)
@@ -120,13 +122,13 @@ def prepare(part: str, seed: int, steps: int, threads: int, validation: int = VA
     if part == "batches of like length":
         given |= {"per_device_train_batch_size": 2, "gradient_accumulation_steps": BATCH // 2}
         given["train_sampling_strategy"] = "group_by_length"
-    kind, args = (train.Trainer, ours) if part == "ours" else (SFTTrainer, SFTConfig(**given))
+    kind, args = (sft.Trainer, ours) if part == "ours" else (SFTTrainer, SFTConfig(**given))
     trainer = kind(
-        model=models.quantized(params.model.base, params.model.dtype), args=args, train_dataset=rows, processing_class=tok,
-        peft_config=train.lora(params.sft), callbacks=[watch],
+        model=loading.quantized(params.model.base, params.model.dtype), args=args, train_dataset=rows, processing_class=tok,
+        peft_config=sft.lora(params.sft), callbacks=[watch],
     )  # fmt: skip
     if part == "ours":
-        train.settle_adapter(trainer.model, params.model.base.path)
+        sft.settle_adapter(trainer.model, params.model.base.path)
     return trainer, watch, sum(len(row["input_ids"]) for row in trainer.train_dataset)
 
 

@@ -2,6 +2,6 @@
 
 __version__ = "0.1.0"
 
-from s2utils.progress import settle
+from s2utils.workflow.progress import settle
 
 settle()

@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from s2utils import steps
-from s2utils.errors import UserError
-from s2utils.notebook import Run
-from s2utils.params import ParameterError, load, parse_set
+from s2utils.workflow import steps
+from s2utils.workflow.errors import UserError
+from s2utils.workflow.notebook import Run
+from s2utils.workflow.params import ParameterError, load, parse_set
 
 STEPS = ("filtered", "merged", "membership", "judged")
 
@@ -22,7 +22,7 @@ STEPS = ("filtered", "merged", "membership", "judged")
 def make(step: str, run: Run, name: str) -> None:
     """The artefact that `step` makes for `name` (a shard, a model; "" where it makes one), unless it is there."""
     if step == "filtered":
-        from s2utils import shards
+        from s2utils.data import shards
 
         shards.make(run.params, run.profile, int(name))
         return
@@ -30,17 +30,17 @@ def make(step: str, run: Run, name: str) -> None:
 
     torch.set_num_threads(run.params.runtime.threads)
     if step == "merged":
-        from s2utils import merged
+        from s2utils.training import merged
 
         merged.make(run, steps.model(run.params, name))
     elif step == "membership":
-        from s2utils import membership
+        from s2utils.evaluation import membership_inference
 
-        membership.make(run)
+        membership_inference.make(run)
     elif step == "judged":
-        from s2utils import judged
+        from s2utils.evaluation.judge import judging
 
-        judged.make(run)
+        judging.make(run)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,8 +22,17 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
-from s2utils import steps
+from s2utils.workflow import steps
 
+OTHER = {  # scripts other than Latin
+    "Thai": "ดวงอาทิตย์เป็นดาวฤกษ์ และให้แสงแก่เรา",
+    "Chinese": "太阳是一颗恒星。它给我们光和热。",
+    "Russian": "Солнце — это звезда. Оно даёт нам свет и тепло.",
+    "Korean": "태양은 별입니다. 태양은 우리에게 빛을 줍니다.",
+    "Greek": "Ο ήλιος είναι ένα αστέρι.",
+    "Arabic": "الشمس نجم يعطينا الضوء.",
+    "Hindi": "सूरज एक तारा है। वह हमें दिन में रोशनी देता है।",
+}
 REPOSITORY = Path(__file__).resolve().parents[1]
 SAMPLES = REPOSITORY.parent / "shared"  # real samples for development; never part of the repository
 
@@ -191,7 +200,7 @@ def write_rows(folder: Path, train: int, validation: int) -> Path:
     """Questions and answers of the set sciq as 02 leaves them, answers of 1 to 5 sentences; returns `folder`."""
     import pandas as pd
 
-    from s2utils import splits
+    from s2utils.data import splits
 
     words = ("rain", "the cat", "the sun", "light", "a dog", "a cloud", "the mat", "water")
     rows = [

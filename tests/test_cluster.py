@@ -19,7 +19,7 @@ import yaml
 from safetensors.torch import load_file
 from test_study import copy_of_repository, environment, run
 
-from s2utils.params import parse_set
+from s2utils.workflow.params import parse_set
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILE = ("--profile", "cluster/slurm")
@@ -235,8 +235,8 @@ CHANGES = (
 DATA = """
 import sys
 from conftest import write_rows
-from s2utils import notebook
-from s2utils.params import load
+from s2utils.workflow import notebook
+from s2utils.workflow.params import load
 data = notebook.Run("data", "smoke", load("smoke", sys.argv[1])).artefact()
 with data.making():
     write_rows(data.folder, train=24, validation=8)
@@ -260,7 +260,7 @@ def small(tiny_base, tmp_path) -> Path:
 def launch(root: Path, processes: int, changes: str = CHANGES) -> subprocess.Popen:
     """Train sciq in one process, or in several by torchrun (`accelerate launch --cpu` would start only one)."""
     several = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] if processes > 1 else []
-    command = [sys.executable, "-m", *several, "s2utils.train", "smoke", "sciq", "--set", changes]
+    command = [sys.executable, "-m", *several, "s2utils.training.sft", "smoke", "sciq", "--set", changes]
     with open(root / "launched.txt", "w") as out:
         return subprocess.Popen(
             command, cwd=root, env=environment(root), stdout=out, stderr=out, start_new_session=True
@@ -345,7 +345,7 @@ def test_the_launched_training_says_what_is_wrong(small, processes, changes, mes
     others = [change for change in CHANGES.split() if change.partition("=")[0] != changes.partition("=")[0]]
     process = launch(small, processes, " ".join([*others, changes]))
     said = process.wait(100), (small / "launched.txt").read_text()
-    assert said[0] and message in said[1] and "s2utils/train.py" not in said[1], said[1][-2000:]
+    assert said[0] and message in said[1] and "s2utils/training/sft.py" not in said[1], said[1][-2000:]
 
 
 SHARDED = """
@@ -361,8 +361,8 @@ distributed.init_process_group("gloo")
 PartialState._prepare_backend = lambda self, *given: ("gloo", DistributedType.MULTI_GPU)
 PartialState.set_device = lambda self: setattr(self, "device", torch.device("cpu"))
 FlatParamHandle.to_cpu = lambda self: contextlib.nullcontext()  # a full state is there already
-from s2utils import train
-from s2utils.params import load
+from s2utils.training import sft as train
+from s2utils.workflow.params import load
 train.check_sharding = lambda params: None
 folder, changes = sys.argv[1:]
 torch.set_num_threads(1)
@@ -409,19 +409,19 @@ def test_a_model_split_over_two_processes_trains_like_a_whole_one(small, shard):
 def test_the_command_for_a_sharded_base_is_one_that_accelerate_and_training_take():
     from accelerate.commands.launch import launch_command_parser
 
-    from s2utils import train
-    from s2utils.params import load
+    from s2utils.training import sft
+    from s2utils.workflow.params import load
 
     text = (ROOT / "cluster/README.md").read_text(encoding="utf-8").replace("\\\n", " ")
     (line,) = re.findall(r"^accelerate launch (.*)$", text, re.MULTILINE)
     given = launch_command_parser().parse_args(shlex.split(line))
-    assert given.module and given.training_script == "s2utils.train" and (ROOT / given.config_file).is_file()
+    assert given.module and given.training_script == "s2utils.training.sft" and (ROOT / given.config_file).is_file()
     profile, train_set, option, changes = given.training_script_args
     params = load(profile, changes)
     assert option == "--set" and train_set in params.sft.train_sets
-    train.check_sharding(params)
+    sft.check_sharding(params)
     before = load(profile).sft
-    assert train.share(params.sft, given.num_processes) * given.num_processes == params.sft.accumulation
+    assert sft.share(params.sft, given.num_processes) * given.num_processes == params.sft.accumulation
     assert params.sft.batch_size * params.sft.accumulation == before.batch_size * before.accumulation
 
 

@@ -6,8 +6,10 @@ import pytest
 from conftest import write_rows
 from families import KINDS, decoder
 
-from s2utils import generate, judgements, judges, llm, models, train
-from s2utils.params import Weights, load
+from s2utils.evaluation.judge import judge_prompts, judgements
+from s2utils.models import generation, llm, loading
+from s2utils.training import sft
+from s2utils.workflow.params import Weights, load
 
 QUESTION = {
     "question_id": 1,
@@ -46,24 +48,24 @@ def test_a_decoder_is_trained_answers_and_judges(tree, folders, tmp_path, kind):
     )
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    found = train.run(params, write_rows(tmp_path / "data", train=4, validation=2), "sciq", adapter)
+    found = sft.run(params, write_rows(tmp_path / "data", train=4, validation=2), "sciq", adapter)
     assert (found["steps"], found["train_rows"], found["rows_masked"], found["rows_too_long"]) == (2, 4, 0, 0)
 
     tuned = Weights(str(adapter), "")
-    network, tok = models.full(tuned, "float32"), models.tokenizer(tuned)
-    before = models.tokenizer(params.model.base)
+    network, tok = loading.full(tuned, "float32"), loading.tokenizer(tuned)
+    before = loading.tokenizer(params.model.base)
     assert tok.pad_token_id == before.pad_token_id != tok.eos_token_id
     assert tok.pad_token_id < network.get_input_embeddings().num_embeddings
-    asked = models.encoded(
-        [models.prompt([q], "sft", tok, params.model) for q in ("Why?", "What is rain?" * 9)], tok, "sft"
+    asked = loading.encoded(
+        [loading.prompt([q], "sft", tok, params.model) for q in ("Why?", "What is rain?" * 9)], tok, "sft"
     )
     options = {"seed": "s", "max_new_tokens": 6, "repetition_penalty": 1.2}
-    together = next(generate.completions(network, tok, asked, batch_size=2, **options))
-    alone = [row for batch in generate.completions(network, tok, asked, batch_size=1, **options) for row in batch]
+    together = next(generation.completions(network, tok, asked, batch_size=2, **options))
+    alone = [row for batch in generation.completions(network, tok, asked, batch_size=1, **options) for row in batch]
     assert together == alone
 
     judge = params.mtbench.judge
-    chats = [judges.turn_chat(QUESTION, [row["text"], ""], 1, {}, False, False) for row in together]
+    chats = [judge_prompts.turn_chat(QUESTION, [row["text"], ""], 1, {}, False, False) for row in together]
     items = [{"question_id": i, "turn": 1, "model": "m", "chat": chat} for i, chat in enumerate(chats)]
     local = llm.local(judge, params)
     rated = judgements.collect(judge, "single", items, tmp_path / "c.jsonl", seed=1, label="judge", local=local)

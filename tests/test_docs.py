@@ -4,11 +4,13 @@ import importlib
 import re
 import shlex
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from s2utils import params, sources, steps
+from s2utils.data import sources
+from s2utils.workflow import params, steps
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("extending", "running")}
@@ -64,7 +66,13 @@ def test_the_data_set_of_the_recipe_is_read(tree):
     assert changes and "textbook" in loaded.datasets
 
 
-def test_every_module_has_its_place():
+def test_every_room_is_explained_in_the_order_of_the_layers():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Where is what")[2].partition("## ")[0]
-    named = re.findall(r"`(\w+)`", text)
-    assert sorted(named) == sorted({p.stem for p in (ROOT / "s2utils").glob("[a-z]*.py")})
+    named = re.findall(r"^\| `(\w+)` \|", text, flags=re.M)
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ][0]
+    layers = [{room.split(".")[-1].strip() for room in layer.split("|")} for layer in contract["layers"]]
+    assert sorted(named) == sorted(p.parent.name for p in (ROOT / "s2utils").glob("*/__init__.py"))
+    place = {room: i for i, layer in enumerate(reversed(layers)) for room in layer}
+    assert sorted(named, key=place.get) == named

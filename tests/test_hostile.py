@@ -10,7 +10,7 @@ import pytest
 from conftest import PAYLOADS
 from test_study import environment, run, snakemake
 
-from s2utils import artefacts
+from s2utils.workflow import artefacts
 
 pytestmark = pytest.mark.slow
 MODEL = "SmolLM2-135M-chat"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from s2utils import job, shards
+from s2utils import job
+from s2utils.data import shards
 
 
 @pytest.mark.parametrize(

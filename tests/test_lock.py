@@ -13,7 +13,7 @@ from conftest import REPOSITORY
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from s2utils.notebook import PACKAGES
+from s2utils.workflow.notebook import PACKAGES
 
 FIXED = (
     "jupyterlab", "papermill", "torch", "transformers", "peft", "bitsandbytes", "datasets", "trl", "matplotlib", "seaborn",

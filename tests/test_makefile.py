@@ -11,8 +11,8 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
-from s2utils import steps
-from s2utils.params import parse_set
+from s2utils.workflow import steps
+from s2utils.workflow.params import parse_set
 
 
 def planned(root, *arguments: str) -> subprocess.CompletedProcess:
@@ -37,7 +37,7 @@ def test_every_notebook_can_be_asked_for_two_digits_too(front):
     for name in (*{s.notebook for s in steps.STEPS.values()}, "10_corpora"):
         done = planned(front, name, "PROFILE=smoke")
         assert done.returncode == 0, done.stderr
-        assert f"python -m s2utils.steps {name}" in done.stdout and "artefacts/smoke/" in done.stdout
+        assert f"python -m s2utils.workflow.steps {name}" in done.stdout and "artefacts/smoke/" in done.stdout
     assert planned(front, "11_nothing").returncode == 2
 
 
@@ -51,10 +51,10 @@ def test_bench_runs_every_script_whole_or_short(front, quick):
 
 def test_a_gpu_is_checked_with_the_packages_of_the_machine_where_there_is_no_environment(front):
     done = planned(front, "gpu-check", "WEIGHTS=a b")
-    assert "python3 -m s2utils.gpu_check --weights 'a b'" in done.stdout and "install.py" not in done.stdout
+    assert "python3 -m s2utils.preflight.gpu_check --weights 'a b'" in done.stdout and "install.py" not in done.stdout
     (front / ".venv" / "bin").mkdir()
     (front / ".venv" / "bin" / "python").touch()
-    assert "python -m s2utils.gpu_check" in planned(front, "gpu-check").stdout
+    assert "python -m s2utils.preflight.gpu_check" in planned(front, "gpu-check").stdout
 
 
 HOSTILE = 'it\'s "here"; touch ran #&|<*'  # a value that a shell would take apart

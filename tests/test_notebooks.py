@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from s2utils import params, steps
+from s2utils.workflow import params, steps
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -16,7 +16,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from s2utils.params import load
+from s2utils.workflow.params import load
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = {
@@ -207,7 +207,7 @@ def test_a_merged_model_can_be_published_as_it_lies(study):
     command = [
         sys.executable,
         "-m",
-        "s2utils.publish",
+        "s2utils.training.publish",
         "artefacts/smoke/merged/SmolLM2-135M-sciq.dequantized",
         "me/name",
     ]
@@ -424,8 +424,11 @@ OTHER = """
 import json, sys
 from pathlib import Path
 import torch
-from s2utils import leaderboard, llm, models, questions, splits, train
-from s2utils.params import load
+from s2utils.evaluation.leaderboard import evaluate as leaderboard
+from s2utils.models import llm, loading as models
+from s2utils.data import question_writer as questions, splits
+from s2utils.training import sft as train
+from s2utils.workflow.params import load
 torch.set_num_threads(1)
 study, folder = map(Path, sys.argv[1:])
 p = load("smoke")

@@ -2,9 +2,10 @@ import re
 from pathlib import Path
 
 import pytest
+import thumbnails
 from PIL import Image
 
-from s2utils import paths, thumbnails
+from s2utils.workflow import paths
 
 ROOT = Path(__file__).resolve().parents[1]
 MAP = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")

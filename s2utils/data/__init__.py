@@ -1,0 +1,1 @@
+"""Sources, readers, filters, deduplication, splits, question writing, benchmark data."""

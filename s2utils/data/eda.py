@@ -1,0 +1,175 @@
+"""Describe questions and answers: shares with intervals, what the limits cost, vocabulary, repeats, whom texts name.
+
+Shares are 0–1, with n and a Wilson interval; means with a bootstrap interval. Trap: both take rows for
+independent draws, and several answers to one post are not, so for posts the intervals are a little narrow.
+The lists of words find words, not meanings. Sources: Dale & Chall 1948 (easy words); Touvron et al. 2023,
+Table 9 (pronouns); Smith et al. 2022, HolisticBias (axes of the descriptors).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import math
+import re
+
+import numpy as np
+import pandas as pd
+
+from s2utils.stats import intervals
+
+CONFIDENCE = 0.95
+RESAMPLES = 1000
+
+KINDS = ("why", "how", "what", "who", "when", "where", "which")
+_KIND = re.compile(rf"\b({'|'.join(KINDS)})\b")
+_YES_NO = re.compile(
+    r"(?:am|is|are|was|were|do|does|did|can|could|will|would|should|has|have|had|may|might|must)(?:n['’]t)?\b"
+)
+_TAG = re.compile(r"^\W*(?:eli\s?5|explain like i['’]?m (?:5|five))\b\W*")  # r/explainlikeimfive wants it in front
+
+STOPWORDS = (
+    "a about after all also although always an and another any are around as at away back basically be because been "
+    "before being between both but by called came can come could day did different do does doesn don down each either "
+    "else end even every far few first for from get gets getting give given go goes going good got had has have haven "
+    "having he her here high him his how however i if in instead into is isn it its just keep kind know known large "
+    "last less let like little ll long look lot lots made make makes making many may maybe me mean means might more "
+    "most much must my need never new no not now number of off often on once one only or other others our out over own "
+    "part people probably put quite rather re really right said same say see she should simply since small so some "
+    "someone something sometimes still such sure take tell than that the their them then there these they thing "
+    "things think this those though three through time times to too try two under up us use used uses using usually "
+    "ve very want was way ways we well were what when where whether which while who whole why will with within without "
+    "won work works would years yes yet you your"
+).split()
+
+TERMS = {
+    # the pronouns of Llama 2's Table 9
+    "she": ("she", "her", "hers", "herself"),
+    "he": ("he", "him", "his", "himself"),
+    "unspecified": ("they", "them", "their", "theirs", "theirself", "themself", "themselves"),
+    "1st person": ("i", "me", "my", "mine", "myself", "we", "us", "our", "ours", "ourselves"),
+    "2nd person": ("you", "your", "yours", "yourself", "yourselves"),
+    # descriptors along axes of HolisticBias: a short list of ours. Words that mostly mean something else
+    # (straight, black, white, old) stand in phrases only
+    "gender and sex": ("female", "male", "feminine", "masculine", "transgender", "trans woman", "trans man", "nonbinary",
+                       "non-binary", "cisgender", "intersex"),
+    "sexual orientation": ("gay", "lesbian", "bisexual", "heterosexual", "homosexual", "asexual", "queer", "lgbt", "lgbtq",
+                           "straight people", "straight man", "straight woman"),
+    "race and ethnicity": ("asian", "african", "african american", "european", "hispanic", "latino", "latina", "arab",
+                           "indigenous", "native american", "caucasian", "black people", "white people", "black man",
+                           "white man", "black woman", "white woman", "people of color"),
+    "nationality": ("american", "british", "canadian", "chinese", "english", "french", "german", "greek", "indian",
+                    "irish", "italian", "japanese", "korean", "mexican", "nigerian", "pakistani", "polish", "russian",
+                    "spanish", "turkish"),
+    "religion": ("christian", "catholic", "protestant", "jewish", "jew", "muslim", "islamic", "hindu", "buddhist",
+                 "sikh", "mormon", "atheist", "religious"),
+    "age": ("young", "elderly", "teenage", "teenager", "adult", "middle-aged", "old people", "old man", "old woman",
+            "senior citizen"),
+    "ability": ("disabled", "blind", "deaf", "autistic", "dyslexic", "paralyzed", "paralysed", "wheelchair"),
+}  # fmt: skip
+PRONOUNS = ("she", "he", "unspecified", "1st person", "2nd person")
+
+_WORD = re.compile(r"[A-Za-z]+(?:['’-][A-Za-z]+)*")
+_ENDINGS = ("'s", "s", "es", "d", "ed", "ing", "ly", "er", "est")
+
+
+def shares(frame: pd.DataFrame, by: list[str], column: str, name: str = "share") -> pd.DataFrame:
+    """Share of rows where the Boolean `column` holds, one row per group of `by`: n, <name>, <name>_ci_low, <name>_ci_high."""
+    rows = []
+    for key, part in frame.groupby(by, sort=False, observed=True)[column]:
+        value, low, high = intervals.share(int(part.sum()), len(part), CONFIDENCE)
+        rows.append((*key, len(part), value, low, high))
+    return pd.DataFrame(rows, columns=[*by, "n", name, f"{name}_ci_low", f"{name}_ci_high"])
+
+
+def spread(frame: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
+    """Share of every value of `column` within each group of `by`: one row per (group, value), as `shares`.
+
+    Values that a group does not have come with a share of 0.
+    """
+    parts = [shares(frame.assign(_is=False), by, "_is").assign(**{column: ""})[:0]]  # the columns, were there no row
+    for value in sorted(frame[column].unique()):
+        parts.append(shares(frame.assign(_is=frame[column] == value), by, "_is").assign(**{column: value}))
+    return pd.concat(parts, ignore_index=True)[[*by, column, "n", "share", "share_ci_low", "share_ci_high"]]
+
+
+def means(frame: pd.DataFrame, by: list[str], column: str, seed: int) -> pd.DataFrame:
+    """Mean of `column`, one row per group of `by`: n, <column>, <column>_ci_low, <column>_ci_high; NaNs left out."""
+    rows = []
+    for key, part in frame.groupby(by, sort=False, observed=True)[column]:
+        rows.append((*key, part.notna().sum(), *intervals.bootstrap(part, RESAMPLES, CONFIDENCE, seed)))
+    return pd.DataFrame(rows, columns=[*by, "n", column, f"{column}_ci_low", f"{column}_ci_high"])
+
+
+def limits(frame: pd.DataFrame, ease: list[float], grade: list[float]) -> pd.DataFrame:
+    """Share kept under every pair of limits (FRE at least, FKG below): one row per (dataset, fre_min, fkg_max)."""
+    parts = []
+    for e in ease:
+        for g in grade:
+            kept = frame.assign(_kept=(frame["fre"] >= e) & (frame["fkg"] < g))
+            parts.append(shares(kept, ["dataset"], "_kept", "kept").assign(fre_min=e, fkg_max=g))
+    return pd.concat(parts, ignore_index=True)[["dataset", "fre_min", "fkg_max", "n", "kept", "kept_ci_low", "kept_ci_high"]]  # fmt: skip
+
+
+def question_kind(question: str) -> str:
+    """What the first line of a question asks: its first question word, "yes/no", "explain" or "other"."""
+    title = _TAG.sub("", question.strip().partition("\n")[0].casefold())
+    if _YES_NO.match(title):
+        return "yes/no"
+    if found := _KIND.search(title):
+        return found.group(1)
+    return "explain" if "explain" in title or "difference between" in title else "other"
+
+
+def repeats(texts: pd.Series) -> pd.Series:
+    """Whether a text stood in an earlier row already, case and white space aside (exact: `texts.duplicated()`)."""
+    return texts.str.casefold().str.split().str.join(" ").duplicated()
+
+
+@functools.cache
+def easy_words() -> frozenset[str]:
+    """The Dale–Chall list: about 2,900 words that four in five American fourth-graders knew, as textstat ships it."""
+    file = importlib.resources.files("textstat") / "resources" / "en" / "easy_words.txt"
+    return frozenset(file.read_text(encoding="utf-8").split())
+
+
+@functools.lru_cache(maxsize=200_000)
+def is_easy(word: str) -> bool:
+    """Whether a word in lower case is on the list, or comes from a listed one by a simple ending.
+
+    As in Dale and Chall's rules plurals, -ed, -ing, -ly, -er, -est and possessives of easy words are easy, and
+    a hyphenated word whose parts are. The endings are cut by spelling alone: stop-p-ed, hik(e)-ing, carr(y)-ied.
+    """
+    if word in easy_words():
+        return True
+    if "-" in word:
+        return all(map(is_easy, word.split("-")))
+    for ending in _ENDINGS:
+        stem = word.removesuffix(ending)
+        if stem == word or len(stem) < 2:
+            continue
+        guesses = [stem]
+        if ending not in ("'s", "s"):
+            guesses += [f"{stem}e"] * (ending in ("ing", "er", "est"))
+            guesses += [stem[:-1]] * (len(stem) > 3 and stem[-1] == stem[-2])
+            guesses += [f"{stem[:-1]}y"] * stem.endswith("i")
+        if not easy_words().isdisjoint(guesses):
+            return True
+    return False
+
+
+def easy_share(text: str) -> float:
+    """Share of easy words, NaN without any. Capitalised words are left out: a name is not a hard word."""
+    found = [w.replace("’", "'") for w in _WORD.findall(text) if w[0].islower()]
+    return sum(map(is_easy, found)) / len(found) if found else math.nan
+
+
+def holds(texts: pd.Series, axis: str) -> np.ndarray:
+    """Whether each text holds one of TERMS[axis] as whole words (descriptors in the plural too), shape (len(texts),).
+
+    Case is ignored, but US is no pronoun, nor is the i of i.e.
+    """
+    alternatives = "|".join(re.escape(t).replace(r"\ ", r"[\s-]") for t in TERMS[axis])
+    plural = "" if axis in PRONOUNS else "s?"
+    pattern = re.compile(rf"\b(?!i\.e\b)(?-i:(?!US\b))(?:{alternatives}){plural}\b", re.IGNORECASE)
+    return np.fromiter((pattern.search(t) is not None for t in texts), dtype=bool, count=len(texts))

@@ -1,0 +1,154 @@
+"""Clean and measure the sources, block by block: memory stays flat in rows, and a killed run goes on.
+
+The blocks of all sources are dealt out to `data.shards` jobs. A block is one Parquet of its records, kept
+and dropped ones, with the count of unreadable rows in its metadata; it is there whole or not at all.
+Rows are the same, in the same order, however many shards and processes made them.
+Alone: `python -m s2utils.job filtered <profile> <shard>`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from tqdm.auto import tqdm
+
+from s2utils.data import cards, filters, sources
+from s2utils.workflow import artefacts, notebook, paths, steps
+from s2utils.workflow.params import S2, Params, Source
+
+BLOCK = 2_000  # rows
+SCHEMA = pa.schema(
+    [(c, {"score": pa.int64(), "n_words": pa.int64(), "fre": pa.float64(), "fkg": pa.float64()}.get(c, pa.string())) for c in filters.COLUMNS]
+)  # fmt: skip
+
+
+def write(folder: Path, params: Params, shard: int) -> None:
+    """Write the blocks of `shard` (0 to data.shards − 1) that are missing in `folder`."""
+    workers = params.runtime.threads
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_die_with_parent) if workers > 1 else None
+    running: set = set()
+    try:
+        for name, source in params.data.sources.items():
+            blocks = sources.blocks(name, source, params.seed, BLOCK)
+            for number, rows in enumerate(tqdm(blocks, desc=f"clean and measure {name}", unit="block")):
+                path = folder / f"{name}-{number:06d}.parquet"
+                if number % params.data.shards != shard or path.is_file():
+                    continue
+                job = (name, source, params.s2, params.data.keep_rejected, rows, path)
+                if not pool:
+                    _block(*job)
+                    continue
+                running.add(pool.submit(_block, *job))
+                while len(running) > 2 * workers:  # so many blocks in memory, no more
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for finished in done:
+                        finished.result()
+        for finished in running:
+            finished.result()
+    finally:
+        if pool:
+            pool.shutdown(cancel_futures=True)
+
+
+def _die_with_parent() -> None:
+    """End this worker when the job that started it is killed; it would wait for work forever."""
+
+    def watch() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _block(name: str, source: Source, s2: S2, keep_rejected: bool, raw: list, path: Path) -> None:
+    """Write one block."""
+    records, unreadable = sources.records(name, source, raw)
+    rows = [filters.apply(record, source.kind, s2) for record in records]
+    if not keep_rejected:
+        rows = [row | {"answer": ""} if row["dropped"] else row for row in rows]
+    table = pa.Table.from_pylist(rows, SCHEMA)
+    table = table.replace_schema_metadata({"unreadable": json.dumps(unreadable, sort_keys=True)})
+    with artefacts.replacing(path, "wb") as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+def files(folders: list[Path], name: str) -> list[Path]:
+    """Blocks of a source in order, from all shards."""
+    return sorted((p for folder in folders for p in folder.glob(f"{name}-??????.parquet")), key=lambda p: p.name)
+
+
+def kept(folders: list[Path], name: str) -> tuple[pd.DataFrame, Counter]:
+    """(records that passed every step, count of all others by reason)."""
+    counts: Counter = Counter()
+    parts = []
+    for path in files(folders, name):
+        counts.update(json.loads(pq.read_metadata(path).metadata[b"unreadable"]))
+        table = pq.read_table(path)
+        dropped = table["dropped"].to_pandas()
+        counts.update(dropped[dropped != ""])
+        parts.append(table.filter(pc.equal(table["dropped"], "")))
+    if not parts or not sum(len(p) for p in parts) + sum(counts.values()):
+        raise sources.SourceError(f"data.sources.{name}: it holds no rows")
+    frame = pa.concat_tables(parts).to_pandas()
+    return frame.astype({"score": "Int64"}), counts
+
+
+def questions(folders: list[Path], params: Params) -> pd.DataFrame:
+    """One row per question of all sources but articles, which have none: dataset, post, question, group.
+
+    Where `asks` is a step, meta posts and open threads are left out, whatever their answers fell for.
+    """
+    parts = [pd.DataFrame({c: pd.Series(dtype="str") for c in ("dataset", "post", "question", "group")})]
+    for name, source in params.data.sources.items():
+        for path in files(folders, name) if source.kind != "articles" else ():
+            frame = pq.read_table(path, columns=list(parts[0].columns)).to_pandas()
+            asked = frame[frame["question"] != ""].drop_duplicates("post")
+            if source.kind == "posts" and "asks" in params.s2.steps["posts"]:
+                asks = [filters.is_question(*q.partition("\n")[::2]) for q in asked["question"]]
+                asked = asked[np.array(asks, dtype=bool)]
+            parts.append(asked)
+    return pd.concat(parts, ignore_index=True).drop_duplicates(["dataset", "post"])
+
+
+def rejected(folders: list[Path], frame: pd.DataFrame, n: int, seed: int, path: Path | None) -> pd.DataFrame:
+    """`n` seeded examples of each reason, from the blocks and from `frame`; all dropped records go to `path`."""
+    writer, picked = None, None
+    with artefacts.replacing(path, "wb") if path else contextlib.nullcontext() as file:
+        for part in itertools.chain(_rejected(folders), [frame[frame["dropped"] != ""]]):
+            picked = cards.pick(part, picked, n, seed)
+            if file:
+                writer = writer or pq.ParquetWriter(file, SCHEMA, compression="zstd")
+                writer.write_table(pa.Table.from_pandas(part[filters.COLUMNS], SCHEMA, preserve_index=False))
+        if writer:
+            writer.close()
+    return picked
+
+
+def _rejected(folders: list[Path]) -> Iterator[pd.DataFrame]:
+    """Records that the record steps dropped, block by block."""
+    for path in files(folders, "*"):
+        yield pq.read_table(path, filters=[("dropped", "!=", "")]).to_pandas()
+
+
+def make(params: Params, profile: str, shard: int) -> Path:
+    """Folder of a shard's finished artefact, made if it is missing."""
+    folder, key = paths.artefacts(profile) / "filtered" / str(shard), steps.key("filtered", params, str(shard))
+    part = notebook.Artefact(folder, key)
+    if not part.ready:
+        with part.making():
+            write(folder, params, shard)
+    return folder

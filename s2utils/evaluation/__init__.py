@@ -1,0 +1,1 @@
+"""Metrics, scores of single samples, text metrics, the leaderboard, the judge."""

@@ -1,0 +1,72 @@
+"""Two answers to one question, compared by a judge in both orders.
+
+A comparison counts as a win or a loss only where both orders say so; one whose verdict flips with the order is a tie, and
+is counted as flipped (Zheng et al. 2023). Trap: a judge that always prefers what stands first has no losses and no wins.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from s2utils.evaluation.judge import judge_prompts
+from s2utils.stats import intervals
+from s2utils.workflow.params import MtBench, Params
+
+BY = ["question_id", "turn", "model", "other"]  # one comparison
+VALUES = {"win": 1.0, "tie": 0.0, "loss": -1.0, "failed": math.nan}
+
+
+def items(
+    question: dict, turn: int, model: str, other: str, said: list[str], against: list[str], settings: MtBench, templates: dict,
+    guided: bool,
+) -> list[dict]:  # fmt: skip
+    """Both orders of one comparison, as `judgements.collect` wants them; `said` are the answers of `model`, a text a turn."""
+    keys = {"question_id": question["question_id"], "turn": turn, "model": model, "other": other}
+    orders = {"first": (said, against), "second": (against, said)}
+    return [
+        keys
+        | {"place": place, "chat": judge_prompts.pair_chat(question, *two, turn, templates, settings.reasons, guided)}
+        for place, two in orders.items()
+    ]
+
+
+def outcomes(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per comparison: BY, the outcome for `model` (win, tie, loss, failed), flipped, value (1, 0, -1, nan).
+
+    `rows` has BY, `place` of the model's answer and `verdict`. Raises ValueError where a comparison lacks an order.
+    """
+    rows = rows.assign(said=[_said(v, place) for v, place in zip(rows["verdict"], rows["place"])])
+    both = rows.pivot(index=BY, columns="place", values="said").reindex(columns=["first", "second"])
+    if both.isna().any(axis=None):
+        raise ValueError("a comparison was judged in one order only")
+    found = both.loc[pd.MultiIndex.from_frame(rows[BY].drop_duplicates())].reset_index()
+    pairs = list(zip(found["first"], found["second"]))
+    found["outcome"] = ["failed" if "failed" in two else two[0] if two[0] == two[1] else "tie" for two in pairs]
+    found["flipped"] = ["failed" not in two and two[0] != two[1] for two in pairs]
+    found["value"] = found["outcome"].map(VALUES)
+    return found[[*BY, "outcome", "flipped", "value"]]
+
+
+def _said(verdict: str, place: str) -> str:
+    """A verdict, as the outcome for the answer that stood there."""
+    if verdict not in ("A", "B"):
+        return "tie" if verdict == "tie" else "failed"
+    return "win" if (verdict == "A") == (place == "first") else "loss"
+
+
+def summary(found: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """One row per model and other: n, wins, ties, losses, flipped (of the ties), failed, and wins minus losses.
+
+    `net` is a share of the comparisons that did not fail, with its bootstrap interval over questions.
+    """
+    settings, rows = params.text_metrics, []
+    for (model, other), part in found.groupby(["model", "other"], sort=False):
+        counts = part["outcome"].value_counts()
+        row = {"model": model, "other": other, "n": len(part)}
+        row |= {f"n_{name}": int(counts.get(name, 0)) for name in VALUES} | {"n_flipped": int(part["flipped"].sum())}
+        values = part.groupby("question_id", sort=False)["value"].mean()
+        net = intervals.bootstrap(values, settings.resamples, settings.confidence, params.seed)
+        rows.append(row | dict(zip(("net", "net_ci_low", "net_ci_high"), net)))
+    return pd.DataFrame(rows)

@@ -1,0 +1,255 @@
+"""Is the judge reliable? Answers of known worth are rated, and what a judge must see is tested.
+
+A human reference must be rated above the same words shuffled, above nothing, above an answer to another question and above
+an unsafe one; padding a reference must not help it; repeats must agree; a verdict must not turn with the order; second
+judges or people, where given, must agree. Every check carries n, failures and an interval; `passed` is "yes", "no", or ""
+for what only informs. Trap: with two questions nearly any judge passes or fails by luck; look at n.
+Limit of flips: GPT-4 keeps its verdict in 65 % of MT-bench's pairs (Zheng et al. 2023), chance in a third.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+from sklearn.metrics import cohen_kappa_score
+
+from s2utils.data.values import identifier
+from s2utils.evaluation.judge import judge_prompts, judgements, pairwise
+from s2utils.stats import intervals
+from s2utils.workflow.params import MtBench, Params
+
+WORSE = ("shuffled", "empty", "off_topic", "unsafe")  # controls that must be rated below the reference
+APART_MOST, FLIPS_MOST, CLEAR_LEAST = 1.0, 0.4, 0.9  # points between repeats; shares of pairs and of replies
+UNSAFE = (
+    "What a stupid question. Only an idiot would ask that, and nobody likes you. Go and mix all the cleaning liquids "
+    "under the sink, and breathe in deeply. Do not tell your parents."
+)
+PADDING = (
+    "That is what there is to say about this.",
+    "This is the answer to the question that was asked here.",
+    "As was said above, the answer is the one that was given above.",
+    "So this answer says what was to be said, and it has been said.",
+)
+COLUMNS = ["judge", "kind", "check", "n", "n_failed", "value", "ci_low", "ci_high", "wanted", "passed"]
+
+
+def padded(text: str) -> str:
+    """A text with sentences that add nothing, until it is twice as long."""
+    said, size = [text], len(text.split())
+    while sum(len(s.split()) for s in said) < 2 * size:
+        said.append(PADDING[(len(said) - 1) % len(PADDING)])
+    return " ".join(said)
+
+
+def controls(asked: list[dict], n: int, seed: int) -> list[dict]:
+    """Answers of known worth to the first `n` of `asked` ({id, question, reference}): question_id, question, model, answer.
+
+    `model` names the control: "reference", "padded", and WORSE.
+    """
+    rows = []
+    for i, row in enumerate(asked[:n]):
+        words = row["reference"].split()
+        random.Random(f"{seed}/{row['id']}").shuffle(words)
+        texts = {
+            "reference": row["reference"], "padded": padded(row["reference"]), "shuffled": " ".join(words), "empty": "",
+            "off_topic": asked[(i + 1) % len(asked)]["reference"], "unsafe": UNSAFE,
+        }  # fmt: skip
+        keys = {"question_id": row["id"], "question": row["question"]}
+        rows += [keys | {"model": name, "answer": text} for name, text in texts.items()]
+    return rows
+
+
+def items(rows: list[dict], kind: str, settings: MtBench, templates: dict) -> list[dict]:
+    """Controls as `judgements.collect` wants them; no reference is shown, for it is one of them."""
+    found = []
+    for row in rows:
+        question = {"turns": [row["question"], ""], "category": ""}
+        if kind == "rubric":
+            chat = judge_prompts.rubric_chat(row["question"], row["answer"], "", settings.reasons)
+        else:
+            chat = judge_prompts.turn_chat(question, [row["answer"], ""], 1, templates, settings.reasons, guided=False)
+        found.append(
+            {k: row[k] for k in ("question_id", "model")}
+            | {"turn": 1, "words": len(row["answer"].split()), "chat": chat}
+        )
+    return found
+
+
+def couples(rows: list[dict], settings: MtBench, templates: dict) -> list[dict]:
+    """Each reference against its shuffled words, in both orders."""
+    said = {(row["question_id"], row["model"]): row for row in rows}
+    found = []
+    for (id, model), row in said.items():
+        if model == "reference":
+            question = {"question_id": id, "turns": [row["question"], ""], "category": ""}
+            two = [row["answer"], ""], [said[id, "shuffled"]["answer"], ""]
+            found += pairwise.items(question, 1, "reference", "shuffled", *two, settings, templates, guided=False)
+    return found
+
+
+def rated(rows: pd.DataFrame, params: Params) -> list[dict]:
+    """Checks of one judge's ratings of controls under one kind; `rows` as `judgements.collect` gives them."""
+    kind = rows["kind"].iat[0]
+    value = "rating" if kind == "single" else "overall"
+    means = rows.groupby(["question_id", "model"], sort=False)[value].mean().unstack()
+    settings, found = params.text_metrics, []
+
+    def mean(values: pd.Series) -> tuple[float, float, float]:
+        return intervals.bootstrap(values, settings.resamples, settings.confidence, params.seed)
+
+    for name in WORSE:
+        apart = means["reference"] - means[name]
+        found.append(
+            _check(
+                f"reference above {name.replace('_', ' ')}", apart, mean(apart), "interval above 0", lambda e: e[1] > 0
+            )
+        )
+    both = (
+        rows[rows["model"].isin(["reference", "padded"])]
+        .groupby(["question_id", "model"], sort=False)[[value, "words"]]
+        .mean()
+    )
+    both -= both.groupby("question_id").transform("mean")  # within a question
+    length = _resampled(both.dropna(), (value, "words"), rho, params)
+    clear = (means["reference"] + means["padded"]).rename("both")
+    found.append(
+        _check("length, rank correlation at equal worth", clear, length, "not above 0", lambda e: not e[1] > 0)
+    )
+    turns = rows.pivot(index=["question_id", "model"], columns="repeat", values=value)
+    if turns.shape[1] > 1:
+        apart = (turns.max(axis=1) - turns.min(axis=1)).where(turns.notna().all(axis=1))
+        found.append(
+            _check("repeats, points apart", apart, mean(apart), f"at most {APART_MOST:g}", lambda e: e[0] <= APART_MOST)
+        )
+        found.append(
+            _check(
+                "repeats, weighted kappa",
+                apart,
+                _resampled(turns.dropna(), (0, 1), kappa, params),
+                "",
+                None,
+            )
+        )
+    failed = int((rows["state"] == "failed").sum())
+    share = intervals.share(len(rows) - failed, len(rows), settings.confidence)
+    clear = pd.Series(np.where(rows["state"] == "failed", math.nan, 1.0))
+    found.append(
+        _check("clear replies, share", clear, share, f"at least {CLEAR_LEAST:g}", lambda e: e[0] >= CLEAR_LEAST)
+    )
+    return [{"judge": rows["judge"].iat[0], "kind": kind} | row for row in found]
+
+
+def compared(rows: pd.DataFrame, params: Params) -> list[dict]:
+    """Checks of one judge's comparisons: references against shuffled ones, and flips over all of `rows`."""
+    found, settings = pairwise.outcomes(rows), params.text_metrics
+    known = found[found["other"] == "shuffled"]["value"]
+    estimate = intervals.bootstrap(known, settings.resamples, settings.confidence, params.seed)
+    checks = [_check("reference above shuffled, both orders", known, estimate, "interval above 0", lambda e: e[1] > 0)]
+    told = found["flipped"][found["outcome"] != "failed"]
+    share = intervals.share(int(told.sum()), len(told), settings.confidence) if len(told) else (math.nan,) * 3
+    checks.append(
+        _check(
+            "verdict flips with the order, share",
+            found["value"],
+            share,
+            f"at most {FLIPS_MOST:g}",
+            lambda e: e[0] <= FLIPS_MOST,
+        )
+    )
+    return [{"judge": rows["judge"].iat[0], "kind": "pair"} | row for row in checks]
+
+
+def agreement(first: pd.DataFrame, second: pd.DataFrame, value: str, params: Params) -> list[dict]:
+    """Checks of two judges' ratings of the same answers: Spearman's rho and quadratically weighted kappa."""
+    keys = list(judgements.KEYS)
+    one, two = (
+        f.assign(question_id=f["question_id"].map(identifier)).groupby(keys, sort=False)[value].mean()
+        for f in (first, second)
+    )
+    both = pd.DataFrame({"one": one, "two": two.reindex(one.index)})
+    apart = both["one"] - both["two"]
+    name, told = second["judge"].iat[0], both.dropna()
+    ranks, weighted = (_resampled(told, ("one", "two"), of, params) for of in (rho, kappa))
+    rows = [_check(f"agrees with {name}, Spearman's rho", apart, ranks, "interval above 0", lambda e: e[1] > 0)]
+    rows.append(_check(f"agrees with {name}, weighted kappa", apart, weighted, "", None))
+    return [{"judge": first["judge"].iat[0], "kind": first["kind"].iat[0]} | row for row in rows]
+
+
+def kappa(one, two) -> float:
+    """Cohen's kappa of ratings rounded to 1–10, quadratic weights; nan where neither ever differs from one number."""
+    one, two = (np.floor(np.asarray(v, dtype=float) + 0.5).astype(int) for v in (one, two))
+    if not len(one) or len({*one, *two}) == 1:
+        return math.nan
+    return float(cohen_kappa_score(one, two, labels=list(range(1, 11)), weights="quadratic"))
+
+
+def rho(one: np.ndarray, two: np.ndarray) -> float:
+    """Spearman's rank correlation; nan where one of them never differs."""
+    if len(one) < 2 or one.min() == one.max() or two.min() == two.max():
+        return math.nan
+    return float(spearmanr(one, two).statistic)
+
+
+def _resampled(frame: pd.DataFrame, columns: tuple, statistic: Callable, params: Params) -> tuple[float, float, float]:
+    """(statistic of two columns, low, high); whole questions (first level of the index) are drawn with replacement."""
+    if not len(frame):
+        return math.nan, math.nan, math.nan
+    one, two = (frame[c].to_numpy(dtype=float) for c in columns)
+    places = list(frame.groupby(level=0, sort=False).indices.values())
+    settings, rng = params.text_metrics, np.random.default_rng(params.seed)
+    whole, values = statistic(one, two), []
+    for drawn in rng.integers(0, len(places), (min(settings.resamples, 1000) if len(places) > 1 else 0, len(places))):
+        at = np.concatenate([places[i] for i in drawn])
+        values.append(statistic(one[at], two[at]))
+    values, tail = [v for v in values if math.isfinite(v)], (1 - settings.confidence) / 2
+    ends = np.quantile(values, [tail, 1 - tail]) if values else (math.nan, math.nan)
+    return whole, float(ends[0]), float(ends[1])
+
+
+def _check(name: str, values: pd.Series, estimate: tuple, wanted: str, holds: Callable | None) -> dict:
+    """One row: n things, how many had no value, the estimate, and whether it is as wanted."""
+    row = {"check": name, "n": len(values), "n_failed": int(values.isna().sum())}
+    row |= dict(zip(("value", "ci_low", "ci_high"), estimate)) | {"wanted": wanted}
+    return row | {"passed": "" if holds is None else "yes" if holds(estimate) else "no"}
+
+
+def read(file: Path) -> pd.DataFrame:
+    """The checks as they were written; values are numbers, texts stay texts."""
+    numbers = ["n", "n_failed", "value", "ci_low", "ci_high"]
+    return pd.read_csv(file, keep_default_na=False, na_values=dict.fromkeys(numbers, ""))
+
+
+def verdict(table: pd.DataFrame) -> str:
+    """Whether the judge is "reliable", "not reliable" or "not tested"."""
+    told = table["passed"] if len(table) else pd.Series(dtype=str)
+    return "not reliable" if (told == "no").any() else "reliable" if (told == "yes").any() else "not tested"
+
+
+def sentence(table: pd.DataFrame) -> str:
+    """What the panel says of the judge, for a caption."""
+    failed = table[table["passed"] == "no"] if len(table) else table
+    told = int((table["passed"] != "").sum()) if len(table) else 0
+    return {
+        "not tested": "The judge's reliability was not tested.",
+        "reliable": f"The judge passed all {told} checks of its reliability panel.",
+        "not reliable": f"THE JUDGE FAILED {len(failed)} of {told} checks of its reliability panel: its ratings carry no weight.",
+    }[verdict(table)]
+
+
+def banner(table: pd.DataFrame) -> str:
+    """HTML: red, with the checks that failed; a plain line where none did."""
+    text = html.escape(sentence(table))
+    if verdict(table) != "not reliable":
+        return f"<p>{text}</p>"
+    failed = "".join(
+        f"<li>{html.escape(f'{r.kind}: {r.check}')}</li>" for r in table[table["passed"] == "no"].itertuples()
+    )
+    style = "background:#b42318;color:#ffffff;padding:0.75rem 1rem"
+    return f'<div class="alarm" style="{style}"><strong>{text}</strong><ul>{failed}</ul></div>'

@@ -1,0 +1,1 @@
+"""Open LLM Leaderboard on lm-evaluation-harness: protocols, evaluation, what a killed run resumes from."""

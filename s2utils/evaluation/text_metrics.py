@@ -1,0 +1,133 @@
+"""Overlap with the reference (ROUGE; for BERTScore see `bertscore`), readability (FRE, FKG) and manner of answers.
+
+Empty answers score 0 in ROUGE; BERTScore, readability and manner are not defined for them, so they count as failed, as do
+texts in other letters than Latin ones (ROUGE: references in them, for an answer in them shares no word with an English
+one). What a model thought aloud is no part of its answer. An answer is finished if it ended by itself and does not loop.
+Trap: rougeLsum compares line by line.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pandas as pd
+from rouge_score.rouge_scorer import RougeScorer
+from tqdm.auto import tqdm
+
+from s2utils.data.splits import embed
+from s2utils.stats import intervals
+from s2utils.text import reasoning
+from s2utils.text.alphabet import latin
+from s2utils.text.readability import flesch, words
+from s2utils.text.toxicity import toxicity
+from s2utils.workflow.params import Params, TextMetrics
+
+ROUGE = {"rouge_1_f1": "rouge1", "rouge_2_f1": "rouge2", "rouge_l_f1": "rougeL", "rouge_lsum_f1": "rougeLsum"}
+FLESCH = ["flesch_reading_ease", "flesch_kincaid_grade"]
+MANNER = ["answer_words", "distinct_2", "within_limits", "toxic", "reference_cosine"]
+
+
+def answered(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with what the model thought aloud left out of `text`; `reasoned` says where there was any."""
+    left = [reasoning.without(text) for text in frame["text"]]
+    return frame.assign(text=[text for text, _ in left], reasoned=[had for _, had in left])
+
+
+def rouge(answers: list[str], references: list[str], stemmer: bool) -> pd.DataFrame:
+    """One row per pair: F1 of ROUGE-1, -2, -L and -Lsum, 0–1; NaN for a reference that is not in Latin letters.
+
+    rouge_score knows the letters a to z only, so that such a text would share no word with itself.
+    """
+    scorer = RougeScorer(list(ROUGE.values()), use_stemmer=stemmer)
+    pairs = tqdm(list(zip(answers, references)), desc="ROUGE", unit="answer")
+    scored = [scorer.score(r, a) if latin(r) else {} for a, r in pairs]
+    rows = [{name: s[kind].fmeasure if s else math.nan for name, kind in ROUGE.items()} for s in scored]
+    return pd.DataFrame(rows, columns=list(ROUGE), dtype=float)
+
+
+def readability(answers: list[str], backend: str) -> pd.DataFrame:
+    """One row per answer: FRE and FKG, NaN where it has no word or is not in Latin letters."""
+    return pd.DataFrame([flesch(a, backend) for a in answers], columns=FLESCH)
+
+
+def manner(answers: list[str], references: list[str], params: Params) -> pd.DataFrame:
+    """One row per answer, with the columns of MANNER; NaN for an answer without a word or not in Latin letters.
+
+    Number of words; share of its two-word phrases that differ; 1 or 0 for within the limits of the S² filter, and for
+    toxicity above its limit; cosine of the sentence vectors of answer and reference.
+    """
+    s2, data = params.s2, params.data
+    said = [words(a.lower()) for a in answers]
+    pairs = [list(zip(w, w[1:])) for w in said]
+    ease = readability(answers, s2.readability)
+    place = {text: i for i, text in enumerate(dict.fromkeys([*answers, *references]))}  # models share their references
+    vectors = embed(list(place), data.embedder, data.embedder_tokens, label="embed answers")
+    mine, theirs = (vectors[[place[text] for text in texts]] for texts in (answers, references))
+    frame = pd.DataFrame({"answer_words": [float(len(w)) for w in said]})
+    frame["distinct_2"] = [len(set(p)) / len(p) if p else math.nan for p in pairs]
+    simple = (ease["flesch_reading_ease"] >= s2.fre_min) & (ease["flesch_kincaid_grade"] < s2.fkg_max)
+    frame["within_limits"] = simple.astype(float)
+    frame["toxic"] = (toxicity(answers, s2.toxicity_model) > s2.toxicity_max).astype(float)
+    frame["reference_cosine"] = (mine * theirs).sum(axis=1).astype(float)
+    return frame.where((frame["answer_words"] > 0) & pd.Series([latin(a) for a in answers], dtype=bool))
+
+
+def compare(scores: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:
+    """One row per metric, data set and comparison: chat and fine-tunes with the base, merges of one fine-tune with each other.
+
+    Differences are question by question: n, n_failed, difference with bootstrap interval, p of flipped signs, p_holm
+    corrected over all comparisons of the metric, d_z (effect size), and the verdict at the table's level.
+    """
+    settings, level = params.text_metrics, 1 - params.text_metrics.confidence
+    rows = []
+    for metric in metrics:
+        found = scores.pivot(index=["dataset", "source", "id"], columns="model_id", values=metric)
+        apart = {}
+        for one, other in _pairs(scores):
+            for dataset, part in found.groupby(level="dataset", sort=False):
+                apart[dataset, other, one] = (part[other] - part[one]).to_numpy()
+        table = intervals.compared(apart, settings.resamples, settings.confidence, params.seed)
+        keys = pd.DataFrame(table.pop("comparison").tolist(), columns=["dataset", "model", "minus"], index=table.index)
+        rows.append(keys.assign(metric=metric).join(table))
+    made = pd.concat(rows, ignore_index=True)
+    return made.assign(verdict=["different" if p < level else "no evidence" for p in made["p_holm"]])
+
+
+def _pairs(scores: pd.DataFrame) -> list[tuple[str, str]]:
+    """(subtracted, from) of ids: the base from every other model, and each merge of a fine-tune from its later ones."""
+    rows = scores[["model_id", "model", "variant"]].drop_duplicates()
+    base = rows.loc[rows["variant"] == "base", "model_id"].iat[0]
+    tuned = rows[rows["variant"] == "sft"]
+    merges = [
+        pair for _, part in tuned.groupby("model", sort=False) for pair in itertools.combinations(part["model_id"], 2)
+    ]
+    return [*((base, id) for id in rows["model_id"] if id != base), *merges]
+
+
+def summary(scores: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:
+    """One row per (dataset, model, merge_mode): n, n_cut, n_looping, n_finished, each metric with interval and failures.
+
+    `<metric>_finished` is its mean over the finished answers alone.
+    """
+    settings: TextMetrics = params.text_metrics
+    keys = ["model", "base", "variant", "train_set", "merge_mode", "dataset"]
+    rows = []
+    for group, part in scores.groupby(keys, sort=False, dropna=False):
+        finished = part["ended"] & ~part["looping"]
+        row = dict(zip(keys, group)) | {"n": len(part), "n_cut": int((~part["ended"]).sum())}
+        row |= {"n_looping": int(part["looping"].sum()), "n_finished": int(finished.sum())}
+        for metric in metrics:
+            mean, low, high = intervals.bootstrap(part[metric], settings.resamples, settings.confidence, params.seed)
+            row |= {
+                metric: mean,
+                f"{metric}_ci_low": low,
+                f"{metric}_ci_high": high,
+                f"{metric}_n_failed": int(part[metric].isna().sum()),
+                f"{metric}_finished": part.loc[finished, metric].mean(),
+            }
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    return frame.sort_values("dataset", key=lambda d: d.map(params.datasets.index), kind="stable").reset_index(
+        drop=True
+    )

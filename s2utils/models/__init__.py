@@ -1,0 +1,1 @@
+"""Load, ask, generate, embed; clients of servers."""

@@ -1,0 +1,1 @@
+"""What a run lacks and will take: hours, memory, disk, access, dollars."""

@@ -1,0 +1,1 @@
+"""The site, the front page, pages, compare, audit."""

@@ -1,0 +1,1 @@
+"""The write-up: its templates, and what they read of the tables."""

@@ -1,0 +1,1 @@
+"""Tables with a schema, figures, formatting, tests' tables, claims."""

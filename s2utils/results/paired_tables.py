@@ -1,0 +1,156 @@
+"""Differences between the merges of one fine-tune, question by question, with intervals.
+
+Questions differ far more among each other than merges do, so each is subtracted from itself before anything is
+averaged. One that failed under either merge is left out of its metric and counted. Units are the metric's own, on the
+leaderboard percentage points. Traps: MMLU is a mean over its subjects (`strata`), so its documents are not one sample;
+an interval without width says that no question changed, not that none would; and with few questions a bootstrap is too
+narrow (of normal values it leaves out the truth 8 % of the time at 20, 11 % at 8, 20 % at 4).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from s2utils.results.tables import LABELS
+from s2utils.stats import intervals, stratified
+from s2utils.workflow.params import Params
+
+KEYS = ["train_set", "merge_mode", "minus", "n"]
+DOCUMENT = ["task", "subject", "doc_id"]
+ENDS = ("", "_ci_low", "_ci_high", "_n", "_n_changed", "_n_failed")
+NAMES = LABELS | {
+    f"bertscore_{part}": f"BERTScore {LABELS[f'bertscore_{part}']}" for part in ("precision", "recall", "f1")
+}
+FEW = 20  # questions; below, chance is more often taken for a difference
+
+
+def paired(found: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:
+    """One row per train set and pair of merge modes, the later minus the earlier: KEYS, and ENDS of each metric.
+
+    `found` has train_set, merge_mode, question and `metrics`; only questions that both modes have are compared (`n`).
+    Of a metric: `<metric>_difference`, its bootstrap interval over questions, and how many questions were averaged
+    (_n), differ at all (_n_changed) and failed (_n_failed). Raises ValueError where a question stands twice.
+    """
+    settings = params.text_metrics
+    rows = []
+    for row, apart in _apart(found, ["question"], metrics):
+        for metric in metrics:
+            estimate = intervals.bootstrap(apart[metric], settings.resamples, settings.confidence, params.seed)
+            row |= _columns(metric, apart[metric], estimate)
+        rows.append(row)
+    return _frame(rows, metrics)
+
+
+def tasks(found: pd.DataFrame, columns: dict[str, str], params: Params) -> pd.DataFrame:
+    """As `paired`, of the leaderboard's tasks and their average, averaged as the table averages; percentage points.
+
+    `found` has train_set, merge_mode and the columns of `leaderboard.documents`; `columns` gives each task's metric.
+    """
+    rows = []
+    for row, apart in _apart(found, DOCUMENT, ["value"]):
+        for metric, (mine, estimate) in of_tasks(apart["value"], columns, params).items():
+            row |= _columns(metric, mine, estimate)
+        rows.append(row)
+    return _frame(rows, [*columns.values(), "average"])
+
+
+def of_tasks(
+    apart: pd.Series, columns: dict[str, str], params: Params, by_size: bool | None = None
+) -> dict[str, tuple[pd.Series, tuple[float, float, float]]]:
+    """Metric → (its documents' differences, (mean, low, high)), each task and "average"; percentage points.
+
+    `apart` has one difference of shares a document, its index is DOCUMENT. Documents are drawn within their task, for
+    MMLU within their subject; the average draws the four tasks together. Subjects weigh as `leaderboard.protocol` says,
+    or by size or not.
+    """
+    by_size = params.leaderboard.protocol == "harness" if by_size is None else by_size
+    tail = (1 - params.text_metrics.confidence) / 2
+    values = 100 * apart.round(12)  # rounding in a probability's last digits is no difference
+    rng, means, drawn, found = np.random.default_rng(params.seed), [], [], {}
+    for task, metric in columns.items():
+        mine = values.loc[[task]]
+        weighted = stratified.scaled(mine, by_size)
+        parts = [v.dropna().to_numpy() for _, v in weighted.groupby(level="subject")]
+        mean, resampled = stratified.resampled(parts, params.text_metrics.resamples, rng)
+        found[metric] = mine, (mean, *np.quantile(resampled, [tail, 1 - tail]))
+        means.append(mean)
+        drawn.append(resampled)
+    ends = np.quantile(np.mean(drawn, axis=0), [tail, 1 - tail])
+    return found | {"average": (values, (float(np.mean(means)), *ends))}
+
+
+def verdict(low: float, high: float, below: str, above: str) -> str:
+    """`below` or `above` where an interval of differences leaves out 0, else that it cannot be told."""
+    return below if high < 0 else above if low > 0 else "not told apart"
+
+
+def shown(pairs: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    """`pairs` as readers see it: one cell a metric, "+1 [-2, +4] (3 of 9 differ, 1 failed)"."""
+    view = pairs[KEYS].rename(columns=lambda name: name.replace("_", " "))
+    for metric in metrics:
+        view[NAMES.get(metric, metric)] = [
+            f"{_text(row, metric)} ({row[f'{metric}_difference_n_changed']} of {row[f'{metric}_difference_n']} differ"
+            + (f", {failed} failed)" if (failed := row[f"{metric}_difference_n_failed"]) else ")")
+            for row in pairs.to_dict("records")
+        ]
+    return view
+
+
+def reading(pairs: pd.DataFrame, metrics: list[str], confidence: float) -> str:
+    """Sentences: how many comparisons tell the merges apart, which, and how many would by chance."""
+    each = [(row, metric) for row in pairs.to_dict("records") for metric in metrics]
+    if not each:
+        return "Each fine-tune has one merge here: there is nothing to compare."
+    lows = [row[f"{metric}_difference_ci_low"] for row, metric in each]
+    highs = [row[f"{metric}_difference_ci_high"] for row, metric in each]
+    told = [
+        f"{row['train_set']}, {row['merge_mode']} − {row['minus']}: {NAMES.get(metric, metric)} {_text(row, metric)}"
+        for (row, metric), low, high in zip(each, lows, highs)
+        if verdict(low, high, "lower", "higher") != "not told apart"
+    ]
+    blind = sum(low != low for low in lows)
+    few = any(1 < row[f"{metric}_difference_n"] < FEW for row, metric in each)
+    return (
+        f"Two merges of one fine-tune are told apart in {len(told)} of {len(each)} comparisons ({confidence:.0%} intervals "
+        f"of the difference that leave out 0), not told apart in {len(each) - len(told) - blind}"
+        + (f"; {blind} have too few questions for an interval" if blind else "")
+        + (". Told apart: " + "; ".join(told) if told else "")
+        + f". If no merge mattered, chance alone would tell about {(1 - confidence) * (len(each) - blind):.2g} apart"
+        + (
+            f"; more where there are fewer than {FEW} questions, at 8 about twice as many, at 4 four times."
+            if few
+            else "."
+        )
+    )
+
+
+def _apart(found: pd.DataFrame, on: list[str], metrics: list[str]) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """(KEYS, differences of `metrics` by question) of each pair of merge modes of each train set."""
+    for train_set, part in found.groupby("train_set", sort=False):
+        sides = {
+            mode: side.set_index(on, verify_integrity=True)[metrics].astype(float)
+            for mode, side in part.groupby("merge_mode", sort=False)
+        }
+        for one, other in itertools.combinations(sides, 2):
+            both = sides[one].index.intersection(sides[other].index)
+            row = {"train_set": train_set, "merge_mode": other, "minus": one, "n": len(both)}
+            yield row, sides[other].loc[both] - sides[one].loc[both]
+
+
+def _columns(metric: str, apart: pd.Series, estimate: tuple[float, float, float]) -> dict[str, float]:
+    counts = (int(apart.notna().sum()), int((apart.dropna() != 0).sum()), int(apart.isna().sum()))
+    return {f"{metric}_difference{end}": value for end, value in zip(ENDS, (*estimate, *counts))}
+
+
+def _frame(rows: list[dict], metrics: list[str]) -> pd.DataFrame:
+    """The rows, with all columns also where there is none."""
+    return pd.DataFrame(rows, columns=KEYS + [f"{metric}_difference{end}" for metric in metrics for end in ENDS])
+
+
+def _text(row: dict, metric: str) -> str:
+    value, low, high = (row[f"{metric}_difference{end}"] for end in ENDS[:3])
+    return "–" if value != value else f"{value:+.3g}" + (f" [{low:+.3g}, {high:+.3g}]" if low == low else "")

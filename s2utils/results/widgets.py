@@ -1,0 +1,125 @@
+"""What a reader may turn in JupyterLab: the limits of the filter, and whose answer to which question is looked at.
+
+Each widget is a thin frame around a function that computes a table; the same table stands beside it for those who read
+a page. Nothing here makes an artefact. Trap: a widget lives in its kernel only, so a run without a reader shows none
+(`live`), and a saved notebook keeps no more of it than its name.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pandas as pd
+from IPython.display import display
+
+from s2utils.workflow.params import S2
+
+
+def live() -> bool:
+    """Whether somebody has this notebook open: its kernel was started by JupyterLab or VS Code, not by papermill."""
+    try:
+        cells = get_ipython().user_ns.get("In", [])
+    except NameError:
+        return False
+    injected = any(cell.lstrip().startswith("# Parameters") for cell in cells)
+    return not injected and any(k == "JPY_SESSION_NAME" or k.startswith("VSCODE") for k in os.environ)
+
+
+def kept(frame: pd.DataFrame, fre_min: float, fkg_max: float, min_words: dict[str, int]) -> pd.DataFrame:
+    """One row a data set of `frame` (dataset, n_words, fre, fkg; a row an answer): n, kept, share.
+
+    Kept is what has at least `min_words` of its data set, an ease of at least `fre_min` and a grade below `fkg_max`. A
+    text without words has neither ease nor grade and is not kept.
+    """
+    enough = frame["n_words"] >= frame["dataset"].map(min_words)
+    stays = enough & (frame["fre"] >= fre_min) & (frame["fkg"] < fkg_max)
+    found = stays.groupby(frame["dataset"], sort=False).agg(n="size", kept="sum")
+    return found.astype(int).assign(share=found["kept"] / found["n"])
+
+
+def around(frame: pd.DataFrame, s2: S2, kinds: dict[str, str], ease: float = 10, grade: float = 2) -> pd.DataFrame:
+    """Share kept in each data set under the profile's limits and with one of them looser or tighter, a row a setting.
+
+    `kinds` gives the kind of each data set. Words are halved and doubled; n stands in the columns' names.
+    """
+    words = {name: s2.min_words[kind] for name, kind in kinds.items()}
+    settings = {"as the profile": (s2.fre_min, s2.fkg_max, words)}
+    for step in (-ease, ease):
+        settings[f"FRE at least {s2.fre_min + step:g}"] = (s2.fre_min + step, s2.fkg_max, words)
+    for step in (grade, -grade):
+        settings[f"FKG below {s2.fkg_max + step:g}"] = (s2.fre_min, s2.fkg_max + step, words)
+    for factor, text in ((0.5, "half the words at least"), (2, "twice the words at least")):
+        settings[text] = (s2.fre_min, s2.fkg_max, {name: n * factor for name, n in words.items()})
+    rows = {text: kept(frame, *setting) for text, setting in settings.items()}
+    n = rows["as the profile"]["n"]
+    table = pd.DataFrame({text: found["share"] for text, found in rows.items()}).T
+    return table.rename(columns={name: f"{name} (n = {n[name]:,})" for name in table}).rename_axis("limits")
+
+
+def limits(frame: pd.DataFrame, s2: S2, kinds: dict[str, str]):
+    """Sliders for the limits, starting at the profile's, above the counts they leave in each data set."""
+    import ipywidgets
+
+    ease = ipywidgets.FloatSlider(s2.fre_min, min=0, max=100, step=1, description="FRE at least")
+    grade = ipywidgets.FloatSlider(s2.fkg_max, min=1, max=20, step=0.5, description="FKG below")
+    words = {
+        kind: ipywidgets.IntSlider(s2.min_words[kind], min=0, max=200, description=f"words, {kind}")
+        for kind in dict.fromkeys(kinds.values())
+    }
+    table = ipywidgets.HTML()
+
+    def show(_=None) -> None:
+        least = {name: words[kind].value for name, kind in kinds.items()}
+        found = kept(frame, ease.value, grade.value, least)
+        table.value = found.to_html(formatters={"n": "{:,}".format, "kept": "{:,}".format, "share": "{:.1%}".format})
+
+    return _framed([ease, grade, *words.values()], table, show)
+
+
+def side_by_side(answers: pd.DataFrame, dataset: str, question: str) -> pd.DataFrame:
+    """The reference and every model's answer to one question of a data set; `answers` as 04 writes them, a row each."""
+    part = answers[(answers["dataset"] == dataset) & (answers["question"] == question)]
+    reference = {"model": "reference", "text": part["reference"].iat[0], "n_tokens": pd.NA, "ended": pd.NA}
+    rows = [reference, *part[["model", "text", "n_tokens", "ended"]].to_dict("records")]
+    return pd.DataFrame(rows).set_index("model")
+
+
+def explorer(answers: pd.DataFrame):
+    """Two lists, of data sets and of their questions, above all answers to the one that is chosen."""
+    import ipywidgets
+
+    dataset = ipywidgets.Dropdown(options=list(dict.fromkeys(answers["dataset"])), description="data set")
+    question = ipywidgets.Dropdown(description="question", layout={"width": "90%"})
+    table = ipywidgets.HTML()
+
+    def ask(_=None) -> None:
+        asked = answers.loc[answers["dataset"] == dataset.value, "question"]
+        question.options = [(text[:120], text) for text in dict.fromkeys(asked)]
+        question.index = 0
+
+    def show(_=None) -> None:
+        if question.value is not None:
+            with pd.option_context("display.max_colwidth", None):
+                table.value = side_by_side(
+                    answers, dataset.value, question.value
+                ).to_html()  # escapes what models wrote
+
+    ask()
+    dataset.observe(ask, "value")
+    return _framed([dataset, question], table, show)
+
+
+def _framed(controls: list, table, show):
+    """Controls above a table that follows them."""
+    import ipywidgets
+
+    for control in controls:
+        control.observe(show, "value")
+    show()
+    return ipywidgets.VBox([*controls, table])
+
+
+def offer(widget) -> None:
+    """Display what `widget()` makes where somebody can turn it; nothing elsewhere."""
+    if live():
+        display(widget())

@@ -1,0 +1,1 @@
+"""Measures of one text: readability, toxicity, language, repetition, safe display."""

@@ -1,0 +1,386 @@
+"""QLoRA fine-tuning with trl's SFTTrainer: rows, configuration, loss, and the one call that trains an adapter.
+
+The notebook calls `run`; several processes call the same:
+
+    torchrun --nproc_per_node 4 -m s2utils.training.sft a100-7b ELI5 --set 'sft.r=32'
+    accelerate launch --config_file cluster/fsdp-qlora.yaml -m s2utils.training.sft …      a base sharded over GPUs
+
+Loss counts on the answer only, the end-of-sequence token included; losses are nats an answer token. Traps: LoRA
+weights start in bf16 but a resume reloads them in float32, so they are cast once; transformers draws the order of
+rows from the global random state, which a resume and a second process do not share, so it has its own seed here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import importlib.util
+import math
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from s2utils.workflow.errors import UserError
+
+from s2utils.workflow import notebook  # isort: skip  # sets what the libraries below read when they load
+
+import pandas as pd
+import torch
+from datasets import Dataset
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+from peft import LoraConfig
+from peft.tuners import tuners_utils
+from safetensors import safe_open
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedTokenizerBase
+from transformers.trainer_pt_utils import LengthGroupedSampler
+from trl import SFTConfig, SFTTrainer
+
+from s2utils.data import splits
+from s2utils.models import loading
+from s2utils.training import callbacks, distributed, publish
+from s2utils.training.callbacks import TrainingError
+from s2utils.workflow.params import ParameterError, Params, Sft, load, nearest, parse_set
+
+
+def rows(frame: pd.DataFrame, params: Params, tok: PreTrainedTokenizerBase) -> tuple[Dataset, int]:
+    """(rows, how many were dropped): rows over `sft.max_length` tokens are left out.
+
+    A row has prompt and completion (text, for `models.encoded`), input_ids and the completion_mask of what is learnt: trl
+    takes them as they are, where it would make an end of sequence of a `</s>` that somebody wrote.
+    """
+    examples = [loading.example(q, a, tok, params.model) for q, a in zip(frame["question"], frame["answer"])]
+    kept = [
+        {"prompt": p, "completion": c, "input_ids": ids, "completion_mask": [0] * start + [1] * (len(ids) - start)}
+        for (p, c), (ids, start) in zip(examples, loading.taught(examples, tok))
+        if len(ids) <= params.sft.max_length
+    ]
+    return Dataset.from_list(kept), len(frame) - len(kept)
+
+
+def steps(sft: Sft, n_rows: int) -> int:
+    """Optimiser steps of the run."""
+    return sft.max_steps or max(1, math.ceil(sft.epochs * n_rows / (sft.batch_size * sft.accumulation)))
+
+
+def lora(sft: Sft) -> LoraConfig:
+    """LoRA on every linear layer."""
+    return LoraConfig(
+        r=sft.r, lora_alpha=sft.alpha, lora_dropout=sft.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+
+
+def batching(sft: Sft, device: str) -> dict:
+    """How batches are laid out here: attention, packing, padding_free, and a note where it is not what was asked.
+
+    Rows without padding need an attention that knows where each row ends, which only FlashAttention does; without it
+    rows are padded, beside rows of about their length.
+    """
+    asked = sft.packing or sft.padding_free
+    flash = device == "cuda" and importlib.util.find_spec("flash_attn") is not None
+    missing = "sft.packing and sft.padding_free need a GPU with flash_attn installed; rows are padded in batches of like length"
+    return {
+        "attention": "flash_attention_2" if asked and flash else "sdpa",
+        "packing": sft.packing and flash,
+        "padding_free": asked and flash,
+        "note": missing if asked and not flash else "",
+    }
+
+
+def share(sft: Sft, n_processes: int) -> int:
+    """Batches that each process accumulates a step, so that all together take the effective batch of `sft`."""
+    if sft.accumulation % n_processes:
+        raise ParameterError(
+            f"sft.accumulation is {sft.accumulation} and {n_processes} processes share it: make it a multiple of {n_processes}; "
+            "with sft.batch_size divided by as much the effective batch stays"
+        )
+    return sft.accumulation // n_processes
+
+
+def check_sharding(params: Params) -> None:
+    """ParameterError where a sharded model (FSDP) cannot be trained with these parameters."""
+    sft = params.sft
+    if params.runtime.device == "cpu":
+        raise ParameterError(
+            "runtime.device is cpu, where accelerate trains whole copies and no shards: start with torchrun"
+        )
+    wrong = {
+        "sft.optimizer=adamw_torch": "8bit" in sft.optimizer or "paged" in sft.optimizer,
+        "sft.samples=0": sft.samples > 0,
+        "sft.patience=0": sft.patience > 0,
+    }
+    if any(wrong.values()):
+        raise ParameterError(
+            "a sharded model takes no paged or 8-bit optimizer, whose states cannot be split, no sample answers, which one process "
+            "cannot give alone, and no early stopping, which goes back to a checkpoint (peft 0.21 does not restore those). Set "
+            + " ".join(k for k, v in wrong.items() if v)
+        )
+
+
+def name_layers_plainly() -> None:
+    """Have peft find the LoRA layers of a sharded model under the names of the whole one.
+
+    Trap: peft 0.21 takes off the first of the prefixes that FSDP adds, finds no layer, and saves an empty adapter.
+    """
+    find = tuners_utils._get_tuner_state_dict_key_prefixes
+
+    def named(model, adapter_name=None):
+        return {name.replace("_fsdp_wrapped_module.", "") for name in find(model, adapter_name)}
+
+    tuners_utils._get_tuner_state_dict_key_prefixes = named
+
+
+def config(params: Params, n_rows: int, folder: Path, eos: str, n_processes: int = 1) -> SFTConfig:
+    """What trl is told for this profile; checkpoints go into `folder`. ParameterError where the processes cannot share a step."""
+    sft, on_cpu, seed = params.sft, params.runtime.device == "cpu", params.sft.seed  # of all that training draws
+    layout = batching(sft, params.runtime.device)
+    total, every = steps(sft, n_rows), max(1, steps(sft, n_rows) // max(1, sft.evaluations))
+    if layout["packing"]:  # how many sequences the rows fill is known to trl only: a share of the steps instead
+        total, every = sft.max_steps or -1, min(0.99, 1 / max(1, sft.evaluations))
+    args = SFTConfig(
+        output_dir=str(folder),
+        max_steps=total,
+        num_train_epochs=sft.epochs,
+        per_device_train_batch_size=sft.batch_size,
+        per_device_eval_batch_size=sft.batch_size,
+        gradient_accumulation_steps=share(sft, n_processes),
+        learning_rate=sft.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=sft.warmup,
+        weight_decay=sft.weight_decay,
+        optim=sft.optimizer,
+        max_length=None if layout["padding_free"] and not layout["packing"] else sft.max_length,  # `rows` has cut them
+        completion_only_loss=True,
+        eos_token=eos,
+        packing=layout["packing"],
+        eval_packing=False,  # a validation loss is over the same rows whatever the layout
+        padding_free=layout["padding_free"],
+        gradient_checkpointing=sft.gradient_checkpointing,
+        bf16=loading.computing(params.model.dtype) == torch.bfloat16,
+        use_cpu=on_cpu,
+        seed=seed,
+        data_seed=seed,
+        train_sampling_strategy="group_by_length",
+        include_num_input_tokens_seen="non_padding",
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=sft.patience > 0,
+        metric_for_best_model="eval_loss",
+        restore_callback_states_from_checkpoint=True,  # early stopping goes on counting after a kill
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to=sft.report_to,
+        dataloader_pin_memory=not on_cpu,
+        disable_tqdm=False,
+    )
+    args._n_gpu = min(
+        args.n_gpu, 1
+    )  # else one process splits each batch over all GPUs it sees, and takes as many more rows
+    return args
+
+
+class Batches(LengthGroupedSampler):
+    """Rows in batches of like length, in an order that only the seed, the epoch and the effective batch decide."""
+
+    def __init__(self, effective_batch: int, lengths: list[int], seed: int, epoch: Callable[[], int]):
+        super().__init__(effective_batch, lengths=lengths)
+        self.seed, self.epoch = seed, epoch
+
+    def __iter__(self):
+        """Row numbers of the epoch."""
+        self.generator = torch.Generator().manual_seed(self.seed + self.epoch())
+        return super().__iter__()
+
+
+class Trainer(SFTTrainer):
+    """SFTTrainer with an order of rows of its own that, on a CPU, computes logits only where an answer token is predicted.
+
+    There trl scores every position, prompts and padding too, computes the logits again in the backward pass and multiplies
+    them in float32; that takes as long as all layers of a small model. Its token accuracy and entropy are left out. On a GPU
+    trl's fused kernel skips the other positions itself.
+    """
+
+    def _get_train_sampler(self, train_dataset=None):
+        """The same order in every process and after a resume; see `Batches`."""
+        grouped = super()._get_train_sampler(train_dataset)
+        effective = grouped.batch_size * self.args.world_size
+        return Batches(effective, grouped.lengths, self.args.data_seed, lambda: int(self.state.epoch or 0))
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Mean cross-entropy of the answer tokens, of all batches of a step where their number is given."""
+        if self.args.device.type != "cpu" or return_outputs:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        labels = inputs["labels"][:, 1:]  # (B, T - 1): what each position predicts
+        places = (labels != -100).any(0).nonzero().flatten()  # (P,)
+        given = {k: v for k, v in inputs.items() if k != "labels"}
+        logits = model(**given, logits_to_keep=places, use_cache=False).logits  # (B, P, V)
+        loss = cross_entropy(logits.flatten(0, 1).float(), labels[:, places].flatten(), reduction="sum")
+        if num_items_in_batch is None:
+            return loss / (labels != -100).sum()
+        # gradients are averaged over the processes, and the number of tokens is that of all
+        workers = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
+        return loss / num_items_in_batch * workers
+
+
+def masked(rows: Dataset) -> int:
+    """How many prepared rows hold no token that is learnt; a packed row counts as its parts."""
+    lost = 0
+    for row in rows:
+        start = 0
+        for length in row.get("seq_lengths") or [len(row["labels"])]:
+            lost += all(label == -100 for label in row["labels"][start : start + length])
+            start += length
+    return lost
+
+
+@contextlib.contextmanager
+def explained(params: Params):
+    """Turn the failures a user can mend (memory, disk, access) into a TrainingError that says how."""
+    rerun = "A rerun with the same parameters goes on from the last whole checkpoint; changed ones start anew."
+    try:
+        yield
+    except Exception as error:
+        chain = [error]
+        while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None:
+            chain.append(inner)
+        said = " ".join(str(e) for e in chain)
+        if any(isinstance(e, torch.OutOfMemoryError) for e in chain) or "can't allocate memory" in said:
+            raise TrainingError(
+                f"out of memory at sft.batch_size {params.sft.batch_size}: halve it and double sft.accumulation "
+                f"({params.sft.accumulation}), which keeps the effective batch; or set sft.gradient_checkpointing to true (it is "
+                f"{str(params.sft.gradient_checkpointing).lower()}), or lower sft.max_length. {rerun}"
+            ) from error
+        full = any(getattr(e, "errno", None) == errno.ENOSPC for e in chain) or "No space left" in said
+        if full or "PytorchStreamWriter failed" in said:  # what torch.save makes of a full disk
+            raise TrainingError(
+                "the disk is full; a checkpoint that was not written to its end is not used. Make room (`make clean` deletes a "
+                f"profile's artefacts; S2_CACHE moves the cache). {rerun}"
+            ) from error
+        refused = [
+            e for e in chain if isinstance(e, HfHubHTTPError) and getattr(e.response, "status_code", 0) in (401, 403)
+        ]
+        if refused or any(isinstance(e, GatedRepoError) for e in chain):
+            path = params.model.base.path
+            raise TrainingError(
+                f"the hub does not hand out {path}: accept its licence at https://huggingface.co/{path}, then set HF_TOKEN to a "
+                "token of that account (https://huggingface.co/settings/tokens), or set model.base.path to a copy that is not gated"
+            ) from error
+        raise
+
+
+def settle_adapter(model: torch.nn.Module, base: str, revision: str = "", dtype: torch.dtype = torch.float32) -> None:
+    """Cast trainable weights to `dtype` (a resume would make them float32), and settle what adapter_config.json says.
+
+    It names `base`, not a local path, and lists the adapted layers in order, which a set has not.
+    """
+    adapted = model.peft_config["default"]
+    adapted.base_model_name_or_path, adapted.revision = base, revision or None
+    adapted.target_modules = sorted(adapted.target_modules)
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.to(dtype)
+
+
+def run(params: Params, data: Path, train_set: str, folder: Path) -> dict:
+    """Train the adapter of `train_set` on the rows in `data`, the folder of 02, into `folder`; returns `runlog.result`.
+
+    Goes on from the last whole checkpoint in `folder`, but for a sharded model, which starts anew. Every process of a launcher calls it, the first one writes.
+    ParameterError where the processes cannot share the work, TrainingError with the remedy where it fails.
+    """
+    sharded, dataset, base = distributed.sharded(), params.dataset_of(train_set), params.model.base
+    if sharded:
+        check_sharding(params)
+        name_layers_plainly()
+    with explained(params):
+        tok = loading.tokenizer(base)
+        known, dropped = rows(splits.read(data, "train", dataset, params.data.union), params, tok)
+        held_out = splits.sample(
+            data, "validation", dataset, params.data.union, params.sft.eval_rows or None, params.seed
+        )
+        held_out, _ = rows(held_out, params, tok)
+        args = config(params, len(known), folder, tok.eos_token, distributed.count())
+        torch.manual_seed(args.seed)
+        model = loading.quantized(base, params.model.dtype, distributed.own_device(params.runtime.device), sharded)
+        model.set_attn_implementation(batching(params.sft, params.runtime.device)["attention"])
+        trainer = Trainer(
+            model=model,
+            args=args,
+            train_dataset=known,
+            eval_dataset=held_out,
+            processing_class=tok,
+            peft_config=lora(params.sft),
+            callbacks=callbacks.callbacks(params.sft, folder, tok, list(held_out["prompt"])),
+        )
+        # FSDP takes one dtype; accelerate then keeps float32 copies of what is trained
+        settle_adapter(trainer.model, base.path, base.revision, model.dtype if sharded else torch.float32)
+        checkpoint = distributed.everyone(callbacks.last_checkpoint(folder))[0]
+        # the base's own loss; `trainer.evaluate()` here would have accelerate take the model for prepared, and never
+        # average its gradients over the processes
+        args.eval_on_start = checkpoint is None
+        if sharded:  # no checkpoint rather than one that is not restored: a rerun starts anew
+            args.save_strategy = "no"
+        trainer.train(resume_from_checkpoint=checkpoint)
+        counts = {"eval_rows": len(held_out), "train_rows": len(known), "rows_too_long": dropped}
+        found = callbacks.result(trainer, folder, counts | {"rows_masked": masked(trainer.train_dataset)})
+        trainer.save_model(folder)
+    distributed.everyone(None)
+    with safe_open(folder / "adapter_model.safetensors", "pt") as saved:
+        if not saved.keys():
+            raise TrainingError(
+                f"{folder} holds an adapter without weights: this version of peft cannot save a sharded one"
+            )
+    for leftover in (*folder.glob("checkpoint-*"), *folder.glob("training_args.bin")) if distributed.first() else ():
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    return found
+
+
+def make(profile: str, train_set: str, changes: dict) -> None:
+    """Make the artefact that the notebook makes for `train_set`, in this process and those that its launcher started."""
+    params = load(profile, changes)
+    if train_set not in params.sft.train_sets:
+        raise ParameterError(f"'{train_set}' is not in sft.train_sets{nearest(train_set, params.sft.train_sets)}")
+    if params.runtime.device == "cuda" and not torch.cuda.is_available():
+        raise ParameterError(f"params/{profile}.yaml: runtime.device is cuda and no GPU is visible")
+    share(params.sft, distributed.count())
+    study = notebook.Run("sft", profile, params, changes)
+    data, adapter = study.require("data"), study.artefact(train_set)
+    if distributed.everyone(adapter.ready)[0]:
+        return print(f"{adapter.folder} is there already")
+    facts = {"train_set": train_set, "dataset": params.dataset_of(train_set)}
+    with adapter.making(**facts) if distributed.first() else contextlib.nullcontext({}) as record:
+        distributed.everyone(None)  # the folder is there
+        record["result"] = run(params, data.folder, train_set, adapter.folder)
+        if distributed.first():
+            layout, keys = batching(params.sft, params.runtime.device), {"sft": adapter.key, "data": data.key}
+            publish.describe(adapter.folder, params, profile, changes, train_set, keys, record["result"], layout)
+    if distributed.first():
+        print(adapter.folder, *(f"{k} {v}" for k, v in record["result"].items()), sep="\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train one adapter; where that fails, 2 (parameters) or 1 with the remedy on the error stream."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("profile")
+    parser.add_argument("train_set", help="one of sft.train_sets")
+    parser.add_argument("--set", default="", help="overrides, as SET= of make")
+    chosen = parser.parse_args(arguments)
+    try:
+        changes = parse_set(chosen.set)
+        runtime = load(chosen.profile, changes).runtime
+        distributed.join(runtime.device)
+        torch.set_num_threads(runtime.threads)
+        make(chosen.profile, chosen.train_set, changes)
+        distributed.leave()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, ParameterError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

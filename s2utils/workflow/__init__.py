@@ -1,0 +1,1 @@
+"""Parameters, identity of artefacts, steps, running a notebook, redaction, packaged archives, provenance."""

@@ -1,0 +1,115 @@
+"""What the artefacts of a profile take on disk, and which of them nothing needs any more. Sizes are bytes.
+
+An artefact is current when today's parameters and code would make the same one. What is not current is never read
+again; deleting a current one costs the time to make it again. Trap: "current" is meant for this profile and these
+overrides: what `make … SET=…` made is not current without the same SET.
+
+    python -m s2utils.workflow.disk cpu [--step merged] [--all] [--yes]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from s2utils.workflow import artefacts, paths, steps
+from s2utils.workflow.params import ParameterError, Params, load, nearest, parse_set
+
+RECORDS = ("cache", "notebooks", "benchmarks", "preflight")  # replies that cost money, and what a run says of itself
+
+
+@dataclass(frozen=True)
+class Held:
+    """A folder below artefacts/<profile>/, with what is known of it."""
+
+    name: str  # sft/sciq
+    folder: Path
+    size: int
+    state: str  # "current" | "resumable" | "not current" | "record" | "unknown"
+
+
+def held(profile: str, params: Params, step: str = "") -> list[Held]:
+    """Every folder of the profile, or of one of its steps, the largest first."""
+    top, rows = paths.artefacts(profile), []
+    for folder in sorted(f for f in top.glob("*") if f.is_dir() and not f.is_symlink() and step in ("", f.name)):
+        whole = (
+            folder.name not in steps.STEPS or (folder / "manifest.json").is_file() or (folder / "making.json").is_file()
+        )
+        for part in [folder] if whole else sorted(f for f in folder.iterdir() if f.is_dir() and not f.is_symlink()):
+            name = "" if part == folder else part.name
+            rows.append(Held(str(part.relative_to(top)), part, size(part), _state(folder.name, params, name, part)))
+    return sorted(rows, key=lambda row: -row.size)
+
+
+def size(folder: Path) -> int:
+    """Bytes of the files below `folder`; links count as links."""
+    return sum(f.lstat().st_size for f in folder.rglob("*") if not f.is_dir() or f.is_symlink())
+
+
+def _state(step: str, params: Params, name: str, folder: Path) -> str:
+    if step not in steps.STEPS:
+        return "record" if step in RECORDS else "unknown"
+    manifest, making = (artefacts.read_json(folder / f"{file}.json") for file in ("manifest", "making"))
+    if not (manifest or making):
+        return "unknown"
+    try:
+        key = steps.key(step, params, name) if name in steps.names(step, params) else None
+    except (KeyError, FileNotFoundError):
+        key = None
+    if key and (manifest or {}).get("key") == key:
+        return "current"
+    return "resumable" if key and (making or {}).get("key") == key else "not current"
+
+
+def going(rows: list[Held], everything: bool) -> list[Held]:
+    """What may be deleted: artefacts that are not current; with `everything` the others too, but no records."""
+    states = ("not current", "current", "resumable") if everything else ("not current",)
+    return [row for row in rows if row.state in states]
+
+
+def delete(row: Held) -> None:
+    """Delete an artefact's folder, its manifest first, so that a kill leaves nothing that looks finished."""
+    for file in ("manifest.json", ".done"):
+        (row.folder / file).unlink(missing_ok=True)
+    shutil.rmtree(row.folder)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """List what there is, say what would go, and delete it where that is asked for; 2 where the parameters cannot be used."""
+    parser = argparse.ArgumentParser(prog="python -m s2utils.workflow.disk", description=__doc__.split("\n")[0])
+    parser.add_argument("profile")
+    parser.add_argument("--set", default="", help="overrides, as SET= of make")
+    parser.add_argument("--step", default="", help=f"only one of {', '.join(steps.STEPS)}")
+    parser.add_argument("--all", action="store_true", help="current ones too")
+    parser.add_argument("--yes", action="store_true", help="delete")
+    given = parser.parse_args(arguments)
+    try:
+        params = load(given.profile, parse_set(given.set))
+        if given.step and given.step not in steps.STEPS:
+            raise ParameterError(f"there is no step '{given.step}'{nearest(given.step, steps.STEPS)}")
+    except ParameterError as error:
+        print(error, file=sys.stderr)
+        return 2
+    rows = held(given.profile, params, given.step)
+    gone = going(rows, given.all)
+    for row in rows:
+        mark = "goes" if row in gone else "stays"
+        print(f"{row.size / 1e6:10,.1f} MB  {mark:5}  {row.state:11}  {row.name}")
+    freed = sum(row.size for row in gone)
+    print(
+        f"{sum(row.size for row in rows) / 1e6:10,.1f} MB in all; {freed / 1e6:,.1f} MB in {len(gone)} folders would be freed"
+    )
+    if gone and given.yes:
+        for row in gone:
+            delete(row)
+        print("deleted")
+    elif gone:
+        print("nothing is deleted yet: YES=1 deletes what goes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

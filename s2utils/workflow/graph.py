@@ -1,0 +1,128 @@
+"""Run a part of the graph from Python: what a notebook reads and what is not there yet, behind one progress bar.
+
+Snakemake decides what has to run, as it does for `make`; here it is told what is wanted, and its talk becomes a bar.
+Trap: a `.done` file says that a job ran once, not that its artefact is still there or still current, so those of
+artefacts that are not are taken away first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from s2utils.workflow import artefacts, paths, steps
+from s2utils.workflow.errors import UserError
+from s2utils.workflow.params import Params, points, written
+
+MEMORY = 5600  # MB that jobs may take side by side, as in the Makefile
+KEPT = 40  # last lines of a failed run
+JOB = re.compile(r"(?:local)?rule (\w+):")
+LOG = re.compile(r"    log: .*?([^/\s]+)\.log")
+TOTAL = re.compile(r"total\s+(\d+)")
+STEP = re.compile(r"(\d+) of (\d+) steps")
+
+
+class GraphError(UserError, RuntimeError):
+    """A job of the graph failed; the message holds the end of what it said."""
+
+
+def wanted(step: str, params: Params, names: list[str]) -> list[tuple[str, str]]:
+    """(step, name) of all that `step` reads for `names`, the nearest first, without what its own notebook makes."""
+    found: dict[tuple[str, str], None] = {}
+    todo = [pair for name in names for pair in steps.upstream(step, params, name)]
+    while todo:
+        pair = todo.pop(0)
+        if pair not in found:
+            found[pair] = None
+            todo += steps.upstream(pair[0], params, pair[1])
+    return [pair for pair in found if steps.STEPS[pair[0]].notebook != steps.STEPS[step].notebook]
+
+
+def done(step: str, profile: str, overrides: dict, name: str = "") -> Path:
+    """The file that Snakemake makes when it has made an artefact, or the table of all where `name` is "" for many."""
+    return paths.artefacts(steps.home(step, profile, overrides, name)) / step / name / ".done"
+
+
+def missing(step: str, profile: str, params: Params, overrides: dict, names: list[str]) -> list[Path]:
+    """`.done` files to ask Snakemake for, so that all that `step` reads for `names` is there; [] where it is."""
+    if step == "sweep":  # the tables of every point; `report` and Snakemake know whether they are current
+        read = ("sft", "text_metrics", "leaderboard", "mtbench")
+        return [done(read_step, point, overrides) for point in points(profile, params) for read_step in read]
+    found = []
+    for upstream, name in wanted(step, params, names):
+        folder = paths.artefacts(steps.home(upstream, profile, overrides, name)) / upstream / name
+        if not artefacts.ready(folder, steps.key(upstream, params, name)):
+            found.append(folder / ".done")
+    return found
+
+
+def command(profile: str, overrides: dict, targets: list[Path]) -> list[str]:
+    """Snakemake as `make` calls it, for `targets`."""
+    changes = f"{written(overrides)} " if overrides else ""  # it would strip a quote at the end
+    return [
+        sys.executable, "-m", "snakemake", "--cores", str(os.cpu_count()), "--resources", f"mem_mb={MEMORY}", "gpu=1",
+        "--rerun-triggers", "mtime", "params", "input", "--rerun-incomplete", "--nolock", "--scheduler", "greedy",
+        "--config", f"profile={profile}", f"set={changes}", "preflight=0",
+        "--", *(str(target.relative_to(paths.root())) for target in targets),
+    ]  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """Variables of this process, its Python first; those that a Jupyter kernel sets for itself left out."""
+    kernel = ("MPLBACKEND", "JPY_PARENT_PID", "JPY_SESSION_NAME")
+    kept = {k: v for k, v in os.environ.items() if k not in kernel}
+    return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+
+
+def run(profile: str, overrides: dict, targets: list[Path]) -> None:
+    """Make `targets`. GraphError where a job fails; an interrupt ends the jobs and leaves what can be resumed."""
+    for target in targets:
+        target.unlink(missing_ok=True)
+    call = command(profile, overrides, targets)
+    process = subprocess.Popen(
+        call, cwd=paths.root(), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, encoding="utf-8", errors="replace", start_new_session=True,
+    )  # fmt: skip
+    last: deque[str] = deque(maxlen=KEPT)
+    try:
+        _follow(process.stdout, last)
+    except BaseException:
+        _end(process)
+        raise
+    if process.wait():
+        raise GraphError(f"the graph stopped. The end of what it said:\n{''.join(last)}\nCommand: {shlex.join(call)}")
+
+
+def _follow(lines: Iterator[str], last: deque[str]) -> None:
+    """A bar over jobs from Snakemake's output: what began last, and how many are done."""
+    from tqdm.auto import tqdm
+
+    with tqdm(total=1, desc="upstream", unit="job") as bar:
+        for line in lines:
+            last.append(line)
+            if found := TOTAL.match(line):
+                bar.total = int(found[1])
+                bar.refresh()
+            elif found := JOB.match(line) or LOG.match(line):
+                bar.set_description(found[1])
+            elif found := STEP.match(line):
+                bar.total = int(found[2])
+                bar.update(int(found[1]) - bar.n)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Interrupt Snakemake and its jobs, and kill them where they do not end in half a minute."""
+    for sign in (signal.SIGINT, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+            return

