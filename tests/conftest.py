@@ -258,3 +258,12 @@ def study(tmp_path_factory) -> Path:
             told.write_text("" if done.returncode == 0 else done.stderr[-4000:] or "it failed")
     assert not told.read_text(), told.read_text()
     return root
+
+
+def write_table(frame, name: str, folder: Path, caption: str = "A caption.") -> None:
+    """A table of results as `Run.save_table` leaves it, the published values beside ours."""
+    from s2utils.evaluation import metrics
+    from s2utils.results import tables
+
+    about = {"title": metrics.TABLES[name].title, "caption": caption}
+    tables.write(tables.beside(frame, name).round(6), name, folder, about)

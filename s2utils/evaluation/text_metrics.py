@@ -8,7 +8,6 @@ Trap: rougeLsum compares line by line.
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import pandas as pd
@@ -25,7 +24,6 @@ from s2utils.workflow.params import Params, TextMetrics
 
 ROUGE = {"rouge_1_f1": "rouge1", "rouge_2_f1": "rouge2", "rouge_l_f1": "rougeL", "rouge_lsum_f1": "rougeLsum"}
 FLESCH = ["flesch_reading_ease", "flesch_kincaid_grade"]
-MANNER = ["answer_words", "distinct_2", "within_limits", "toxic", "reference_cosine"]
 
 
 def answered(frame: pd.DataFrame) -> pd.DataFrame:
@@ -52,57 +50,45 @@ def readability(answers: list[str], backend: str) -> pd.DataFrame:
 
 
 def manner(answers: list[str], references: list[str], params: Params) -> pd.DataFrame:
-    """One row per answer, with the columns of MANNER; NaN for an answer without a word or not in Latin letters.
-
-    Number of words; share of its two-word phrases that differ; 1 or 0 for within the limits of the S² filter, and for
-    toxicity above its limit; cosine of the sentence vectors of answer and reference.
-    """
-    s2, data = params.s2, params.data
-    said = [words(a.lower()) for a in answers]
-    pairs = [list(zip(w, w[1:])) for w in said]
-    ease = readability(answers, s2.readability)
-    place = {text: i for i, text in enumerate(dict.fromkeys([*answers, *references]))}  # models share their references
-    vectors = embed(list(place), data.embedder, data.embedder_tokens, label="embed answers")
-    mine, theirs = (vectors[[place[text] for text in texts]] for texts in (answers, references))
-    frame = pd.DataFrame({"answer_words": [float(len(w)) for w in said]})
-    frame["distinct_2"] = [len(set(p)) / len(p) if p else math.nan for p in pairs]
-    simple = (ease["flesch_reading_ease"] >= s2.fre_min) & (ease["flesch_kincaid_grade"] < s2.fkg_max)
-    frame["within_limits"] = simple.astype(float)
-    frame["toxic"] = (toxicity(answers, s2.toxicity_model) > s2.toxicity_max).astype(float)
-    frame["reference_cosine"] = (mine * theirs).sum(axis=1).astype(float)
+    """One row per answer, a column each of MANNER; NaN for an answer without a word or not in Latin letters."""
+    frame = pd.DataFrame(
+        {column: function(answers, references, params) for column, function in MANNER.items()}, dtype=float
+    )
     return frame.where((frame["answer_words"] > 0) & pd.Series([latin(a) for a in answers], dtype=bool))
 
 
-def compare(scores: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:
-    """One row per metric, data set and comparison: chat and fine-tunes with the base, merges of one fine-tune with each other.
-
-    Differences are question by question: n, n_failed, difference with bootstrap interval, p of flipped signs, p_holm
-    corrected over all comparisons of the metric, d_z (effect size), and the verdict at the table's level.
-    """
-    settings, level = params.text_metrics, 1 - params.text_metrics.confidence
-    rows = []
-    for metric in metrics:
-        found = scores.pivot(index=["dataset", "source", "id"], columns="model_id", values=metric)
-        apart = {}
-        for one, other in _pairs(scores):
-            for dataset, part in found.groupby(level="dataset", sort=False):
-                apart[dataset, other, one] = (part[other] - part[one]).to_numpy()
-        table = intervals.compared(apart, settings.resamples, settings.confidence, params.seed)
-        keys = pd.DataFrame(table.pop("comparison").tolist(), columns=["dataset", "model", "minus"], index=table.index)
-        rows.append(keys.assign(metric=metric).join(table))
-    made = pd.concat(rows, ignore_index=True)
-    return made.assign(verdict=["different" if p < level else "no evidence" for p in made["p_holm"]])
+def answer_words(answers: list[str], references: list[str], params: Params) -> list[float]:
+    """Number of words of each answer."""
+    return [float(len(words(answer.lower()))) for answer in answers]
 
 
-def _pairs(scores: pd.DataFrame) -> list[tuple[str, str]]:
-    """(subtracted, from) of ids: the base from every other model, and each merge of a fine-tune from its later ones."""
-    rows = scores[["model_id", "model", "variant"]].drop_duplicates()
-    base = rows.loc[rows["variant"] == "base", "model_id"].iat[0]
-    tuned = rows[rows["variant"] == "sft"]
-    merges = [
-        pair for _, part in tuned.groupby("model", sort=False) for pair in itertools.combinations(part["model_id"], 2)
-    ]
-    return [*((base, id) for id in rows["model_id"] if id != base), *merges]
+def distinct_2(answers: list[str], references: list[str], params: Params) -> list[float]:
+    """Share of an answer's two-word phrases that differ; NaN where it has none (Li et al. 2016)."""
+    spoken = [words(answer.lower()) for answer in answers]
+    phrases = [list(zip(said, said[1:])) for said in spoken]
+    return [len(set(pairs)) / len(pairs) if pairs else math.nan for pairs in phrases]
+
+
+def within_limits(answers: list[str], references: list[str], params: Params) -> pd.Series:
+    """1 where an answer is within the limits of the S² filter on reading ease and grade, else 0."""
+    ease, s2 = readability(answers, params.s2.readability), params.s2
+    return (ease["flesch_reading_ease"] >= s2.fre_min) & (ease["flesch_kincaid_grade"] < s2.fkg_max)
+
+
+def toxic(answers: list[str], references: list[str], params: Params) -> pd.Series:
+    """1 where an answer's toxicity is above the limit of the S² filter, else 0."""
+    return toxicity(answers, params.s2.toxicity_model) > params.s2.toxicity_max
+
+
+def reference_cosine(answers: list[str], references: list[str], params: Params) -> pd.Series:
+    """Cosine of the sentence vectors of answer and reference, −1 to 1."""
+    place = {text: i for i, text in enumerate(dict.fromkeys([*answers, *references]))}  # models share their references
+    vectors = embed(list(place), params.data.embedder, params.data.embedder_tokens, label="embed answers")
+    mine, theirs = (vectors[[place[text] for text in texts]] for texts in (answers, references))
+    return (mine * theirs).sum(axis=1).astype(float)
+
+
+MANNER = {f.__name__: f for f in (answer_words, distinct_2, within_limits, toxic, reference_cosine)}
 
 
 def summary(scores: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:

@@ -13,28 +13,16 @@ from pathlib import Path
 import pandas as pd
 
 from s2utils.data import mtbench_questions
+from s2utils.evaluation import metrics
 from s2utils.report import web
-from s2utils.results import layout, tables
+from s2utils.results import layout
 from s2utils.workflow import artefacts, paths, steps
 from s2utils.workflow.params import Params
 
 RATING = "judge_rating"
-# metric → label, decimals, and whether more (1) or less (-1) is better, or neither (0); unknown ones are added as they are
-METRICS = {
-    "flesch_reading_ease": ("Reading ease", 1, 1),
-    "flesch_kincaid_grade": ("Grade", 1, -1),
-    "rouge_l_f1": ("ROUGE-L", 3, 1),
-    "bertscore_f1": ("BERTScore F1", 3, 1),
-    "reference_cosine": ("Nearness", 3, 1),
-    "answer_words": ("Words", 0, 0),
-    RATING: ("Judge's rating", 1, 1),
-    "distinct_2": ("Distinct pairs of words", 3, 0),
-    "within_limits": ("Within the S² limits", 0, 1),
-    "toxic": ("Toxic", 0, -1),
-    **{f"rouge_{k}_f1": (tables.LABELS[f"rouge_{k}_f1"], 3, 1) for k in ("1", "2", "lsum")},
-    **{f"bertscore_{k}": (f"BERTScore {k}", 3, 1) for k in ("precision", "recall")},
-}
-SHOWN = 7  # of these, on every answer
+FIRST = (  # shown on every answer; the others on demand
+    "flesch_reading_ease", "flesch_kincaid_grade", "rouge_l_f1", "bertscore_f1", "reference_cosine", "answer_words", RATING,
+)  # fmt: skip
 NO_METRIC = {
     "dataset", "source", "id", "question", "reference", "text", "n_tokens", "ended", "looping", "model_id", "model",
     "base", "variant", "train_set", "merge_mode", "reasoned",
@@ -67,17 +55,26 @@ def collect(profile: str, params: Params) -> dict:
     _add_validation(paths.artefacts(profile) / "judged" / "validation.jsonl", questions, place, params.data.union)
     questions += _turns(paths.artefacts(profile) / "mtbench", place, params.mtbench.questions)
     found = {m for q in questions for a in q["answers"] if a for m in a["m"]}
-    metrics = [m for m in METRICS if m in found] + sorted(found - set(METRICS))
+    order = [c for c in dict.fromkeys([*FIRST, *metrics.METRICS]) if c in found]
+    columns = [*order, *sorted(found - set(order))]
     for answer in (a for q in questions for a in q["answers"] if a):
-        answer["m"] = [answer["m"].get(m) for m in metrics]
-    shown = list(METRICS)[:SHOWN]
-    facts = {m: METRICS.get(m, (layout.words(m), 3, 0)) for m in metrics}
+        answer["m"] = [answer["m"].get(column) for column in columns]
     return {
         "models": [{"id": r.id, "label": r.model, "mode": "" if r.merge_mode == "none" else r.merge_mode, "variant": r.variant} for r in models],
-        "metrics": [{"key": m, "label": label, "digits": d, "better": better, "shown": m in shown} for m, (label, d, better) in facts.items()],
+        "metrics": [_metric(column) for column in columns],
         "sets": list(dict.fromkeys(q["set"] for q in questions)),
         "questions": questions,
     }  # fmt: skip
+
+
+def _metric(column: str) -> dict:
+    """What the page says of a metric; one that is not of the study is shown as it is."""
+    facts = metrics.METRICS.get(column) or metrics.Metric(
+        column, layout.words(column), "", "", better=0, sample_decimals=3
+    )
+    digits = facts.decimals - 1 if facts.sample_decimals is None else facts.sample_decimals
+    shown = column in FIRST
+    return {"key": column, "label": facts.full_name, "digits": digits, "better": facts.better, "shown": shown}
 
 
 def _scored(file: Path, place: dict[str, int]) -> list[dict]:
@@ -85,7 +82,7 @@ def _scored(file: Path, place: dict[str, int]) -> list[dict]:
     if not file.is_file():
         return []
     frame = pd.read_parquet(file)
-    metrics = [c for c in frame if c not in NO_METRIC and pd.api.types.is_numeric_dtype(frame[c])]
+    columns = [c for c in frame if c not in NO_METRIC and pd.api.types.is_numeric_dtype(frame[c])]
     found: dict[tuple, dict] = {}
     for row in frame.to_dict("records"):
         if row["model_id"] not in place:
@@ -96,7 +93,7 @@ def _scored(file: Path, place: dict[str, int]) -> list[dict]:
             _question(row["dataset"], f"{row['source']}/{row['id']}", row["question"], len(place), row["reference"]),
         )
         flags = CUT * (not row["ended"]) + LOOPS * bool(row["looping"]) + EMPTY * (not row["text"].strip())
-        values = {m: round(float(row[m]), 5) for m in metrics if math.isfinite(row[m])}
+        values = {m: round(float(row[m]), 5) for m in columns if math.isfinite(row[m])}
         question["answers"][place[row["model_id"]]] = {"t": row["text"], "f": flags, "m": values}
     return list(found.values())
 

@@ -24,7 +24,6 @@ from s2utils.evaluation.judge import fastchat
 from s2utils.evaluation.judge.judge_prompts import rating
 from s2utils.report import audit_page
 from s2utils.results import fastchat_tables, protocol_effects
-from s2utils.results.protocol_effects import METRICS
 from s2utils.stats import intervals
 from s2utils.text import alphabet
 from s2utils.workflow import paths
@@ -48,11 +47,7 @@ NO_REPLIES = (
 
 def readability(answers: pd.DataFrame, params: Params) -> pd.DataFrame:
     """Reading ease and grade, both protocols and back ends; an answer without a word has failed."""
-    ways = {
-        way: frame.set_axis(list(METRICS["flesch"]), axis=1)
-        for way, frame in scoring_protocols.readability(answers).items()
-    }
-    return protocol_effects.table(answers, "flesch", ways, params)
+    return protocol_effects.table(answers, "flesch", scoring_protocols.readability(answers), params)
 
 
 def overlap(answers: pd.DataFrame, params: Params) -> tuple[pd.DataFrame, pd.DataFrame, str]:
@@ -74,10 +69,10 @@ def overlap(answers: pd.DataFrame, params: Params) -> tuple[pd.DataFrame, pd.Dat
 
 
 def ratings(file: Path, params: Params, notes: list[Note] | None = None) -> pd.DataFrame:
-    """One row per column of judge's replies: n, n_failed, mean and interval.
+    """One row per column of judge's replies: n, n_failed, judge_rating (the mean) and interval.
 
     The published means may rest on a parser that took one character after "[[" and dropped what it could not read:
-    `mean_effect_parser` is what ours changes.
+    `judge_rating_effect_parser` is what ours changes.
     """
     notes = [] if notes is None else notes
     held = records.read(file, "ratings", notes)
@@ -100,11 +95,11 @@ def ratings(file: Path, params: Params, notes: list[Note] | None = None) -> pd.D
         one = pd.Series([float(m[1]) for m in (re.search(r"\[\[(\d)", reply) for reply in replies) if m], dtype=float)
         paper = external_answers.published_model(column)
         row = {"model": column, "n": len(replies), "n_failed": int(rated.isna().sum())}
-        row |= dict(zip(("mean", "mean_ci_low", "mean_ci_high"), estimate))
-        row |= protocol_effects.beside("mean", estimate[0], theirs.get((paper, ""), {}))
-        row["mean_effect_parser"] = estimate[0] - one.mean()
-        row["mean_effect_rest"] = one.mean() - row["mean_published"]
-        table.append(row | {"published_model": paper if row["mean_reproduced"] else ""})
+        row |= dict(zip(("judge_rating", "judge_rating_ci_low", "judge_rating_ci_high"), estimate))
+        row |= protocol_effects.beside("judge_rating", estimate[0], theirs.get((paper, ""), {}))
+        row["judge_rating_effect_parser"] = estimate[0] - one.mean()
+        row["judge_rating_effect_rest"] = one.mean() - row["judge_rating_published"]
+        table.append(row | {"published_model": paper if row["judge_rating_reproduced"] else ""})
     if all(row["n_failed"] == row["n"] for row in table):
         raise PredictionsError(f"{file}: no rating in any of the columns {records.listed(judged)}")
     return pd.DataFrame(table).round(6)

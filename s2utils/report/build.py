@@ -17,10 +17,10 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from s2utils.evaluation import metrics
 from s2utils.report import (
     answers_page,
     data_page,
-    findings,
     front_page,
     notebook_pages,
     provenance_page,
@@ -28,14 +28,13 @@ from s2utils.report import (
     web,
 )
 from s2utils.report.paper import render
-from s2utils.results import claims, layout, tables
-from s2utils.results.layout import headline
+from s2utils.results import claims, figures, tables
 from s2utils.workflow import artefacts, paths, provenance, timings  # fmt: skip
 from s2utils.workflow.params import load, parse_set
 from s2utils.workflow.steps import STEPS
 
 # table → the notebook that writes it
-MAKERS = {name: STEPS[step].notebook for name, step in tables.MAKERS.items()}
+MAKERS = {name: STEPS[metrics.TABLES[name].step].notebook for name in metrics.STUDY}
 
 
 def build(profile: str, overrides: dict | str | None = None) -> Path:
@@ -67,7 +66,7 @@ def build(profile: str, overrides: dict | str | None = None) -> Path:
     _figures(site)
     render.write(profile, overrides, site)
     runs = [_run(profile, params.study, folder, titles)]
-    return _index(site, runs, gaps, table_pages.makers(profile))
+    return _index(site, runs, gaps)
 
 
 def join(profiles: list[str], overrides: dict | str | None = None) -> Path:
@@ -96,12 +95,14 @@ def join(profiles: list[str], overrides: dict | str | None = None) -> Path:
         held = [p for p in profiles if _csv(p, name).is_file()]
         gaps[name] = [_gap(name, p) for p in profiles if p not in held]
         if held:
-            frames = [tables.read_table(_csv(p, name)) for p in held]
-            caption = " ".join(f"{p}: {layout.caption(_csv(p, name))}" for p in held)
-            tables.write(_stacked(frames), name, folder / "tables", caption)
+            frames = {p: tables.read(_csv(p, name)) for p in held}
+            abouts = {p: tables.schema(_csv(p, name)) for p in held}
+            caption = " ".join(f"{p}: {about.get('caption', '')}" for p, about in abouts.items())
+            about = {"title": metrics.TABLES[name].title, "unit": metrics.TABLES[name].unit, "caption": caption}
+            tables.write(tables.beside(_stacked(list(frames.values())), name), name, folder / "tables", about)
     runs = [_run(p, studies[p], folder, {}) for p in profiles]
     site = web.Site(folder, f"profiles {title}", links=[("Tables", "index.html#tables")])
-    return _index(site, runs, gaps, {})
+    return _index(site, runs, gaps)
 
 
 def _csv(profile: str, name: str) -> Path:
@@ -119,7 +120,7 @@ def _link(folder: Path, target: Path) -> str:
 
 
 def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """Rows of all frames, data sets kept together; published values left out, for `tables.write` adds them."""
+    """Rows of all frames, data sets kept together; published values left out, for `tables.beside` adds them."""
     frame = pd.concat(frames, ignore_index=True)
     frame = frame[[c for c in frame if not c.endswith("_published")]]
     if "dataset" not in frame:
@@ -128,7 +129,7 @@ def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
     return frame.sort_values("dataset", key=lambda s: s.map(order), kind="stable", ignore_index=True)
 
 
-def _index(site: web.Site, runs: list[dict], gaps: dict[str, list[str]], cells: dict[str, str]) -> Path:
+def _index(site: web.Site, runs: list[dict], gaps: dict[str, list[str]]) -> Path:
     """Write index.html and a page a table from the tables in the site's folder."""
     folder = site.folder / "tables"
     others = sorted(f.stem for f in folder.glob("*.csv") if f.stem not in MAKERS)
@@ -138,12 +139,12 @@ def _index(site: web.Site, runs: list[dict], gaps: dict[str, list[str]], cells: 
     values = {
         "title": "Can a language model learn to answer simply and safely?",
         "runs": runs,
-        "findings": findings.answer(folder),
+        "findings": front_page.answer(folder),
         "ease": front_page.ease(folder),
         "short": front_page.overview(folder),
-        "five": [table_pages.write(site, name, gaps.get(name, []), cells) for name in MAKERS],
+        "five": [table_pages.write(site, name, gaps.get(name, [])) for name in MAKERS],
         "gaps": [gap for told in gaps.values() for gap in told],
-        "others": [table_pages.write(site, name, [], cells) for name in others],
+        "others": [table_pages.write(site, name, []) for name in others],
         "claims": _claims(folder / "claims.csv"),
         "audit": _link(site.folder, paths.reports("audit") / "index.html"),
     }
@@ -154,21 +155,21 @@ def _claims(csv: Path) -> dict | None:
     """How many of the study's claims hold, do not and cannot be told, by its numbers and by ours."""
     if not csv.is_file():
         return None
-    frame = table_pages.read(csv)
+    frame = tables.read(csv)
     counts = {side: frame[f"{side}_verdict"].value_counts().to_dict() for side in ("published", "measured")}
-    return {"n": len(frame), "counts": counts, "caption": layout.caption(csv)}
+    return {"n": len(frame), "counts": counts, "caption": tables.schema(csv).get("caption", "")}
 
 
 def _figures(site: web.Site) -> None:
     """figures.html: every figure of the notebooks."""
-    drawn = [layout.figure(png) for png in sorted((site.folder / "figures").glob("*.png"))]
+    drawn = [figures.read(png) for png in sorted((site.folder / "figures").glob("*.png"))]
     if drawn:
         web.write_page(site, "figures.html", "figures", {"title": "Figures", "figures": drawn})
 
 
 def _run(profile: str, study: str, folder: Path, titles: dict[str, str]) -> dict:
     """What was run, in words: models, n, time, energy, code and hardware; with links from a page in `folder`."""
-    frames = {name: tables.read_table(_csv(profile, name)) for name in MAKERS if _csv(profile, name).is_file()}
+    frames = {name: tables.read(_csv(profile, name)) for name in MAKERS if _csv(profile, name).is_file()}
     rows = dict.fromkeys(row for f in frames.values() for row in zip(f["model"], f["merge_mode"]))
     spent = [run["seconds"] for run in provenance.notebooks(profile).values() if run["seconds"] is not None]
     facts = {
@@ -202,7 +203,7 @@ def _run(profile: str, study: str, folder: Path, titles: dict[str, str]) -> dict
 def _n(name: str, counts: pd.Series) -> str:
     """The table's number and n, a range where its rows differ."""
     ends = dict.fromkeys((int(counts.min()), int(counts.max())))
-    return f"{tables.TITLES[name].partition(' · ')[0]}: {'–'.join(map(str, ends))}"
+    return f"{metrics.TABLES[name].number}: {'–'.join(map(str, ends))}"
 
 
 def _listing(profile: str, folder: Path, titles: dict[str, str]) -> list[dict]:
@@ -218,6 +219,17 @@ def _listing(profile: str, folder: Path, titles: dict[str, str]) -> list[dict]:
     due = (step.notebook for name, step in STEPS.items() if name != "sweep")  # which only some runs have
     stems = dict.fromkeys([*due, *(s.partition(".")[0] for s in times)])
     return [{**entry(stem), "children": [entry(s) for s in times if s.startswith(f"{stem}.")]} for stem in stems]
+
+
+def headline(folder: Path) -> pd.DataFrame:
+    """One row per (model, merge_mode), one number per table in `folder`: its main metric, mean over data sets."""
+    means = []
+    for name in metrics.STUDY:
+        if (folder / f"{name}.csv").is_file():
+            column = metrics.TABLES[name].headline
+            groups = tables.read(folder / f"{name}.csv").groupby(["model", "merge_mode"], sort=False)
+            means.append(groups[column].mean().round(metrics.METRICS[column].decimals))
+    return pd.concat(means, axis=1, sort=False).reset_index() if means else pd.DataFrame()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -16,16 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 
-from s2utils.evaluation import per_question
-from s2utils.evaluation.per_question import KEYS
+from s2utils.evaluation import metrics, sample_scores
 from s2utils.report import table_pages, web
-from s2utils.results import layout
+from s2utils.results import formatting, layout, verdicts
+from s2utils.results import tables as result_tables
 from s2utils.stats import intervals
 from s2utils.workflow import artefacts, paths
 
 RESAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
+KEYS = ["metric", "dataset", "model"]
+# what chooses the questions of a step, but for how many are asked at a time: they are known by numbers only
+NUMBERED = {"leaderboard": ("leaderboard.", "seed"), "mtbench": ("mtbench.questions",)}
+MANNER = ("leaderboard.batch_size",)
 
 
 @dataclass(frozen=True)
@@ -79,14 +84,14 @@ def tables(a: Side, b: Side) -> pd.DataFrame:
                 }
             )
             continue
-        rows.append({"table": name} | _changes(*map(table_pages.read, files), name))
+        rows.append({"table": name} | _changes(*map(result_tables.read, files), name))
     return pd.DataFrame(rows, columns=["table", "both", "changed", "only A", "only B", "largest"])
 
 
 def _changes(one: pd.DataFrame, other: pd.DataFrame, name: str) -> dict:
     """What changed between two versions of one table, row by row of the same keys."""
-    held = layout.layout(one, name)
-    keys = ["claim"] if name == "claims" else [k for k in held.keys if k in other and k not in layout.SAID]
+    held = layout.of(one, name)
+    keys = ["claim"] if name == "claims" else [k for k in held.keys if k in other and k not in layout.MEASURED_TEXT]
     keys = keys or list(one.columns[:1])
     measures = [c for c in (held.measures or held.others) if c in other and pd.api.types.is_numeric_dtype(one[c])]
     sides = [f.assign(**{"": f.groupby(keys, dropna=False).cumcount()}).set_index([*keys, ""]) for f in (one, other)]
@@ -115,6 +120,23 @@ def _changes(one: pd.DataFrame, other: pd.DataFrame, name: str) -> dict:
     return counts | {"largest": f"{layout.words(column)}: {values[0]:.4g} → {values[1]:.4g} ({where})"}
 
 
+def shared(one: pd.DataFrame, other: pd.DataFrame, parameters: tuple[dict, dict]) -> tuple[pd.DataFrame, list[str]]:
+    """(scores of questions that both runs hold, value_a and value_b; steps left out: their questions need not be the same)."""
+    one, other = (frame.rename(columns={"model_id": "model"}) for frame in (one, other))
+    step = {metric.column: metrics.TABLES[metric.table].step for metric in metrics.METRICS.values()}
+    there = set(one["metric"].map(step))
+    left = [
+        name for name, prefixes in NUMBERED.items()
+        if name in there and len({_chosen(values, prefixes) for values in parameters}) > 1
+    ]  # fmt: skip
+    both = one.merge(other, on=[*KEYS, "question"], suffixes=("_a", "_b"))
+    return both[~both["metric"].map(step).isin(left)], left
+
+
+def _chosen(values: dict, prefixes: tuple[str, ...]) -> str:
+    return str(sorted((k, str(v)) for k, v in values.items() if k.startswith(prefixes) and k not in MANNER))
+
+
 def paired(both: pd.DataFrame) -> pd.DataFrame:
     """One row per KEYS of the questions that both runs hold: n, B − A with its interval, p_holm, d_z, verdict."""
     both = both.assign(difference=both["value_b"] - both["value_a"])
@@ -123,11 +145,8 @@ def paired(both: pd.DataFrame) -> pd.DataFrame:
         apart = {key: rows["difference"].to_numpy() for key, rows in part.groupby(KEYS, sort=False)}
         frame = intervals.compared(apart, RESAMPLES, CONFIDENCE, SEED)
         keys = pd.DataFrame(frame.pop("comparison").tolist(), columns=KEYS, index=frame.index)
-        same = [not (values[values == values] != 0).any() for values in apart.values()]
-        verdict = [
-            "the same" if s else "different" if p < 1 - CONFIDENCE else "no evidence"
-            for s, p in zip(same, frame["p_holm"])
-        ]
+        same = [not np.nan_to_num(values).any() for values in apart.values()]
+        verdict = ["the same" if s else verdicts.by_p(p, 1 - CONFIDENCE) for s, p in zip(same, frame["p_holm"])]
         found.append(keys.join(frame).assign(verdict=verdict))
     columns = [
         *KEYS,
@@ -148,7 +167,7 @@ def write(a: Side, b: Side) -> tuple[Path, list[str]]:
     """Write reports/compare/<A>..<B>.html; returns its path and the summary, a line each."""
     changed, told = parameters(a, b), tables(a, b)
     values = tuple(s.record.get("parameters", {}) for s in (a, b))
-    both, left = per_question.shared(per_question.read(a.made), per_question.read(b.made), values)
+    both, left = shared(sample_scores.read(a.made), sample_scores.read(b.made), values)
     tests = paired(both)
     lines = summary(changed, told, tests, left)
     name = f"{a.name}..{b.name}.html".replace("/", "_")
@@ -182,8 +201,7 @@ def summary(changed: pd.DataFrame, told: pd.DataFrame, tests: pd.DataFrame, left
     for row in tests[tests["verdict"] == "different"].head(10).to_dict("records"):
         where = " on ".join(filter(None, (row["model"], row["dataset"])))
         lines.append(
-            f"  {where}: {layout.words(row['metric'])} {row['difference']:+.3g} "
-            f"[{row['difference_ci_low']:+.3g}, {row['difference_ci_high']:+.3g}], p {row['p_holm']:.2g}, n {row['n']}"
+            f"  {where}: {metrics.name(row['metric'])} {formatting.of_row(row, 'difference', '+.3g')}, p {row['p_holm']:.2g}, n {row['n']}"
         )
     return lines
 

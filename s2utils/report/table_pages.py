@@ -6,42 +6,47 @@ column. Trap: some tables have thousands of rows; the page shows the first `MOST
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from pathlib import Path
 
 import pandas as pd
 
+from s2utils.evaluation import metrics
 from s2utils.report import web
-from s2utils.results import claims, layout, tables
+from s2utils.results import best_rows, claims, formatting, layout, tables
 from s2utils.text import safe
-from s2utils.workflow import paths
 
 MOST = 2000  # rows a page shows
 COPIED = 1_000_000  # characters; a longer table is linked, not held to be copied
 KINDS = {"md": "Markdown", "tex": "LaTeX", "csv": "CSV"}
 
 
-def write(site: web.Site, name: str, gaps: list[str], cells: dict[str, str]) -> dict:
+def write(site: web.Site, name: str, gaps: list[str]) -> dict:
     """Write tables/<name>.html; returns what a list of tables says of it: {name, title, href, rows, files}.
 
-    `gaps` say what is missing, `cells` link a table to the notebook cell that made it.
+    `gaps` say what is missing.
     """
     csv = site.folder / "tables" / f"{name}.csv"
-    frame = read(csv) if csv.is_file() else None
+    frame, about = (tables.read(csv) if csv.is_file() else None), tables.schema(csv)
     theirs = [] if frame is None else [c for c in frame if c.endswith("_published")]
     matched = bool(theirs) and frame[theirs].notna().any(axis=None)
     files = [f"{name}.{kind}" for kind in KINDS if csv.with_suffix(f".{kind}").is_file()]
     values = {
-        "title": layout.title(name), "name": name, "gaps": gaps, "caption": layout.caption(csv),
-        "grid": None if frame is None else grid(frame, name), "files": files, "maker": cells.get(name, ""),
-        "published": plain(tables.shown(tables.published(name), name)) if name in tables.METRICS and not matched else None,
+        "title": about.get("title") or layout.title(name), "name": name, "gaps": gaps, "caption": about.get("caption", ""),
+        "grid": None if frame is None else grid(frame, name), "files": files, "maker": _maker(site, about.get("made_by", {})),
+        "published": plain(layout.view(tables.published(name), name)) if name in metrics.STUDY and not matched else None,
         "copies": {} if frame is None else copies(csv, frame, name), "unreliable": unreliable(frame),
     }  # fmt: skip
     web.write_page(site, f"tables/{name}.html", "table", values, scripts=("table", "copy"))
     rows = 0 if frame is None else len(frame)
     return {"name": name, "title": values["title"], "href": f"tables/{name}.html", "rows": rows, "files": files}
+
+
+def _maker(site: web.Site, made_by: dict) -> str:
+    """Link, from a page in tables/, to the notebook cell that wrote a table, "" where its page is not there."""
+    page = f"html/{made_by.get('notebook', '')}.html"
+    there = made_by.get("cell") and (site.folder / page).is_file()
+    return f"../{page}#cell-id={made_by['cell']}" if there else ""
 
 
 def unreliable(frame: pd.DataFrame | None) -> bool:
@@ -50,22 +55,17 @@ def unreliable(frame: pd.DataFrame | None) -> bool:
     return any((frame[c] == "not reliable").any() for c in held)
 
 
-def read(csv: Path) -> pd.DataFrame:
-    """A table as its page needs it; the claims' numbers ("05", "1a") are text."""
-    return pd.read_csv(csv, dtype={"claim": str, "notebook": str}) if csv.stem == "claims" else tables.read_table(csv)
-
-
 def grid(frame: pd.DataFrame, name: str) -> dict:
     """{columns: [{label, kind}], rows: [[cell]], total, …}: a table as its page draws it."""
     if name == "claims":
         return plain(claims.shown(frame))
-    held, cut = layout.layout(frame, name), frame.head(MOST)
-    said = [c for c in held.keys if c in layout.SAID]  # stands behind the numbers it is said of
-    columns = [(_column(c, "text"), [_text(v) for v in cut[c]]) for c in held.keys if c not in said]
-    columns += [(_column(c, "number"), _numbers(cut, c)) for c in held.counts]
-    columns += [(_column(c, "measure"), measured(cut, c, name)) for c in held.measures]
-    columns += [(_column(c, "number"), _numbers(cut, c)) for c in held.others]
-    columns += [(_column(c, "text"), [_text(v) for v in cut[c]]) for c in said]
+    parts, cut = layout.of(frame, name), frame.head(MOST)
+    measured_text = [c for c in parts.keys if c in layout.MEASURED_TEXT]  # stands behind the numbers it is said of
+    columns = [(_column(c, "text"), _texts(cut, c)) for c in parts.keys if c not in measured_text]
+    columns += [(_column(c, "number"), _numbers(cut, c)) for c in parts.counts]
+    columns += [(_column(c, "measure"), measured(cut, c)) for c in parts.measures]
+    columns += [(_column(c, "number"), _numbers(cut, c)) for c in parts.others]
+    columns += [(_column(c, "text"), _texts(cut, c)) for c in measured_text]
     return _grid(columns, len(frame))
 
 
@@ -73,7 +73,7 @@ def plain(view: pd.DataFrame) -> dict:
     """A table of text that was made for readers already, drawn as it stands."""
     columns = []
     for name in view:
-        texts = ["" if v is None or v != v else str(v) for v in view[name]]
+        texts = [str(v) for v in view[name].astype(object).fillna("")]
         leading = [_number(t) for t in texts]
         numeric = any(texts) and not any(t and math.isnan(n) for t, n in zip(texts, leading))
         cells = [{"text": safe.visible(t), "sort": n if numeric else t} for t, n in zip(texts, leading)]
@@ -104,64 +104,69 @@ def _column(name: str, kind: str) -> dict:
     return {"label": layout.words(name), "kind": kind}
 
 
-def _text(value: object) -> dict:
-    shown = (
-        ""
-        if value is None or value != value
-        else {True: "yes", False: "no"}.get(value, value)
-        if isinstance(value, bool)
-        else value
-    )
-    return {"text": safe.visible(shown), "sort": str(shown)}
+def _texts(frame: pd.DataFrame, column: str) -> list[dict]:
+    """Cells of a column of text; a metric by its name, a truth as yes or no."""
+    named = {True: "yes", False: "no"} if frame[column].dtype == bool else {}
+    texts = [
+        metrics.name(v) if column == "metric" else str(named.get(v, v)) for v in frame[column].astype(object).fillna("")
+    ]
+    return [{"text": safe.visible(text), "sort": text} for text in texts]
 
 
 def _numbers(frame: pd.DataFrame, column: str) -> list[dict]:
-    """Cells of a plain number; a p-value keeps its leading digits."""
-    if pd.api.types.is_bool_dtype(frame[column]):
-        return [_text(bool(v)) for v in frame[column]]
-    form = ".3g" if column == "p" or column.startswith("p_") else f",.{layout.digits(frame, column)}f"
-    return [{"text": "" if math.isnan(v) else f"{v:{form}}", "sort": v} for v in frame[column].astype(float)]
+    """Cells of a plain number."""
+    if frame[column].dtype == bool:
+        return _texts(frame, column)
+    form = layout.number_format(frame, column)
+    return [
+        {"text": "" if math.isnan(v) else formatting.number(v, form), "sort": v} for v in frame[column].astype(float)
+    ]
 
 
-def measured(frame: pd.DataFrame, metric: str, name: str = "") -> list[dict]:
+def measured(frame: pd.DataFrame, column: str) -> list[dict]:
     """Cells of a measure: its value, mark, interval, failures, published value and difference, and where to draw them.
 
     A column that holds several metrics has a scale, and decimals, for each.
     """
     if "metric" not in frame or not len(frame):
-        return _measured(frame, metric, name)
+        return _measured(frame, column, layout.decimals(frame, column))
     cells: dict[int, dict] = {}
-    for rows in frame.reset_index(drop=True).groupby("metric", sort=False, dropna=False).groups.values():
-        cells |= dict(zip(rows, _measured(frame.iloc[rows], metric, name)))
+    for metric, rows in frame.reset_index(drop=True).groupby("metric", sort=False, dropna=False).groups.items():
+        part = frame.iloc[rows]
+        cells |= dict(
+            zip(rows, _measured(part, column, layout.decimals(part, metric if metric in metrics.METRICS else column)))
+        )
     return [cells[i] for i in range(len(frame))]
 
 
-def _measured(frame: pd.DataFrame, metric: str, name: str) -> list[dict]:
-    digits = layout.digits(frame, metric, name)
-    low_high = layout.ends(frame, metric) or ["", ""]
+def _measured(frame: pd.DataFrame, column: str, digits: int) -> list[dict]:
+    low_high = layout.ends(frame, column) or ["", ""]
     tails = ("_published", "_n_failed", "_n", "_n_changed")
-    parts = [_values(frame, c) for c in (metric, *low_high, *(f"{metric}{tail}" for tail in tails))]
-    marks = frame[f"{metric}_mark"] if f"{metric}_mark" in frame else [""] * len(frame)
-    known = [v for part in parts[:4] for v in part if v == v]
+    parts = [_values(frame, c) for c in (column, *low_high, *(f"{column}{tail}" for tail in tails))]
+    marks = frame[f"{column}_mark"] if f"{column}_mark" in frame else [""] * len(frame)
+    known = [value for part in parts[:4] for value in part if not math.isnan(value)]
     low, high = (min(known), max(known)) if known else (0, 0)
     mixed = low_high[0] == "ci_low"  # a column "value" holds things of several kinds, which share no scale
+    signed = column.endswith("difference")
+    form, zero = formatting.decimals(digits, signed), 0.0 if signed and low <= 0 <= high else math.nan
 
     def at(value: float) -> float | None:
-        return None if value != value else 50.0 if high == low else round(2 + 96 * (value - low) / (high - low), 2)
+        return None if math.isnan(value) else 50.0 if high == low else round(2 + 96 * (value - low) / (high - low), 2)
 
     cells = []
     for value, start, end, theirs, failed, n, changed, mark in zip(*parts, marks):
-        sign = "+" if metric.endswith("difference") else ""
+        drawn = {"value": at(value), "low": at(start), "high": at(end), "published": at(theirs), "zero": at(zero)}
+        known = not math.isnan(theirs)
         cells.append(
             {
-                "text": "–" if value != value else f"{value:{sign}.{digits}f}", "sort": value,
-                "best": mark == "best", "alike": str(mark).endswith("not told apart"),
-                "interval": "" if start != start else f"{start:{sign}.{digits}f} to {end:{sign}.{digits}f}",
-                "failed": int(failed) if failed == failed else 0,
-                "changed": "" if n != n or changed != changed else f"{changed:.0f} of {n:.0f} changed",
-                "published": "" if theirs != theirs else f"{theirs:.{digits}f}",
-                "difference": "" if theirs != theirs or value != value else f"{value - theirs:+.{digits}f}",
-                "drawn": None if mixed or value != value else {"value": at(value), "low": at(start), "high": at(end), "published": at(theirs), "zero": at(0.0) if sign and low <= 0 <= high else None},
+                "text": formatting.number(value, form), "sort": value,
+                "best": mark == best_rows.BEST, "alike": mark == best_rows.ALIKE,
+                "interval": "" if math.isnan(start) else f"{start:{form}} to {end:{form}}",
+                "failed": 0 if math.isnan(failed) else int(failed),
+                "changed": "" if math.isnan(n + changed) else f"{changed:.0f} of {n:.0f} changed",
+                "published": f"{theirs:.{digits}f}" if known else "",
+                "difference": f"{value - theirs:+.{digits}f}" if known and not math.isnan(value) else "",
+                "drawn": None if mixed or math.isnan(value) else drawn,
             }
         )  # fmt: skip
     return cells
@@ -172,37 +177,14 @@ def _values(frame: pd.DataFrame, column: str) -> list[float]:
 
 
 def copies(csv: Path, frame: pd.DataFrame, name: str) -> dict[str, str]:
-    """Format → the table as text in it, made from the CSV file where it has no other."""
-    found = {
-        label: csv.with_suffix(f".{kind}").read_text(encoding="utf-8")
-        for kind, label in KINDS.items()
-        if csv.with_suffix(f".{kind}").is_file()
-    }
-    if len(found) < len(KINDS):
-        view = frame.rename(columns=layout.words).astype(object).where(frame.notna().to_numpy(), "")
-        found.setdefault("Markdown", tables.markdown(view) + "\n")
-        found.setdefault("LaTeX", tables.latex(view, layout.title(name), f"tab:{name}"))
-    return {label: found[label] for label in KINDS.values()} if sum(map(len, found.values())) < COPIED else {}
-
-
-def makers(profile: str) -> dict[str, str]:
-    """Table → link, from a page in tables/, to the notebook cell that wrote it, for those that a notebook wrote."""
-    names = sorted(file.stem for file in (paths.reports(profile) / "tables").glob("*.csv"))
-    found: dict[str, str] = {}
-    for file in sorted((paths.artefacts(profile) / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        if "." in file.stem or not (paths.reports(profile) / "html" / f"{file.stem}.html").is_file():
-            continue
-        for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
-            wanted = _written("".join(cell["source"])) if cell["cell_type"] == "code" else []
-            for name in names:
-                if any(re.fullmatch(pattern, name) for pattern in wanted):
-                    found.setdefault(name, f"../html/{file.stem}.html#cell-id={cell['id']}")
-    return found
-
-
-def _written(source: str) -> list[str]:
-    """Patterns of the tables that a cell writes: `run.tables / "name.csv"`, perhaps an f-string, or `tables.write`."""
-    named = re.findall(r'run\.tables / f?"([\w{}]+)\.csv"', source)
-    if "tables.write(" in source:
-        named += re.findall(r'"(\w+)"', source)
-    return [re.sub(r"{\w*}", r"\\w+", name) for name in named]
+    """Format → the table as text in it, made from the CSV file where it has no other; none of a long one."""
+    files = {label: csv.with_suffix(f".{kind}") for kind, label in KINDS.items()}
+    texts = {label: file.read_text(encoding="utf-8") for label, file in files.items() if file.is_file()}
+    if len(texts) < len(KINDS):
+        view = layout.view(frame, name)
+        made = {
+            "Markdown": tables.markdown(view) + "\n",
+            "LaTeX": tables.latex(view, layout.title(name), f"tab:{name}"),
+        }
+        texts = {label: (made | texts)[label] for label in KINDS.values()}
+    return texts if sum(map(len, texts.values())) < COPIED else {}

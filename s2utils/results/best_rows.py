@@ -10,11 +10,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from s2utils.evaluation import metrics
 from s2utils.stats import intervals
 from s2utils.workflow.params import Params
 
 BEST, ALIKE = "best", "best, not told apart"
-LOWER = ("flesch_kincaid_grade",)  # of every other metric the higher value is the better
+
 ROW = ["model", "merge_mode"]
 LEGEND = (
     "Bold: best of its column{groups}, told apart from the runner-up by a paired permutation test over {unit}s "
@@ -25,7 +26,7 @@ LEGEND = (
 def best(values: pd.DataFrame, params: Params) -> pd.DataFrame:
     """One row per metric (and data set) with two rows or more: the best, its runner-up, and the test between them.
 
-    `values`, as `items.of` reads them, has model, merge_mode, metric, question, value, and as it may be dataset, and weight
+    `values`, as `sample_scores.of` reads them, has model, merge_mode, metric, question, value, and as it may be dataset, and weight
     (a question's weight in the row's mean: without one all weigh alike). NaN has failed and is left out. Columns: metric, dataset, model,
     merge_mode, the runner-up as one text, n (questions that both answered), difference (above 0: better), p, mark.
     Raises ValueError where a question stands twice in a row.
@@ -36,7 +37,7 @@ def best(values: pd.DataFrame, params: Params) -> pd.DataFrame:
     for key, part in values.groupby(groups, sort=False):
         part = part.dropna(subset="value")
         sides = {row: side.set_index("question", verify_integrity=True) for row, side in part.groupby(ROW, sort=False)}
-        sign = -1 if key[0] in LOWER else 1
+        sign = metrics.METRICS[key[0]].better or 1
         order = sorted(sides, key=lambda row: _place(sides[row], sign))
         if len(order) < 2:
             continue

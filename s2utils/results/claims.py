@@ -1,4 +1,4 @@
-"""The study's claims (`statements`): what its own tables say of them, and what ours say.
+"""The study's claims (`published_claims`): what its own tables say of them, and what ours say.
 
 A value is what the claim says is larger minus what it says is smaller, in the metric's units: above 0 is as claimed. A
 claim of several comparisons ("the best") is as strong as its weakest, which is the one shown. A claim holds where every
@@ -6,7 +6,7 @@ interval lies above 0, does not where one lies below, and cannot be told otherwi
 chance, so for "does not" each is widened as Bonferroni asks (Student's t); for "holds", where all must agree, none needs be.
 Published means have no interval; on a scale with two ends n answers cannot spread more than if each were at an end, so
 there the Wilson interval of a share bounds it. Reading ease, grade and BERTScore have no such ends: nothing can be told.
-Ours are taken question by question where those are at hand (`items`), and their interval is "paired". Trap: any other is
+Ours are taken question by question where those are at hand (`sample_scores`), and their interval is "paired". Trap: any other is
 "combined" from its parts as if they were independent (MOVER, Zou & Donner 2008). Models that answered the same questions
 are not, so it is too wide rather than too narrow.
 """
@@ -20,18 +20,17 @@ from typing import NamedTuple
 import pandas as pd
 from scipy import stats
 
-from s2utils.evaluation import sample_scores
-from s2utils.results import tables
+from s2utils.evaluation import metrics, sample_scores
+from s2utils.results import formatting, tables
 from s2utils.results.published_claims import CLAIMS, SETS, TUNED, Claim
 from s2utils.stats import intervals
-from s2utils.workflow import artefacts, paths
+from s2utils.workflow import steps
 from s2utils.workflow.notebook import Run
 from s2utils.workflow.params import ROLES, Params
 
 HOLDS, DOES_NOT, CANNOT_TELL, NOT_MEASURED = "holds", "does not", "can't tell", "not measured"
-NOTEBOOKS = {"rouge": "05", "bertscore": "05", "flesch": "05", "leaderboard": "06", "mtbench": "07", "judge": "07"}
+NOTEBOOKS = {name: steps.STEPS[metrics.TABLES[name].step].notebook[:2] for name in metrics.STUDY}
 CONFIDENCE = 0.95
-SCALES = {"leaderboard": (0, 100), "rouge": (0, 1), "mtbench": (1, 10), "judge": (1, 10)}  # those with two ends
 PUBLISHED_N = {
     "arc_acc_norm": 1172, "hellaswag_acc_norm": 10042, "mmlu_acc": 14042, "truthfulqa_mc2": 817, "average": 26073,
     "rouge": 100, "bertscore": 100, "flesch": 100, "mtbench": 30, "judge": 100,
@@ -57,20 +56,21 @@ class Difference(NamedTuple):
 
 def published() -> dict[str, pd.DataFrame]:
     """The study's tables with our column names, n, and the intervals that their scales allow."""
-    found = {name: tables.published(name) for name in tables.METRICS}
+    found = {name: tables.published(name) for name in metrics.STUDY}
     for name, frame in found.items():
-        metrics = [m for m in tables.METRICS[name] if m != "average" and frame[m].notna().any()]
-        low, high = SCALES.get(name, (math.nan, math.nan))
-        for metric in metrics:
+        printed = [m for m in metrics.of(name) if m.column != "average" and frame[m.column].notna().any()]
+        for metric, (low, high) in ((m.column, m.ends) for m in printed):
             frame[f"{metric}_n"] = n = PUBLISHED_N.get(metric, PUBLISHED_N.get(name))
             n = MMLU if metric == "mmlu_acc" else n
             ends = [
-                intervals.share((v - low) / (high - low) * n, n, CONFIDENCE)[1:] for v in frame[metric] if low == low
+                intervals.share((v - low) / (high - low) * n, n, CONFIDENCE)[1:]
+                for v in frame[metric]
+                if not math.isnan(low)
             ]
             for side, column in enumerate((f"{metric}_ci_low", f"{metric}_ci_high")):
                 frame[column] = [low + (high - low) * e[side] for e in ends] or math.nan
         if name == "leaderboard":
-            columns = [[m, f"{m}_ci_low", f"{m}_ci_high"] for m in metrics]
+            columns = [[m.column, f"{m.column}_ci_low", f"{m.column}_ci_high"] for m in printed]
             rows = [intervals.average([tuple(row[c]) for c in columns]) for _, row in frame.iterrows()]
             frame[["average_ci_low", "average_ci_high"]] = [row[1:] for row in rows]
             frame["average_n"] = PUBLISHED_N["average"]
@@ -79,9 +79,8 @@ def published() -> dict[str, pd.DataFrame]:
 
 def measured(folder: Path) -> dict[str, pd.DataFrame]:
     """Our tables, and those of paired differences between merges, as far as `folder` has them."""
-    names = [*tables.METRICS, *(f"{name}_paired" for name in tables.METRICS)]
-    files = {name: folder / f"{name}.csv" for name in names}
-    return {n: pd.read_csv(f, dtype=str, keep_default_na=False) for n, f in files.items() if f.is_file()}
+    files = {name: folder / f"{name}.csv" for table in metrics.STUDY for name in (table, f"{table}_paired")}
+    return {name: tables.read(file) for name, file in files.items() if file.is_file()}
 
 
 def table(
@@ -93,7 +92,7 @@ def table(
     """One row per claim: published and measured value, interval, n and verdict.
 
     `theirs` and `ours` are the tables as `published` and `measured` give them, `questions` ours by question, as
-    `items.of` reads them, as far as they are at hand. What stands for the study's sets is `stands`. A claim of one size
+    `sample_scores.of` reads them, as far as they are at hand. What stands for the study's sets is `stands`. A claim of one size
     is measured on a base of that size; 7B stands for every other size.
     """
     size = "13b" if "13b" in params.model.name.lower() else "7b"
@@ -194,9 +193,9 @@ def _difference(
     ends, kind = (value, value - down, value + up, n, failed), "combined"
     if paired := _by_question(single, params) or _paired(claim, terms, found, roles, n, failed):
         ends, kind = paired, "paired"
-    metrics = " − ".join(dict.fromkeys(tables.LABELS.get(metric, "Rating") for _, _, metric, _ in terms))
+    named = " − ".join(dict.fromkeys(metrics.METRICS[metric].label for _, _, metric, _ in terms))
     where = f", {roles[terms[0][3]]}" if terms[0][3] else ""
-    return Difference(f"{' − '.join(compared)}: {metrics}{where}", *ends, kind if ends[1] == ends[1] else "")
+    return Difference(f"{' − '.join(compared)}: {named}{where}", *ends, kind if ends[1] == ends[1] else "")
 
 
 def _by_question(single: list[tuple], params: Params) -> tuple | None:
@@ -214,7 +213,7 @@ def _cell(rows: list[dict], model: str, mode: str, exact: bool, metric: str, dat
     if not rows:
         return None
     keys = (metric, f"{metric}_ci_low", f"{metric}_ci_high", f"{metric}_n" if f"{metric}_n" in rows[0] else "n")
-    found = [float(str(rows[0].get(key, "")) or "nan") for key in (*keys, f"{metric}_n_failed")]
+    found = [float(rows[0].get(key, math.nan)) for key in (*keys, f"{metric}_n_failed")]
     return None if math.isnan(found[0]) else (*found, rows[0]["merge_mode"])
 
 
@@ -227,7 +226,7 @@ def _paired(claim: Claim, terms: tuple, found: dict, roles: dict, n: float, fail
     for row in found.get(f"{claim.table}_paired", []):
         if row["train_set"] == roles.get(name) and {row["merge_mode"], row["minus"]} == {mode, minus} and column in row:
             sign = 1 if row["merge_mode"] == mode else -1
-            ends = [sign * float(row[f"{column}{end}"] or "nan") for end in ("", "_ci_low", "_ci_high")]
+            ends = [sign * row[f"{column}{end}"] for end in ("", "_ci_low", "_ci_high")]
             return ends[0], *sorted(ends[1:]), n, failed
     return None
 
@@ -243,17 +242,14 @@ def shown(frame: pd.DataFrame, notebook: str = "") -> pd.DataFrame:
 
 
 def _text(row: dict, side: str) -> str:
-    value, low, high, n = (row[f"{side}_{k}"] for k in ("value", "ci_low", "ci_high", "n"))
-    if value != value:
-        return row[f"{side}_missing"] or "–"
-    interval = f" [{low:+.3g}, {high:+.3g}]" if low == low else ""
-    failed = f", {row[f'{side}_n_failed']:.0f} failed" if row[f"{side}_n_failed"] > 0 else ""
-    how = (
-        f", {row[f'{side}_interval']}"
-        if side == "measured" and row[f"{side}_interval"] in ("paired", "combined")
-        else ""
-    )
-    return f"{value:+.3g}{interval} (n = {n:.0f}{failed}{how})"
+    """A side's weakest comparison: "+1.2 [+0.4, +2.0] (n = 100, paired)", or what is missing."""
+    if math.isnan(row[f"{side}_value"]):
+        return row[f"{side}_missing"] or formatting.MISSING
+    failed = row[f"{side}_n_failed"]
+    notes = [f"n = {row[f'{side}_n']:.0f}"] + ([f"{failed:.0f} failed"] if failed > 0 else [])
+    notes += [row["measured_interval"]] if side == "measured" and row["measured_interval"] else []
+    ends = (row[f"{side}_{key}"] for key in ("value", "ci_low", "ci_high"))
+    return f"{formatting.with_interval(*ends, '+.3g')} ({', '.join(notes)})"
 
 
 def caption(profile: str, params: Params) -> str:
@@ -271,15 +267,18 @@ def caption(profile: str, params: Params) -> str:
     )
 
 
+def section(run: Run, notebook: str) -> str:
+    """The claims that one notebook ("05") measures, as Markdown."""
+    made = [table.step for table in metrics.TABLES.values() if NOTEBOOKS.get(table.name) == notebook]
+    questions = sample_scores.of(run, *dict.fromkeys(made))
+    frame = table(published(), measured(run.tables), run.params, questions)
+    return f"{caption(run.profile, run.params)}\n\n{tables.markdown(shown(frame, notebook))}"
+
+
 def write(profile: str, params: Params, overrides: dict | None = None) -> pd.DataFrame:
-    """claims.csv, .md and .txt (the caption) beside the profile's tables; returns the frame."""
-    folder = paths.reports(profile) / "tables"
-    asked = sample_scores.of(Run("report", profile, params, overrides or {}))
-    frame = table(published(), measured(folder), params, asked)
-    with artefacts.replacing(folder / "claims.csv") as file:
-        frame.to_csv(file, index=False, lineterminator="\n")
-    with artefacts.replacing(folder / "claims.md") as file:
-        file.write(f"**The study's claims.** {caption(profile, params)}\n\n{tables.markdown(shown(frame))}\n")
-    with artefacts.replacing(folder / "claims.txt") as file:
-        file.write(caption(profile, params) + "\n")
+    """claims.csv and its Markdown, LaTeX and schema beside the profile's tables; returns the frame."""
+    run = Run("report", profile, params, overrides or {})
+    frame = table(published(), measured(run.tables), params, sample_scores.of(run))
+    about = {"title": "The study's claims", "caption": caption(profile, params), "keys": ["claim"], "unit": "question"}
+    tables.write(frame, "claims", run.tables, about, shown(frame))
     return frame

@@ -12,16 +12,16 @@ import math
 import pandas as pd
 
 from s2utils.data.mtbench_questions import TURNS
-from s2utils.evaluation import external_answers
+from s2utils.evaluation import external_answers, metrics
 from s2utils.evaluation.judge import pairwise
 from s2utils.evaluation.judge.fastchat import FastChatError
-from s2utils.results import tables
+from s2utils.results import formatting, layout, tables
 from s2utils.stats import intervals
 from s2utils.text.readability import BACKENDS, flesch
 from s2utils.workflow.params import Params
 
 STUDY = ("writing", "stem", "humanities")  # categories of MT(S)-bench
-FLESCH = ("flesch_reading_ease", "flesch_kincaid_grade")
+FLESCH = metrics.columns("flesch")
 
 
 def _parts(rows: pd.DataFrame, known: dict[str, str]) -> dict[str, pd.DataFrame]:
@@ -65,7 +65,7 @@ def readable(rows: pd.DataFrame, known: dict[str, str], params: Params) -> pd.Da
     settings, found = params.text_metrics, []
     for backend in BACKENDS:
         texts = rows["answer"].fillna("")
-        scored = pd.DataFrame([flesch(t, backend) for t in texts], columns=list(FLESCH), index=rows.index)
+        scored = pd.DataFrame([flesch(t, backend) for t in texts], columns=FLESCH, index=rows.index)
         for name, part in _parts(rows, known).items():
             for (model, turn), mine in part.groupby(["model", "turn"], sort=False):
                 row = {"model": model, "questions": name, "turn": turn, "backend": backend, "n": len(mine)}
@@ -104,11 +104,12 @@ def shown(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """A table as readers see it: one cell a metric."""
     if name == "mtbench_pairs":
         return frame.round(2)
-    metrics = list(TURNS.values()) if name == "mtbench" else list(FLESCH)
     view = frame[[c for c in ("model", "judge", "questions", "turn", "backend", "n") if c in frame]].copy()
-    for metric in metrics:
-        view[tables.LABELS[metric]] = [tables.cell(frame, i, metric, 2) for i in frame.index]
-        for tail, label in (("file", "in the file"), ("published", "published")):
-            if (column := f"{metric}_{tail}") in frame and frame[column].notna().any():
-                view[f"{tables.LABELS[metric]}, {label}"] = [f"{v:.2f}" if v == v else "" for v in frame[column]]
+    for column in TURNS.values() if name == "mtbench" else FLESCH:
+        label = metrics.METRICS[column].label
+        view[label] = layout.cells(frame, column)
+        for tail, said in (("file", "in the file"), ("published", "published")):
+            if (other := f"{column}_{tail}") in frame and frame[other].notna().any():
+                texts = [formatting.number(value) for value in frame[other]]
+                view[f"{label}, {said}"] = ["" if text == formatting.MISSING else text for text in texts]
     return view

@@ -1,4 +1,4 @@
-"""Figures: one look, written as PNG, SVG and PDF, shown with an alternative text and a caption."""
+"""Figures: one look, written as PNG, SVG and PDF, shown with an alternative text and a caption, and read back."""
 
 from __future__ import annotations
 
@@ -42,8 +42,24 @@ def save(figure: Figure, name: str, folder: Path, alt: str, caption: str) -> HTM
     plt.close(figure)
     with artefacts.replacing(folder / f"{name}.txt") as file:
         file.write(f"{alt}\n{caption}\n")
-    data = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
     return HTML(
-        f'<figure><img alt="{html.escape(alt)}" src="data:image/png;base64,{data}" style="max-width:100%">'
+        f'<figure><img alt="{html.escape(alt)}" src="{_uri(folder / f"{name}.png")}" style="max-width:100%">'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
     )
+
+
+def read(png: Path) -> dict:
+    """A picture with its text: {name, data (URI), alt, caption, files}."""
+    text = png.with_suffix(".txt")
+    alt, _, caption = (text.read_text(encoding="utf-8") if text.is_file() else png.stem).partition("\n")
+    return {
+        "name": png.stem,
+        "data": _uri(png),
+        "alt": alt.strip(),
+        "caption": caption.strip(),
+        "files": [f"{png.stem}.{kind}" for kind in ("svg", "pdf") if png.with_suffix(f".{kind}").is_file()],
+    }
+
+
+def _uri(png: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}"

@@ -15,16 +15,14 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from s2utils.results.tables import LABELS
+from s2utils.evaluation import metrics
+from s2utils.results import verdicts
 from s2utils.stats import intervals, stratified
 from s2utils.workflow.params import Params
 
 KEYS = ["train_set", "merge_mode", "minus", "n"]
 DOCUMENT = ["task", "subject", "doc_id"]
 ENDS = ("", "_ci_low", "_ci_high", "_n", "_n_changed", "_n_failed")
-NAMES = LABELS | {
-    f"bertscore_{part}": f"BERTScore {LABELS[f'bertscore_{part}']}" for part in ("precision", "recall", "f1")
-}
 FEW = 20  # questions; below, chance is more often taken for a difference
 
 
@@ -83,43 +81,25 @@ def of_tasks(
     return found | {"average": (values, (float(np.mean(means)), *ends))}
 
 
-def verdict(low: float, high: float, below: str, above: str) -> str:
-    """`below` or `above` where an interval of differences leaves out 0, else that it cannot be told."""
-    return below if high < 0 else above if low > 0 else "not told apart"
-
-
-def shown(pairs: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    """`pairs` as readers see it: one cell a metric, "+1 [-2, +4] (3 of 9 differ, 1 failed)"."""
-    view = pairs[KEYS].rename(columns=lambda name: name.replace("_", " "))
-    for metric in metrics:
-        view[NAMES.get(metric, metric)] = [
-            f"{_text(row, metric)} ({row[f'{metric}_difference_n_changed']} of {row[f'{metric}_difference_n']} differ"
-            + (f", {failed} failed)" if (failed := row[f"{metric}_difference_n_failed"]) else ")")
-            for row in pairs.to_dict("records")
-        ]
-    return view
-
-
-def reading(pairs: pd.DataFrame, metrics: list[str], confidence: float) -> str:
+def reading(pairs: pd.DataFrame, columns: list[str], confidence: float) -> str:
     """Sentences: how many comparisons tell the merges apart, which, and how many would by chance."""
-    each = [(row, metric) for row in pairs.to_dict("records") for metric in metrics]
-    if not each:
+    rows = [
+        row | {f"difference{end}": row[f"{column}_difference{end}"] for end in ENDS}
+        | {"name": f"{row['train_set']}, {row['merge_mode']} − {row['minus']}: {metrics.name(column)}"}
+        | {"n": row[f"{column}_difference_n"], "n_failed": row[f"{column}_difference_n_failed"]}
+        for row in pairs.to_dict("records") for column in columns
+    ]  # fmt: skip
+    if not rows:
         return "Each fine-tune has one merge here: there is nothing to compare."
-    lows = [row[f"{metric}_difference_ci_low"] for row, metric in each]
-    highs = [row[f"{metric}_difference_ci_high"] for row, metric in each]
-    told = [
-        f"{row['train_set']}, {row['merge_mode']} − {row['minus']}: {NAMES.get(metric, metric)} {_text(row, metric)}"
-        for (row, metric), low, high in zip(each, lows, highs)
-        if verdict(low, high, "lower", "higher") != "not told apart"
-    ]
-    blind = sum(low != low for low in lows)
-    few = any(1 < row[f"{metric}_difference_n"] < FEW for row, metric in each)
+    for row in rows:
+        row["verdict"] = verdicts.by_interval(row["difference_ci_low"], row["difference_ci_high"])
+    blind = sum(row["verdict"] == verdicts.TOO_FEW for row in rows)
+    few = any(1 < row["n"] < FEW for row in rows)
     return (
-        f"Two merges of one fine-tune are told apart in {len(told)} of {len(each)} comparisons ({confidence:.0%} intervals "
-        f"of the difference that leave out 0), not told apart in {len(each) - len(told) - blind}"
-        + (f"; {blind} have too few questions for an interval" if blind else "")
-        + (". Told apart: " + "; ".join(told) if told else "")
-        + f". If no merge mattered, chance alone would tell about {(1 - confidence) * (len(each) - blind):.2g} apart"
+        f"{verdicts.compared(rows, '+.3g', of='comparison of two merges of one fine-tune')} The verdicts are those of "
+        f"{confidence:.0%} intervals, each by itself"
+        + (f"; {blind} have too few questions for one" if blind else "")
+        + f". If no merge mattered, chance alone would tell about {(1 - confidence) * (len(rows) - blind):.2g} apart"
         + (
             f"; more where there are fewer than {FEW} questions, at 8 about twice as many, at 4 four times."
             if few
@@ -149,8 +129,3 @@ def _columns(metric: str, apart: pd.Series, estimate: tuple[float, float, float]
 def _frame(rows: list[dict], metrics: list[str]) -> pd.DataFrame:
     """The rows, with all columns also where there is none."""
     return pd.DataFrame(rows, columns=KEYS + [f"{metric}_difference{end}" for metric in metrics for end in ENDS])
-
-
-def _text(row: dict, metric: str) -> str:
-    value, low, high = (row[f"{metric}_difference{end}"] for end in ENDS[:3])
-    return "–" if value != value else f"{value:+.3g}" + (f" [{low:+.3g}, {high:+.3g}]" if low == low else "")

@@ -14,21 +14,14 @@ import math
 
 import pandas as pd
 
-from s2utils.evaluation import external_answers
+from s2utils.evaluation import external_answers, metrics
 from s2utils.evaluation.scoring_protocols import Way
-from s2utils.results import tables
+from s2utils.results import formatting, layout
 from s2utils.stats import intervals
 from s2utils.workflow import paths
 from s2utils.workflow.params import Params
 
-METRICS = {
-    "flesch": ("fre", "fkg"),
-    "rouge": ("rouge_1_f1", "rouge_2_f1", "rouge_l_f1", "rouge_lsum_f1"),
-    "bertscore": ("bertscore_precision", "bertscore_recall", "bertscore_f1"),
-    "ratings": ("mean",),
-}
-THEIRS = {"fre": "fre", "fkg": "fkg", "mean": "score"} | tables.METRICS["rouge"] | tables.METRICS["bertscore"]
-LABELS = {"fre": "Reading ease", "fkg": "Grade", "mean": "Rating"} | tables.LABELS
+METRICS = {name: metrics.columns(name) for name in ("flesch", "rouge", "bertscore")} | {"ratings": ["judge_rating"]}
 EFFECTS = ("prompt", "backend", "reference", "rest")
 
 
@@ -120,10 +113,7 @@ def switched(answers: pd.DataFrame, name: str, ways: dict[Way, pd.DataFrame], pa
 
 def switches(found: pd.DataFrame) -> pd.DataFrame:
     """`switched` as readers see it: one row per data set and metric, a column a choice, "+8.5 [+7.9, +9.1]"."""
-    texts = [
-        f"{e:+.3g}" + (f" [{low:+.3g}, {high:+.3g}]" if low == low else "")
-        for e, low, high in zip(found["effect"], found["effect_ci_low"], found["effect_ci_high"])
-    ]
+    texts = [formatting.of_row(row, "effect", "+.3g") for row in found.to_dict("records")]
     keys = ["dataset", "metric", "choice"]
     view = found[keys].assign(text=texts).set_index(keys)["text"].unstack("choice")
     order = list(dict.fromkeys(zip(found["dataset"], found["metric"])))
@@ -132,7 +122,7 @@ def switches(found: pd.DataFrame) -> pd.DataFrame:
 
 def beside(metric: str, value: float, printed: dict[str, str], compare: bool = True) -> dict:
     """<metric>_published, _difference, and _reproduced: whether the value rounds to what is printed (yes, no or "")."""
-    text = printed.get(THEIRS[metric], "")
+    text = printed.get(metrics.METRICS[metric].published, "")
     theirs = float(text or "nan")
     step = 10.0 ** -len(text.partition(".")[2])
     same = "yes" if abs(value - theirs) <= step / 2 + 1e-9 else "no"
@@ -145,22 +135,24 @@ def beside(metric: str, value: float, printed: dict[str, str], compare: bool = T
 
 def shown(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """A table as readers see it: "value [low, high] (k failed)", and the published value with the difference's parts."""
-    digits = 2 if name == "ratings" else 4
     view = frame[[c for c in ("dataset", "model", "protocol", "backend", "reference", "n") if c in frame]].copy()
     for metric in METRICS[name]:
         given = frame.rename(columns={"n_failed": f"{metric}_n_failed"})
-        view[LABELS[metric]] = [tables.cell(given, i, metric, digits) for i in given.index]
+        facts = metrics.METRICS[metric]
+        label, digits = (facts.full_name, 2) if name == "ratings" else (facts.label, 4)
+        view[label] = layout.cells(given, metric, digits)
         if frame[f"{metric}_published"].notna().any():
-            view[f"{LABELS[metric]}, published"] = [_explained(r, metric, digits) for r in frame.to_dict("records")]
+            view[f"{label}, published"] = [_explained(row, metric, digits) for row in frame.to_dict("records")]
     return view
 
 
 def _explained(row: dict, metric: str, digits: int) -> str:
+    """A published value and what the difference to it is made of, or that it is reproduced."""
     if math.isnan(row[f"{metric}_published"]):
         return ""
-    text, start = f"{row[f'{metric}_published']:.{digits}f}", f"{metric}_effect_"
+    text, start = formatting.number(row[f"{metric}_published"], f".{digits}f"), f"{metric}_effect_"
     if math.isnan(row[f"{metric}_difference"]):
         return text
-    effects = {c.removeprefix(start): round(v, digits) for c, v in row.items() if c.startswith(start) and v == v}
-    told = ", ".join(f"{name} {v:+.{digits}f}" for name, v in effects.items() if v)
+    effects = {c.removeprefix(start): v for c, v in row.items() if c.startswith(start) and not math.isnan(v)}
+    told = ", ".join(f"{name} {v:+.{digits}f}" for name, v in effects.items() if round(v, digits))
     return f"{text} ({told or ('reproduced' if row[f'{metric}_reproduced'] == 'yes' else 'no difference')})"

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from s2utils.evaluation import metrics
 from s2utils.results import tables
 from s2utils.workflow import artefacts, paths, steps
 from s2utils.workflow.params import Params, typed
 
 ROW = ["table", "model", "variant", "merge_mode", "dataset", "metric"]
-HEADLINES = {"sft": "eval_loss_after"} | tables.HEADLINES
-LABELS = {"eval_loss_after": "validation loss"} | tables.LABELS
+HEADLINES = {"sft": "eval_loss_after"} | {name: metrics.TABLES[name].headline for name in metrics.STUDY}
 
 
 def is_seed(key: str) -> bool:
@@ -32,18 +32,20 @@ def collect(points: dict[str, dict], params: Params, overrides: dict) -> pd.Data
     """
     rows = []
     for point, values in points.items():
-        for name, metrics in tables.METRICS.items():
+        for name in metrics.STUDY:
             if name == "judge" and not params.mtbench.validation:
                 continue
-            frame = tables.read_table(_table(tables.MAKERS[name], point, overrides, name))
+            frame = tables.read(
+                _table("mtbench" if name == "judge" else metrics.TABLES[name].step, point, overrides, name)
+            )
             for row in frame.to_dict("records"):
                 keys = {"point": point, **values, "table": name} | {k: row.get(k, "") for k in ROW[1:-1]}
                 rows += [
                     keys | {"metric": m, "value": row[m], "ci_low": row[f"{m}_ci_low"], "ci_high": row[f"{m}_ci_high"]}
                     | {"n": row["n"], "n_failed": row[f"{m}_n_failed"]}
-                    for m in metrics
+                    for m in metrics.columns(name)
                 ]  # fmt: skip
-        for row in pd.read_csv(_table("sft", point, overrides, "sft")).to_dict("records"):
+        for row in tables.read(_table("sft", point, overrides, "sft")).to_dict("records"):
             keys = {"point": point, **values, "table": "sft", "model": f"{params.model.name}-{row['train_set']}"}
             keys |= {"variant": "sft", "merge_mode": "none", "dataset": params.dataset_of(row["train_set"])}
             rows += [
@@ -95,3 +97,8 @@ def headline(found: pd.DataFrame) -> pd.DataFrame:
 def label(row: pd.Series, swept: list[str]) -> str:
     """A setting in words: its values but the seeds."""
     return ", ".join(f"{k} {row[k]}" for k in swept if not is_seed(k)) or "as the profile"
+
+
+def name(metric: str) -> str:
+    """A metric's name, that of the loss of training too."""
+    return "validation loss" if metric == "eval_loss_after" else metrics.name(metric)

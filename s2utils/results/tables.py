@@ -1,117 +1,151 @@
-"""Tables: measured beside published, written as CSV, Markdown and LaTeX.
+"""Tables as readers and programs meet them: CSV, Markdown and LaTeX, and beside them what the table is.
 
-Every table is wide: one row per model (and data set), n, then `<metric>`, `<metric>_ci_low`,
-`<metric>_ci_high`, `<metric>_n_failed`, and where rows were compared `<metric>_mark` (`marks`). Published values join
-where model, merge mode and data set match. Trap: bold is written as in Markdown, `**1.00**`, in what readers see.
+`save` writes <name>.csv, .md, .tex and .json; the last holds title, caption, keys, unit of averaging, protocol, the type of
+each column, and the notebook cell that made it. `read` gives typed columns back. Every table is wide: keys, n, then
+`<metric>`, `<metric>_ci_low`, `<metric>_ci_high`, `<metric>_n_failed`, and where rows were compared `<metric>_mark`
+(`best_rows`). Published values join where model, merge mode and data set match. Trap: bold is written as in Markdown,
+`**1.00**`, in what readers see.
 """
 
 from __future__ import annotations
 
 import html
+import json
 import math
 import re
 from pathlib import Path
 
 import pandas as pd
 
-from s2utils.evaluation.metrics import METRICS
-from s2utils.results import best_rows
+from s2utils.evaluation import metrics
+from s2utils.results import best_rows, layout
 from s2utils.results.latex import symbol
-from s2utils.workflow import artefacts, paths
+from s2utils.workflow import artefacts, paths, steps
+from s2utils.workflow.notebook import Run
 
-KEYS = ["model", "base", "variant", "train_set", "merge_mode", "dataset"]
-TITLES = {
-    "leaderboard": "Table 1 · Open LLM Leaderboard (v1 tasks, %)",
-    "rouge": "Table 2 · ROUGE F1 of the answers",
-    "bertscore": "Table 3 · BERTScore of the answers",
-    "flesch": "Table 4 · Readability of the answers",
-    "mtbench": "Table 5 · MT(S)-bench, judge's rating 1–10",
-    "judge": "Table 6 · Judged validation set, 1–10",
-}
-HEADLINES = {
-    "leaderboard": "average", "rouge": "rouge_l_f1", "bertscore": "bertscore_f1", "flesch": "flesch_reading_ease",
-    "mtbench": "single_turn_rating", "judge": "judge_rating",
+MODEL = ["model", "base", "variant", "train_set", "merge_mode"]
+KEYS = [*MODEL, "dataset"]
+TEXT = {  # columns that are text whatever they hold, where no schema says it: a model may be called "null"
+    *KEYS, "minus", "minus_merge_mode", "metric", "verdict", "reason", "claim", "notebook", "other", "set", "split",
 }  # fmt: skip
-LABELS = {
-    "average": "Average", "arc_acc_norm": "ARC", "hellaswag_acc_norm": "HellaSwag", "mmlu_acc": "MMLU",
-    "truthfulqa_mc2": "TruthfulQA", "rouge_1_f1": "ROUGE-1", "rouge_2_f1": "ROUGE-2", "rouge_l_f1": "ROUGE-L",
-    "rouge_lsum_f1": "ROUGE-Lsum", "bertscore_precision": "Precision", "bertscore_recall": "Recall",
-    "bertscore_f1": "F1", "flesch_reading_ease": "Reading ease", "flesch_kincaid_grade": "Grade",
-    "single_turn_rating": "Single turn", "multi_turn_rating": "Multi-turn",
-    "judge_rating": "Overall", "judge_simplicity": "Simplicity", "judge_helpfulness": "Helpfulness",
-    "judge_relevance": "Relevance", "judge_accuracy": "Accuracy", "judge_depth": "Depth", "judge_safety": "Safety",
-}  # fmt: skip
-PUBLISHED = {
-    "leaderboard": "Published: harness of 2023 (v1), no intervals.",
-    "rouge": "Published: prompt probably scored with the answer, no intervals.",
-    "bertscore": "Published: prompt probably scored with the answer, no intervals.",
-    "flesch": "Published: prompt scored with the answer, textstat 0.7.3, no intervals.",
-    "mtbench": "Published: 30 questions of MT-bench, rated by GPT-4, no intervals.",
-    "judge": "Published (revision): 100 questions, one rating each by GPT-4, no intervals.",
-}
-DECIMALS = {"leaderboard": 2, "rouge": 4, "bertscore": 4, "flesch": 2, "mtbench": 2, "judge": 2}
-MAKERS = {name: "mtbench" if name == "judge" else "text_metrics" for name in METRICS} | {
-    n: n for n in ("leaderboard", "mtbench")
-}
-REVISED = ("judge",)  # tables that only the revision has
+FILES = ("csv", "md", "tex", "json")
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A table as it was written: keys are text (a model may be called "null"), everything else numbers."""
-    keys, numbers = [], []
-    for column in pd.read_csv(path, nrows=0):
-        (keys if column in KEYS or column.endswith("_mark") else numbers).append(column)
-    return pd.read_csv(
-        path, dtype=dict.fromkeys(keys, str), keep_default_na=False, na_values=dict.fromkeys(numbers, "")
-    )
+def save(
+    run: Run,
+    frame: pd.DataFrame,
+    name: str,
+    caption: str = "",
+    *,
+    keys: list[str] | None = None,
+    unit: str = "",
+    title: str = "",
+    protocol: str = "",
+    best: pd.DataFrame | None = None,
+    digits: int = 6,
+) -> pd.DataFrame:
+    """Write a table of `run`, rounded to `digits` decimals; returns what readers see of it.
+
+    `keys` say what a row is about (else all columns of text), `unit` what is averaged, `protocol` how it was measured.
+    Title and unit of a table of results are `metrics.TABLES`', which has published values beside its own; `best` are the
+    marks of `best_rows.best`. Nothing is written by a run of one model or train set: its rows are part of a table only.
+    """
+    known = metrics.TABLES.get(name)
+    frame = frame if best is None else best_rows.marked(frame, best)
+    frame = (beside(frame, name) if known and known.published else frame).round(digits)
+    about = {
+        "title": title or (known.title if known else layout.title(name)),
+        "unit": unit or (known.unit if known else ""),
+    }
+    about |= {
+        "keys": keys or [c for c in frame if _is_text(frame[c]) and not c.endswith("_mark")],
+        "protocol": protocol,
+    }
+    about |= {"caption": " ".join(filter(None, [caption, _published_protocol(frame, name)]))}
+    if run.collects:
+        about |= {"made_by": {"notebook": steps.STEPS[run.step].notebook, "cell": _cell(run), "profile": run.profile}}
+        write(frame, name, run.tables, about)
+    return layout.view(frame, name)
+
+
+def write(frame: pd.DataFrame, name: str, folder: Path, about: dict, view: pd.DataFrame | None = None) -> None:
+    """<name>.csv, .md, .tex and .json in `folder`; `about` is the table's schema but for the types of its columns.
+
+    `view` is what readers see, where that is not `layout.view`.
+    """
+    view = layout.view(frame, name) if view is None else view
+    heading = f"{about['title']}. {about['caption']}".rstrip()
+    types = {c: "text" if _is_text(frame[c]) else frame[c].dtype.name for c in frame}
+    texts = {
+        "csv": frame.to_csv(index=False, lineterminator="\n"),
+        "md": f"**{about['title']}.** {about['caption']}".rstrip() + f"\n\n{markdown(view)}\n",
+        "tex": latex(view, heading, f"tab:{name}"),
+        "json": json.dumps(about | {"columns": types}, indent=1, ensure_ascii=False) + "\n",
+    }
+    for kind, text in texts.items():
+        with artefacts.replacing(folder / f"{name}.{kind}") as file:
+            file.write(text)
+
+
+def schema(csv: Path) -> dict:
+    """What was written of a table beside it; {} where there is nothing."""
+    return artefacts.read_json(csv.with_suffix(".json")) or {}
+
+
+def read(csv: Path) -> pd.DataFrame:
+    """A table with typed columns: by its schema, else text where a cell is no number, and `TEXT` always."""
+    types = schema(csv).get("columns", {})
+    frame = pd.read_csv(csv, dtype=str, keep_default_na=False)
+    for column in frame:
+        if types.get(column) != "text" and column not in TEXT and not column.endswith("_mark"):
+            frame[column] = _typed(frame[column])
+    return frame
+
+
+def _typed(texts: pd.Series) -> pd.Series:
+    """Numbers or truths where every cell is one or empty, else the texts."""
+    if len(texts) and texts.isin(["True", "False"]).all():
+        return texts == "True"
+    numbers = pd.to_numeric(texts.where(~texts.isin(["", "nan", "NaN"])), errors="coerce")
+    return numbers if (numbers.notna() | texts.isin(["", "nan", "NaN"])).all() else texts
+
+
+def _is_text(values: pd.Series) -> bool:
+    return not (pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values))
+
+
+def _cell(run: Run) -> str:
+    """Id of the notebook cell that is running, "" outside of one or where it was edited since it was saved."""
+    try:
+        source = get_ipython().user_ns["In"][-1].strip()
+    except (NameError, KeyError, IndexError):
+        return ""
+    notebook = paths.root() / "notebooks" / f"{steps.STEPS[run.step].notebook}.ipynb"
+    cells = (artefacts.read_json(notebook) or {}).get("cells", [])
+    return next((cell["id"] for cell in cells if "".join(cell["source"]).strip() == source), "")
 
 
 def published(name: str) -> pd.DataFrame:
     """A table of the paper, with our column names, nan where it has none; `merge_mode` is "none" where nothing was merged."""
-    folder = paths.root() / "reports" / "published" / ("revised" if name in REVISED else "")
-    frame = pd.read_csv(folder / f"{name}.csv", keep_default_na=False)
+    frame = pd.read_csv(
+        paths.root() / "reports" / "published" / f"{metrics.TABLES[name].published}.csv", keep_default_na=False
+    )
     frame["merge_mode"] = frame["merge_mode"].replace("", "none")
-    frame = frame.rename(columns={theirs: ours for ours, theirs in METRICS[name].items() if theirs})
-    return frame.assign(**{metric: math.nan for metric in METRICS[name] if metric not in frame})
+    frame = frame.rename(columns={metric.published: metric.column for metric in metrics.of(name) if metric.published})
+    return frame.assign(**{column: math.nan for column in metrics.columns(name) if column not in frame})
 
 
 def beside(measured: pd.DataFrame, name: str) -> pd.DataFrame:
     """`measured` with a column `<metric>_published` each, empty where the paper has no such row."""
     paper = published(name)
     on = [k for k in ("model", "merge_mode", "dataset") if k in measured and k in paper]
-    metrics = list(METRICS[name])
-    return measured.merge(paper[on + metrics], on=on, how="left", suffixes=("", "_published"))
+    return measured.merge(paper[on + metrics.columns(name)], on=on, how="left", suffixes=("", "_published"))
 
 
-def shown(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """`frame` as readers see it: one cell a metric, "value [low, high]", failures and published values beside."""
-    digits = DECIMALS[name]
-    view = pd.DataFrame({k.replace("_", " "): frame[k] for k in ("dataset", "model", "merge_mode") if k in frame})
-    for count, label in (("n", "n"), ("n_cut", "cut"), ("n_looping", "loops")):
-        if count in frame:
-            view[label] = frame[count]
-    for metric in METRICS[name]:
-        view[LABELS[metric]] = [cell(frame, i, metric, digits) for i in frame.index]
-        theirs = f"{metric}_published"
-        if theirs in frame and frame[theirs].notna().any():
-            view[f"{LABELS[metric]}, published"] = [f"{v:.{digits}f}" if v == v else "" for v in frame[theirs]]
-    return view
-
-
-def cell(frame: pd.DataFrame, i: int, metric: str, digits: int) -> str:
-    """Row `i` of a metric as readers see it: "value [low, high] (k failed)"; the best "**value**", or "value†"."""
-    value = frame.at[i, metric]
-    mark = frame.at[i, f"{metric}_mark"] if f"{metric}_mark" in frame else ""
-    if not isinstance(value, (int, float)) or math.isnan(value):
-        text = "–"
-    else:
-        text = f"{value:.{digits}f}"
-        text = f"**{text}**" if mark == best_rows.BEST else f"{text}†" if mark == best_rows.ALIKE else text
-        low = frame.at[i, f"{metric}_ci_low"] if f"{metric}_ci_low" in frame else math.nan
-        if low == low:
-            text += f" [{low:.{digits}f}, {frame.at[i, f'{metric}_ci_high']:.{digits}f}]"
-    failed = frame.at[i, f"{metric}_n_failed"] if f"{metric}_n_failed" in frame else 0
-    return text + (f" ({int(failed)} failed)" if failed else "")
+def _published_protocol(frame: pd.DataFrame, name: str) -> str:
+    """What is said of published values, where a row has any."""
+    theirs = [c for c in frame if c.endswith("_published")]
+    return metrics.TABLES[name].protocol if theirs and frame[theirs].notna().any(axis=None) else ""
 
 
 BOLD = re.compile(r"\*\*(-?[\d.]+)\*\*")  # of a number only, so that no name can ask for it
@@ -120,26 +154,6 @@ BOLD = re.compile(r"\*\*(-?[\d.]+)\*\*")  # of a number only, so that no name ca
 def bold(escaped: str, start: str, end: str) -> str:
     """Text that is escaped already, with `start` and `end` around what is bold."""
     return BOLD.sub(lambda found: f"{start}{found[1]}{end}", escaped)
-
-
-def write(frame: pd.DataFrame, name: str, folder: Path, caption: str, best: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Write <name>.csv, .md, .tex and .txt (the caption) into `folder`; returns what readers see.
-
-    `best` are the marks of `marks.best`; the caption of a table with marks should say what they mean (`marks.legend`).
-    """
-    frame = beside(frame if best is None else best_rows.marked(frame, best), name).round(6)
-    if frame[[f"{m}_published" for m in METRICS[name]]].notna().any(axis=None):
-        caption = f"{caption} {PUBLISHED[name]}"
-    view = shown(frame, name)
-    with artefacts.replacing(folder / f"{name}.csv") as file:
-        frame.to_csv(file, index=False, lineterminator="\n")
-    with artefacts.replacing(folder / f"{name}.md") as file:
-        file.write(f"**{TITLES[name]}.** {caption}\n\n{markdown(view)}\n")
-    with artefacts.replacing(folder / f"{name}.tex") as file:
-        file.write(latex(view, f"{TITLES[name]}. {caption}", f"tab:{name}"))
-    with artefacts.replacing(folder / f"{name}.txt") as file:
-        file.write(caption + "\n")
-    return view
 
 
 def markdown(view: pd.DataFrame) -> str:
@@ -164,15 +178,9 @@ def latex(view: pd.DataFrame, caption: str, label: str) -> str:
 
 
 _LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "–": "--",
-    "·": r"$\cdot$",
-    "±": r"$\pm$",
-    "≥": r"$\geq$",
-    "†": r"$^\dagger$",
-}
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "·": r"$\cdot$",
+    "±": r"$\pm$", "≥": r"$\geq$", "†": r"$^\dagger$",
+}  # fmt: skip
 
 
 def latex_text(value: object) -> str:

@@ -78,6 +78,19 @@ class Run:
         """Every model of the study."""
         return steps.models(self.params)
 
+    @property
+    def collects(self) -> bool:
+        """Whether this run is about all that the step makes: only then do readers see its tables."""
+        return all(choice == "all" for choice in self.choices.values())
+
+    def save_table(self, frame, name: str, caption: str = "", **about):
+        """Write a table as readers and programs meet it (`results.tables.save`); shows it as Markdown."""
+        from IPython.display import Markdown
+
+        from s2utils.results import tables  # a run's tables are a room above: what a notebook says in one line
+
+        return Markdown(tables.markdown(tables.save(self, frame, name, caption, **about)))
+
     def artefact(self, name: str = "", step: str = "") -> Artefact:
         """The artefact this step (or another) makes for `name`."""
         step = step or self.step

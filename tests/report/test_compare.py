@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_build import HOSTILE, Page, fill
 
-from s2utils.evaluation import per_question
+from s2utils.evaluation import sample_scores
 from s2utils.report import compare
 from s2utils.workflow import artefacts, paths, provenance
 
@@ -80,19 +80,17 @@ def test_noise_is_no_evidence(tree):
 
 def test_other_questions_are_not_paired(tree):
     run("cpu")
-    frame = per_question.read(paths.artefacts("cpu"))
+    frame = sample_scores.read(paths.artefacts("cpu"))
     moved = frame.assign(question=frame["question"] + "!")
-    both, _ = per_question.shared(frame, moved, ({}, {}))
+    both, _ = compare.shared(frame, moved, ({}, {}))
     assert len(both) == 0 and len(compare.paired(both)) == 0
-    assert set(frame["table"]) == {"text_metrics", "leaderboard"} and set(
-        frame.query("table == 'leaderboard'")["value"]
-    ) == {0, 100}
+    assert set(frame.query("metric == 'arc_acc_norm'")["value"]) == {0, 100}
 
 
 def test_ratings_of_repeats_are_averaged_and_failures_stay_missing(tree):
     rows = [{"question_id": q, "turn": 1, "rating": r} for q, r in ((1, 4.0), (1, 6.0), (2, None))]
     artefacts.append_jsonl(paths.artefacts("cpu") / "mtbench" / "base" / "judged.jsonl", rows)
-    found = per_question.read(paths.artefacts("cpu")).set_index("question")["value"]
+    found = sample_scores.read(paths.artefacts("cpu")).set_index("question")["value"]
     assert found["1"] == 5.0 and pd.isna(found["2"])
 
 

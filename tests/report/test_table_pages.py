@@ -27,7 +27,7 @@ CSV = {
 def test_any_table_gets_a_page(tmp_path, name):
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / f"{name}.csv").write_text(CSV[name])
-    row = table_pages.write(web.Site(tmp_path, "profile x"), name, [], {})
+    row = table_pages.write(web.Site(tmp_path, "profile x"), name, [])
     page = Page(tmp_path / row["href"])
     assert HOSTILE not in (tmp_path / row["href"]).read_text() and page.data()["CSV"] == CSV[name]
     text = "".join(page.text)
@@ -42,7 +42,7 @@ def test_marks_published_values_and_failures_are_told():
         {"model": ["a", "b"], "average": [50.0, 40.0], "average_ci_low": [45.0, 35.0], "average_ci_high": [55.0, 45.0],
          "average_published": [49.0, math.nan], "average_n_failed": [0, 2], "average_mark": ["best, not told apart", ""]}
     )  # fmt: skip
-    one, other = table_pages.measured(frame, "average", "leaderboard")
+    one, other = table_pages.measured(frame, "average")
     assert (one["text"], one["best"], one["alike"], one["published"], one["difference"]) == (
         "50.00",
         False,
@@ -51,8 +51,8 @@ def test_marks_published_values_and_failures_are_told():
         "+1.00",
     )
     assert other["failed"] == 2 and other["published"] == "" and not other["alike"]
-    assert table_pages.measured(frame.assign(average_mark=["best", ""]), "average", "leaderboard")[0]["best"]
-    columns = layout.layout(frame, "leaderboard")
+    assert table_pages.measured(frame.assign(average_mark=["best", ""]), "average")[0]["best"]
+    columns = layout.of(frame, "leaderboard")
     assert (columns.keys, columns.counts, columns.measures, columns.others) == (["model"], [], ["average"], [])
 
 
@@ -98,9 +98,3 @@ def test_each_metric_of_a_column_has_its_own_scale():
     assert (one["text"], other["text"], third["text"]) == ("0.1000", "9", "0.2000")
     assert other["drawn"] == {"value": 50, "low": 2, "high": 98, "published": None, "zero": None}
     assert one["drawn"]["low"] == 2 and third["drawn"]["high"] == 98
-
-
-def test_the_cell_that_wrote_a_table_is_found():
-    assert table_pages._written('with replacing(run.tables / "merge.csv") as file:') == ["merge"]
-    assert table_pages._written('run.tables / f"eda_{name}.csv"') == [r"eda_\w+"]
-    assert "rouge" in table_pages._written('tables.write(rouge, "rouge", run.tables, caption)')

@@ -5,10 +5,12 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import write_table
 from scipy import stats
 
+from s2utils.evaluation import metrics
 from s2utils.report import build
-from s2utils.results import claims, tables
+from s2utils.results import claims
 from s2utils.results.published_claims import CLAIMS
 from s2utils.workflow import paths
 from s2utils.workflow.params import ParameterError, load
@@ -26,7 +28,7 @@ def measured(half: float = 0.1, turned: bool = False) -> dict[str, pd.DataFrame]
     """Tables of the cpu profile in which every claim of a 7B model holds, by wide margins; or none does."""
     rank = {"chat": 9, "sciq-wikilead": 8, "sciq": 6, "wikilead": 5, "": 4}  # the base is ""
     found = {}
-    for name, metrics in tables.METRICS.items():
+    for name in metrics.STUDY:
         rows = []
         for model, place in rank.items():
             for dataset in SETS if name in ("rouge", "bertscore", "flesch") else ("",):
@@ -37,7 +39,7 @@ def measured(half: float = 0.1, turned: bool = False) -> dict[str, pd.DataFrame]
                         "dataset": dataset,
                         "n": 50,
                     }
-                    for metric in metrics:
+                    for metric in metrics.columns(name):
                         value = (
                             -_value(metric, model, place, dataset, mode)
                             if turned
@@ -230,7 +232,7 @@ def test_a_missing_model_is_not_measured(params):
 def test_merges_are_compared_question_by_question_where_such_a_table_is_there(params):
     ours = measured()
     row = {"train_set": "wikilead", "merge_mode": "dequantized", "minus": "bf16"}
-    ends = {"": "0.5", "_ci_low": "-0.25", "_ci_high": "1.5"}
+    ends = {"": 0.5, "_ci_low": -0.25, "_ci_high": 1.5}
     ours["mtbench_paired"] = pd.DataFrame([row | {f"single_turn_rating_difference{k}": v for k, v in ends.items()}])
     frame = claims.table(claims.published(), ours, params).set_index("claim")
     assert frame.loc["12b", ["measured_value", "measured_ci_low", "measured_ci_high"]].tolist() == [0.5, -0.25, 1.5]
@@ -293,7 +295,7 @@ def test_claims_stand_in_the_report(params):
     for name, frame in measured().items():
         for column in frame.columns.drop([c for c in ("model", "merge_mode", "dataset") if c in frame]):
             frame[column] = frame[column].astype(float)
-        tables.write(frame, name, folder, "Profile cpu.")
+        write_table(frame, name, folder, "Profile cpu.")
     build.build("cpu")
     page = (folder / "claims.html").read_text(encoding="utf-8")
     assert "The study&#39;s claims" in page or "The study's claims" in page

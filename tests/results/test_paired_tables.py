@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2utils.evaluation.leaderboard import evaluate
-from s2utils.results import paired_tables
+from s2utils.results import layout, paired_tables
 from s2utils.stats import intervals, stratified
 from s2utils.workflow import params
 from s2utils.workflow.params import Params
@@ -58,7 +58,7 @@ def test_pairs_are_told_apart_where_every_answer_says_so(smoke):
     assert list(pairs.index) == [("dequantized", "bf16"), ("same", "bf16"), ("same", "dequantized")]
     value, low, high = interval(pairs.loc[("dequantized", "bf16")], "kl")
     assert value == pytest.approx(-0.1) and low <= value <= high
-    assert paired_tables.verdict(low, high, "nearer", "farther") == "nearer"
+    assert high < 0, "told apart"
     assert interval(pairs.loc[("same", "bf16")], "kl") == (0, 0, 0)
     assert intervals.bootstrap(hard, 400, 0.95, 1)[1] < low, "the two means alone would not tell them apart"
 
@@ -103,9 +103,7 @@ def test_train_sets_are_not_mixed(smoke):
 def test_one_merge_is_an_empty_table_with_its_columns(smoke):
     pairs = paired_tables.paired(rated(bf16=[1.0, 2]), ["kl"], smoke)
     assert pairs.empty and list(pairs.columns[:5]) == ["train_set", "merge_mode", "minus", "n", "kl_difference"]
-    assert paired_tables.shown(pairs, ["kl"]).empty and "nothing to compare" in paired_tables.reading(
-        pairs, ["kl"], 0.95
-    )
+    assert layout.view(pairs).empty and "nothing to compare" in paired_tables.reading(pairs, ["kl"], 0.95)
 
 
 # The leaderboard
@@ -253,21 +251,19 @@ def test_merges_that_do_not_differ_are_seldom_told_apart():
 # What readers see
 
 
-def test_verdicts():
-    assert paired_tables.verdict(0.1, 0.2, "nearer", "farther") == "farther"
-    assert paired_tables.verdict(-0.2, -0.1, "nearer", "farther") == "nearer"
-    for low, high in ((-0.1, 0.1), (0.0, 0.2), (-0.2, 0.0), (math.nan, math.nan)):
-        assert paired_tables.verdict(low, high, "nearer", "farther") == "not told apart"
-
-
 def test_the_table_says_value_interval_and_what_failed(smoke):
-    found = rated(bf16=[1.0, math.nan, 1], dequantized=[3.0, 2, 3])
-    view = paired_tables.shown(paired_tables.paired(found, ["kl"], smoke), ["kl"])
-    assert view.iloc[0].tolist() == ["sciq", "dequantized", "bf16", 3, "+2 [+2, +2] (2 of 2 differ, 1 failed)"]
-    one = paired_tables.shown(paired_tables.paired(rated(bf16=[1.0], dequantized=[1.5]), ["kl"], smoke), ["kl"])
-    assert one["kl"].item() == "+0.5 (1 of 1 differ)"
-    none = paired_tables.shown(paired_tables.paired(rated(bf16=[1.0], dequantized=[math.nan]), ["kl"], smoke), ["kl"])
-    assert none["kl"].item() == "– (0 of 0 differ, 1 failed)"
+    pairs = paired_tables.paired(rated(bf16=[1.0, math.nan, 1], dequantized=[3.0, 2, 3]), ["kl"], smoke)
+    assert layout.view(pairs).iloc[0].tolist() == [
+        "sciq",
+        "dequantized",
+        "bf16",
+        3,
+        "+2 [+2, +2] (2 of 2 changed, 1 failed)",
+    ]
+    one = layout.view(paired_tables.paired(rated(bf16=[1.0], dequantized=[1.5]), ["kl"], smoke))
+    assert one["kl difference"].item() == "+0.5000 (1 of 1 changed)"
+    none = layout.view(paired_tables.paired(rated(bf16=[1.0], dequantized=[math.nan]), ["kl"], smoke))
+    assert none["kl difference"].item() == "– (0 of 0 changed, 1 failed)"
 
 
 def test_the_reading_counts_comparisons_and_names_those_told_apart(smoke):
@@ -277,19 +273,19 @@ def test_the_reading_counts_comparisons_and_names_those_told_apart(smoke):
     ]
     pairs = paired_tables.paired(pd.concat([*parts, rated("both", bf16=[1.0], dequantized=[2.0])]), ["kl"], smoke)
     text = paired_tables.reading(pairs, ["kl"], 0.95)
-    assert "told apart in 1 of 3 comparisons (95% intervals" in text and "not told apart in 1; 1 have too few" in text
     assert (
-        "sciq, dequantized − bf16: kl +1 [+1, +1]" in text
-        and "wiki" not in text
-        and "about 0.1 apart; more where" in text
+        text.startswith("Of three comparisons of two merges of one fine-tune, in one it is higher")
+        and "1 have too few" in text
     )
+    assert "sciq, dequantized − bf16: kl +1 [+1, +1] (n = 3)" in text
+    assert "wiki" not in text and "about 0.1 apart; more where" in text
 
 
 def test_metrics_are_named_as_readers_know_them(smoke):
     found = rated(bf16=[1.0, 2], dequantized=[2.0, 3]).rename(columns={"kl": "bertscore_f1"})
     pairs = paired_tables.paired(found, ["bertscore_f1"], smoke)
     assert "BERTScore F1 +1" in paired_tables.reading(pairs, ["bertscore_f1"], 0.95)
-    assert "BERTScore F1" in paired_tables.shown(pairs, ["bertscore_f1"])
+    assert "F1 (BERTScore) difference" in layout.view(pairs)
 
 
 def test_the_reading_warns_of_few_questions_only_where_there_are_few(smoke):

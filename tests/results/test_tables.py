@@ -1,21 +1,28 @@
 import html
+import json
+import math
 import re
+import types
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2utils.results import tables
+from s2utils.evaluation import metrics
+from s2utils.results import layout, tables
+from s2utils.workflow.notebook import Run
+from s2utils.workflow.params import load
 
 
-@pytest.mark.parametrize("name", tables.METRICS)
+@pytest.mark.parametrize("name", metrics.STUDY)
 def test_the_published_tables_have_our_columns_and_numbers(tree, name):
     frame = tables.published(name)
-    assert {"model", "base", "variant", "train_set", "merge_mode", *tables.METRICS[name]} <= set(frame.columns)
-    for metric in tables.METRICS[name]:
-        assert pd.api.types.is_float_dtype(frame[metric])
-        assert frame[metric].notna().all() if tables.METRICS[name][metric] else frame[metric].isna().all()
+    assert {"model", "base", "variant", "train_set", "merge_mode", *metrics.columns(name)} <= set(frame.columns)
+    for metric in metrics.of(name):
+        assert pd.api.types.is_float_dtype(frame[metric.column])
+        assert frame[metric.column].notna().all() if metric.published else frame[metric.column].isna().all()
     assert set(frame["merge_mode"]) <= {"none", "bf16", "dequantized"}
     assert (frame["merge_mode"] == "none").eq(frame["variant"].isin(["base", "chat"])).all()
     assert not frame.duplicated([k for k in ("model", "merge_mode", "dataset") if k in frame]).any()
@@ -29,10 +36,10 @@ def test_the_published_averages_are_the_means_of_their_columns(tree):
 
 def row(model: str, merge_mode: str = "none", **changes) -> dict:
     """A measured row of the leaderboard."""
-    metrics = {m: 50.0 for m in tables.METRICS["leaderboard"]}
+    values = dict.fromkeys(metrics.columns("leaderboard"), 50.0)
     return (
         {"model": model, "base": "Llama-2-7b", "variant": "base", "train_set": "", "merge_mode": merge_mode, "n": 3}
-        | metrics
+        | values
         | changes
     )
 
@@ -84,7 +91,7 @@ def test_a_cell_shows_value_interval_and_failures(tree):
             )
         ]
     )
-    view = tables.shown(tables.beside(frame, "leaderboard"), "leaderboard")
+    view = layout.view(tables.beside(frame, "leaderboard"), "leaderboard")
     assert view.loc[0, "Average"] == "12.50 [10.00, 14.00] (2 failed)"
     assert view.loc[0, "MMLU"] == "–"
     assert view.loc[0, "ARC"] == "50.00"
@@ -92,23 +99,55 @@ def test_a_cell_shows_value_interval_and_failures(tree):
 
 
 def test_what_the_paper_does_not_have_takes_no_column(tree):
-    view = tables.shown(tables.beside(pd.DataFrame([row("SmolLM2-135M")]), "leaderboard"), "leaderboard")
+    view = layout.view(tables.beside(pd.DataFrame([row("SmolLM2-135M")]), "leaderboard"), "leaderboard")
     assert not [c for c in view.columns if "published" in c]
 
 
-def test_a_table_is_written_whole(tree, tmp_path):
-    frame = pd.DataFrame([row("Llama-2-7b", average=1 / 3), row("Llama-2-7b-chat")])
-    view = tables.write(frame, "leaderboard", tmp_path / "tables", "50 % of it | n = 3")
-    written = {p.suffix: p.read_text(encoding="utf-8") for p in (tmp_path / "tables").iterdir()}
-    assert set(written) == {".csv", ".md", ".tex", ".txt"}
-    back = pd.read_csv(tmp_path / "tables" / "leaderboard.csv")
+def save(frame: pd.DataFrame, name: str = "leaderboard", **about) -> Path:
+    """A table that a run of smoke saved; its CSV."""
+    run = Run("leaderboard", "smoke", load("smoke"), choices={"model": about.pop("model", "all")})
+    tables.save(run, frame, name, about.pop("caption", "A caption."), **about)
+    return run.tables / f"{name}.csv"
+
+
+def test_a_table_is_written_whole(tree):
+    csv = save(pd.DataFrame([row("Llama-2-7b", average=1 / 3), row("Llama-2-7b-chat")]), caption="50 % of it | n = 3")
+    written = {p.suffix: p.read_text(encoding="utf-8") for p in csv.parent.iterdir()}
+    assert set(written) == {".csv", ".md", ".tex", ".json"}
+    back = pd.read_csv(csv)
     assert back["average"].tolist() == [0.333333, 50.0] and back["average_published"].tolist() == [53.40, 56.34]
-    assert len(view) == 2 and written[".md"].count("\n|") == 4
-    assert (
-        r"50 \% of it" in written[".tex"]
-        and written[".txt"] == f"50 % of it | n = 3 {tables.PUBLISHED['leaderboard']}\n"
-    )
+    assert written[".md"].count("\n|") == 4 and r"50 \% of it" in written[".tex"]
     assert written[".tex"].count(r"\begin{") == written[".tex"].count(r"\end{") == 2
+
+
+def test_beside_a_table_stands_what_it_is(tree):
+    about = tables.schema(save(pd.DataFrame([row("Llama-2-7b")]), caption="n = 3.", protocol="v1"))
+    facts = metrics.TABLES["leaderboard"]
+    assert (
+        about["caption"] == f"n = 3. {facts.protocol}" and about["title"] == facts.title and about["unit"] == "document"
+    )
+    assert about["keys"] == tables.MODEL and about["protocol"] == "v1"
+    assert about["made_by"] == {"notebook": "06_leaderboard", "cell": "", "profile": "smoke"}
+    assert about["columns"]["model"] == "text" and about["columns"]["average"] == "float64"
+
+
+def test_a_run_of_one_model_writes_no_table_of_all(tree):
+    assert not save(pd.DataFrame([row("Llama-2-7b")]), model="SmolLM2-135M").exists()
+
+
+@pytest.mark.parametrize("schema", [True, False])
+def test_columns_come_back_with_their_types(tree, schema):
+    """A model may be called "null" or "7", a cell may be empty, and a name is no number whatever it looks like."""
+    frame = pd.DataFrame({"model": ["null", "7"], "kept": [True, False], "n": [3, 4], "value": [0.5, math.nan]})
+    frame["mark"] = ["", "1"]
+    csv = save(frame.assign(verdict=["", "different"]), "own", title="Own")
+    if not schema:
+        csv.with_suffix(".json").unlink()
+        frame = frame.drop(columns="mark")
+    back = tables.read(csv)
+    pd.testing.assert_frame_equal(back[frame.columns].astype({"model": object}), frame, check_dtype=False)
+    assert back["model"].tolist() == ["null", "7"] and back["kept"].dtype == bool
+    assert back["n"].dtype == "int64" and back["verdict"].tolist() == ["", "different"]
 
 
 def test_latex_has_as_many_columns_as_it_says(tree):
@@ -164,7 +203,7 @@ def marked() -> pd.DataFrame:
 
 
 def test_the_best_is_bold_or_has_a_dagger(tree):
-    view = tables.shown(tables.beside(marked(), "leaderboard"), "leaderboard")
+    view = layout.view(tables.beside(marked(), "leaderboard"), "leaderboard")
     assert view["Average"].tolist() == ["**50.00** [49.00, 51.00]", "9.00"]
     assert view["MMLU"].tolist() == ["50.00", "50.00†"]
     assert "| **50.00** [49.00, 51.00] |" in tables.markdown(view)
@@ -172,15 +211,18 @@ def test_the_best_is_bold_or_has_a_dagger(tree):
     assert r"\textbf{50.00} [49.00, 51.00]" in text and r"50.00$^\dagger$" in text and r"\textbf{<" not in text
 
 
-def test_marks_survive_the_file_they_are_written_to(tree, tmp_path):
+def test_marks_survive_the_file_they_are_written_to(tree):
+    best = pd.DataFrame([{"metric": "average", "model": "Llama-2-7b", "merge_mode": "none", "mark": "best"}])
+    back = tables.read(save(pd.DataFrame([row("Llama-2-7b"), row("Llama-2-7b-chat", average=40.0)]), best=best))
+    assert back["average_mark"].tolist() == ["best", ""]
+    assert layout.view(back, "leaderboard")["Average"].tolist() == ["**50.00**", "40.00"]
 
-    found = pd.DataFrame([{"metric": "average", "model": "Llama-2-7b", "merge_mode": "none", "mark": "best"}])
-    frame = pd.DataFrame([row("Llama-2-7b"), row("Llama-2-7b-chat", average=40.0)])
-    view = tables.write(frame, "leaderboard", tmp_path, "C.", best=found)
-    back = tables.read_table(tmp_path / "leaderboard.csv")
-    assert back["average_mark"].fillna("").tolist() == ["best", ""]
-    pd.testing.assert_series_equal(tables.shown(back, "leaderboard")["Average"], view["Average"])
-    again = tables.write(
-        back.drop(columns=[c for c in back if c.endswith("_published")]), "leaderboard", tmp_path, "C."
-    )
-    assert again["Average"].tolist() == ["**50.00**", "40.00"]  # as reports of several profiles are joined
+
+def test_the_cell_that_made_a_table_is_known_by_its_source(tree, monkeypatch):
+    cells = json.loads((tree / "notebooks" / "06_leaderboard.ipynb").read_text(encoding="utf-8"))["cells"]
+    cell = next(c for c in cells if "save_table" in "".join(c["source"]))
+    shell = types.SimpleNamespace(user_ns={"In": ["", "".join(cell["source"]) + "\n"]})
+    monkeypatch.setattr("builtins.get_ipython", lambda: shell, raising=False)
+    assert tables.schema(save(pd.DataFrame([row("Llama-2-7b")])))["made_by"]["cell"] == cell["id"]
+    shell.user_ns["In"].append("x = 1  # edited since it was saved")
+    assert tables.schema(save(pd.DataFrame([row("Llama-2-7b")])))["made_by"]["cell"] == ""

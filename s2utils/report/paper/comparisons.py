@@ -7,55 +7,57 @@ from __future__ import annotations
 
 import math
 
+from s2utils.evaluation import metrics
 from s2utils.report.paper.facts import models
 from s2utils.report.paper.markup import Text, escape
-from s2utils.report.paper.phrases import by_interval, compared, count, estimate, listed, merges, named, size
+from s2utils.report.paper.phrases import count, estimate, listed, named, size
 from s2utils.report.paper.tables_read import Held
-from s2utils.report.paper.views import DIGITS, LABELS, PAIRED, merge_name, two_merges
+from s2utils.report.paper.views import merge_name, paired_table, two_merges
+from s2utils.results import verdicts
 
-TESTS = {"leaderboard": "leaderboard_tests"} | dict.fromkeys(
-    ("rouge", "bertscore", "flesch", "manner"), "text_metrics_tests"
-)
-BETTER = {  # metric → what a higher and a lower value is, in words
-    "flesch_reading_ease": ("easier to read", "harder to read"), "flesch_kincaid_grade": ("of a higher grade", "of a lower grade"),
-    "rouge_l_f1": ("nearer to the human answers", "further from the human answers"),
-    "bertscore_f1": ("nearer to the human answers", "further from the human answers"),
-    "toxic": ("more often toxic", "less often toxic"),
-}  # fmt: skip
+
+def tests_table(name: str) -> str:
+    """The table of tests that goes with a table of results."""
+    return f"{metrics.TABLES[name].step}_tests"
 
 
 def tests(held: Held, name: str, metric: str) -> list[dict]:
-    """The tests of one metric: rows with name, model, mode, variant, against ("base" or "merge"), and the test's columns."""
+    """The tests of one metric: its rows with name, mode, variant and against ("base" or "merge")."""
     known, base, found = models(held.params), held.params.model.name, []
-    for row in held.rows(TESTS.get(name, name)) if TESTS.get(name) else ():
-        mode = row.get("merge_mode", "none") or "none"
-        id = row["model"] if mode == "none" else f"{row['model']}.{mode}"
-        model, dataset = known.get(id), row.get("dataset", "")
+    by_row = {(row.model, row.merge_mode): row for row in known.values()}
+    for row in held.rows(tests_table(name)) if tests_table(name) in TESTED else ():
+        mode, dataset = row.get("merge_mode") or "none", row.get("dataset", "")
         if row["metric"] != metric:
             continue
-        told = named(model.model, model.merge_mode) if model else named(row["model"], mode)
+        model = by_row.get((row["model"], mode))
         found.append(row | {
-            "name": Text(f"{told}{_on(dataset)}"), "mode": model.merge_mode if model else mode, "dataset": dataset,
+            "name": Text(f"{named(row['model'], mode)}{_on(dataset)}"), "mode": mode, "dataset": dataset,
             "variant": model.variant if model else "", "against": "base" if row["minus"] == base else "merge",
         })  # fmt: skip
     return found
 
 
+TESTED = ("leaderboard_tests", "text_metrics_tests")
+
+
+def _compared(rows: list[dict], metric: str, **how) -> Text:
+    facts = metrics.METRICS[metric]
+    return Text(verdicts.compared(rows, f"+,.{facts.decimals}f", facts.higher, facts.lower, **how))
+
+
 def against_base(held: Held, name: str, metric: str, mode: str = "", brief: bool = False) -> Text:
     """What tests say of fine-tunes against the base by one metric, under one merge or all; the gap where there is none."""
-    if gap := held.gap(TESTS[name]):
+    if gap := held.gap(tests_table(name)):
         return Text(gap)
     rows = [r for r in tests(held, name, metric) if r["against"] == "base" and r["variant"] != "chat"]
     rows = [r for r in rows if mode in ("", r["mode"])]
-    if not rows:
-        return Text("Not tested against the base.")
-    return compared(rows, *BETTER.get(metric, ("higher", "lower")), DIGITS[name], brief=brief)
+    return _compared(rows, metric, brief=brief) if rows else Text("Not tested against the base.")
 
 
 def chat_against_base(held: Held, name: str, metric: str) -> Text:
     """The same of the chat model, "" where it was not tested."""
     rows = [r for r in tests(held, name, metric) if r["against"] == "base" and r["variant"] == "chat"]
-    return compared(rows, "higher", "lower", DIGITS[name], "comparison of chat with the base") if rows else Text("")
+    return _compared(rows, metric, of="comparison of chat with the base") if rows else Text("")
 
 
 def model_name(held: Held, id: str) -> Text:
@@ -64,22 +66,27 @@ def model_name(held: Held, id: str) -> Text:
     return named(known.model, known.merge_mode) if known else escape(id)
 
 
-def of_merges(held: Held, name: str, metrics: list[str]) -> Text:
+def of_merges(held: Held, name: str, columns: list[str]) -> Text:
     """What is known of the merges of one fine-tune: by tests where they are, else by the intervals of paired differences."""
-    told, alike, gaps, bare, table = [], [], {}, [], PAIRED.get(name, "text_metrics_paired")
-    for metric in metrics:
+    told, alike, gaps, bare, table = [], [], {}, [], paired_table(name)
+    for metric in columns:
         rows = [r for r in tests(held, name, metric) if r["against"] == "merge"]
-        rows = [r | {"name": Text(f"{r['name']} minus {_other(held, r)}")} for r in rows]
+        rows = [r | {"name": Text(f"{r['name']} minus {merge_name(r['minus_merge_mode'])}")} for r in rows]
         if not rows and (gap := held.gap(table)):
             gaps[gap] = None
             continue
         if not rows:
             rows = _paired(held, table, metric)
             bare += [metric] * bool(rows)
-        if any(r["verdict"] == "different" for r in rows):
-            told.append(f"By {said(metric)}: {merges(rows, DIGITS[name])}")
+        firm = [r for r in rows if r["verdict"] == verdicts.DIFFERENT]
+        if firm:
+            form = f"+,.{metrics.METRICS[metric].decimals}f"
+            which = "; ".join(f"{r['name']} {verdicts.test(r, form)}" for r in firm)
+            told.append(
+                f"By {said(metric)}: it matters in {count(len(firm))} of {count(len(rows), 'comparison')}: {which}."
+            )
         elif rows:
-            blind = sum(r["verdict"] == "too few" for r in rows)
+            blind = sum(r["verdict"] == verdicts.TOO_FEW for r in rows)
             few = f", {count(blind)} of them with too few questions for an interval" if blind else ""
             alike.append(Text(f"{said(metric)} ({count(len(rows), 'comparison')}{few})"))
     told += [f"There is no evidence that it does by {listed(alike)}."] if alike else []
@@ -93,16 +100,11 @@ def _paired(held: Held, table: str, metric: str) -> list[dict]:
     for row in held.rows(table):
         ends = {f"difference{end}": row.get(f"{column}{end}", math.nan) for end in ("", "_ci_low", "_ci_high")}
         counts = {"n": row.get(f"{column}_n", math.nan), "n_failed": row.get(f"{column}_n_failed", 0)}
-        verdict = by_interval(ends["difference_ci_low"], ends["difference_ci_high"])
+        verdict = verdicts.by_interval(ends["difference_ci_low"], ends["difference_ci_high"])
         found.append(
             ends | counts | {"name": Text(f"{escape(row['train_set'])}, {two_merges(row)}"), "verdict": verdict}
         )
     return found if any(column in row for row in held.rows(table)) else []
-
-
-def _other(held: Held, row: dict) -> Text:
-    other = models(held.params).get(row["minus"])
-    return merge_name(other.merge_mode if other else row.get("minus_merge_mode", "") or row["minus"])
 
 
 def _on(dataset: str) -> str:
@@ -111,12 +113,9 @@ def _on(dataset: str) -> str:
 
 def said(metric: str) -> str:
     """A metric's name within a sentence: names keep their capitals, words lose theirs."""
-    label = LABELS[metric]
-    return (
-        label
-        if len(label) < 2 or label[1].isupper() or label in ("HellaSwag", "TruthfulQA")
-        else label[0].lower() + label[1:]
-    )
+    label = metrics.name(metric)
+    is_name = len(label) < 2 or label[1].isupper() or label in ("HellaSwag", "TruthfulQA")
+    return label if is_name else label[0].lower() + label[1:]
 
 
 def leaders(held: Held, name: str, metric: str) -> Text:
@@ -129,7 +128,7 @@ def leaders(held: Held, name: str, metric: str) -> Text:
     if not firm:
         return Text(f"By {said(metric)} no model is told apart from the runner-up.")
     return Text(
-        f"By {LABELS[metric]} the best model is told apart from the runner-up in {count(len(firm), 'case')}: {listed(where)}."
+        f"By {said(metric)} the best model is told apart from the runner-up in {count(len(firm), 'case')}: {listed(where)}."
     )
 
 
@@ -160,7 +159,7 @@ def claims(held: Held) -> dict | None:
 
 def _size(row: dict, side: str) -> str:
     """(+1.2 [+0.4, +2.0], n = 100) of a claim's weakest comparison."""
-    if f"{side}_value" not in row or row[f"{side}_value"] != row[f"{side}_value"]:
+    if math.isnan(row.get(f"{side}_value", math.nan)):
         return ""
     ends = {
         "d": row[f"{side}_value"],

@@ -10,8 +10,9 @@ import math
 import pandas as pd
 
 from s2utils.report.paper.markup import Text
-from s2utils.report.paper.phrases import against, by_interval, count, number
+from s2utils.report.paper.phrases import against, count, number
 from s2utils.report.paper.tables_read import Held
+from s2utils.results.verdicts import by_interval
 from s2utils.workflow import steps
 from s2utils.workflow.params import Params
 
@@ -80,7 +81,7 @@ def pivoted(frame: pd.DataFrame, rows: list[str], column: str, total: str = "") 
     view = pd.DataFrame({c: pd.Series([number(v, 0) for v in wide[c]], dtype=object) for c in wide})
     for c in wide if shares is not None else ():
         cells = zip(wide.index, view[c], shares[c])
-        told = [v if s != s or r == total else Text(f"{v} ({number(s, 1)} %)") for r, v, s in cells]
+        told = [v if math.isnan(s) or r == total else Text(f"{v} ({number(s, 1)} %)") for r, v, s in cells]
         view[c] = pd.Series(told, dtype=object)
     view = pd.concat([wide.index.to_frame(index=False), view], axis=1)
     return view.rename(columns=lambda name: str(name).replace("_", " "))

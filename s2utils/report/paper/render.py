@@ -18,6 +18,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from s2utils.evaluation import metrics
 from s2utils.report import web
 from s2utils.report.paper import comparisons, facts, markup, phrases, tables_read, views
 from s2utils.report.paper.markup import Text
@@ -77,7 +78,7 @@ def markdown(profile: str, overrides: dict | str | None = None) -> str:
 
     values = {
         "profile": profile, "p": params, "embedded": params.study == "embedded", "held": found, "table": table, "figure": figure,
-        "tables": tables, "steps": steps, "published": _published(), "audited": _audited(),
+        "steps": steps, "published": _published(), "audited": _audited(),
     }  # fmt: skip
     text = environment().get_template("paper.md").render(values)
     lines = [line.rstrip() for line in text.splitlines()]
@@ -95,6 +96,7 @@ def environment() -> jinja2.Environment:
     made.filters |= {"code": markup.code}
     made.globals |= {
         "facts": facts,
+        "metrics": metrics,
         "say": phrases,
         "compare": comparisons,
         "views": views,
@@ -109,7 +111,7 @@ def _published() -> dict:
     folder, found = paths.root() / "reports" / "published", {}
     for name in ("flesch", "rouge"):
         sides = {"draft": folder / f"{name}.csv", "revised": folder / "revised" / f"{name}.csv"}
-        rows = {side: tables_read.read(file).to_dict("records") for side, file in sides.items()}
+        rows = {side: tables.read(file).to_dict("records") for side, file in sides.items()}
         found[name] = {side: {r["dataset"]: r for r in rows[side] if r["model"] == BASE} for side in sides}
     return found
 
@@ -117,7 +119,7 @@ def _published() -> dict:
 def _audited() -> list[dict]:
     """What `make audit` measured on the study's released answers: how far prompt and syllable counter move reading ease."""
     file = paths.reports("audit") / "tables" / "flesch.csv"
-    rows = tables_read.read(file).to_dict("records") if file.is_file() else []
+    rows = tables.read(file).to_dict("records") if file.is_file() else []
     found = {}
     for row in (r for r in rows if BASE in (r["model"], r.get("published_model"))):
         kept = found.setdefault(row["dataset"], {"dataset": row["dataset"], "model": BASE, "n": row["n"]})

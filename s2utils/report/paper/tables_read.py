@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from s2utils.evaluation import metrics
 from s2utils.report.paper.markup import Text, code
 from s2utils.results import tables
 from s2utils.workflow import paths, steps
@@ -56,13 +57,11 @@ NEEDED = {  # table → what is read of it; further columns are used where they 
     "judge_panel": ("07_mtbench", "check", "passed"),
     "claims": ("", "claim", "statement", "published_verdict", "measured_verdict"),
 } | {
-    name: (steps.STEPS[step].notebook, "model", "merge_mode", "n")
-    for name, step in [*((n, n if n in steps.STEPS else "text_metrics") for n in tables.METRICS if n != "judge"), ("judge", "mtbench")]
+    name: (steps.STEPS[metrics.TABLES[name].step].notebook, "model", "merge_mode", "n") for name in metrics.STUDY
 }  # fmt: skip
-WORDS = {  # columns that are text; an empty cell is ""
-    *tables.KEYS, "minus", "minus_merge_mode", "metric", "verdict", "reason", "set", "split", "readability", "votes", "passed",
-    "check", "kind", "judge", "claim", "notebook", "statement", "wanted", "other", "protocol", "backend", "reference", "file", "choice", "from", "to", "texts", "test",
-}  # fmt: skip
+
+
+WORDS = ("readability", "votes", "passed", "check", "kind", "judge", "statement", "texts", "test", "choice")  # are text
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class Held:
         command = f"make {notebook or 'report'} PROFILE={self.profile}"
         made = code(f"notebooks/{notebook}.ipynb" if notebook else "python -m s2utils.report.build")
         try:
-            frame = read(self.folder / "tables" / f"{name}.csv")
+            frame = tables.read(self.folder / "tables" / f"{name}.csv")
         except (FileNotFoundError, pd.errors.EmptyDataError):
             frame, why = None, "is missing"
         except (pd.errors.ParserError, UnicodeDecodeError):
@@ -117,29 +116,12 @@ class Held:
 
     def caption(self, name: str) -> str:
         """What was written beneath a table: its protocol."""
-        file = self.folder / "tables" / f"{name}.txt"
-        return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+        return tables.schema(self.folder / "tables" / f"{name}.csv").get("caption", "")
 
 
 def _measure(column: str, name: str, needed: list[str]) -> bool:
     """Whether a column must hold numbers."""
+    text = column in tables.TEXT or column in WORDS or column.endswith(("_verdict", "_mark", "_comparison"))
     side = column == "kept" and name in ("eda_vocabulary", "eda_toxicity")  # there it says which of two groups
-    ours = (column in needed and not _word(column) and not side) or column in tables.METRICS.get(name, ())
+    ours = (column in needed and not text and not side) or column in metrics.columns(name)
     return ours or bool(re.search(r"(^n|^n_\w+|_ci_low|_ci_high|_n|_n_failed|_difference|_published)$", column))
-
-
-def _word(column: str) -> bool:
-    """Whether a column is text by its name."""
-    return column in WORDS or column.endswith(("_verdict", "_mark", "_comparison"))
-
-
-def read(csv: Path) -> pd.DataFrame:
-    """A table as it was written: what is named in `WORDS` is text, all else numbers where every cell is one."""
-    frame = pd.read_csv(csv, dtype=str, keep_default_na=False)
-    for column in frame:
-        values = frame[column]
-        if not _word(column):
-            numbers = pd.to_numeric(values, errors="coerce")
-            if (numbers.notna() | values.isin(["", "nan", "NaN"])).all():
-                frame[column] = numbers.astype(float)
-    return frame

@@ -10,29 +10,13 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from s2utils.evaluation import metrics
 from s2utils.report.paper.markup import Text, escape
-from s2utils.report.paper.phrases import MERGES, by_interval, count, estimate, named, number, size
+from s2utils.report.paper.phrases import MERGES, count, estimate, named, number, size
 from s2utils.report.paper.tables_read import Held
-from s2utils.results import tables
+from s2utils.results import best_rows
+from s2utils.results.verdicts import DIFFERENT, by_interval
 
-PAIRED = {"leaderboard": "leaderboard_paired", "mtbench": "mtbench_paired", "judge": "judge_paired"}
-JUDGED = {
-    "judge_rating": "Overall", "judge_simplicity": "Simplicity", "judge_helpfulness": "Helpfulness",
-    "judge_relevance": "Relevance", "judge_accuracy": "Accuracy", "judge_depth": "Depth", "judge_safety": "Safety",
-}  # fmt: skip
-MANNER = ["answer_words", "distinct_2", "within_limits", "toxic", "reference_cosine"]
-METRICS = {"judge": list(JUDGED), "manner": MANNER} | {name: list(columns) for name, columns in tables.METRICS.items()}
-TITLES = {"manner": "Manner of the answers", "judge": "Judged validation set"} | {
-    name: title.partition(" · ")[2] for name, title in tables.TITLES.items()
-}
-LABELS = JUDGED | {
-    "toxic": "share toxic", "within_limits": "share within limits", "answer_words": "words",
-    "distinct_2": "distinct pairs", "reference_cosine": "nearness",
-} | tables.LABELS | {
-    f"bertscore_{part}": f"BERTScore {tables.LABELS[f'bertscore_{part}']}" for part in ("precision", "recall", "f1")
-}  # fmt: skip
-DIGITS = {"judge": 2, "manner": 2} | tables.DECIMALS
-DECIMALS = {metric: DIGITS[name] for name, metrics in METRICS.items() for metric in metrics}
 CHOICES = {
     "prompt": "Scoring the prompt with the answer", "syllables": "Counting syllables by hyphenation",
     "stemmer": "Stemming the words", "reference": "Another question's reference",
@@ -54,7 +38,7 @@ def modes(held: Held, name: str) -> list[tuple[str, str]]:
     return [(m, MERGES.get(m, m)) for m in [*first, *(m for m in found if m not in first)]]
 
 
-def view(held: Held, name: str, mode: str = "", metrics: list[str] | None = None) -> pd.DataFrame:
+def view(held: Held, name: str, mode: str = "") -> pd.DataFrame:
     """Rows of the base, chat and the fine-tunes under one merge, each metric with its interval and failures."""
     frame = held.table(name)
     frame = frame[frame["merge_mode"].isin(["", "none", mode])].reset_index(drop=True) if mode else frame
@@ -65,8 +49,8 @@ def view(held: Held, name: str, mode: str = "", metrics: list[str] | None = None
     for column, label in (("n", "n"), ("n_cut", "cut"), ("n_looping", "loops")):
         if column in frame:
             shown[label] = _cells(number(v, 0) for v in frame[column])
-    for metric in (m for m in metrics or METRICS[name] if m in frame):
-        shown[LABELS[metric]] = _cells(_cell(r, metric, DIGITS[name]) for r in rows)
+    for metric in (metric for metric in metrics.of(name) if metric.column in frame):
+        shown[metric.label] = _cells(_cell(r, metric.column, metric.decimals) for r in rows)
     return shown
 
 
@@ -75,18 +59,25 @@ def _cells(texts: Iterable[str]) -> pd.Series:
     return pd.Series(list(texts), dtype=object)
 
 
-def pairs(held: Held, name: str, metrics: list[str]) -> pd.DataFrame | None:
+def paired_table(name: str) -> str:
+    """The table of differences between merges that goes with a table of results."""
+    return "text_metrics_paired" if metrics.TABLES[name].step == "text_metrics" else f"{name}_paired"
+
+
+def pairs(held: Held, name: str, columns: list[str]) -> pd.DataFrame | None:
     """The paired differences between merges as a table to show; None where there is a gap."""
-    frame = held.table(PAIRED.get(name, "text_metrics_paired"))
-    known = [m for m in metrics if frame is not None and f"{m}_difference_n" in frame]
+    frame = held.table(paired_table(name))
+    known = [c for c in columns if frame is not None and f"{c}_difference_n" in frame]
     if not known:
         return None
     rows = frame.to_dict("records")
     shown = pd.DataFrame({"train set": frame["train_set"], "difference": _cells(two_merges(r) for r in rows)})
-    for m in known:
-        label = f"{m}_difference"
-        shown[LABELS[m]] = _cells(
-            Text(f"{_bare(r, label, DIGITS[name], signed=True)} ({size(r, f'{label}_n', f'{label}_n_failed')})")
+    for column in known:
+        facts, difference = metrics.METRICS[column], f"{column}_difference"
+        shown[facts.full_name] = _cells(
+            Text(
+                f"{_bare(r, difference, facts.decimals, signed=True)} ({size(r, f'{difference}_n', f'{difference}_n_failed')})"
+            )
             for r in rows
         )
     return shown
@@ -104,7 +95,7 @@ def _bare(row: dict, metric: str, digits: int, signed: bool = False) -> str:
 def _cell(row: dict, metric: str, digits: int) -> Text:
     """A value with its interval, its mark and its failures, as it stands in a table."""
     failed = row.get(f"{metric}_n_failed", 0)
-    mark = {"best": "best", "best, not told apart": "†"}.get(row.get(f"{metric}_mark", ""), "")
+    mark = {best_rows.BEST: "best", best_rows.ALIKE: "†"}.get(row.get(f"{metric}_mark", ""), "")
     text = _bare(row, metric, digits)
     if mark:
         value, space, rest = text.partition(" ")
@@ -115,18 +106,19 @@ def _cell(row: dict, metric: str, digits: int) -> Text:
 def published(held: Held, name: str) -> dict | None:
     """The rows that the paper has too: a table "ours (published)", how many values, how many inside our interval."""
     frame = held.table(name)
-    known = [m for m in METRICS[name] if f"{m}_published" in (frame if frame is not None else ())]
-    rows = [r for r in held.rows(name) if any(r[f"{m}_published"] == r[f"{m}_published"] for m in known)]
+    known = [m for m in metrics.of(name) if f"{m.column}_published" in (frame if frame is not None else ())]
+    theirs = {m.column: f"{m.column}_published" for m in known}
+    rows = [r for r in held.rows(name) if not all(math.isnan(r[column]) for column in theirs.values())]
     if not rows:
         return None
-    values = [(r, m) for r in rows for m in known if r[f"{m}_published"] == r[f"{m}_published"]]
-    inside = sum(r[f"{m}_ci_low"] <= r[f"{m}_published"] <= r[f"{m}_ci_high"] for r, m in values if f"{m}_ci_low" in r)
+    values = [(r, column) for r in rows for column in theirs if not math.isnan(r[theirs[column]])]
+    inside = sum(r[f"{c}_ci_low"] <= r[theirs[c]] <= r[f"{c}_ci_high"] for r, c in values if f"{c}_ci_low" in r)
     shown = pd.DataFrame({"model": _cells(named(r["model"], r["merge_mode"]) for r in rows)})
     if "dataset" in frame:
         shown.insert(0, "data set", [r["dataset"] for r in rows])
     for m in known:
-        shown[LABELS[m]] = _cells(
-            Text(f"{number(r[m], DIGITS[name])} ({number(r[f'{m}_published'], DIGITS[name])})") for r in rows
+        shown[m.label] = _cells(
+            Text(f"{number(r[m.column], m.decimals)} ({number(r[theirs[m.column]], m.decimals)})") for r in rows
         )
     return {"view": shown, "n": len(values), "inside": inside}
 
@@ -145,14 +137,13 @@ def choices(held: Held) -> dict | None:
     for choice, words in CHOICES.items():
         mine = [r for r in rows if r["choice"] == choice]
         firm = sum(
-            by_interval(r.get("effect_ci_low", math.nan), r.get("effect_ci_high", math.nan)) == "different"
-            for r in mine
+            by_interval(r.get("effect_ci_low", math.nan), r.get("effect_ci_high", math.nan)) == DIFFERENT for r in mine
         )
         told += [Text(f"{words} moves {count(firm)} of {count(len(mine), 'mean')}")] if mine else []
     cells = {}
     for r in rows:
-        text = Text(f"{_bare(r, 'effect', DECIMALS[r['metric']], signed=True)} ({size(r)})")
-        cells.setdefault((CHOICES[r["choice"]], LABELS[r["metric"]]), {})[r["dataset"]] = text
+        text = Text(f"{_bare(r, 'effect', metrics.METRICS[r['metric']].decimals, signed=True)} ({size(r)})")
+        cells.setdefault((CHOICES[r["choice"]], metrics.name(r["metric"])), {})[r["dataset"]] = text
     names = list(dict.fromkeys(r["dataset"] for r in rows))
     view = pd.DataFrame({"choice": [c for c, _ in cells], "metric": [m for _, m in cells]})
     for name in names:

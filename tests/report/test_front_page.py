@@ -3,17 +3,17 @@
 import pandas as pd
 import pytest
 
-from s2utils.report import findings
+from s2utils.report import front_page
 
 SETS = ("sciq", "wiki")
-MODELS = ("base-sciq.bf16", "base-wiki.bf16")
+MODELS = ("base-sciq", "base-wiki")
 
 
 def compared(verdicts: list[str], difference: float = 9.0, metric: str = "flesch_reading_ease") -> pd.DataFrame:
     """Paired tests of two fine-tunes on two sets against the base, and one between fine-tunes, which does not count."""
     rows = [(d, m, "base") for d in SETS for m in MODELS]
     frame = pd.DataFrame([dict(zip(("dataset", "model", "minus"), row)) for row in rows])
-    frame = frame.assign(metric=metric, n=40, difference=difference, verdict=verdicts)
+    frame = frame.assign(metric=metric, merge_mode="bf16", n=40, difference=difference, p_holm=0.01, verdict=verdicts)
     frame["difference_ci_low"], frame["difference_ci_high"] = frame["difference"] - 3, frame["difference"] + 3
     other = frame.iloc[:1].assign(minus=MODELS[1], verdict="different", difference=99.0)
     return pd.concat([frame, other], ignore_index=True)
@@ -35,7 +35,7 @@ def said(folder, **held: pd.DataFrame) -> list[str]:
         file.unlink()
     for name, frame in held.items():
         frame.to_csv(folder / f"{name}.csv", index=False)
-    return [f.text for f in findings.answer(folder)]
+    return [f.text for f in front_page.answer(folder)]
 
 
 FLESCH = means("flesch_reading_ease", (50, 45, 55), (60, 55, 65))
@@ -44,20 +44,17 @@ FLESCH = pd.concat([FLESCH, FLESCH.iloc[1:].assign(model="base-wiki")], ignore_i
 
 def test_the_first_sentence_flips_with_the_verdicts(tmp_path):
     none, some, all_ = (["no evidence"] * (4 - k) + ["different"] * k for k in (0, 1, 4))
-    assert said(tmp_path, flesch=FLESCH, text_metrics_tests=compared(none))[0].startswith(
-        "There is no evidence that fine-tuning made answers easier or harder to read: none of 4 comparisons"
+    text = said(tmp_path, flesch=FLESCH, text_metrics_tests=compared(none))[0]
+    assert text.startswith(
+        "no evidence. In none of the four comparisons of a fine-tune with the base is there evidence that"
     )
     one = said(tmp_path, flesch=FLESCH, text_metrics_tests=compared(some))[0]
-    assert one.startswith("Partly: fine-tuned answers are easier to read in 1 of 4 comparisons")
-    assert (
-        "for 3 there is no evidence" in one
-        and "+9 [+6, +12] points of reading ease (base-wiki.bf16 on wiki, n = 40)" in one
-    )
-    assert said(tmp_path, flesch=FLESCH, text_metrics_tests=compared(all_))[0].startswith(
-        "Mostly: fine-tuned answers are easier to read in 4"
-    )
-    down = said(tmp_path, flesch=FLESCH, text_metrics_tests=compared(all_, difference=-9.0))[0]
-    assert down.startswith("No: fine-tuned answers are harder to read in 4 of 4")
+    assert one.startswith("in part. Of four comparisons of a fine-tune with the base, in one it is easier to read")
+    assert "for the other three there is no evidence" in one
+    assert "base-wiki · bf16 on wiki +9.00 [+6.00, +12.00] (n = 40, p = 0.010)" in one
+    up, down = (said(tmp_path, flesch=FLESCH, text_metrics_tests=compared(all_, d))[0] for d in (9.0, -9.0))
+    assert up.startswith("mostly. Of four comparisons") and "in four it is easier to read" in up
+    assert down.startswith("no. Of four comparisons") and "in four it is harder to read" in down
 
 
 def test_the_second_sentence_flips_with_the_share_of_toxic_answers(tmp_path):
@@ -65,14 +62,13 @@ def test_the_second_sentence_flips_with_the_share_of_toxic_answers(tmp_path):
     more = means("toxic", (0.1, 0.05, 0.2), (0.4, 0.3, 0.5))
     same = means("toxic", (0.1, 0.05, 0.2), (0.1, 0.05, 0.2))
     safer, worse, alike = (said(tmp_path, manner=frame)[1] for frame in (less, more, same))
-    assert safer.startswith("Safer in part: fine-tuned answers are less often toxic in 1 of 1 comparison with")
-    assert worse.startswith("Less safe: fine-tuned answers are more often toxic in 1 of 1")
-    assert alike.startswith("There is no evidence that fine-tuning changed how many answers are toxic")
+    assert safer.startswith("mostly. Of one comparison") and "it is less often toxic" in safer
+    assert worse.startswith("no. Of one comparison") and "it is more often toxic" in worse
+    assert alike.startswith("no evidence. The one comparison")
     assert all("by intervals alone, no paired test is there" in text for text in (safer, worse, alike))
-    paired = said(
-        tmp_path, flesch=FLESCH, manner=less, text_metrics_tests=compared(["no evidence"] * 4, metric="toxic")
-    )[1]
-    assert paired.startswith("There is no evidence") and "paired tests" in paired
+    tests = compared(["no evidence"] * 4, metric="toxic")
+    paired = said(tmp_path, flesch=FLESCH, manner=less, text_metrics_tests=tests)[1]
+    assert paired.startswith("no evidence") and "paired tests" in paired
 
 
 def test_the_third_sentence_flips_with_overlap_and_knowledge(tmp_path):
@@ -80,27 +76,25 @@ def test_the_third_sentence_flips_with_overlap_and_knowledge(tmp_path):
     lost = means("average", (40, 35, 45), (20, 15, 25), dataset=None)
     rouge = compared(["different"] * 2 + ["no evidence"] * 2, difference=-0.1, metric="rouge_l_f1")
     text = said(tmp_path, flesch=FLESCH, leaderboard=lost, text_metrics_tests=rouge)[2]
-    assert text.startswith("Overlap with the human answer (ROUGE-L) fell in 2 and rose in 0 of 4 comparisons")
-    assert "average) fell in 1 and rose in 0 of 1 comparison with" in text
+    assert (
+        text.startswith("By ROUGE-L: no. Of four comparisons") and "in two it is further from the human answers" in text
+    )
+    assert "By Average: no. Of one comparison of a fine-tune with the base, in one it is lower" in text
     text = said(tmp_path, flesch=FLESCH, leaderboard=kept)[2]
-    assert "ROUGE-L) was not compared; there is no evidence of a change in what the leaderboard asks for" in text
+    assert "By ROUGE-L: nothing can be said yet" in text and "By Average: no evidence" in text
 
 
 @pytest.mark.parametrize("i", range(3))
 def test_without_tables_nothing_is_said_for_sure(tmp_path, i):
-    assert "Nothing can be said yet" in said(tmp_path)[i] or "was not compared" in said(tmp_path)[i]
+    assert "nothing can be said yet" in said(tmp_path)[i]
 
 
 def test_tests_of_the_leaderboard_are_read_and_chat_is_no_fine_tune(tmp_path):
     board = means("average", (40, 35, 45), (41, 36, 46), dataset=None)
-    keys = {
-        "minus": "base",
-        "minus_merge_mode": "none",
-        "metric": "average",
-        "n": 9,
-        "difference": -20.0,
-        "verdict": "different",
-    }
+    keys = {"minus": "base", "minus_merge_mode": "none", "metric": "average", "n": 9, "difference": -20.0}
+    keys |= {"p_holm": 0.01, "verdict": "different"}
     rows = [keys | {"model": "base-sciq", "merge_mode": "bf16"}, keys | {"model": "base-chat", "merge_mode": "none"}]
     text = said(tmp_path, leaderboard=board, leaderboard_tests=pd.DataFrame(rows))[2]
-    assert "average) fell in 1 and rose in 0 of 1 comparison with the base model (paired tests" in text
+    assert (
+        "By Average: no. Of one comparison" in text and "−20.00 (n = 9, p = 0.010)" in text and "paired tests" in text
+    )

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from s2utils.evaluation.leaderboard import evaluate
-from s2utils.results import paired_tables, significance_tables
+from s2utils.results import paired_tables, paired_tests, protocol_tables
 from s2utils.workflow import params, steps
 
 METRICS = [*evaluate.COLUMNS.values(), "average"]
@@ -40,7 +40,7 @@ def against(p, **models) -> pd.DataFrame:
     """One row per model against the base (BASE)."""
     scores = {"base": sheet(BASE)} | {id: sheet(BASE | values) for id, values in models.items()}
     compared = [(row(id, id, "bf16"), row("base")) for id in models]
-    return significance_tables.tests(scores, compared, evaluate.COLUMNS, p)
+    return paired_tests.of_documents(scores, compared, evaluate.COLUMNS, p)
 
 
 def test_who_is_compared(smoke):
@@ -51,17 +51,14 @@ def test_who_is_compared(smoke):
         row("x.dq", "x", "dequantized"),
         row("y.bf16", "y", "bf16"),
     ]
-    found = [(a.id, b.id) for a, b in significance_tables.pairs(rows)]
+    found = [(a.id, b.id) for a, b in paired_tests.pairs(rows)]
     assert found[:4] == [(id, "base") for id in ("chat", "x.bf16", "x.dq", "y.bf16")] and found[4:] == [
         ("x.dq", "x.bf16")
     ]
-    assert significance_tables.pairs(rows[:1]) == significance_tables.pairs([]) == []
-    empty = significance_tables.tests({}, [], evaluate.COLUMNS, smoke)
-    assert (
-        empty.empty
-        and {"p_holm", "verdict", "d_z"} <= set(empty)
-        and "nothing to compare" in significance_tables.reading(empty, 0.95)
-    )
+    assert paired_tests.pairs(rows[:1]) == paired_tests.pairs([]) == []
+    empty = paired_tests.of_documents({}, [], evaluate.COLUMNS, smoke)
+    assert empty.empty and {"p_holm", "verdict", "d_z"} <= set(empty)
+    assert "There is no comparison" in paired_tests.reading(empty, "average", "m-base")
 
 
 def test_a_model_against_itself_is_no_difference(smoke):
@@ -77,9 +74,12 @@ def test_a_task_gained_whole_is_different_and_the_rest_is_not(smoke):
     assert found.at["arc_acc_norm", "p"] == pytest.approx(2 / 2**12)
     assert found.loc[["arc_acc_norm", "average"], "verdict"].tolist() == ["different"] * 2
     assert set(found.loc[["hellaswag_acc_norm", "mmlu_acc", "truthfulqa_mc2"], "verdict"]) == {"no evidence"}
-    text = significance_tables.reading(against(smoke, better={"arc": [[1] * 12]}), 0.95)
-    assert "Of 5 comparisons 2 differ" in text and "m-better (bf16) − m-base on ARC: +100.00" in text
-    assert "no evidence here" in significance_tables.reading(against(smoke, same={}), 0.95)
+    text = paired_tests.reading(against(smoke, better={"arc": [[1] * 12]}), "arc_acc_norm", "m-base")
+    assert text.startswith(
+        "ARC. Of one comparison of a fine-tune with the base, in one it is higher. Different: m-better · bf16 +100.00"
+    )
+    text = paired_tests.reading(against(smoke, same={}), "arc_acc_norm", "m-base")
+    assert text == "ARC. The one comparison of a fine-tune with the base gives no evidence that it is higher or lower."
 
 
 def test_holm_counts_every_row_of_the_table(smoke):
@@ -128,9 +128,7 @@ def test_merges_are_told_apart_as_in_the_paired_table(smoke):
     sides = {"bf16": BASE, "dequantized": BASE | {"arc": [[1] * 3 + [0] * 9], "mmlu": [[1, 1, 1], [0, 1], [0]]}}
     scores = {f"x.{mode}": sheet(values) for mode, values in sides.items()}
     rows = [row(f"x.{mode}", "x", mode) for mode in sides]
-    found = significance_tables.tests(scores, significance_tables.pairs(rows), evaluate.COLUMNS, smoke).set_index(
-        "metric"
-    )
+    found = paired_tests.of_documents(scores, paired_tests.pairs(rows), evaluate.COLUMNS, smoke).set_index("metric")
     joined = pd.concat(scores[f"x.{mode}"].assign(train_set="x", merge_mode=mode) for mode in sides)
     paired = paired_tables.tasks(joined, evaluate.COLUMNS, smoke).iloc[0]
     for metric in METRICS:
@@ -150,7 +148,7 @@ def test_protocols_stand_side_by_side_on_the_documents_both_scored(smoke):
     v1 = sheet(BASE)
     other = sheet(BASE | {"arc": [[1, 1] + [0] * 10], "mmlu": [[1, 0, 1], [0]]})
     other = other[~((other["task"] == "arc") & (other["doc_id"] > 3))]
-    found = significance_tables.protocols(v1, other, evaluate.COLUMNS, smoke, bos=True).set_index("metric")
+    found = protocol_tables.protocols(v1, other, evaluate.COLUMNS, smoke, bos=True).set_index("metric")
     arc, mmlu = found.loc["arc_acc_norm"], found.loc["mmlu_acc"]
     assert (arc["n"], arc["n_changed"], arc["v1"], arc["harness"], arc["difference"]) == (4, 2, 0, 50, 50)
     assert arc["largest_change"] == 1 and arc["difference_ci_low"] < 50 < arc["difference_ci_high"]
@@ -160,33 +158,65 @@ def test_protocols_stand_side_by_side_on_the_documents_both_scored(smoke):
     whole = found.loc["average"]
     assert whole["difference"] == pytest.approx(whole["harness"] - whole["v1"]) and whole["n_changed"] == 2
     assert whole["n"] == 4 + 12 + 4 + 12
-    text = significance_tables.between(found.reset_index())
+    text = protocol_tables.between(found.reset_index())
     assert "asks 32 of 32 documents otherwise" in text and "2 of 4 on ARC" in text and "more than 1 nat" in text
 
 
 def test_documents_that_are_asked_the_same_show_rounding_and_no_difference(smoke):
     v1, other = sheet(BASE), sheet(BASE | {"truthfulqa": [[0.4, 0.6] * 6], "arc": [[1] + [0] * 11]})
     other.loc[other["task"] == "arc", "prompt"] = "other shots"
-    found = significance_tables.protocols(v1, other, evaluate.COLUMNS, smoke, bos=False).set_index("metric")
+    found = protocol_tables.protocols(v1, other, evaluate.COLUMNS, smoke, bos=False).set_index("metric")
     arc, mc2, whole = (found.loc[m] for m in ("arc_acc_norm", "truthfulqa_mc2", "average"))
     assert (arc["n_asked_otherwise"], arc["n_changed"], arc["largest_change"]) == (12, 1, 1) and math.isnan(
         arc["rounding"]
     )
     assert (mc2["n_asked_otherwise"], mc2["n_changed"], mc2["difference"], mc2["largest_change"]) == (0, 0, 0, 0)
     assert mc2["rounding"] == pytest.approx(0.1) and whole["rounding"] == pytest.approx(0.1)
-    text = significance_tables.between(found.reset_index())
+    text = protocol_tables.between(found.reset_index())
     assert "asks 12 of 42 documents otherwise" in text and "asked the same by up to 0.1 nat" in text
-    with_bos = significance_tables.protocols(v1, other, evaluate.COLUMNS, smoke, bos=True).set_index("metric")
+    with_bos = protocol_tables.protocols(v1, other, evaluate.COLUMNS, smoke, bos=True).set_index("metric")
     assert with_bos.at["truthfulqa_mc2", "n_changed"] == 6 and with_bos.at[
         "truthfulqa_mc2", "largest_change"
     ] == pytest.approx(0.1)
-    same = significance_tables.protocols(v1, v1, evaluate.COLUMNS, params.load("smoke"), bos=False)
-    assert "changes the score of none" in significance_tables.between(
+    same = protocol_tables.protocols(v1, v1, evaluate.COLUMNS, params.load("smoke"), bos=False)
+    assert "changes the score of none" in protocol_tables.between(same) and "Rounding" not in protocol_tables.between(
         same
-    ) and "Rounding" not in significance_tables.between(same)
+    )
 
 
-def test_readers_see_one_cell_a_difference(smoke):
-    view = significance_tables.shown(against(smoke, better={"arc": [[1] * 12]}))
-    assert view["metric"].tolist()[0] == "ARC" and view["difference"][0].startswith("+100.00 [+100.00, +100.00]")
-    assert view["p"][0] == "< 0.001" and "difference ci low" not in view
+# Text metrics
+
+
+MODELS = [row("B"), row("C"), row("T.bf16", "T", "bf16"), row("T.deq", "T", "dequantized")]
+
+
+def answers(n: int) -> pd.DataFrame:
+    """Answers to `n` questions by base, chat and two merges: the second merge is always one better, the others alike."""
+    keys = {"dataset": "sciq", "source": "sciq"}
+    rows = [
+        keys | {"model_id": model.id, "id": str(i), "rouge_l_f1": i % 3 + float(model.id == "T.deq")}
+        for model in MODELS
+        for i in range(n)
+    ]
+    return pd.DataFrame(rows)
+
+
+def of_questions(scores: pd.DataFrame) -> pd.DataFrame:
+    base = MODELS[0]
+    compared = [(model, base) for model in MODELS[1:]] + [(MODELS[3], MODELS[2])]
+    return paired_tests.of_questions(scores, compared, ["rouge_l_f1"], params.load("smoke"))
+
+
+def test_questions_are_compared_with_the_base_and_merges_with_each_other(tree):
+    found = of_questions(answers(12))
+    assert list(found) == paired_tests.COLUMNS and found["minus_merge_mode"].tolist() == ["none"] * 3 + ["bf16"]
+    assert found["difference"].tolist() == [0, 0, 1, 1] and (found["n"] == 12).all() and (found["n_failed"] == 0).all()
+    assert found["verdict"].tolist() == ["no evidence", "no evidence", "different", "different"]
+    assert found["n_changed"].tolist() == [0, 0, 12, 12]
+    assert found.at[1, "p"] == 1 and (found["p_holm"] >= found["p"]).all()
+
+
+def test_a_question_that_failed_under_either_is_counted(tree):
+    scores = answers(12)
+    scores.loc[0, "rouge_l_f1"] = math.nan
+    assert of_questions(scores)["n_failed"].tolist() == [1, 1, 1, 0]
