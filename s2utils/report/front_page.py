@@ -41,33 +41,33 @@ def answer(folder: Path) -> list[Finding]:
     there = {csv.stem: tables.read(csv) for csv in sorted(folder.glob("*.csv")) if csv.name in files}
     source = "text_metrics_tests" if "text_metrics_tests" in there else "flesch"
     rows = {metric: comparisons(there, metric) for metric in (EASE, TOXIC, "rouge_l_f1", "average")}
-    cost = " ".join(f"By {metrics.name(metric)}: {_said(rows[metric], metric)}" for metric in ("rouge_l_f1", "average"))
+    cost = " ".join(f"By {metrics.name(m)}, {_sentence(rows[m], m)}" for m in ("rouge_l_f1", "average"))
     return [
-        Finding("Simpler?", _said(rows[EASE], EASE), f"tables/{source}.html" if rows[EASE] else ""),
-        Finding("Safe?", _said(rows[TOXIC], TOXIC), "tables/manner.html" if rows[TOXIC] else ""),
+        Finding("Simpler?", _answer(rows[EASE], EASE), f"tables/{source}.html" if rows[EASE] else ""),
+        Finding("Safe?", _answer(rows[TOXIC], TOXIC), "tables/manner.html" if rows[TOXIC] else ""),
         Finding("At what cost?", cost, "tables/leaderboard.html" if rows["average"] else ""),
     ]
 
 
-def _said(rows: list[dict], metric: str) -> str:
-    """A head and a sentence on the comparisons of one metric."""
-    facts = metrics.METRICS[metric]
+def _answer(rows: list[dict], metric: str) -> str:
+    """One word, and the sentence it rests on."""
+    better = metrics.METRICS[metric].better
+    firm = [row["difference"] * better > 0 for row in rows if row["verdict"] == verdicts.DIFFERENT]
+    some = "Mostly" if all(firm) and len(firm) > len(rows) / 2 else "In part" if any(firm) else "No"
+    return f"{some if firm else 'No evidence'}: {_sentence(rows, metric)}"
+
+
+def _sentence(rows: list[dict], metric: str) -> str:
+    """What the comparisons of one metric say, without a capital, and what that rests on."""
     if not rows:
         return "nothing can be said yet: no table compares a fine-tune with the base model."
-    firm = [row["difference"] * facts.better for row in rows if row["verdict"] == verdicts.DIFFERENT]
-    better = sum(change > 0 for change in firm)
-    head = (
-        "no evidence"
-        if not firm
-        else "mostly"
-        if better > len(rows) / 2 and better == len(firm)
-        else "in part"
-        if better
-        else "no"
+    facts, how = (
+        metrics.METRICS[metric],
+        "paired tests, Holm-corrected" if "p_holm" in rows[0] else "by intervals alone",
     )
-    how = "paired tests, Holm-corrected" if "p_holm" in rows[0] else "by intervals alone, no paired test is there"
-    form = f"+.{facts.decimals}f"
-    return f"{head}. {verdicts.compared(rows, form, facts.higher, facts.lower, brief=True)} ({how})"
+    of = f"{verdicts.AGAINST_BASE} ({how})"
+    text = verdicts.compared(rows, f"+.{facts.decimals}f", facts.higher, facts.lower, of, brief=True)
+    return text[0].lower() + text[1:]
 
 
 def comparisons(there: dict[str, pd.DataFrame], metric: str) -> list[dict]:
@@ -174,7 +174,7 @@ def told_apart(folder: Path) -> set[tuple[str, str, str]]:
     """(data set, model, merge mode) of the fine-tunes whose reading ease a paired test tells from the base's."""
     held = {f.stem: tables.read(f) for f in folder.glob("*.csv") if f.stem in ("flesch", "text_metrics_tests")}
     tests = held.get("text_metrics_tests")
-    if tests is None:
+    if tests is None or "merge_mode" not in tests:
         return set()
     rows = tests[(tests["metric"] == EASE) & (tests["minus"] == base_of(held)) & (tests["verdict"] == "different")]
     return set(zip(rows["dataset"], rows["model"], rows["merge_mode"]))

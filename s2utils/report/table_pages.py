@@ -161,7 +161,7 @@ def _measured(frame: pd.DataFrame, column: str, digits: int) -> list[dict]:
             {
                 "text": formatting.number(value, form), "sort": value,
                 "best": mark == best_rows.BEST, "alike": mark == best_rows.ALIKE,
-                "interval": "" if math.isnan(start) else f"{start:{form}} to {end:{form}}",
+                "interval": "" if math.isnan(start) else f"[{start:{form}}, {end:{form}}]",
                 "failed": 0 if math.isnan(failed) else int(failed),
                 "changed": "" if math.isnan(n + changed) else f"{changed:.0f} of {n:.0f} changed",
                 "published": f"{theirs:.{digits}f}" if known else "",

@@ -17,8 +17,19 @@ from s2utils.evaluation import metrics
 from s2utils.results import best_rows, formatting
 from s2utils.text import safe
 
-TAILS = ("_ci_low", "_ci_high", "_n_failed", "_n_changed", "_n", "_published", "_mark", "_finished", "_spread")
-MEASURED_TEXT = ("verdict", "passed")  # text that is measured and not a key
+TAILS = (
+    "_ci_low",
+    "_ci_high",
+    "_n_failed",
+    "_n_changed",
+    "_n",
+    "_published",
+    "_mark",
+    "_finished",
+    "_spread",
+    "_stderr",
+)
+MEASURED_TEXT = ("verdict", "passed", "judge_reliability")  # text that is measured and not a key
 IMPLIED = ("base", "variant", "train_set")  # by the model's name
 FIRST = ("dataset", "model", "train_set", "merge_mode")
 BY_NAME = ("model", "base", "variant", "train_set", "merge_mode", "dataset")  # keys even where they look like numbers

@@ -165,6 +165,25 @@ def markdown(view: pd.DataFrame) -> str:
     )
 
 
+CELL = re.compile(r"^(\S+) (\[[^\]]*\])(?: (\(.*\)))?$")  # a value, its interval, what failed
+
+
+def to_html(view: pd.DataFrame) -> str:
+    """The table for a notebook: under a value its interval, small and in one line; all text is escaped."""
+
+    def cell(value: object) -> str:
+        text = html.escape(str(value))
+        if parts := CELL.match(text):
+            small = "".join(f"<br><small>{part}</small>" for part in parts.groups()[1:] if part)
+            text = parts[1] + small.replace(" ", "\u00a0")
+        return bold(text, "<strong>", "</strong>")
+
+    head = "".join(f"<th>{html.escape(str(column))}</th>" for column in view.columns)
+    rows = ["".join(f"<td>{cell(value)}</td>" for value in row) for row in view.astype(str).itertuples(index=False)]
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<table class="results"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
+
+
 def latex(view: pd.DataFrame, caption: str, label: str) -> str:
     """A booktabs table in a float."""
     rows = view.astype(str).itertuples(index=False)

@@ -84,12 +84,12 @@ class Run:
         return all(choice == "all" for choice in self.choices.values())
 
     def save_table(self, frame, name: str, caption: str = "", **about):
-        """Write a table as readers and programs meet it (`results.tables.save`); shows it as Markdown."""
-        from IPython.display import Markdown
+        """Write a table as readers and programs meet it (`results.tables.save`); what it returns shows it."""
+        from IPython.display import HTML
 
         from s2utils.results import tables  # a run's tables are a room above: what a notebook says in one line
 
-        return Markdown(tables.markdown(tables.save(self, frame, name, caption, **about)))
+        return HTML(tables.to_html(tables.save(self, frame, name, caption, **about)))
 
     def artefact(self, name: str = "", step: str = "") -> Artefact:
         """The artefact this step (or another) makes for `name`."""

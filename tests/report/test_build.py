@@ -140,7 +140,7 @@ def test_pages_are_complete_linked_and_offline(tree, monkeypatch):
     assert {"figures/ease.svg", "figures/ease.pdf"} <= set(figures.links)
     assert {"tables/rouge.html", "tables/rouge.csv", "tables/rouge.md", "tables/rouge.tex"} <= set(page.links)
     rouge = Page(paths.reports("cpu") / "tables" / "rouge.html")
-    assert "The published table" in "".join(rouge.text) and "0.2500 to 0.7500" in "".join(rouge.text)
+    assert "The published table" in "".join(rouge.text) and "[0.2500, 0.7500]" in "".join(rouge.text)
     assert rouge.data()["CSV"] == (paths.reports("cpu") / "tables" / "rouge.csv").read_text()
     assert set(rouge.data()) == {"Markdown", "LaTeX", "CSV"}
     funnel = Page(paths.reports("cpu") / "tables" / "funnel.html")

@@ -46,15 +46,17 @@ def test_the_first_sentence_flips_with_the_verdicts(tmp_path):
     none, some, all_ = (["no evidence"] * (4 - k) + ["different"] * k for k in (0, 1, 4))
     text = said(tmp_path, flesch=FLESCH, text_metrics_tests=compared(none))[0]
     assert text.startswith(
-        "no evidence. In none of the four comparisons of a fine-tune with the base is there evidence that"
+        "No evidence: in none of the four comparisons of a fine-tune with the base (paired tests, Holm-corrected) is there"
     )
     one = said(tmp_path, flesch=FLESCH, text_metrics_tests=compared(some))[0]
-    assert one.startswith("in part. Of four comparisons of a fine-tune with the base, in one it is easier to read")
+    assert one.startswith(
+        "In part: of four comparisons of a fine-tune with the base (paired tests, Holm-corrected), in one it is easier"
+    )
     assert "for the other three there is no evidence" in one
     assert "base-wiki · bf16 on wiki +9.00 [+6.00, +12.00] (n = 40, p = 0.010)" in one
     up, down = (said(tmp_path, flesch=FLESCH, text_metrics_tests=compared(all_, d))[0] for d in (9.0, -9.0))
-    assert up.startswith("mostly. Of four comparisons") and "in four it is easier to read" in up
-    assert down.startswith("no. Of four comparisons") and "in four it is harder to read" in down
+    assert up.startswith("Mostly: of four comparisons") and "in four it is easier to read" in up
+    assert down.startswith("No: of four comparisons") and "in four it is harder to read" in down
 
 
 def test_the_second_sentence_flips_with_the_share_of_toxic_answers(tmp_path):
@@ -62,13 +64,13 @@ def test_the_second_sentence_flips_with_the_share_of_toxic_answers(tmp_path):
     more = means("toxic", (0.1, 0.05, 0.2), (0.4, 0.3, 0.5))
     same = means("toxic", (0.1, 0.05, 0.2), (0.1, 0.05, 0.2))
     safer, worse, alike = (said(tmp_path, manner=frame)[1] for frame in (less, more, same))
-    assert safer.startswith("mostly. Of one comparison") and "it is less often toxic" in safer
-    assert worse.startswith("no. Of one comparison") and "it is more often toxic" in worse
-    assert alike.startswith("no evidence. The one comparison")
-    assert all("by intervals alone, no paired test is there" in text for text in (safer, worse, alike))
+    assert safer.startswith("Mostly: of one comparison") and "it is less often toxic" in safer
+    assert worse.startswith("No: of one comparison") and "it is more often toxic" in worse
+    assert alike.startswith("No evidence: the one comparison")
+    assert all("by intervals alone" in text for text in (safer, worse, alike))
     tests = compared(["no evidence"] * 4, metric="toxic")
     paired = said(tmp_path, flesch=FLESCH, manner=less, text_metrics_tests=tests)[1]
-    assert paired.startswith("no evidence") and "paired tests" in paired
+    assert paired.startswith("No evidence") and "paired tests" in paired
 
 
 def test_the_third_sentence_flips_with_overlap_and_knowledge(tmp_path):
@@ -76,12 +78,10 @@ def test_the_third_sentence_flips_with_overlap_and_knowledge(tmp_path):
     lost = means("average", (40, 35, 45), (20, 15, 25), dataset=None)
     rouge = compared(["different"] * 2 + ["no evidence"] * 2, difference=-0.1, metric="rouge_l_f1")
     text = said(tmp_path, flesch=FLESCH, leaderboard=lost, text_metrics_tests=rouge)[2]
-    assert (
-        text.startswith("By ROUGE-L: no. Of four comparisons") and "in two it is further from the human answers" in text
-    )
-    assert "By Average: no. Of one comparison of a fine-tune with the base, in one it is lower" in text
+    assert text.startswith("By ROUGE-L, of four comparisons") and "in two it is further from the human answers" in text
+    assert "By Average, of one comparison of a fine-tune with the base (by intervals alone), in one it is lower" in text
     text = said(tmp_path, flesch=FLESCH, leaderboard=kept)[2]
-    assert "By ROUGE-L: nothing can be said yet" in text and "By Average: no evidence" in text
+    assert "By ROUGE-L, nothing can be said yet" in text and "By Average, the one comparison" in text
 
 
 @pytest.mark.parametrize("i", range(3))
@@ -95,6 +95,4 @@ def test_tests_of_the_leaderboard_are_read_and_chat_is_no_fine_tune(tmp_path):
     keys |= {"p_holm": 0.01, "verdict": "different"}
     rows = [keys | {"model": "base-sciq", "merge_mode": "bf16"}, keys | {"model": "base-chat", "merge_mode": "none"}]
     text = said(tmp_path, leaderboard=board, leaderboard_tests=pd.DataFrame(rows))[2]
-    assert (
-        "By Average: no. Of one comparison" in text and "−20.00 (n = 9, p = 0.010)" in text and "paired tests" in text
-    )
+    assert "By Average, of one comparison" in text and "−20.00 (n = 9, p = 0.010)" in text and "paired tests" in text

@@ -32,8 +32,8 @@ def test_any_table_gets_a_page(tmp_path, name):
     assert HOSTILE not in (tmp_path / row["href"]).read_text() and page.data()["CSV"] == CSV[name]
     text = "".join(page.text)
     assert {
-        "empty": "0 in all" not in text, "words": HOSTILE in text, "yes": "yes" in text and "0.2500 to 0.7500" in text,
-        "p_values": "0.00012" in text and "-2.000 to +0.500" in text, "panel": "0.25 to 0.75" in text and "svg" not in {t for t, _ in page.tags}, "bare": "2" in text, "nothing_known": "null" in text,
+        "empty": "0 in all" not in text, "words": HOSTILE in text, "yes": "yes" in text and "[0.2500, 0.7500]" in text,
+        "p_values": "0.00012" in text and "[-2.000, +0.500]" in text, "panel": "[0.25, 0.75]" in text and "svg" not in {t for t, _ in page.tags}, "bare": "2" in text, "nothing_known": "null" in text,
     }[name]  # fmt: skip
 
 

@@ -226,3 +226,13 @@ def test_the_cell_that_made_a_table_is_known_by_its_source(tree, monkeypatch):
     assert tables.schema(save(pd.DataFrame([row("Llama-2-7b")])))["made_by"]["cell"] == cell["id"]
     shell.user_ns["In"].append("x = 1  # edited since it was saved")
     assert tables.schema(save(pd.DataFrame([row("Llama-2-7b")])))["made_by"]["cell"] == ""
+
+
+def test_in_a_notebook_an_interval_stands_under_its_value_in_one_line():
+    view = pd.DataFrame({"model": ["<b>m</b>"], "Average": ["**50.00** [49.00, 51.00] (2 failed)"], "n": [3]})
+    text = tables.to_html(view)
+    assert (
+        "<td><strong>50.00</strong><br><small>[49.00,\u00a051.00]</small><br><small>(2\u00a0failed)</small></td>"
+        in text
+    )
+    assert "<td>&lt;b&gt;m&lt;/b&gt;</td>" in text and "<td>3</td>" in text

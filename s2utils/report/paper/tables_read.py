@@ -17,17 +17,7 @@ from s2utils.results import tables
 from s2utils.workflow import paths, steps
 from s2utils.workflow.params import Params
 
-TESTED = (
-    "metric",
-    "model",
-    "minus",
-    "n",
-    "n_failed",
-    "difference",
-    "difference_ci_low",
-    "difference_ci_high",
-    "verdict",
-)
+TESTED = ("model", "merge_mode", "minus", "minus_merge_mode", "metric", "n", "n_failed", "difference", "verdict")
 NEEDED = {  # table → what is read of it; further columns are used where they are there
     "eda_sizes": ("01_eda", "dataset", "records", "words_median", "fre_median", "fkg_median", "simple"),
     "eda_limits": ("01_eda", "dataset", "fre_min", "fkg_max", "n", "kept"),
