@@ -4,10 +4,10 @@ import importlib
 import re
 import shlex
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
+import rooms
 
 from s2utils.data import sources
 from s2utils.workflow import params, steps
@@ -66,13 +66,14 @@ def test_the_data_set_of_the_recipe_is_read(tree):
     assert changes and "textbook" in loaded.datasets
 
 
-def test_every_room_is_explained_in_the_order_of_the_layers():
+def test_every_room_is_explained_in_the_order_of_the_layers_and_drawn_as_it_is():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Where is what")[2].partition("## ")[0]
     named = re.findall(r"^\| `(\w+)` \|", text, flags=re.M)
-    contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
-        "contracts"
-    ][0]
-    layers = [{room.split(".")[-1].strip() for room in layer.split("|")} for layer in contract["layers"]]
-    assert sorted(named) == sorted(p.parent.name for p in (ROOT / "s2utils").glob("*/__init__.py"))
-    place = {room: i for i, layer in enumerate(reversed(layers)) for room in layer}
-    assert sorted(named, key=place.get) == named
+    assert (
+        sorted(named)
+        == sorted(p.parent.name for p in (ROOT / "s2utils").glob("*/__init__.py"))
+        == sorted(rooms.rooms())
+    )
+    assert rooms.drawn() == rooms.imports() and rooms.PICTURE.read_text(encoding="utf-8") == rooms.draw(), (
+        "docs/rooms.py"
+    )

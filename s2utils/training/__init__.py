@@ -1,1 +1,1 @@
-"""Supervised fine-tuning, merging and how far merges stand from the trained model, callbacks, processes, publishing."""
+"""Supervised fine-tuning, merging, how far merges stand from the trained model, publishing."""
