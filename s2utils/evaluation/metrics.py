@@ -1,8 +1,10 @@
-"""Every metric of the study, a row each, and every table that shows them: whoever needs a fact of a metric reads it here.
+"""Every metric of the study, a row each, and every table that shows them: whoever needs a fact of a metric reads it
+here.
 
 `sample` names the function that gives the value of one sample, below s2utils.evaluation; a table's value is the mean of
-its samples, on the leaderboard the mean of tasks whose MMLU is a mean of subjects (`stats.stratified`). A metric more is
-a row here, its function and the function's test. Trap: of some metrics the lower value is the better, and of some neither.
+its samples, on the leaderboard the mean of tasks whose MMLU is a mean of subjects (`stats.stratified`). A metric more
+is a row here, its function and the function's test. Trap: of some metrics the lower value is the better, and of some
+neither.
 """
 
 from __future__ import annotations
@@ -67,12 +69,14 @@ TABLES = {
     for table in (
         ResultTable("leaderboard", "Table 1 · Open LLM Leaderboard (v1 tasks, %)", "average", "leaderboard", "document",
                     "Published: harness of 2023 (v1), no intervals.", "leaderboard"),
-        ResultTable("rouge", "Table 2 · ROUGE F1 of the answers", "rouge_l_f1", "text_metrics", "question", PROMPTED, "rouge"),
-        ResultTable("bertscore", "Table 3 · BERTScore of the answers", "bertscore_f1", "text_metrics", "question", PROMPTED, "bertscore"),
+        ResultTable("rouge", "Table 2 · ROUGE F1 of the answers", "rouge_l_f1", "text_metrics", protocol=PROMPTED,
+                    published="rouge"),
+        ResultTable("bertscore", "Table 3 · BERTScore of the answers", "bertscore_f1", "text_metrics",
+                    protocol=PROMPTED, published="bertscore"),
         ResultTable("flesch", "Table 4 · Readability of the answers", "flesch_reading_ease", "text_metrics", "question",
                     "Published: prompt scored with the answer, textstat 0.7.3, no intervals.", "flesch"),
-        ResultTable("mtbench", "Table 5 · MT(S)-bench, judge's rating 1–10", "single_turn_rating", "mtbench", "question",
-                    "Published: 30 questions of MT-bench, rated by GPT-4, no intervals.", "mtbench"),
+        ResultTable("mtbench", "Table 5 · MT(S)-bench, judge's rating 1–10", "single_turn_rating", "mtbench",
+                    "question", "Published: 30 questions of MT-bench, rated by GPT-4, no intervals.", "mtbench"),
         ResultTable("judge", "Table 6 · Judged validation set, 1–10", "judge_rating", "judged", "question",
                     "Published (revision): 100 questions, one rating each by GPT-4, no intervals.", "revised/judge"),
         ResultTable("manner", "Manner of the answers", "answer_words", "text_metrics"),
@@ -91,6 +95,7 @@ HARNESS = {
     "aggregation": "tasks",
 }
 RATED = {"ends": (1, 10), "unit": "points"}
+TURN = RATED | {"table": "mtbench", "sample": "judge.judge_prompts.rating"}
 RUBRIC = RATED | {"table": "judge", "sample": "judge.judge_prompts.rubric"}
 METRICS = {
     metric.column: metric
@@ -111,8 +116,8 @@ METRICS = {
                higher="easier to read", lower="harder to read", **FLESCH),
         Metric("flesch_kincaid_grade", "Grade", published="fkg", better=-1, unit="grades",
                higher="of a higher grade", lower="of a lower grade", **FLESCH),
-        Metric("single_turn_rating", "Single turn", "mtbench", "judge.judge_prompts.rating", published="single_turn", **RATED),
-        Metric("multi_turn_rating", "Multi-turn", "mtbench", "judge.judge_prompts.rating", published="multi_turn", **RATED),
+        Metric("single_turn_rating", "Single turn", published="single_turn", **TURN),
+        Metric("multi_turn_rating", "Multi-turn", published="multi_turn", **TURN),
         Metric("judge_rating", "Overall", published="score", name="Judge's rating", **RUBRIC),
         Metric("judge_simplicity", "Simplicity", **RUBRIC),
         Metric("judge_helpfulness", "Helpfulness", **RUBRIC),
@@ -122,12 +127,12 @@ METRICS = {
         Metric("judge_safety", "Safety", **RUBRIC),
         Metric("answer_words", "Words", sample="text_metrics.answer_words", sample_decimals=0, better=0, unit="words",
                table="manner", decimals=1),
-        Metric("distinct_2", "Distinct pairs", name="Distinct pairs of words", sample="text_metrics.distinct_2", sample_decimals=3, better=0,
-               ends=(0, 1), **MANNER),
-        Metric("within_limits", "Share within limits", name="Within the S² limits", sample="text_metrics.within_limits", sample_decimals=0,
-               ends=(0, 1), **MANNER),
-        Metric("toxic", "Share toxic", name="Toxic", sample="text_metrics.toxic", sample_decimals=0, better=-1, ends=(0, 1),
-               unit="of the answers", higher="more often toxic", lower="less often toxic", **MANNER),
+        Metric("distinct_2", "Distinct pairs", name="Distinct pairs of words", sample="text_metrics.distinct_2",
+               sample_decimals=3, better=0, ends=(0, 1), **MANNER),
+        Metric("within_limits", "Share within limits", name="Within the S² limits",
+               sample="text_metrics.within_limits", sample_decimals=0, ends=(0, 1), **MANNER),
+        Metric("toxic", "Share toxic", name="Toxic", sample="text_metrics.toxic", sample_decimals=0, better=-1,
+               ends=(0, 1), unit="of the answers", higher="more often toxic", lower="less often toxic", **MANNER),
         Metric("reference_cosine", "Nearness", sample="text_metrics.reference_cosine",
                sample_decimals=3, ends=(-1, 1), **MANNER),
     )

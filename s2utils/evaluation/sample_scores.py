@@ -1,8 +1,9 @@
 """Scores of single questions and documents of every evaluation, read from what the notebooks made.
 
-One long frame a table: model, merge_mode, dataset ("" where there is none), metric, group, stratum, question, value, weight.
-A row's mean is the mean over its groups (the tasks of an average) of the mean over their strata (MMLU's subjects) of the
-mean over questions; weight is a question's share in it. Units are those of the tables. Trap: a failed question is NaN.
+One long frame a table: model, merge_mode, dataset ("" where there is none), metric, group, stratum, question, value,
+weight. A row's mean is the mean over its groups (the tasks of an average) of the mean over their strata (MMLU's
+subjects) of the mean over questions; weight is a question's share in it. Units are those of the tables. Trap: a failed
+question is NaN.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ COLUMNS = ["model", "merge_mode", "dataset", "metric", "group", "stratum", "ques
 
 
 def of(run: Run, *wanted: str) -> dict[str, pd.DataFrame]:
-    """Table → its long frame, of all steps or the `wanted` ones; a step that is not made for all its models is left out."""
+    """Table → its long frame, of all steps or the `wanted` ones.
+
+    A step that is not made for all its models is left out.
+    """
     found = {}
     for step in wanted or STEPS:
         made = {name: run.artefact(name, step) for name in steps.names(step, run.params)}
@@ -113,8 +117,9 @@ def rows(frame: pd.DataFrame) -> dict[tuple[str, str, str, str], pd.Series]:
 def summed(terms: list[tuple[float, pd.Series]], resamples: int, confidence: float, seed: int) -> tuple | None:
     """(value, low, high, n, n_failed) of a weighted sum of rows' means, question by question.
 
-    None where the terms of a group were not asked the same questions. Values are combined within a question before anything is drawn, and questions are drawn within their stratum
-    (`strata`). A question that failed under one term has failed.
+    None where the terms of a group were not asked the same questions. Values are combined within a question before
+    anything is drawn, and questions are drawn within their stratum (`strata`). A question that failed under one term
+    has failed.
     """
     groups = defaultdict(list)
     for weight, values in terms:

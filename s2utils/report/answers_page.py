@@ -1,8 +1,8 @@
 """The answers, to be read: every model's answer to a question side by side, with reference, metrics and judge.
 
-Reads artefacts/<profile>/text_metrics/scores.parquet, mtbench/<model>/judged.jsonl and judged/validation.jsonl, as far as
-they are there. The data stands in the page as JSON and reaches the reader as text only (site/answers.js). Metrics keep
-the units of their tables. Trap: a rating that a judge did not give is missing, not 0.
+Reads artefacts/<profile>/text_metrics/scores.parquet, mtbench/<model>/judged.jsonl and judged/validation.jsonl, as far
+as they are there. The data stands in the page as JSON and reaches the reader as text only (site/answers.js). Metrics
+keep the units of their tables. Trap: a rating that a judge did not give is missing, not 0.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from s2utils.workflow.params import Params
 
 RATING = "judge_rating"
 FIRST = (  # shown on every answer; the others on demand
-    "flesch_reading_ease", "flesch_kincaid_grade", "rouge_l_f1", "bertscore_f1", "reference_cosine", "answer_words", RATING,
+    "flesch_reading_ease", "flesch_kincaid_grade", "rouge_l_f1", "bertscore_f1", "reference_cosine", "answer_words",
+    RATING,
 )  # fmt: skip
 NO_METRIC = {
     "dataset", "source", "id", "question", "reference", "text", "n_tokens", "ended", "looping", "model_id", "model",
@@ -59,12 +60,15 @@ def collect(profile: str, params: Params) -> dict:
     columns = [*order, *sorted(found - set(order))]
     for answer in (a for q in questions for a in q["answers"] if a):
         answer["m"] = [answer["m"].get(column) for column in columns]
+    labels = [
+        {"id": r.id, "label": r.model, "mode": r.merge_mode.replace("none", ""), "variant": r.variant} for r in models
+    ]
     return {
-        "models": [{"id": r.id, "label": r.model, "mode": "" if r.merge_mode == "none" else r.merge_mode, "variant": r.variant} for r in models],
+        "models": labels,
         "metrics": [_metric(column) for column in columns],
         "sets": list(dict.fromkeys(q["set"] for q in questions)),
         "questions": questions,
-    }  # fmt: skip
+    }
 
 
 def _metric(column: str) -> dict:
@@ -113,10 +117,9 @@ def _turns(folder: Path, place: dict[str, int], file: str) -> list[dict]:
             number, turn = str(row["question_id"]), int(row["turn"])
             texts = asked.get(number, {}).get("turns", [f"question {number}", f"question {number}, second turn"])
             points = (asked.get(number, {}).get("must_hold") or [[], []])[turn - 1]
-            question = found.setdefault(
-                (turn, number),
-                _question(SECOND if turn == 2 else SIMPLE, number, texts[turn - 1], len(place), "\n".join(points), texts[0] if turn == 2 else ""),
-            )  # fmt: skip
+            name, before = (SECOND, texts[0]) if turn == 2 else (SIMPLE, "")
+            blank = _question(name, number, texts[turn - 1], len(place), "\n".join(points), before)
+            question = found.setdefault((turn, number), blank)
             answer = question["answers"][i]
             if answer is None:
                 flags = CUT * (not row["ended"]) + EMPTY * (not row["text"].strip())

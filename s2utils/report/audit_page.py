@@ -40,7 +40,10 @@ UNREAD = (
 
 
 def replace(folder: Path, made: dict[str, tuple[pd.DataFrame, str]], notes: list[Note]) -> Path:
-    """Put the tables in `made` (frame, caption) and a page of all into `folder`, whole or not at all; returns the page."""
+    """Put the tables in `made` (frame, caption) and a page of all into `folder`, whole or not at all.
+
+    Returns the page.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".audit.") as held:
         new, old = Path(held) / "new", Path(held) / "old"

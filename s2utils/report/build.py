@@ -29,7 +29,7 @@ from s2utils.report import (
 )
 from s2utils.report.paper import render
 from s2utils.results import claims, figures, tables
-from s2utils.workflow import artefacts, paths, provenance, timings  # fmt: skip
+from s2utils.workflow import artefacts, paths, provenance, timings
 from s2utils.workflow.params import load, parse_set
 from s2utils.workflow.steps import STEPS
 
@@ -45,17 +45,25 @@ def build(profile: str, overrides: dict | str | None = None) -> Path:
     if len(gaps) < len(MAKERS):
         claims.write(profile, params, parse_set(overrides) if isinstance(overrides, str) else overrides)
     there = {
-        "answers.html": answers_page.held(profile), "data.html": data_page.held(profile),
-        "figures.html": any((folder / "figures").glob("*.png")), "provenance.html": provenance_page.held(profile),
-    }  # fmt: skip
+        "answers.html": answers_page.held(profile),
+        "data.html": data_page.held(profile),
+        "figures.html": any((folder / "figures").glob("*.png")),
+        "provenance.html": provenance_page.held(profile),
+    }
     for page in (page for page, held in there.items() if not held):
         (folder / page).unlink(missing_ok=True)
     labels = {page: page.removesuffix(".html").capitalize() for page, held in there.items() if held}
     labels = {"writeup.html": "Write-up", **labels}
     site = web.Site(
-        folder, f"profile {profile}", params.study == "embedded",
-        [("Tables", "index.html#tables"), *((label, page) for page, label in labels.items()), ("Notebooks", "index.html#notebooks")],
-    )  # fmt: skip
+        folder,
+        f"profile {profile}",
+        params.study == "embedded",
+        [
+            ("Tables", "index.html#tables"),
+            *((label, page) for page, label in labels.items()),
+            ("Notebooks", "index.html#notebooks"),
+        ],
+    )
     titles = notebook_pages.notebook_pages(profile, site)
     if there["answers.html"]:
         answers_page.write(site, profile, params)

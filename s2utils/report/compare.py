@@ -1,9 +1,9 @@
 """Two reports compared: what changed in the parameters and in every table, and what of it is more than chance.
 
 Where both runs hold the same questions and models, each answer's value under A is subtracted from that under B, with a
-permutation test (`intervals`), corrected by Holm over all comparisons of a metric. Differences are B minus A in the units
-of the tables. Trap: two runs of one profile draw other random numbers once a parameter has changed, so single answers
-differ though nothing got better; only the mean can be read.
+permutation test (`intervals`), corrected by Holm over all comparisons of a metric. Differences are B minus A in the
+units of the tables. Trap: two runs of one profile draw other random numbers once a parameter has changed, so single
+answers differ though nothing got better; only the mean can be read.
 
     python -m s2utils.report.compare cpu smoke
     python -m s2utils.report.compare reports/cpu /elsewhere/reports/cpu
@@ -49,7 +49,8 @@ def side(given: str) -> Side:
     report = path.resolve() if path.is_dir() and (path / "tables").is_dir() else paths.reports(given)
     if not any((report / "tables").glob("*.csv")):
         raise ValueError(
-            f"{given or 'nothing given'}: no report with tables; give a profile that was run, or the path of a report's folder"
+            f"{given or 'nothing given'}: no report with tables; give a profile that was run, or the path of a "
+            "report's folder"
         )
     record = artefacts.read_json(report / "provenance.json") or {}
     return Side(report.name, report, report.parents[1] / "artefacts" / report.name, record)
@@ -121,14 +122,15 @@ def _changes(one: pd.DataFrame, other: pd.DataFrame, name: str) -> dict:
 
 
 def shared(one: pd.DataFrame, other: pd.DataFrame, parameters: tuple[dict, dict]) -> tuple[pd.DataFrame, list[str]]:
-    """(scores of questions that both runs hold, value_a and value_b; steps left out: their questions need not be the same)."""
+    """(scores of questions that both runs hold, value_a and value_b; steps whose questions need not be the same)."""
     one, other = (frame.rename(columns={"model_id": "model"}) for frame in (one, other))
     step = {metric.column: metrics.TABLES[metric.table].step for metric in metrics.METRICS.values()}
     there = set(one["metric"].map(step))
     left = [
-        name for name, prefixes in NUMBERED.items()
+        name
+        for name, prefixes in NUMBERED.items()
         if name in there and len({_chosen(values, prefixes) for values in parameters}) > 1
-    ]  # fmt: skip
+    ]
     both = one.merge(other, on=[*KEYS, "question"], suffixes=("_a", "_b"))
     return both[~both["metric"].map(step).isin(left)], left
 
@@ -175,10 +177,14 @@ def write(a: Side, b: Side) -> tuple[Path, list[str]]:
     links = [(f"Report of {s.name}", f"../{quote(s.name)}/index.html") for s in held]
     site = web.Site(paths.reports("compare"), f"{a.name} and {b.name}", links=list(dict.fromkeys(links)), home=name)
     values = {
-        "title": f"{a.name} → {b.name}", "a": a, "b": b, "lines": lines,
-        "parameters": table_pages.plain(changed), "tables": table_pages.plain(told),
+        "title": f"{a.name} → {b.name}",
+        "a": a,
+        "b": b,
+        "lines": lines,
+        "parameters": table_pages.plain(changed),
+        "tables": table_pages.plain(told),
         "tests": table_pages.grid(tests, "") if len(tests) else None,
-    }  # fmt: skip
+    }
     return web.write_page(site, name, "compare", values, scripts=("table",)), lines
 
 
@@ -190,7 +196,8 @@ def summary(changed: pd.DataFrame, told: pd.DataFrame, tests: pd.DataFrame, left
     lines = [f"Parameters: {len(settings)} differ{f': {shown}{more}' if shown else ''}."]
     moved = told[told["changed"] > 0]
     lines.append(
-        f"Tables: {len(moved)} of {len(told)} differ in rows that both hold{': ' if len(moved) else ''}{', '.join(moved['table'])}."
+        f"Tables: {len(moved)} of {len(told)} differ in rows that both "
+        f"hold{': ' if len(moved) else ''}{', '.join(moved['table'])}."
     )
     lines += [f"Not paired: {name}, whose questions were chosen by other parameters." for name in left]
     if not len(tests):
@@ -201,7 +208,8 @@ def summary(changed: pd.DataFrame, told: pd.DataFrame, tests: pd.DataFrame, left
     for row in tests[tests["verdict"] == "different"].head(10).to_dict("records"):
         where = " on ".join(filter(None, (row["model"], row["dataset"])))
         lines.append(
-            f"  {where}: {metrics.name(row['metric'])} {formatting.of_row(row, 'difference', '+.3g')}, p {row['p_holm']:.2g}, n {row['n']}"
+            f"  {where}: {metrics.name(row['metric'])} {formatting.of_row(row, 'difference', '+.3g')}, p "
+            f"{row['p_holm']:.2g}, n {row['n']}"
         )
     return lines
 

@@ -1,7 +1,7 @@
 """The data, to be looked at: what each rule cost, examples kept and dropped by reason, sets, and the data card.
 
-Reads artefacts/<profile>/data/ as 02 left it. Traps: texts come from strangers, so examples stay behind a click; at full
-size the rejected records do not fit into memory, so they are read in batches.
+Reads artefacts/<profile>/data/ as 02 left it. Traps: texts come from strangers, so examples stay behind a click; at
+full size the rejected records do not fit into memory, so they are read in batches.
 """
 
 from __future__ import annotations
@@ -51,11 +51,14 @@ def _funnel(name: str, part: pd.DataFrame) -> dict:
     read = max(counts.get("read", 0), 1)
     rows = [
         {
-            "reason": reason, "n": f"{n:,}", "share": f"{n / read:.1%}", "bar": round(100 * n / read, 2),
+            "reason": reason,
+            "n": f"{n:,}",
+            "share": f"{n / read:.1%}",
+            "bar": round(100 * n / read, 2),
             "kept": reason == "read" or reason.startswith("kept"),
         }
         for reason, n in counts.items()
-    ]  # fmt: skip
+    ]
     return {"name": name, "rows": rows, "read": f"{read:,}", "kept": f"{counts.get('kept', 0):,}"}
 
 
@@ -76,11 +79,14 @@ def examples(folder: Path, funnel: pd.DataFrame, seed: int) -> list[dict]:
     order = {key: i for i, key in enumerate(counts)}
     groups = [
         {
-            "dataset": name, "reason": reason, "n": f"{counts[name, reason]:,}" if (name, reason) in counts else "",
-            "kept": reason == "kept", "items": [_item(row) for row in rows.to_dict("records")],
+            "dataset": name,
+            "reason": reason,
+            "n": f"{counts[name, reason]:,}" if (name, reason) in counts else "",
+            "kept": reason == "kept",
+            "items": [_item(row) for row in rows.to_dict("records")],
         }
         for (name, reason), rows in picked.groupby(["dataset", "dropped"], sort=False)
-    ]  # fmt: skip
+    ]
     return sorted(
         groups, key=lambda g: (not g["kept"], order.get((g["dataset"], g["reason"]), len(order)), g["reason"])
     )

@@ -1,4 +1,5 @@
-"""What the front page shows of the tables: the answer in three sentences, the figure of reading ease, the tables in short.
+"""What the front page shows of the tables: the answer in three sentences, the figure of reading ease, the tables in
+short.
 
 Positions are in the drawing's own units, 520 wide. Trap: means over data sets would have no interval, so of tables with
 several data sets one is shown, the last, which joins the others.
@@ -71,7 +72,10 @@ def _sentence(rows: list[dict], metric: str) -> str:
 
 
 def comparisons(there: dict[str, pd.DataFrame], metric: str) -> list[dict]:
-    """Fine-tunes against the base by `metric`, as `verdicts.compared` takes them: tests, else whether intervals meet."""
+    """Fine-tunes against the base by `metric`, as `verdicts.compared` takes them.
+
+    Tests, else whether intervals meet.
+    """
     table = metrics.METRICS[metric].table
     for tests in (there.get(f"{table}_tests"), there.get("text_metrics_tests")):
         if tests is not None and {"metric", "model", "minus", "difference", "verdict"} <= set(tests):
@@ -138,19 +142,28 @@ def ease(folder: Path) -> dict | None:
             key = (dataset, row["model"], row["merge_mode"])
             rows.append(
                 {
-                    "label": short(row, several), "value": row[EASE], "tuned": row["variant"] == "sft", 
-                    "firm": key in firm, "y": top + 34 + ROW * i,
-                    "x": at(row[EASE]), "low": at(row[f"{EASE}_ci_low"]), "high": at(row[f"{EASE}_ci_high"]),
+                    "label": short(row, several),
+                    "value": row[EASE],
+                    "tuned": row["variant"] == "sft",
+                    "firm": key in firm,
+                    "y": top + 34 + ROW * i,
+                    "x": at(row[EASE]),
+                    "low": at(row[f"{EASE}_ci_low"]),
+                    "high": at(row[f"{EASE}_ci_high"]),
                 }
-            )  # fmt: skip
+            )
         base = part.loc[part["variant"] == "base", EASE]
         n = part["n"].dropna()
         panels.append(
             {
-                "title": dataset, "top": top, "bottom": top + 34 + ROW * len(rows) - 8, "rows": rows,
-                "base": at(base.iat[0]) if len(base) else None, "n": f"{n.min():.0f}" if len(n) else "",
+                "title": dataset,
+                "top": top,
+                "bottom": top + 34 + ROW * len(rows) - 8,
+                "rows": rows,
+                "base": at(base.iat[0]) if len(base) else None,
+                "n": f"{n.min():.0f}" if len(n) else "",
             }
-        )  # fmt: skip
+        )
         top += 34 + ROW * len(rows) + 12
     step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10**6) if (high - low) / s <= 7)
     ticks = [
@@ -210,10 +223,14 @@ def overview(folder: Path) -> dict | None:
         n = sorted(set(frame["n"].dropna().astype(int))) if "n" in frame else []
         columns.append(
             {
-                "name": name, "number": metrics.TABLES[name].number, "label": metrics.METRICS[metric].label,
-                "set": sets.get(name, ""), "cells": cells, "n": "–".join(map(str, dict.fromkeys([*n[:1], *n[-1:]]))),
+                "name": name,
+                "number": metrics.TABLES[name].number,
+                "label": metrics.METRICS[metric].label,
+                "set": sets.get(name, ""),
+                "cells": cells,
+                "n": "–".join(map(str, dict.fromkeys([*n[:1], *n[-1:]]))),
             }
-        )  # fmt: skip
+        )
     if not columns:
         return None
     told = tables.read(folder / "mtbench.csv") if "mtbench" in [c["name"] for c in columns] else pd.DataFrame()

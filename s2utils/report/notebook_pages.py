@@ -27,7 +27,10 @@ from s2utils.workflow import artefacts, paths, steps
 
 
 def notebook_pages(profile: str, site: web.Site) -> dict[str, str]:
-    """Write a page per executed notebook, with a copy of it, and remove those whose notebook is gone; returns titles."""
+    """Write a page per executed notebook, with a copy of it, and remove those whose notebook is gone.
+
+    Returns titles.
+    """
     folder, read = site.folder / "html", {}
     for file in sorted((paths.artefacts(profile) / "notebooks").glob("*.ipynb")):
         try:
@@ -47,9 +50,15 @@ def notebook_pages(profile: str, site: web.Site) -> dict[str, str]:
         head, _, name = stem.partition(".")
         html = _relinked(fragment(notebook), set(read))
         values = {
-            "title": f"{titles[stem]}{f' · {name}' if name else ''}", "stem": stem, "head": head, "chapters": chapters,
-            "sections": sections(html), "fragment": Markup(html), "file": quote(f"{stem}.ipynb"), "made_from": made_from,
-        }  # fmt: skip
+            "title": f"{titles[stem]}{f' · {name}' if name else ''}",
+            "stem": stem,
+            "head": head,
+            "chapters": chapters,
+            "sections": sections(html),
+            "fragment": Markup(html),
+            "file": quote(f"{stem}.ipynb"),
+            "made_from": made_from,
+        }
         with artefacts.replacing(folder / f"{stem}.ipynb", "wb") as copy:
             copy.write(source)
         web.write_page(site, f"html/{stem}.html", "notebook", values, scripts=("notebook",))
@@ -106,16 +115,21 @@ def _title(notebook: nbformat.NotebookNode, stem: str) -> str:
 
 
 FOLDED = """{%- extends 'basic/index.html.j2' -%}
-{% block input %}<details class="code"><summary><code>{{ cell.source.strip().split('\n')[0] | escape_html }}</code></summary>
+{% block input %}<details class="code">
+<summary><code>{{ cell.source.strip().split('\n')[0] | escape_html }}</code></summary>
 {{ super() }}</details>{% endblock %}"""
 
 
 @functools.cache
 def _exporter() -> HTMLExporter:
     return HTMLExporter(
-        template_name="basic", raw_template=FOLDED, sanitize_html=True, filters={"clean_html": clean},
-        exclude_input_prompt=True, exclude_output_prompt=True,
-    )  # fmt: skip
+        template_name="basic",
+        raw_template=FOLDED,
+        sanitize_html=True,
+        filters={"clean_html": clean},
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )
 
 
 def fragment(notebook: nbformat.NotebookNode) -> str:

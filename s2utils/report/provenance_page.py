@@ -1,8 +1,8 @@
 """Where the numbers come from: parameters, versions, seeds, hashes, and a chart of when what ran.
 
 Reads reports/<profile>/provenance.json, artefacts/<profile>/benchmarks/*.tsv and the results of training. Seconds are
-wall clock, memory is MB. Trap: notebooks of one report may have run on different days; idle time between them is cut out
-of the chart, and the page says how much.
+wall clock, memory is MB. Trap: notebooks of one report may have run on different days; idle time between them is cut
+out of the chart, and the page says how much.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ def write(site: web.Site, profile: str) -> Path:
     record = artefacts.read_json(paths.reports(profile) / "provenance.json") or {}
     made = record.get("artefacts", [])
     values = {
-        "title": "Provenance", "record": record, "chart": chart(record.get("notebooks", {})),
-        "jobs": jobs(profile, record.get("notebooks", {})), "energy": energy(profile),
+        "title": "Provenance",
+        "record": record,
+        "chart": chart(record.get("notebooks", {})),
+        "jobs": jobs(profile, record.get("notebooks", {})),
+        "energy": energy(profile),
         "made": [a | {"label": f"{a['step']}/{a['name']}" if a["name"] else a["step"]} for a in made],
         "stale": sum(not a["current"] for a in made),
-    }  # fmt: skip
+    }
     return web.write_page(site, "provenance.html", "provenance", values, scripts=("table",))
 
 
@@ -56,12 +59,14 @@ def jobs(profile: str, notebooks: dict[str, dict]) -> list[dict]:
     names = sorted({*notebooks, *measured})
     return [
         {
-            "name": name, "seconds": _number(notebooks.get(name, {}).get("seconds") or measured.get(name, {}).get("s")),
-            "memory": _number(measured.get(name, {}).get("max_rss")), "cpu": _number(measured.get(name, {}).get("cpu_time")),
+            "name": name,
+            "seconds": _number(notebooks.get(name, {}).get("seconds") or measured.get(name, {}).get("s")),
+            "memory": _number(measured.get(name, {}).get("max_rss")),
+            "cpu": _number(measured.get(name, {}).get("cpu_time")),
             "failed": notebooks.get(name, {}).get("failed", False),
         }
         for name in names
-    ]  # fmt: skip
+    ]
 
 
 def _number(value: object) -> float | None:
@@ -94,7 +99,10 @@ def chart(notebooks: dict[str, dict]) -> dict | None:
         }
         bar["width"] = max(1.0, round(left + scale * place(bar["end"]) - bar["x"], 1))
     longest = max(bars, key=lambda b: b["seconds"])
-    alt = f"{len(bars)} notebook runs over {timings.shown(length)}; the longest is {longest['name']} with {timings.shown(longest['seconds'])}."
+    alt = (
+        f"{len(bars)} notebook runs over {timings.shown(length)}; the longest is {longest['name']} with "
+        f"{timings.shown(longest['seconds'])}."
+    )
     return {
         "bars": bars,
         "width": width,
@@ -107,7 +115,10 @@ def chart(notebooks: dict[str, dict]) -> dict | None:
 
 
 def _squeezed(spans: list[tuple[float, float]]):
-    """(time → seconds on an axis without long gaps, length of the axis, idle seconds left out); spans in order of start."""
+    """(time → seconds on an axis without long gaps, length of the axis, idle seconds left out).
+
+    Spans in order of start.
+    """
     busy: list[list[float]] = []
     for start, end in spans:
         if busy and start <= busy[-1][1]:

@@ -32,11 +32,19 @@ def write(site: web.Site, name: str, gaps: list[str]) -> dict:
     matched = bool(theirs) and frame[theirs].notna().any(axis=None)
     files = [f"{name}.{kind}" for kind in KINDS if csv.with_suffix(f".{kind}").is_file()]
     values = {
-        "title": about.get("title") or layout.title(name), "name": name, "gaps": gaps, "caption": about.get("caption", ""),
-        "grid": None if frame is None else grid(frame, name), "files": files, "maker": _maker(site, about.get("made_by", {})),
-        "published": plain(layout.view(tables.published(name), name)) if name in metrics.STUDY and not matched else None,
-        "copies": {} if frame is None else copies(csv, frame, name), "unreliable": unreliable(frame),
-    }  # fmt: skip
+        "title": about.get("title") or layout.title(name),
+        "name": name,
+        "gaps": gaps,
+        "caption": about.get("caption", ""),
+        "grid": None if frame is None else grid(frame, name),
+        "files": files,
+        "maker": _maker(site, about.get("made_by", {})),
+        "published": plain(layout.view(tables.published(name), name))
+        if name in metrics.STUDY and not matched
+        else None,
+        "copies": {} if frame is None else copies(csv, frame, name),
+        "unreliable": unreliable(frame),
+    }
     web.write_page(site, f"tables/{name}.html", "table", values, scripts=("table", "copy"))
     rows = 0 if frame is None else len(frame)
     return {"name": name, "title": values["title"], "href": f"tables/{name}.html", "rows": rows, "files": files}
@@ -94,10 +102,12 @@ def _grid(columns: list[tuple[dict, list[dict]]], total: int) -> dict:
     cells = [cell for column, cells in columns if column["kind"] == "measure" for cell in cells]
     told = {"drawn": ("drawn",), "marked": ("best", "alike"), "beside": ("published",)}
     return {
-        "columns": [column for column, _ in columns], "rows": list(zip(*(cells for _, cells in columns))), "total": total,
+        "columns": [column for column, _ in columns],
+        "rows": list(zip(*(cells for _, cells in columns))),
+        "total": total,
         "by_metric": any(column["label"] == "metric" for column, _ in columns),
         **{name: any(cell[key] for cell in cells for key in keys) for name, keys in told.items()},
-    }  # fmt: skip
+    }
 
 
 def _column(name: str, kind: str) -> dict:
@@ -159,8 +169,10 @@ def _measured(frame: pd.DataFrame, column: str, digits: int) -> list[dict]:
         known = not math.isnan(theirs)
         cells.append(
             {
-                "text": formatting.number(value, form), "sort": value,
-                "best": mark == best_rows.BEST, "alike": mark == best_rows.ALIKE,
+                "text": formatting.number(value, form),
+                "sort": value,
+                "best": mark == best_rows.BEST,
+                "alike": mark == best_rows.ALIKE,
                 "interval": "" if math.isnan(start) else f"[{start:{form}}, {end:{form}}]",
                 "failed": 0 if math.isnan(failed) else int(failed),
                 "changed": "" if math.isnan(n + changed) else f"{changed:.0f} of {n:.0f} changed",
@@ -168,7 +180,7 @@ def _measured(frame: pd.DataFrame, column: str, digits: int) -> list[dict]:
                 "difference": f"{value - theirs:+.{digits}f}" if known and not math.isnan(value) else "",
                 "drawn": None if mixed or math.isnan(value) else drawn,
             }
-        )  # fmt: skip
+        )
     return cells
 
 

@@ -49,9 +49,13 @@ def write_page(site: Site, path: str, template: str, values: dict, scripts: tupl
         "base-uri 'none'; form-action 'none'"
     )
     shared = {
-        "site": site, "path": path, "up": "../" * path.count("/"), "policy": policy, "css": Markup(css),
+        "site": site,
+        "path": path,
+        "up": "../" * path.count("/"),
+        "policy": policy,
+        "css": Markup(css),
         "scripts": [Markup(text) for text in code],
-    }  # fmt: skip
+    }
     with artefacts.replacing(site.folder / path) as file:
         file.write(environment().get_template(f"{template}.html").render(shared | values))
     return site.folder / path
@@ -61,9 +65,12 @@ def write_page(site: Site, path: str, template: str, values: dict, scripts: tupl
 def environment() -> jinja2.Environment:
     """Templates of site/, escaping by themselves; a name that is missing is an error."""
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(SOURCES), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(SOURCES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     made.filters |= {"url": quote, "duration": timings.shown, "visible": safe.visible, "embedded": embedded}
     made.globals["slug"] = slug
     return made

@@ -1,8 +1,9 @@
 """Which row of a table is best, and whether the questions can tell it from the runner-up.
 
-The best mean of a column and data set is compared with the second best, question by question, by a permutation test that
-flips signs; of equal means the smaller standard deviation stands first, as in the study. Trap: each cell is one test at
-the table's level, not corrected for the number of cells. It is strict: of rows that are alike, the two best differ least.
+The best mean of a column and data set is compared with the second best, question by question, by a permutation test
+that flips signs; of equal means the smaller standard deviation stands first, as in the study. Trap: each cell is one
+test at the table's level, not corrected for the number of cells. It is strict: of rows that are alike, the two best
+differ least.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ LEGEND = (
 def best(values: pd.DataFrame, params: Params) -> pd.DataFrame:
     """One row per metric (and data set) with two rows or more: the best, its runner-up, and the test between them.
 
-    `values`, as `sample_scores.of` reads them, has model, merge_mode, metric, question, value, and as it may be dataset, and weight
-    (a question's weight in the row's mean: without one all weigh alike). NaN has failed and is left out. Columns: metric, dataset, model,
-    merge_mode, the runner-up as one text, n (questions that both answered), difference (above 0: better), p, mark.
-    Raises ValueError where a question stands twice in a row.
+    `values`, as `sample_scores.of` reads them, has model, merge_mode, metric, question, value, and as it may be
+    dataset, and weight (a question's weight in the row's mean: without one all weigh alike). NaN has failed and is left
+    out. Columns: metric, dataset, model, merge_mode, the runner-up as one text, n (questions that both answered),
+    difference (above 0: better), p, mark. Raises ValueError where a question stands twice in a row.
     """
     settings, rows = params.text_metrics, []
     values = values.assign(weight=values.get("weight", 1.0))
@@ -60,7 +61,9 @@ def _place(side: pd.DataFrame, sign: int) -> tuple[float, float]:
 
 
 def marked(frame: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """`frame`, a table with one row per model (and data set), with a column `<metric>_mark` for each of its metrics in `found`."""
+    """`frame`, a table with one row per model (and data set), with a column `<metric>_mark` for each of its metrics in
+    `found`.
+    """
     on = [*ROW, *(["dataset"] if "dataset" in frame and "dataset" in found else [])]
     for metric, part in found[found["metric"].isin(frame.columns)].groupby("metric", sort=False):
         told = {tuple(row[k] for k in on): row["mark"] for row in part.to_dict("records")}

@@ -3,12 +3,12 @@
 A value is what the claim says is larger minus what it says is smaller, in the metric's units: above 0 is as claimed. A
 claim of several comparisons ("the best") is as strong as its weakest, which is the one shown. A claim holds where every
 interval lies above 0, does not where one lies below, and cannot be told otherwise. Of many intervals one lies below by
-chance, so for "does not" each is widened as Bonferroni asks (Student's t); for "holds", where all must agree, none needs be.
-Published means have no interval; on a scale with two ends n answers cannot spread more than if each were at an end, so
-there the Wilson interval of a share bounds it. Reading ease, grade and BERTScore have no such ends: nothing can be told.
-Ours are taken question by question where those are at hand (`sample_scores`), and their interval is "paired". Trap: any other is
-"combined" from its parts as if they were independent (MOVER, Zou & Donner 2008). Models that answered the same questions
-are not, so it is too wide rather than too narrow.
+chance, so for "does not" each is widened as Bonferroni asks (Student's t); for "holds", where all must agree, none
+needs be. Published means have no interval; on a scale with two ends n answers cannot spread more than if each were at
+an end, so there the Wilson interval of a share bounds it. Reading ease, grade and BERTScore have no such ends: nothing
+can be told. Ours are taken question by question where those are at hand (`sample_scores`), and their interval is
+"paired". Trap: any other is "combined" from its parts as if they were independent (MOVER, Zou & Donner 2008). Models
+that answered the same questions are not, so it is too wide rather than too narrow.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ MMLU = 9528  # 57² / Σ 1/nᵢ: the mean of 57 subjects weighs them alike, so i
 class Difference(NamedTuple):
     """One comparison: its value and interval, n and failures.
 
-    Paired: the questions of all its tasks, and those that failed under any term. Combined: the smallest n of its parts and
-    the sum of their failures.
+    Paired: the questions of all its tasks, and those that failed under any term. Combined: the smallest n of its parts
+    and the sum of their failures.
     """
 
     comparison: str = ""
@@ -92,8 +92,8 @@ def table(
     """One row per claim: published and measured value, interval, n and verdict.
 
     `theirs` and `ours` are the tables as `published` and `measured` give them, `questions` ours by question, as
-    `sample_scores.of` reads them, as far as they are at hand. What stands for the study's sets is `stands`. A claim of one size
-    is measured on a base of that size; 7B stands for every other size.
+    `sample_scores.of` reads them, as far as they are at hand. What stands for the study's sets is `stands`. A claim of
+    one size is measured on a base of that size; 7B stands for every other size.
     """
     size = "13b" if "13b" in params.model.name.lower() else "7b"
     theirs, ours = ({name: f.to_dict("records") for name, f in side.items()} for side in (theirs, ours))
@@ -207,7 +207,10 @@ def _by_question(single: list[tuple], params: Params) -> tuple | None:
 
 
 def _cell(rows: list[dict], model: str, mode: str, exact: bool, metric: str, dataset: str | None) -> tuple | None:
-    """(value, low, high, n, failed, merge mode) of one row; of several merges `mode`, or the first where it need not be `exact`."""
+    """(value, low, high, n, failed, merge mode) of one row.
+
+    Of several merges `mode`, or the first where it need not be `exact`.
+    """
     rows = [r for r in rows if r["model"] == model and (dataset is None or r["dataset"] == dataset)]
     rows = [r for r in rows if r["merge_mode"] == mode] or ([] if exact else rows)
     if not rows:
@@ -259,10 +262,14 @@ def caption(profile: str, params: Params) -> str:
     small = ", a very small model: these prove the pipeline, not the question" if params.study == "embedded" else ""
     return (
         f"Profile {profile}{f': {stood}' if stood else ''}; measured on {params.model.name}{small}. Differences, above "
-        "0 as claimed; of several comparisons the weakest (claims.csv names it), with its own interval; “does not” asks for one "
-        "that lies on the other side when widened for their number (Bonferroni). Measured: paired intervals are of differences "
-        f"taken question by question ({params.text_metrics.confidence:.0%} bootstrap over questions, on the leaderboard within "
-        "tasks and subjects); combined ones come from the tables' intervals, where questions are not at hand. Published ones are "
+        "0 as claimed; of several comparisons the weakest (claims.csv names it), with its own interval; “does not” "
+        "asks for one "
+        "that lies on the other side when widened for their number (Bonferroni). Measured: paired intervals are of "
+        "differences "
+        f"taken question by question ({params.text_metrics.confidence:.0%} bootstrap over questions, on the "
+        "leaderboard within "
+        "tasks and subjects); combined ones come from the tables' intervals, where questions are not at hand. "
+        "Published ones are "
         "bounds, where the scale has two ends. Combined intervals and bounds are too wide rather than too narrow."
     )
 

@@ -1,8 +1,8 @@
 """Tables of a run of FastChat that was made elsewhere: ratings and readability a turn, pairs; nothing is asked here.
 
 Published values are those of MT(S)-bench: the writing, STEM and humanities questions, which a file of questions tells.
-Traps: the mean of FastChat's scores leaves failures (-1) out; ours does as well, and says how many. A turn that no row of
-a judge is of was not judged; it has not failed.
+Traps: the mean of FastChat's scores leaves failures (-1) out; ours does as well, and says how many. A turn that no row
+of a judge is of was not judged; it has not failed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ def rated(rows: pd.DataFrame, known: dict[str, str], params: Params) -> pd.DataF
 
 
 def readable(rows: pd.DataFrame, known: dict[str, str], params: Params) -> pd.DataFrame:
-    """One row per model, set of questions, turn and back end: n, reading ease and grade, intervals, answers without a word."""
+    """One row per model, set of questions, turn and back end.
+
+    N, reading ease and grade, intervals, answers without a word.
+    """
     settings, found = params.text_metrics, []
     for backend in BACKENDS:
         texts = rows["answer"].fillna("")
@@ -90,7 +93,8 @@ def compared(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
     if (twice := both.duplicated([*pairwise.BY, "judge", "place"])).any():
         first = both[twice].iloc[0]
         raise FastChatError(
-            f"{first['model']} and {first['other']} were judged several times by {first['judge'] or 'one judge'} on question "
+            f"{first['model']} and {first['other']} were judged several times by {first['judge'] or 'one judge'} on "
+            "question "
             f"{first['question_id']}, turn {first['turn']}; keep one judgement of each"
         )
     parts = [

@@ -1,7 +1,7 @@
 """A table's columns by what they are, and its cells as readers see them.
 
-Text columns say what a row is about, `n` and `n_…` count, and a measure is a column with `_ci_low` and `_ci_high` beside it,
-and perhaps `_n_failed`, `_published` and `_mark`. Units are the table's.
+Text columns say what a row is about, `n` and `n_…` count, and a measure is a column with `_ci_low` and `_ci_high`
+beside it, and perhaps `_n_failed`, `_published` and `_mark`. Units are the table's.
 """
 
 from __future__ import annotations

@@ -84,11 +84,13 @@ def of_tasks(
 def reading(pairs: pd.DataFrame, columns: list[str], confidence: float) -> str:
     """Sentences: how many comparisons tell the merges apart, which, and how many would by chance."""
     rows = [
-        row | {f"difference{end}": row[f"{column}_difference{end}"] for end in ENDS}
+        row
+        | {f"difference{end}": row[f"{column}_difference{end}"] for end in ENDS}
         | {"name": f"{row['train_set']}, {row['merge_mode']} − {row['minus']}: {metrics.name(column)}"}
         | {"n": row[f"{column}_difference_n"], "n_failed": row[f"{column}_difference_n_failed"]}
-        for row in pairs.to_dict("records") for column in columns
-    ]  # fmt: skip
+        for row in pairs.to_dict("records")
+        for column in columns
+    ]
     if not rows:
         return "Each fine-tune has one merge here: there is nothing to compare."
     for row in rows:

@@ -1,10 +1,10 @@
 """Models against each other, question by question or document by document: the tests behind every "different".
 
 A sample is subtracted from itself under the other model, so that hard and easy ones do not add to the spread. Intervals
-are bootstraps over questions, on the leaderboard over documents within task and subject (`paired_tables.of_tasks`). p is
-of flipped signs, each sample with the weight it has in the mean, corrected by Holm over all comparisons of a metric, on
-the leaderboard over all rows. Traps: the leaderboard's average is made of its tasks, so its rows are no further evidence;
-d_z is the mean over the samples' spread and does not grow with their number.
+are bootstraps over questions, on the leaderboard over documents within task and subject (`paired_tables.of_tasks`). p
+is of flipped signs, each sample with the weight it has in the mean, corrected by Holm over all comparisons of a metric,
+on the leaderboard over all rows. Traps: the leaderboard's average is made of its tasks, so its rows are no further
+evidence; d_z is the mean over the samples' spread and does not grow with their number.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ COLUMNS = [*KEYS, "dataset", "metric", "n", "n_changed", "n_failed", *DIFFERENCE
 
 
 def pairs(rows: list[ModelRow]) -> list[tuple[ModelRow, ModelRow]]:
-    """(model, minus): chat and every fine-tune minus the base, then the merges of one fine-tune, later minus earlier."""
+    """(model, minus).
+
+    Chat and every fine-tune minus the base, then the merges of one fine-tune, later minus earlier.
+    """
     base = next((row for row in rows if row.variant == "base"), None)
     against_base = [(row, base) for row in rows if base and row is not base]
     tuned = [row for row in rows if row.train_set]
@@ -78,7 +81,10 @@ def _resampling(params: Params) -> tuple[int, float, int]:
 def _row(
     row: ModelRow, minus: ModelRow, metric: str, apart: pd.Series, estimate: tuple, shares: pd.Series, params: Params
 ) -> dict:
-    """A row of tests but for the corrected p: `apart` are differences a sample, `shares` those that average to the mean."""
+    """A row of tests but for the corrected p.
+
+    `apart` are differences a sample, `shares` those that average to the mean.
+    """
     known = apart.dropna()
     keys = dict(zip(KEYS, (row.model, row.merge_mode, minus.model, minus.merge_mode))) | {"metric": metric}
     counts = {"n": len(apart), "n_changed": int((known != 0).sum()), "n_failed": len(apart) - len(known)}
@@ -95,7 +101,10 @@ def _corrected(family: list[dict], params: Params) -> list[dict]:
 
 
 def _shares(values: pd.Series, by_size: bool) -> pd.Series:
-    """Values of one task, or of all, scaled so that their plain mean is the leaderboard's; missing ones stay missing."""
+    """Values of one task, or of all, scaled so that their plain mean is the leaderboard's.
+
+    Missing ones stay missing.
+    """
     tasks = values.index.get_level_values("task").nunique()
     parts = [
         stratified.shares(stratified.scaled(part, by_size)) / part.count() for _, part in values.groupby(level="task")

@@ -2,9 +2,9 @@
 
 A difference is the sum of its effects, each the change of the mean when one choice is switched, in this order: the
 prompt left out, another back end (syllable counter, stemmer), another question's reference (what overlap is there by
-chance), and the rest: other answers, or fewer references, than the study's. `switched` asks the same of any answers, one
-choice at a time. Units are the metric's own. Trap: an effect is of the answers that could be scored; look at `n_failed`
-before reading it.
+chance), and the rest: other answers, or fewer references, than the study's. `switched` asks the same of any answers,
+one choice at a time. Units are the metric's own. Trap: an effect is of the answers that could be scored; look at
+`n_failed` before reading it.
 """
 
 from __future__ import annotations
@@ -134,7 +134,10 @@ def beside(metric: str, value: float, printed: dict[str, str], compare: bool = T
 
 
 def shown(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """A table as readers see it: "value [low, high] (k failed)", and the published value with the difference's parts."""
+    """A table as readers see it.
+
+    "value [low, high] (k failed)", and the published value with the difference's parts.
+    """
     view = frame[[c for c in ("dataset", "model", "protocol", "backend", "reference", "n") if c in frame]].copy()
     for metric in METRICS[name]:
         given = frame.rename(columns={"n_failed": f"{metric}_n_failed"})

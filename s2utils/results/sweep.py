@@ -26,9 +26,11 @@ def is_seed(key: str) -> bool:
 
 
 def collect(points: dict[str, dict], params: Params, overrides: dict) -> pd.DataFrame:
-    """One row per point, table, model, merge_mode, dataset and metric: the swept values, value, ci_low, ci_high, n, n_failed.
+    """One row per point, table, model, merge_mode, dataset and metric: the swept values, value, ci_low, ci_high, n,
+    n_failed.
 
-    `points` as `params.points` gives them. The loss of a training ("sft") is over `n` validation answers and has no interval.
+    `points` as `params.points` gives them. The loss of a training ("sft") is over `n` validation answers and has no
+    interval.
     """
     rows = []
     for point, values in points.items():
@@ -41,10 +43,11 @@ def collect(points: dict[str, dict], params: Params, overrides: dict) -> pd.Data
             for row in frame.to_dict("records"):
                 keys = {"point": point, **values, "table": name} | {k: row.get(k, "") for k in ROW[1:-1]}
                 rows += [
-                    keys | {"metric": m, "value": row[m], "ci_low": row[f"{m}_ci_low"], "ci_high": row[f"{m}_ci_high"]}
+                    keys
+                    | {"metric": m, "value": row[m], "ci_low": row[f"{m}_ci_low"], "ci_high": row[f"{m}_ci_high"]}
                     | {"n": row["n"], "n_failed": row[f"{m}_n_failed"]}
                     for m in metrics.columns(name)
-                ]  # fmt: skip
+                ]
         for row in tables.read(_table("sft", point, overrides, "sft")).to_dict("records"):
             keys = {"point": point, **values, "table": "sft", "model": f"{params.model.name}-{row['train_set']}"}
             keys |= {"variant": "sft", "merge_mode": "none", "dataset": params.dataset_of(row["train_set"])}
@@ -61,7 +64,8 @@ def _table(step: str, point: str, overrides: dict, name: str) -> Path:
     if not file.is_file():
         command = f"make 08_sweep PROFILE={point.partition('@')[0]}{typed(overrides)}"
         raise artefacts.MissingArtefact(
-            f"{file.relative_to(paths.root())} is not there yet: run notebooks/{steps.STEPS[step].notebook}.ipynb under "
+            f"{file.relative_to(paths.root())} is not there yet: run notebooks/{steps.STEPS[step].notebook}.ipynb "
+            "under "
             f"the profile {point} first, or in the terminal\n    {command}"
         )
     return file
@@ -79,10 +83,17 @@ def summary(found: pd.DataFrame, swept: list[str]) -> pd.DataFrame:
     above = (found["value"] > base.reindex(places).to_numpy()).where(found["variant"] == "sft")
     groups = found.assign(above=above).groupby([k for k in swept if not is_seed(k)] + ROW, sort=False, dropna=False)
     made = groups.agg(
-        n=("n", "first"), n_failed=("n_failed", "sum"), seeds=("value", "size"), value=("value", "mean"),
-        ci_low=("ci_low", "mean"), ci_high=("ci_high", "mean"), seed_sd=("value", "std"), seed_min=("value", "min"),
-        seed_max=("value", "max"), above_base=("above", lambda a: a.astype(float).sum(min_count=1)),
-    ).reset_index()  # fmt: skip
+        n=("n", "first"),
+        n_failed=("n_failed", "sum"),
+        seeds=("value", "size"),
+        value=("value", "mean"),
+        ci_low=("ci_low", "mean"),
+        ci_high=("ci_high", "mean"),
+        seed_sd=("value", "std"),
+        seed_min=("value", "min"),
+        seed_max=("value", "max"),
+        above_base=("above", lambda a: a.astype(float).sum(min_count=1)),
+    ).reset_index()
     made.loc[made["seeds"] == 1, ["seed_min", "seed_max"]] = float("nan")
     return made
 

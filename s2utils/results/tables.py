@@ -1,10 +1,10 @@
 """Tables as readers and programs meet them: CSV, Markdown and LaTeX, and beside them what the table is.
 
-`save` writes <name>.csv, .md, .tex and .json; the last holds title, caption, keys, unit of averaging, protocol, the type of
-each column, and the notebook cell that made it. `read` gives typed columns back. Every table is wide: keys, n, then
-`<metric>`, `<metric>_ci_low`, `<metric>_ci_high`, `<metric>_n_failed`, and where rows were compared `<metric>_mark`
-(`best_rows`). Published values join where model, merge mode and data set match. Trap: bold is written as in Markdown,
-`**1.00**`, in what readers see.
+`save` writes <name>.csv, .md, .tex and .json; the last holds title, caption, keys, unit of averaging, protocol, the
+type of each column, and the notebook cell that made it. `read` gives typed columns back. Every table is wide: keys, n,
+then `<metric>`, `<metric>_ci_low`, `<metric>_ci_high`, `<metric>_n_failed`, and where rows were compared
+`<metric>_mark` (`best_rows`). Published values join where model, merge mode and data set match. Trap: bold is written
+as in Markdown, `**1.00**`, in what readers see.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ def save(
     """Write a table of `run`, rounded to `digits` decimals; returns what readers see of it.
 
     `keys` say what a row is about (else all columns of text), `unit` what is averaged, `protocol` how it was measured.
-    Title and unit of a table of results are `metrics.TABLES`', which has published values beside its own; `best` are the
-    marks of `best_rows.best`. Nothing is written by a run of one model or train set: its rows are part of a table only.
+    Title and unit of a table of results are `metrics.TABLES`', which has published values beside its own; `best` are
+    the marks of `best_rows.best`. Nothing is written by a run of one model or train set: its rows are part of a table
+    only.
     """
     known = metrics.TABLES.get(name)
     frame = frame if best is None else best_rows.marked(frame, best)
@@ -126,7 +127,10 @@ def _cell(run: Run) -> str:
 
 
 def published(name: str) -> pd.DataFrame:
-    """A table of the paper, with our column names, nan where it has none; `merge_mode` is "none" where nothing was merged."""
+    """A table of the paper, with our column names, nan where it has none.
+
+    `merge_mode` is "none" where nothing was merged.
+    """
     frame = pd.read_csv(
         paths.root() / "reports" / "published" / f"{metrics.TABLES[name].published}.csv", keep_default_na=False
     )
@@ -192,7 +196,8 @@ def latex(view: pd.DataFrame, caption: str, label: str) -> str:
     return "\n".join(
         [r"\begin{table}", r"\centering\small", rf"\caption{{{latex_text(caption)}}}", rf"\label{{{label}}}",
          rf"\begin{{tabular}}{{{'l' * left}{'r' * (len(view.columns) - left)}}}", r"\toprule",
-         " & ".join(map(latex_text, view.columns)) + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+         " & ".join(map(latex_text, view.columns)) + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}",
+         r"\end{table}", ""]
     )  # fmt: skip
 
 

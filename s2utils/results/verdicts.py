@@ -1,8 +1,9 @@
-"""From tests to sentences: what may be said of a comparison, and no more. Notebooks, pages and the write-up say it here.
+"""From tests to sentences: what may be said of a comparison, and no more. Notebooks, pages and the write-up say it
+here.
 
 A difference is told only where a paired test says "different", or, where there is no test, where the interval of the
-paired difference leaves out 0; else the words are "no evidence", which is what so few questions could not show. Signs are
-Unicode minus, units are the metric's.
+paired difference leaves out 0; else the words are "no evidence", which is what so few questions could not show. Signs
+are Unicode minus, units are the metric's.
 """
 
 from __future__ import annotations

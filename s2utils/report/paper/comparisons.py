@@ -30,10 +30,16 @@ def tests(held: Held, name: str, metric: str) -> list[dict]:
         if row["metric"] != metric:
             continue
         model = by_row.get((row["model"], mode))
-        found.append(row | {
-            "name": Text(f"{named(row['model'], mode)}{_on(dataset)}"), "mode": mode, "dataset": dataset,
-            "variant": model.variant if model else "", "against": "base" if row["minus"] == base else "merge",
-        })  # fmt: skip
+        found.append(
+            row
+            | {
+                "name": Text(f"{named(row['model'], mode)}{_on(dataset)}"),
+                "mode": mode,
+                "dataset": dataset,
+                "variant": model.variant if model else "",
+                "against": "base" if row["minus"] == base else "merge",
+            }
+        )
     return found
 
 
@@ -46,7 +52,10 @@ def _compared(rows: list[dict], metric: str, **how) -> Text:
 
 
 def against_base(held: Held, name: str, metric: str, mode: str = "", brief: bool = False) -> Text:
-    """What tests say of fine-tunes against the base by one metric, under one merge or all; the gap where there is none."""
+    """What tests say of fine-tunes against the base by one metric, under one merge or all.
+
+    The gap where there is none.
+    """
     if gap := held.gap(tests_table(name)):
         return Text(gap)
     rows = [r for r in tests(held, name, metric) if r["against"] == "base" and r["variant"] != "chat"]
@@ -67,7 +76,10 @@ def model_name(held: Held, id: str) -> Text:
 
 
 def of_merges(held: Held, name: str, columns: list[str]) -> Text:
-    """What is known of the merges of one fine-tune: by tests where they are, else by the intervals of paired differences."""
+    """What is known of the merges of one fine-tune.
+
+    By tests where they are, else by the intervals of paired differences.
+    """
     told, alike, gaps, bare, table = [], [], {}, [], paired_table(name)
     for metric in columns:
         rows = [r for r in tests(held, name, metric) if r["against"] == "merge"]
@@ -128,7 +140,8 @@ def leaders(held: Held, name: str, metric: str) -> Text:
     if not firm:
         return Text(f"By {said(metric)} no model is told apart from the runner-up.")
     return Text(
-        f"By {said(metric)} the best model is told apart from the runner-up in {count(len(firm), 'case')}: {listed(where)}."
+        f"By {said(metric)} the best model is told apart from the runner-up in {count(len(firm), 'case')}: "
+        f"{listed(where)}."
     )
 
 
@@ -136,12 +149,19 @@ def leaders(held: Held, name: str, metric: str) -> Text:
 
 
 def claims(held: Held) -> dict | None:
-    """The study's claims: how many each side bears out, and those that either side decides; None where there is a gap."""
+    """The study's claims: how many each side bears out, and those that either side decides.
+
+    None where there is a gap.
+    """
     rows = held.rows("claims")
     if not rows:
         return None
-    counts = {side: {v: sum(r[f"{side}_verdict"] == v for r in rows) for v in ("holds", "does not", "can't tell", "not measured")}
-              for side in ("published", "measured")}  # fmt: skip
+    counts = {
+        side: {
+            v: sum(r[f"{side}_verdict"] == v for r in rows) for v in ("holds", "does not", "can't tell", "not measured")
+        }
+        for side in ("published", "measured")
+    }
     decided = [
         {"id": escape(r["claim"]), "statement": escape(r["statement"])}
         | {side: Text(f"{escape(r[f'{side}_verdict'])}{_size(r, side)}") for side in ("published", "measured")}

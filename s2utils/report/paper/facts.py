@@ -18,7 +18,8 @@ from s2utils.workflow.params import Params
 
 KINDS = {
     "qa": "questions, each with its answer",
-    "articles": "articles without a question: a language model writes the question whose answer the text is, and the answer stays human text",
+    "articles": "articles without a question: a language model writes the question whose answer the text is, and the "
+    "answer stays human text",
     "posts": "posts of a forum, each with several answers and their votes",
 }
 
@@ -29,39 +30,47 @@ def rules(params: Params) -> list[dict]:
     for name, source in params.data.sources.items():
         found.setdefault(source.kind, []).append(name)
     words = {
-        "unescape": "HTML entities are decoded", "strip_markdown": "markdown is stripped", "drop_quotes": "quoted text is dropped",
-        "squeeze": "white space is squeezed", "drop_urls": "addresses and their placeholders are dropped",
-        "asks": "posts without a question are dropped", "markup": "texts that still hold table or image markup are dropped",
+        "unescape": "HTML entities are decoded",
+        "strip_markdown": "markdown is stripped",
+        "drop_quotes": "quoted text is dropped",
+        "squeeze": "white space is squeezed",
+        "drop_urls": "addresses and their placeholders are dropped",
+        "asks": "posts without a question are dropped",
+        "markup": "texts that still hold table or image markup are dropped",
         "reading_ease": f"texts with a reading ease under {s2.fre_min:g} are dropped",
         "grade": f"texts with a grade of {s2.fkg_max:g} or more are dropped",
         "leading_paragraphs": f"of an article whole leading paragraphs are kept, until {s2.paragraph_words:,} words",
-        "max_words": f"answers over {s2.max_words:,} words are dropped", "language": f"texts in another language than {s2.language} are dropped",
+        "max_words": f"answers over {s2.max_words:,} words are dropped",
+        "language": f"texts in another language than {s2.language} are dropped",
         "mask_personal": "personal details are masked",
-    }  # fmt: skip
-    return [
-        {"names": names, "steps": list(dict.fromkeys(
-            f"answers under {s2.min_words[kind]:,} words are dropped" if s == "min_words" else words.get(s, s.replace("_", " "))
-            for s in s2.steps[kind]
-        ))}
-        for kind, names in found.items()
-    ]  # fmt: skip
+    }
+    rules = []
+    for kind, names in found.items():
+        own = words | {"min_words": f"answers under {s2.min_words[kind]:,} words are dropped"}
+        steps = [own.get(step, step.replace("_", " ")) for step in s2.steps[kind]]
+        rules.append({"names": names, "steps": list(dict.fromkeys(steps))})
+    return rules
 
 
 def later(params: Params) -> list[str]:
     """Steps on all that is left, and on the fine-tuning set only, in words."""
     s2 = params.s2
     words = {
-        "duplicates": "repeats of a text are dropped", "near_duplicates": f"near repeats are dropped (Jaccard similarity {s2.near_duplicate:g})",
+        "duplicates": "repeats of a text are dropped",
+        "near_duplicates": f"near repeats are dropped (Jaccard similarity {s2.near_duplicate:g})",
         "contamination": f"texts that share {s2.contamination_words} words in a row with an evaluation set are dropped",
         "votes": f"for fine-tuning, answers under {s2.score_min} votes are dropped, where there are votes",
         "toxicity": f"for fine-tuning, answers with a toxicity over {s2.toxicity_max:g} are dropped",
         "edit_tail": "for fine-tuning, answers that end in an edit note are dropped",
-    }  # fmt: skip
+    }
     return [words.get(s, s.replace("_", " ")) for s in [*s2.corpus_steps, *s2.sft_steps]]
 
 
 def funnel(held: Held) -> list[dict]:
-    """One row per data set: read, kept, share, and the rule that costs most with its n ("" where nothing is dropped)."""
+    """One row per data set.
+
+    Read, kept, share, and the rule that costs most with its n ("" where nothing is dropped).
+    """
     frame, found = held.table("funnel"), []
     for name, part in () if frame is None else frame.groupby("dataset", sort=False):
         counts = part.groupby("reason", sort=False)["n"].sum()

@@ -108,20 +108,38 @@ def to_html(found: list[dict], folder: Path) -> str:
     def both(name: str) -> Callable[[dict, str], str]:
         return lambda token, inner: f"<{name}>{inner}</{name}>"
 
-    return _render(found, {
-        "text": lambda t, raw: html.escape(raw), "codespan": lambda t, raw: f"<code>{html.escape(raw)}</code>",
-        "inline_html": lambda t, raw: html.escape(raw), "block_html": lambda t, raw: html.escape(raw),
-        "softbreak": lambda t, _: "\n", "linebreak": lambda t, _: "<br>\n", "emphasis": both("em"), "strong": both("strong"),
-        "paragraph": lambda t, inner: f"<p>{inner}</p>\n", "block_text": lambda t, inner: inner, "heading": heading,
-        "list": lambda t, inner: f"<{(n := 'ol' if t['attrs']['ordered'] else 'ul')}>\n{inner}</{n}>\n",
-        "list_item": lambda t, inner: f"<li>{inner}</li>\n", "picture": picture, "image": picture,
-        "link": lambda t, inner: f'<a href="{html.escape(t["attrs"]["url"])}">{inner}</a>',
-        "table": lambda t, inner: f'<div class="scroll" role="region" tabindex="0" aria-label="Table"><table>{inner}</table></div>\n',
-        "table_head": lambda t, inner: f"<thead><tr>{inner}</tr></thead>\n<tbody>",
-        "table_body": lambda t, inner: f"{inner}</tbody>", "table_row": lambda t, inner: f"<tr>{inner}</tr>\n",
-        "table_cell": cell,
-        "float": lambda t, inner: f"<figure><figcaption><strong>{t['kind']} {t['number']}.</strong> {t['caption']}</figcaption>\n{inner}</figure>\n",
-    })  # fmt: skip
+    return _render(
+        found,
+        {
+            "text": lambda t, raw: html.escape(raw),
+            "codespan": lambda t, raw: f"<code>{html.escape(raw)}</code>",
+            "inline_html": lambda t, raw: html.escape(raw),
+            "block_html": lambda t, raw: html.escape(raw),
+            "softbreak": lambda t, _: "\n",
+            "linebreak": lambda t, _: "<br>\n",
+            "emphasis": both("em"),
+            "strong": both("strong"),
+            "paragraph": lambda t, inner: f"<p>{inner}</p>\n",
+            "block_text": lambda t, inner: inner,
+            "heading": heading,
+            "list": lambda t, inner: f"<{(n := 'ol' if t['attrs']['ordered'] else 'ul')}>\n{inner}</{n}>\n",
+            "list_item": lambda t, inner: f"<li>{inner}</li>\n",
+            "picture": picture,
+            "image": picture,
+            "link": lambda t, inner: f'<a href="{html.escape(t["attrs"]["url"])}">{inner}</a>',
+            "table": lambda t, inner: (
+                f'<div class="scroll" role="region" tabindex="0" aria-label="Table"><table>{inner}</table></div>\n'
+            ),
+            "table_head": lambda t, inner: f"<thead><tr>{inner}</tr></thead>\n<tbody>",
+            "table_body": lambda t, inner: f"{inner}</tbody>",
+            "table_row": lambda t, inner: f"<tr>{inner}</tr>\n",
+            "table_cell": cell,
+            "float": lambda t, inner: (
+                f"<figure><figcaption><strong>{t['kind']} {t['number']}.</strong> "
+                f"{t['caption']}</figcaption>\n{inner}</figure>\n"
+            ),
+        },
+    )
 
 
 def to_latex(found: list[dict]) -> str:
@@ -161,12 +179,30 @@ def to_latex(found: list[dict]) -> str:
         broken = re.sub(r"/|\\_", lambda m: rf"{m[0]}\allowbreak{{}}", tables.latex_text(raw))  # long paths may break
         return rf"\texttt{{{broken}}}"
 
-    return _render(found, {
-        "text": text, "inline_html": text, "block_html": text, "codespan": typed,
-        "softbreak": lambda t, _: "\n", "linebreak": lambda t, _: "\\newline\n", "emphasis": lambda t, inner: rf"\emph{{{inner}}}",
-        "strong": lambda t, inner: rf"\textbf{{{inner}}}", "paragraph": lambda t, inner: f"{inner}\n\n",
-        "block_text": lambda t, inner: inner, "heading": heading, "list": listed, "list_item": lambda t, inner: f"\\item {guarded(inner)}\n",
-        "link": lambda t, inner: inner, "picture": picture, "image": picture, "table": table,
-        "table_head": lambda t, inner: f"{inner.removesuffix(' & ')} \\\\\n\\midrule\n", "table_body": lambda t, inner: inner,
-        "table_row": row, "table_cell": lambda t, inner: f"{inner} & ", "float": floated,
-    })  # fmt: skip
+    return _render(
+        found,
+        {
+            "text": text,
+            "inline_html": text,
+            "block_html": text,
+            "codespan": typed,
+            "softbreak": lambda t, _: "\n",
+            "linebreak": lambda t, _: "\\newline\n",
+            "emphasis": lambda t, inner: rf"\emph{{{inner}}}",
+            "strong": lambda t, inner: rf"\textbf{{{inner}}}",
+            "paragraph": lambda t, inner: f"{inner}\n\n",
+            "block_text": lambda t, inner: inner,
+            "heading": heading,
+            "list": listed,
+            "list_item": lambda t, inner: f"\\item {guarded(inner)}\n",
+            "link": lambda t, inner: inner,
+            "picture": picture,
+            "image": picture,
+            "table": table,
+            "table_head": lambda t, inner: f"{inner.removesuffix(' & ')} \\\\\n\\midrule\n",
+            "table_body": lambda t, inner: inner,
+            "table_row": row,
+            "table_cell": lambda t, inner: f"{inner} & ",
+            "float": floated,
+        },
+    )

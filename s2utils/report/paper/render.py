@@ -37,7 +37,8 @@ PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \setlength{\parindent}{0pt}\setlength{\parskip}{0.6em}\setlength{\abovecaptionskip}{2pt}\setlength{\belowcaptionskip}{6pt}\sloppy
 % a table wider than the page is made as wide as the page
 \newsavebox{\fitbox}
-\newcommand{\fitted}[1]{\sbox{\fitbox}{\small #1}\ifdim\wd\fitbox>\linewidth\resizebox{\linewidth}{!}{\usebox{\fitbox}}\else\usebox{\fitbox}\fi}
+\newcommand{\fitted}[1]{\sbox{\fitbox}{\small #1}\ifdim\wd\fitbox>\linewidth
+  \resizebox{\linewidth}{!}{\usebox{\fitbox}}\else\usebox{\fitbox}\fi}
 \begin{document}
 """
 
@@ -77,9 +78,16 @@ def markdown(profile: str, overrides: dict | str | None = None) -> str:
         return Text(f"{parts[0]}\n\n![{parts[1]}](figures/{name}.png)")
 
     values = {
-        "profile": profile, "p": params, "embedded": params.study == "embedded", "held": found, "table": table, "figure": figure,
-        "steps": steps, "published": _published(), "audited": _audited(),
-    }  # fmt: skip
+        "profile": profile,
+        "p": params,
+        "embedded": params.study == "embedded",
+        "held": found,
+        "table": table,
+        "figure": figure,
+        "steps": steps,
+        "published": _published(),
+        "audited": _audited(),
+    }
     text = environment().get_template("paper.md").render(values)
     lines = [line.rstrip() for line in text.splitlines()]
     return "\n".join(line for line, after in zip(lines, [*lines[1:], ""]) if line or after).strip() + "\n"
@@ -87,11 +95,19 @@ def markdown(profile: str, overrides: dict | str | None = None) -> str:
 
 @functools.cache
 def environment() -> jinja2.Environment:
-    """The prose; what is put into it is escaped unless it is Markdown already, and a name that is missing is an error."""
+    """The prose.
+
+    What is put into it is escaped unless it is Markdown already, and a name that is missing is an error.
+    """
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAPER), finalize=markup.escape, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, extensions=["jinja2.ext.do"],
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(PAPER),
+        finalize=markup.escape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        extensions=["jinja2.ext.do"],
+    )
     made.filters |= {name: getattr(phrases, name) for name in ("number", "percent", "listed", "capital", "count")}
     made.filters |= {"code": markup.code}
     made.globals |= {
@@ -107,7 +123,10 @@ def environment() -> jinja2.Environment:
 
 
 def _published() -> dict:
-    """What the study's own tables show of what is wrong with them: the rows of its 7B base, in the draft and the revision."""
+    """What the study's own tables show of what is wrong with them.
+
+    The rows of its 7B base, in the draft and the revision.
+    """
     folder, found = paths.root() / "reports" / "published", {}
     for name in ("flesch", "rouge"):
         sides = {"draft": folder / f"{name}.csv", "revised": folder / "revised" / f"{name}.csv"}
@@ -117,7 +136,10 @@ def _published() -> dict:
 
 
 def _audited() -> list[dict]:
-    """What `make audit` measured on the study's released answers: how far prompt and syllable counter move reading ease."""
+    """What `make audit` measured on the study's released answers.
+
+    How far prompt and syllable counter move reading ease.
+    """
     file = paths.reports("audit") / "tables" / "flesch.csv"
     rows = tables.read(file).to_dict("records") if file.is_file() else []
     found = {}

@@ -76,7 +76,8 @@ def pairs(held: Held, name: str, columns: list[str]) -> pd.DataFrame | None:
         facts, difference = metrics.METRICS[column], f"{column}_difference"
         shown[facts.full_name] = _cells(
             Text(
-                f"{_bare(r, difference, facts.decimals, signed=True)} ({size(r, f'{difference}_n', f'{difference}_n_failed')})"
+                f"{_bare(r, difference, facts.decimals, signed=True)} "
+                f"({size(r, f'{difference}_n', f'{difference}_n_failed')})"
             )
             for r in rows
         )
@@ -129,7 +130,10 @@ def merge_name(mode: str) -> Text:
 
 
 def choices(held: Held) -> dict | None:
-    """What single choices of the study move: sentences, and a table with a column a data set; None where there is a gap."""
+    """What single choices of the study move: sentences, and a table with a column a data set.
+
+    None where there is a gap.
+    """
     rows = [r for r in held.rows("protocols_text") if r["metric"] in TOLD and r["choice"] in CHOICES]
     if not rows:
         return None
