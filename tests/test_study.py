@@ -16,6 +16,7 @@ import nbformat
 import pandas as pd
 import pytest
 
+from s2utils.results import tables
 from s2utils.workflow.params import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,6 +80,21 @@ def test_six_tables_with_intervals_and_failures(study):
             assert (study / f"reports/smoke/tables/{name}.{kind}").stat().st_size > 200
 
 
+def test_beside_every_table_stands_what_it_is_and_the_cell_that_made_it(study):
+    """Keys that tell every row, types that are true, and the id of a cell of the notebook that wrote it."""
+    files = sorted((study / "reports/smoke/tables").glob("*.csv"))
+    assert len(files) > 35
+    for file in files:
+        about, frame = json.loads(file.with_suffix(".json").read_text(encoding="utf-8")), tables.read(file)
+        assert about["title"] and about["unit"] and list(about["columns"]) == list(frame), file.stem
+        assert not frame.duplicated(about["keys"]).any(), f"{file.stem}: {about['keys']} do not tell its rows"
+        if file.stem == "claims":  # the report makes it
+            continue
+        made_by = about["made_by"]
+        cells = json.loads((study / f"notebooks/{made_by['notebook']}.ipynb").read_text(encoding="utf-8"))["cells"]
+        assert "save_table" in next("".join(c["source"]) for c in cells if c["id"] == made_by["cell"]), file.stem
+
+
 def test_failed_plus_parsed_judgements_are_all_judgements(study):
     table = pd.read_csv(study / "reports/smoke/tables/mtbench.csv")
     for row in table.itertuples():
@@ -93,22 +109,20 @@ def test_failed_plus_parsed_judgements_are_all_judgements(study):
 
 def test_the_judge_is_tested_and_no_judgement_is_lost(study):
     """A judge of 135 million parameters is not reliable, and the tables say so in red."""
-    tables = study / "reports/smoke/tables"
-    counts = pd.read_csv(tables / "judge_counts.csv")
+    folder = study / "reports/smoke/tables"
+    counts = pd.read_csv(folder / "judge_counts.csv")
     assert (counts[["clear", "repaired", "failed"]].sum(axis=1) == counts["asked"]).all()
     assert {"MT(S)-bench", "validation", "pairs", "controls"} == set(counts["part"])
-    why = pd.read_csv(tables / "judge_failures.csv")
+    why = pd.read_csv(folder / "judge_failures.csv")
     assert why["reason"].notna().all() and why[["repaired", "failed"]].sum().equals(
         counts[["repaired", "failed"]].sum()
     )
-    checks = pd.read_csv(tables / "judge_panel.csv", keep_default_na=False)
+    checks = pd.read_csv(folder / "judge_panel.csv", keep_default_na=False)
     assert {"single", "rubric", "pair"} == set(checks["kind"]) and (checks["passed"] == "no").any()
     for name in ("mtbench", "judge", "judge_pairs"):
-        assert set(pd.read_csv(tables / f"{name}.csv")["judge_reliability"]) == {"not reliable"}, name
-    assert (
-        "THE JUDGE FAILED" in (tables / "mtbench.txt").read_text()
-        and "THE JUDGE FAILED" in (tables / "judge.txt").read_text()
-    )
+        assert set(pd.read_csv(folder / f"{name}.csv")["judge_reliability"]) == {"not reliable"}, name
+    for name in ("mtbench", "judge"):
+        assert "THE JUDGE FAILED" in json.loads((folder / f"{name}.json").read_text())["caption"]
     assert 'class="alarm"' in (study / "reports/smoke/html/07_mtbench.html").read_text()
 
 
@@ -119,7 +133,7 @@ def test_readers_are_told_what_the_text_metrics_are(study):
         for metric in TABLES[name]:
             told = table[table[f"{metric}_mark"] != ""]
             assert set(told[f"{metric}_mark"]) <= {"best", "best, not told apart"} and told["dataset"].is_unique
-        caption = (folder / f"{name}.txt").read_text(encoding="utf-8")
+        caption = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["caption"]
         assert "protocol answer" in caption and "Bold: best of its column" in caption
     moved = pd.read_csv(folder / "protocols_text.csv")
     assert set(moved["choice"]) == {"prompt", "stemmer", "reference", "syllables"}
@@ -187,7 +201,7 @@ def test_both_protocols_are_shown_for_the_base(study):
     found = pd.read_csv(study / "reports/smoke/tables/protocols.csv")
     assert set(found["metric"]) == set(TABLES["leaderboard"]) and (found["n"] > 0).all()
     assert (found["harness"] - found["v1"]).tolist() == pytest.approx(found["difference"].tolist(), abs=1e-4)
-    assert "Protocol v1" in (study / "reports/smoke/tables/leaderboard.txt").read_text()
+    assert "Protocol v1" in json.loads((study / "reports/smoke/tables/leaderboard.json").read_text())["caption"]
 
 
 SHOTS = load("smoke").leaderboard.shots

@@ -59,7 +59,7 @@ def save(
         "unit": unit or (known.unit if known else ""),
     }
     about |= {
-        "keys": keys or [c for c in frame if _is_text(frame[c]) and not c.endswith("_mark")],
+        "keys": keys or _text_keys(frame),
         "protocol": protocol,
     }
     about |= {"caption": " ".join(filter(None, [caption, _published_protocol(frame, name)]))}
@@ -113,6 +113,11 @@ def _typed(texts: pd.Series) -> pd.Series:
 
 def _is_text(values: pd.Series) -> bool:
     return not (pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values))
+
+
+def _text_keys(frame: pd.DataFrame) -> list[str]:
+    """The columns of text that say what a row is about."""
+    return [c for c in frame if _is_text(frame[c]) and c not in layout.MEASURED_TEXT and not c.endswith("_mark")]
 
 
 def _cell(run: Run) -> str:
