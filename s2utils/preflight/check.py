@@ -23,9 +23,9 @@ from huggingface_hub.utils import build_hf_headers
 from transformers import AutoConfig
 
 from s2utils.evaluation.judge import judgements, mtbench
-from s2utils.preflight import access, host, machine
+from s2utils.preflight import access, assumptions, host, machine
 from s2utils.preflight.access import Check
-from s2utils.preflight.estimates import START, Estimate, estimate
+from s2utils.preflight.estimates import Estimate, estimate
 from s2utils.workflow import artefacts, notebook, paths, steps, timings
 from s2utils.workflow.params import ParameterError, Params, Weights, flat, load, parse_set, points
 
@@ -184,7 +184,7 @@ def plan(profile: str, result: dict) -> dict:
     where it says nothing; said: sentences; smaller: what to set for a shorter run, the greatest share first.
     """
     rules = {r: [e.step, n, round(s, 1)] for e in result["estimates"] for r, (n, s) in e.each.items()}
-    rules["report"] = ["", 1, START["report"] * result["machine"].loop / machine.REFERENCE.loop]
+    rules["report"] = ["", 1, assumptions.REPORT * result["machine"].loop / machine.REFERENCE.loop]
     slowest = sorted((e for e in result["estimates"] if e.step in SMALLER), key=lambda e: -e.seconds)
     return {
         "rules": rules,

@@ -19,7 +19,7 @@ from conftest import REPOSITORY, serving
 from huggingface_hub import constants, errors
 from transformers import AutoConfig
 
-from s2utils.preflight import access, check, estimates, host, machine
+from s2utils.preflight import access, assumptions, check, estimates, host, machine
 from s2utils.preflight.machine import A100, REFERENCE
 from s2utils.training import sft
 from s2utils.workflow import packaged, params, timings
@@ -52,7 +52,7 @@ PINNED = {  # what those runs had where a profile may move, so that the truth do
 
 @pytest.fixture(scope="module")
 def shapes() -> dict:
-    return {n: machine.shape(machine.known(n), n, "published sizes") for n in machine.PUBLISHED}
+    return {n: machine.shape(machine.known(n), n, "published sizes") for n in assumptions.PUBLISHED}
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +103,7 @@ def test_lora_is_counted_as_peft_makes_it(tiny_llama):
 
 
 def test_llama_2_fits_where_it_is_known_to_fit(shapes):
-    assert 3.6e9 < machine.training_weights(shapes["llama-2-7b"]) < 3.9e9
+    assert 3.6e9 < shapes["llama-2-7b"].quantized < 3.9e9
     assert shapes["llama-2-7b"].widths * 64 == 159_907_840
     for size in ("7b", "13b"):  # the study: one A100 of 40 GB
         made = by_step(params.load(f"a100-{size}"), shapes[f"llama-2-{size}"], A100)
@@ -122,7 +122,7 @@ def test_nf4_takes_4_127_bits():
 def test_nothing_takes_nothing(shapes):
     c = machine.Costs(params.load("cpu"), shapes["smollm2-135m"], REFERENCE)
     assert c.forward(0, 100, logits=True) == c.kv(0) == c.answer(0, 16, 100, 50, True) == 0
-    assert machine.activations(c.model, 0, 192, False, True) == machine.activations(c.model, 2, 0, True, False) == 0
+    assert c.model.activations(0, 192, False, True) == c.model.activations(2, 0, True, False) == 0
 
 
 @pytest.mark.parametrize("key", ["sft.batch_size", "sft.max_length", "sft.r"])
