@@ -42,34 +42,29 @@ HEAD = ("step", "jobs", "hours", "GPU-h", "GB, one job", "host GB", "disk GB", "
 
 
 def configuration(weights: Weights):
-    """(transformers configuration or None, where it is from); of a hub model only config.json is fetched."""
+    """Transformers configuration of a model, of the hub config.json alone; raises whatever reading it raises."""
     name, revision = weights.path.removeprefix("embedded:"), weights.revision or None
     embeds = weights.path.startswith("embedded:")
     file = (paths.cache() / "models" if embeds else paths.root()) / name / "config.json"
-    if embeds and not file.is_file():
-        return machine.known(name), "published sizes; the model is not in the cache yet"
+    if not (embeds or file.is_file()):
+        file = huggingface_hub.try_to_load_from_cache(name, "config.json", revision=revision)
+    if isinstance(file, (str, Path)):
+        return AutoConfig.for_model(**json.loads(Path(file).read_text(encoding="utf-8")))
+    # not hf_hub_download, which tries for half a minute
+    url, headers = huggingface_hub.hf_hub_url(name, "config.json", revision=revision), build_hf_headers()
+    reply = huggingface_hub.get_session().get(url, headers=headers, timeout=5, follow_redirects=True)
+    return AutoConfig.for_model(**reply.raise_for_status().json())
+
+
+def sizes(params: Params, config) -> machine.Shape | Check:
+    """The base model's sizes, without a configuration those that are published; or why there are none."""
+    path, unread = params.model.base.path, "its config.json could not be read"
+    source = "its config.json" if config else f"published sizes; {unread}"
     try:
-        if not file.is_file():
-            file = huggingface_hub.try_to_load_from_cache(name, "config.json", revision=revision)
-        if isinstance(file, (str, Path)):
-            values = json.loads(Path(file).read_text(encoding="utf-8"))
-        else:  # not hf_hub_download, which tries for half a minute
-            url, headers = huggingface_hub.hf_hub_url(name, "config.json", revision=revision), build_hf_headers()
-            reply = huggingface_hub.get_session().get(url, headers=headers, timeout=5, follow_redirects=True)
-            values = reply.raise_for_status().json()
-        return AutoConfig.for_model(**values), "its config.json"
-    except Exception:  # the check of the repository says what is wrong
-        return machine.known(name), "published sizes; its config.json could not be read"
-
-
-def sizes(params: Params, config, source: str) -> machine.Shape | Check:
-    """The base model's sizes, or why there are none."""
-    if config is not None:
-        try:
-            return machine.shape(config, params.model.name, source)
-        except Exception as error:  # an architecture without decoder, or none that transformers knows
-            source = type(error).__name__
-    return Check("warn", "estimates", f"the sizes of {params.model.base.path} are unknown ({source})", access.HUB)
+        return machine.shape(config or machine.known(path), params.model.name, source)
+    except Exception as error:  # no sizes, or an architecture without decoder, or none that transformers knows
+        why = type(error).__name__ if config else unread
+        return Check("warn", "estimates", f"the sizes of {path} are unknown ({why})", access.HUB)
 
 
 def together(jobs: list[Callable], seconds: float) -> Callable[[], list]:
@@ -139,8 +134,7 @@ def collect(profile: str, overrides: dict | str | None = None) -> dict:
     config, *replies = answers()
     for (what, _), reply in zip(asks, replies):
         checks.append(reply or Check("fail", what, f"no answer in {PATIENCE:.0f} s", access.HUB))
-    known = machine.known(params.model.base.path), "published sizes; the hub did not answer in time"
-    model = sizes(params, *(config or known))
+    model = sizes(params, config)
     if isinstance(model, Check):
         return {"checks": [*checks, model], "estimates": []}
     measured = rates(params, model)

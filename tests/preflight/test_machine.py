@@ -48,6 +48,7 @@ def test_lora_is_counted_as_peft_makes_it(tiny_llama):
 def test_llama_2_takes_what_is_known_of_it():
     shape = published("llama-2-7b")
     assert 3.6e9 < shape.quantized < 3.9e9 and shape.widths * 64 == 159_907_840
+    assert shape.active == shape.total - 32_000 * 4096 - 65 * 4096  # embeddings are looked up, norms are no product
     assert round(8 * machine.NF4, 3) == 4.127
     assert machine.Costs(params.load("a100-7b"), shape, A100).kv(1) == 2 * 32 * 4096 * 2 == 2**19
 
@@ -62,6 +63,11 @@ def test_what_all_prompts_begin_with_is_read_once_a_batch():
     c = machine.Costs(params.load("cpu"), published("smollm2-135m"), REFERENCE)
     read = [c.answer(8, batch, 100, 0, False, shared) for batch, shared in ((8, 0), (1, 80), (8, 80))]
     assert read[0] == read[1] == c.forward(800, 100) and read[2] == c.forward(240, 100)
+
+
+def test_to_draw_a_token_takes_longer_than_to_take_the_likeliest():
+    c = machine.Costs(params.load("cpu"), published("smollm2-135m"), REFERENCE)
+    assert c.decode(8, 100, True) - c.decode(8, 100, False) == pytest.approx(8 * 49_152 / REFERENCE.topk)
 
 
 def test_measured_rates_are_rates():
