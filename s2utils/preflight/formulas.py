@@ -34,17 +34,14 @@ def _eda(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
 
 def _datasets(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
     p, rows, each = c.params, sum(t.rows for t in known.values()), assumed.ROW["clean"] * c.python
-    guessed = ", ".join(name for name, t in known.items() if not t.known)
-    note = (
-        f"; of {guessed} only guessed: {assumed.UNKNOWN[0]:,}, of them {assumed.UNKNOWN[1]:,} kept" if guessed else ""
-    )
+    guessed, (guess, kept, *_) = [name for name, t in known.items() if not t.known], assumed.UNKNOWN
+    note = f"; of {', '.join(guessed)} only guessed: {guess:,}, of them {kept:,} kept" if guessed else ""
     e.takes(next(iter(e.rules)), rows * each, f"{rows:,} texts cleaned × {1e6 * each:.0f} µs{note}")
     if p.s2.toxicity_model != "profanity-check":
         tokens = sum(t.kept * t.answer for t in known.values()) / assumed.CHARS
         seconds = tokens * 2 * assumed.ENCODER / (c.machine.f32 * c.share("float32"))
-        e.takes(
-            "datasets", seconds, f"toxicity: {tokens:,.0f} tokens × 2 × {assumed.ENCODER / 1e6:.0f} M FLOP in float32"
-        )
+        formula = f"{tokens:,.0f} tokens × 2 × {assumed.ENCODER / 1e6:.0f} M FLOP in float32"
+        e.takes("datasets", seconds, f"toxicity: {formula}")
     for name, source in p.data.sources.items():
         if source.kind == "articles":
             n = 1.3 * known[name].kept  # three in ten are asked twice (recorded)
@@ -73,15 +70,13 @@ def _sft(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
         batches = updates * s.accumulation
         tokens = batches * s.batch_size * length
         flop = tokens * (work * m.active + 6 * lora + work * m.layers * m.hidden * length)
+        each = f"({work} N + 6 LoRA + attention) FLOP ÷ {c.rate / 1e9:,.0f} GFLOP/s"
         evaluations = 1 + updates // max(1, updates // max(1, s.evaluations))
         asked = sum(checked[n] for n in parts)
         asked = evaluations * min(s.eval_rows or asked, asked)
         reading = c.forward(asked * length, length, logits=True) + asked / s.batch_size * unpacked + c.load()
         for seconds, formula in (
-            (
-                flop / c.rate,
-                f"{tokens:,.0f} tokens × ({work} N + 6 LoRA + attention) FLOP ÷ {c.rate / 1e9:,.0f} GFLOP/s",
-            ),
+            (flop / c.rate, f"{tokens:,.0f} tokens × {each}"),
             (work / 2 * batches * unpacked, f"{batches:,.0f} batches × {work / 2:.0f} × NF4 weights unpacked to bf16"),
             (tokens * m.vocab * 20 / c.machine.fresh, f"tokens × {m.vocab:,} logits × 20 bytes"),
             (reading, f"{asked:,} rows evaluated × 2 N, and loading"),
@@ -108,12 +103,8 @@ def _network(c: Costs, e: Estimate, batch: int = 0, tokens: float = 0.0) -> None
 
 def _generate(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
     p, m, g = c.params, c.model, c.params.generate
-    models, compared, n, prompt = (
-        e.rules["generate_one"],
-        e.rules["divergence_one"],
-        g.n * len(p.datasets),
-        assumed.PROMPT,
-    )
+    models, compared = e.rules["generate_one"], e.rules["divergence_one"]
+    n, prompt = g.n * len(p.datasets), assumed.PROMPT
     seconds = models * (c.answer(n, g.batch_size, prompt, g.max_new_tokens, g.top_p < 1) + c.load())
     formula = f"{n} answers × {g.max_new_tokens} tokens, {g.batch_size} at a time: 2 N a token, weights read a step"
     e.takes("generate_one", seconds, f"{models} models × {formula}")
@@ -124,11 +115,8 @@ def _generate(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
     answers, length = min(p.sft.eval_rows or MOST, MOST), min(assumed.LEARNT, p.sft.max_length)
     seconds = read * (c.load() + c.forward(answers * length, length, logits=True))
     seconds += compared * m.linear * assumed.LAYERS / c.machine.fresh
-    e.takes(
-        "divergence_one",
-        seconds,
-        f"{read} models read {answers} answers for their distance, and every weight is compared",
-    )
+    formula = f"{read} models read {answers} answers for their distance, and every weight is compared"
+    e.takes("divergence_one", seconds, formula)
     _network(c, e, g.batch_size, prompt + g.max_new_tokens)
     e.holds(g.batch_size * m.vocab * 24, f"logits {g.batch_size} × {m.vocab:,} × 24 bytes")
     e.disk = merged * m.total * 2
@@ -212,9 +200,7 @@ def _judged(c: Costs, e: Estimate, asked: list[dict]) -> None:
             _ask(c, e, rule, who, s.judge, n * (1 + again), chats, 0 if s.reasons else assumed.BRIEF[kind])
 
 
-def _ask(
-    c: Costs, e: Estimate, rule: str, who: str, end: Endpoint, n: float, chats: list[list[dict]], brief: int = 0
-) -> None:
+def _ask(c: Costs, e: Estimate, rule: str, who: str, end: Endpoint, n: float, chats: list, brief: int = 0) -> None:
     """Add `n` chats like `chats` in every job: seconds, and dollars for a server; `brief` replies end sooner."""
     jobs, new = e.rules[rule], min(brief or end.max_new_tokens, end.max_new_tokens)
     prompt = sum(len(m["content"]) for chat in chats for m in chat) / len(chats) / assumed.CHARS

@@ -1,6 +1,7 @@
 """Estimates at their limits, against recorded runs, and against what the graph counts."""
 
 import dataclasses
+import math
 import re
 import shutil
 import subprocess
@@ -116,6 +117,25 @@ def test_a_faster_machine_takes_less():
     fast = dataclasses.replace(REFERENCE, bf16=1e15, f32=1e15, fresh=1e12, copy=1e12, topk=1e12, call=1e-9, loop=1e-10)
     slow, quick = by_step("cpu"), by_step("cpu", rates=fast)
     assert all(quick[s].seconds < slow[s].seconds / 10 for s in slow)
+
+
+SMALL = SHAPES["smollm2-135m"]
+LOADED, UNPACKED = 2 * SMALL.total / assumptions.DISK, 2 * SMALL.linear / REFERENCE.fresh  # seconds
+
+
+@pytest.mark.parametrize(
+    ("step", "factors", "seconds"),
+    [("01_eda", r"([\d,]+) texts described", assumptions.ROW["eda"]),
+     ("02_datasets", r"([\d,]+) texts cleaned", assumptions.ROW["clean"]),
+     ("03_sft", r"([\d,]+) batches × (\d) × NF4", UNPACKED),
+     ("04_generate", r"(\d+) merges", 12 * UNPACKED + 3 * LOADED),
+     ("05_text_metrics", r"([\d,]+) resamples × (\d+) models × (\d+) sets × (\d) metrics × (\d+)",
+      assumptions.ROW["resample"]),
+     ("06_leaderboard", r"(\d+) jobs leaderboard_one × (\d+) s", 1)],
+)  # fmt: skip
+def test_a_part_takes_what_its_formula_says(step, factors, seconds):
+    taken, numbers = next((s, n) for _, s, text in by_step("cpu")[step].parts if (n := re.search(factors, text)))
+    assert taken == pytest.approx(math.prod(float(n.replace(",", "")) for n in numbers.groups()) * seconds)
 
 
 @pytest.mark.parametrize("profile", list(RECORDED))

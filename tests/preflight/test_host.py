@@ -61,6 +61,7 @@ def test_kernels_run_for_real():
 @pytest.mark.parametrize(
     ("place", "name", "value", "said"),
     [(bitsandbytes.nn.Linear4bit, "forward", lambda self, x: 0 * x, "wrong result (off by 100%)"),
+     (bitsandbytes.nn.Linear4bit, "forward", lambda self, x: 9 * x, "wrong result"),
      (bitsandbytes.nn.Linear4bit, "forward", lambda self, x: x.detach() @ self.weight_.T + 0 * x, "no gradient"),
      (bitsandbytes.nn, "Params4bit", None, "does not run on cpu (TypeError)")],
 )  # fmt: skip
