@@ -2,17 +2,18 @@
 
     python -m s2utils.preflight.gpu_check [--weights <folder>]        what `make gpu-check` runs: one call, no network
 
-Weights are those of `--weights`, else the embedded model where the cache holds it, else a small random Llama made here; the
-study needs the embedded archives in the cache (S2_CACHE) and is left out without them. Packages of the machine do where the
-lock's are not there; what differs is named. A check that cannot be made here is left out, with the reason.
-Ends with 0 where all that was checked holds, 1 where something does not, 2 where there is no GPU. Memory is MB of the whole
-device, sampled twice a second. Trap: sums on a GPU may come in another order each time, so what is equal to the bit on a
-processor is held to a tolerance here, and how far it is off is said.
+Weights are those of `--weights`, else the embedded model where the cache holds it, else a small random Llama made here;
+the study needs the embedded archives in the cache (S2_CACHE) and is left out without them. Packages of the machine do
+where the lock's are not there; what differs is named. A check that cannot be made here is left out, with the reason.
+Ends with 0 where all that was checked holds, 1 where something does not, 2 where there is no GPU. Memory is MB of the
+whole device, sampled twice a second. Trap: sums on a GPU may come in another order each time, so what is equal to the
+bit on a processor is held to a tolerance here, and how far it is off is said.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import shutil
@@ -25,12 +26,20 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
-from s2utils.preflight import access, host
-from s2utils.workflow import artefacts, graph, packaged, paths
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+
+from s2utils.preflight import host
+from s2utils.workflow import artefacts, graph, packaged, paths, timings
 from s2utils.workflow.params import Params, Weights, load
 
 WORDS = ("rain", "the cat", "the sun", "light", "a dog", "a cloud", "the mat", "water")
 APART = 1e-2  # of what training changed: how far a resumed training, or one with FlashAttention, may be from the first
+FEW = {  # of 03, so few steps that a check takes seconds
+    "train_sets": ["sciq"], "max_steps": 4, "evaluations": 2, "eval_rows": 4, "learning_rate": 1.0e-3, "samples": 0,
+    "country": "", "patience": 0,
+}  # fmt: skip
 STUDY = "runtime.device=cuda model.dtype=bfloat16 sft.train_sets=[sciq]"  # one train set: every step, ten minutes
 COPIED = ("Snakefile", "pyproject.toml", "notebooks", "params", "s2utils", "reports/published")
 
@@ -39,24 +48,21 @@ Found = tuple[bool | None, str]  # whether it holds (None: not checked) and what
 
 def rows(n: int) -> list[dict]:
     """Questions and answers of 5 to 40 words."""
-    return [
-        {"question": f"Why is {WORDS[i % 8]} near {WORDS[(3 * i + 1) % 8]}?", "answer": f"It was {WORDS[i % 7]}. " * (1 + i % 9)}
-        for i in range(n)
-    ]  # fmt: skip
+    asked = (f"Why is {WORDS[i % 8]} near {WORDS[(3 * i + 1) % 8]}?" for i in range(n))
+    return [{"question": q, "answer": f"It was {WORDS[i % 7]}. " * (1 + i % 9)} for i, q in enumerate(asked)]
 
 
 def small(folder: Path) -> Path:
     """A random Llama of 12 million weights with a tokenizer of its own, saved."""
-    import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE(unk_token="<unk>"))
     bpe.pre_tokenizer = pre_tokenizers.Metaspace()
-    special = ["<unk>", "<s>", "</s>", "<pad>"]
-    texts = [f"### Human: {r['question']}\n ### Assistant: {r['answer']}" for r in rows(64)]
-    bpe.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=512, special_tokens=special, show_progress=False))
     named = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    texts = [f"### Human: {r['question']}\n ### Assistant: {r['answer']}" for r in rows(64)]
+    trainer = trainers.BpeTrainer(vocab_size=512, special_tokens=list(named.values()), show_progress=False)
+    bpe.train_from_iterator(texts, trainer)
     tok = PreTrainedTokenizerFast(tokenizer_object=bpe, **named)
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -78,28 +84,15 @@ def weights(given: str, folder: Path) -> tuple[Weights, str]:
     return Weights(str(small(folder / "small")), ""), "a random Llama of 12 million weights, made here"
 
 
-def profile(base: Weights, device: str, dtype: str = "bfloat16", **changes) -> Params:
-    """The smoke profile on `base`, in so few steps that a check takes seconds."""
-    few = {
-        "max_steps": 4,
-        "evaluations": 2,
-        "eval_rows": 4,
-        "learning_rate": 1.0e-3,
-        "samples": 0,
-        "country": "",
-        "patience": 0,
-    }
+def profile(base: Weights, device: str, **changes) -> Params:
+    """The smoke profile on `base`, with `changes` of its fine-tuning."""
     where = {"path": base.path, "revision": ""}
-    model = {"base": where, "chat": where, "dtype": dtype}
-    return load(
-        "smoke", {"runtime": {"device": device}, "model": model, "sft": few | {"train_sets": ["sciq"]} | changes}
-    )
+    model = {"base": where, "chat": where, "dtype": "bfloat16"}
+    return load("smoke", {"runtime": {"device": device}, "model": model, "sft": FEW | changes})
 
 
 def data(folder: Path) -> Path:
     """Rows as 02 leaves them."""
-    import pandas as pd
-
     from s2utils.data import splits
 
     folder.mkdir(exist_ok=True)
@@ -109,56 +102,45 @@ def data(folder: Path) -> Path:
     return folder
 
 
-def learnt(adapter: Path) -> dict:
-    """The adapter's tensors by name."""
-    from safetensors.torch import load_file
-
-    return load_file(adapter / "adapter_model.safetensors")
-
-
 def apart(one: dict, other: dict) -> float:
     """How far two adapters are apart, as a share of what the first learnt (its B begin at 0)."""
     change = sum(w.double().norm() ** 2 for name, w in one.items() if "lora_B" in name) ** 0.5
     return float(sum((one[n].double() - other[n].double()).norm() ** 2 for n in one if "lora_B" in n) ** 0.5 / change)
 
 
+def learning(result: dict) -> tuple[bool, str]:
+    """Whether a training learnt, and how fast."""
+    before, after = result["eval_loss_before"], result["eval_loss_after"]
+    return after < before, f"validation loss {before:.3f} → {after:.3f}, {result['tokens_per_second']:.0f} tokens/s"
+
+
 def training(base: Weights, device: str, folder: Path) -> Found:
     """4-bit training learns, and a killed one goes on to the same adapter."""
     from s2utils.training import callbacks, sft
 
-    params, where = profile(base, device), data(folder / "data")
-    (whole := folder / "whole").mkdir()
-    found = sft.run(params, where, "sciq", whole)
-
-    class Killed(Exception):
-        pass
-
     save = callbacks.Recorder.on_save
 
-    def kill(self, args, state, control, **more):
-        save(self, args, state, control, **more)
-        raise Killed
+    def kill(*given, **named):
+        save(*given, **named)
+        raise InterruptedError
 
-    (cut := folder / "cut").mkdir()
-    try:
-        with mock.patch.object(callbacks.Recorder, "on_save", kill):
-            sft.run(params, where, "sciq", cut)
-    except Killed:
-        pass
+    params, where, whole, cut = profile(base, device), data(folder / "data"), folder / "whole", folder / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    result = sft.run(params, where, "sciq", whole)
+    with contextlib.suppress(InterruptedError), mock.patch.object(callbacks.Recorder, "on_save", kill):
+        sft.run(params, where, "sciq", cut)
     if not list(cut.glob("checkpoint-*")):
         return False, "no checkpoint was left by the training that was killed"
     sft.run(params, where, "sciq", cut)
-    off = apart(learnt(whole), learnt(cut))
-    before, after = found["eval_loss_before"], found["eval_loss_after"]
-    told = f"validation loss {before:.3f} → {after:.3f}, {found['tokens_per_second']:.0f} tokens/s, {found['peak_gpu_mb']:,} MB; "
-    told += "resumed to the same bits" if off == 0 else f"resumed {off:.1e} of what was learnt apart"
-    return after < before and off < APART, told
+    off = apart(*(load_file(adapter / "adapter_model.safetensors") for adapter in (whole, cut)))
+    resumed = "resumed to the same bits" if off == 0 else f"resumed {off:.1e} of what was learnt apart"
+    learns, said = learning(result)
+    return learns and off < APART, f"{said}, {result['peak_gpu_mb']:,} MB; {resumed}"
 
 
 def merges(base: Weights, device: str, folder: Path) -> Found:
     """Both merges are those of the processor."""
-    from safetensors.torch import load_file
-
     from s2utils.training import merging
 
     told, holds = [], True
@@ -173,42 +155,35 @@ def merges(base: Weights, device: str, folder: Path) -> Found:
         most = max(float((ours[n].float() - theirs[n].float()).abs().max()) for n in theirs)
         size = max(float(w.float().abs().max()) for w in theirs.values())
         holds &= set(ours) == set(theirs) and most <= size / 128  # a step of bf16 at the largest weight
-        told.append(
-            f"{mode}: " + ("equal to the bit" if not other else f"{other:,} weights differ, by {most:.1e} at most")
-        )
+        told.append(f"{mode}: {f'{other:,} weights differ, by {most:.1e} at most' if other else 'equal to the bit'}")
     return holds, "; ".join(told)
 
 
 def generated(base: Weights, device: str, folder: Path) -> Found:
     """In float32 a batch answers greedily as each question alone does, and as the processor does; speed in bf16."""
-    import torch
-
     from s2utils.models import generation, loading
 
     tok = loading.tokenizer(base)
     params = profile(base, device)
     asked = loading.encoded([loading.prompt([r["question"]], "base", tok, params.model) for r in rows(16)], tok, "base")
 
-    def answers(where: str, size: int, dtype: str = "float32", new: int = 24) -> list[str]:
-        network = loading.full(base, dtype, where)
-        batches = generation.completions(network, tok, asked, seed="s", batch_size=size, max_new_tokens=new, label=None)
+    def answers(where: str, size: int) -> list[str]:
+        network = loading.full(base, "float32", where)
+        batches = generation.completions(network, tok, asked, seed="s", batch_size=size, max_new_tokens=24, label=None)
         return [row["text"] for batch in batches for row in batch]
 
     together = answers(device, 16)
     same = {"alone": together == answers(device, 1), "on the processor": together == answers("cpu", 16)}
-    started = time.perf_counter()
     network = loading.full(base, "bfloat16", device)
-    spent = -time.perf_counter()
-    made = next(generation.completions(network, tok, asked * 4, seed="s", batch_size=64, max_new_tokens=64, label=None))
+    started = time.perf_counter()
+    batch = next(
+        generation.completions(network, tok, asked * 4, seed="s", batch_size=64, max_new_tokens=64, label=None)
+    )
     if device == "cuda":
         torch.cuda.synchronize()
-    spent += time.perf_counter()
+    speed = sum(row["n_tokens"] for row in batch) / (time.perf_counter() - started)
     told = ", ".join(f"{'as' if ok else 'NOT as'} {where}" for where, ok in same.items())
-    tokens = sum(row["n_tokens"] for row in made)
-    return (
-        same["alone"],
-        f"greedy, float32: {told}; bf16, 64 at a time: {tokens / spent:,.0f} tokens/s ({time.perf_counter() - started:.0f} s)",
-    )
+    return same["alone"], f"greedy, float32: {told}; bf16, 64 at a time: {speed:,.0f} tokens/s"
 
 
 def likelihoods(base: Weights, device: str, folder: Path) -> Found:
@@ -222,16 +197,9 @@ def likelihoods(base: Weights, device: str, folder: Path) -> Found:
     shots = "".join(f"Question: {r['question']}\nAnswer: {r['answer']}\n\n" for r in rows(6))
     texts = [(f"{shots}Question: {r['question']}\nAnswer:", f" {r['answer']}") for r in rows(12)]
     texts += [(context, f" {word}") for context, _ in texts for word in WORDS[:3]]
-    given = {
-        "pretrained": network,
-        "tokenizer": tok,
-        "add_bos_token": False,
-        "softmax_dtype": "float32",
-        "batch_size": 1,
-    }
     values, seconds = [], []
     for kind in (shared_prefix.SharedPrefixLM, HFLM):
-        lm = kind(**given)
+        lm = kind(pretrained=network, tokenizer=tok, add_bos_token=False, softmax_dtype="float32", batch_size=1)
         asked = [(pair, *lm._encode_pair(*pair)) for pair in texts]
         lm._loglikelihood_tokens(asked[:2], disable_tqdm=True)  # warm
         started = time.perf_counter()
@@ -240,10 +208,8 @@ def likelihoods(base: Weights, device: str, folder: Path) -> Found:
         if fallback := getattr(lm, "fallback", ""):
             return False, f"computed by hf itself: {fallback}"
     off = max(abs(a - b) for a, b in zip(*values))
-    return (
-        off < 1e-3,
-        f"{len(texts)} requests, {off:.1e} nat apart at most, {seconds[1] / seconds[0]:.1f} times as fast as hf",
-    )
+    faster = f"{seconds[1] / seconds[0]:.1f} times as fast as hf"
+    return off < 1e-3, f"{len(texts)} requests, {off:.1e} nat apart at most, {faster}"
 
 
 def flash(base: Weights, device: str, folder: Path) -> Found:
@@ -253,13 +219,9 @@ def flash(base: Weights, device: str, folder: Path) -> Found:
     if importlib.util.find_spec("flash_attn") is None:
         return None, "flash_attn is not installed"
     params = profile(base, device, packing=True)
-    layout = sft.batching(params.sft, device)
     (to := folder / "flash").mkdir()
-    found = sft.run(params, folder / "data", "sciq", to)
-    before, after = found["eval_loss_before"], found["eval_loss_after"]
-    return layout[
-        "packing"
-    ] and after < before, f"packed, {found['tokens_per_second']:.0f} tokens/s, loss {before:.3f} → {after:.3f}"
+    learns, said = learning(sft.run(params, folder / "data", "sciq", to))
+    return sft.batching(params.sft, device)["packing"] and learns, f"packed, {said}"
 
 
 CHECKS: dict[str, Callable[[Weights, str, Path], Found]] = {
@@ -273,7 +235,7 @@ CHECKS: dict[str, Callable[[Weights, str, Path], Found]] = {
 
 def check(base: Weights, device: str, folder: Path) -> dict[str, Found]:
     """Every check; one that raises does not hold, one whose package is missing is left out."""
-    found = {}
+    found, marks = {}, {True: "holds", False: "DOES NOT HOLD", None: "left out"}
     for name, function in CHECKS.items():
         started = time.perf_counter()
         try:
@@ -283,8 +245,7 @@ def check(base: Weights, device: str, folder: Path) -> dict[str, Found]:
         except Exception as error:  # the others go on
             holds, told = False, f"{type(error).__name__}: {error}"
         found[name] = holds, told
-        mark = {True: "holds", False: "DOES NOT HOLD", None: "left out"}[holds]
-        print(f"{mark:<14}{name}: {told} ({time.perf_counter() - started:.0f} s)", flush=True)
+        print(f"{marks[holds]:<14}{name}: {told} ({time.perf_counter() - started:.0f} s)", flush=True)
     return found
 
 
@@ -297,8 +258,6 @@ class Memory(threading.Thread):
 
     def run(self) -> None:
         """Sample."""
-        import torch
-
         while not self.stop.wait(0.5):
             free, total = torch.cuda.mem_get_info()
             self.samples.append((time.time(), (total - free) / 2**20))
@@ -310,7 +269,7 @@ class Memory(threading.Thread):
 
 def missing() -> list[str]:
     """What the study needs and is not there: archives, programs."""
-    lacking = [f"{name} in the cache" for name in packaged.ARCHIVES if not access.in_cache(name)]
+    lacking = [f"{name} in the cache" for name in packaged.ARCHIVES if not packaged.ready(name)]
     return lacking + [name for name in ("snakemake", "papermill", "lm_eval") if importlib.util.find_spec(name) is None]
 
 
@@ -320,8 +279,9 @@ def study(folder: Path) -> tuple[int, list[dict]]:
         source, to = paths.root() / name, folder / name
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, to) if source.is_dir() else shutil.copy(source, to)
-    call = [sys.executable, "-m", "s2utils.workflow.terminal", "--cores", "4", "--resources", "gpu=1", "mem_mb=64000", "--rerun-triggers",
-            "mtime", "params", "input", "--scheduler", "greedy", "--config", "profile=smoke", f"set={STUDY} ", "preflight=0"]  # fmt: skip
+    call = [sys.executable, "-m", "s2utils.workflow.terminal", "--cores", "4", "--resources", "gpu=1", "mem_mb=64000"]
+    call += ["--rerun-triggers", "mtime", "params", "input", "--scheduler", "greedy"]
+    call += ["--config", "profile=smoke", f"set={STUDY} ", "preflight=0"]
     watch = Memory()
     watch.start()
     own = graph.environment() | {"S2_ROOT": str(folder), "PYTHONPATH": str(folder), "HF_HUB_OFFLINE": "1"}
@@ -332,13 +292,12 @@ def study(folder: Path) -> tuple[int, list[dict]]:
 
 def table(made: Path, watch: Memory) -> list[dict]:
     """One row a job of a finished study."""
-    found = []
+    jobs = []
     for file in sorted((made / "benchmarks").glob("*.tsv")):
-        head, values = (line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()[:2])
-        seconds, end = float(values[head.index("s")]), file.stat().st_mtime
-        found.append({"step": file.stem, "seconds": round(seconds, 1), "gpu_mb": watch.most(end - seconds, end)})
-        found[-1]["tokens_per_second"] = rate(made, file.stem)
-    return found
+        seconds, end = timings.seconds(file), file.stat().st_mtime
+        row = {"step": file.stem, "seconds": round(seconds, 1), "gpu_mb": watch.most(end - seconds, end)}
+        jobs.append(row | {"tokens_per_second": rate(made, file.stem)})
+    return jobs
 
 
 def rate(made: Path, job: str) -> float | None:
@@ -362,33 +321,27 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.weights and not (Path(chosen.weights) / "config.json").is_file():
         print(f"--weights {chosen.weights}: there is no folder of a decoder with its config.json", file=sys.stderr)
         return 2
-    print(host.packages(most=None)[0].found)
+    print(host.packages(most=None).found)
     gpu = host.gpu()
     print(f"{gpu.what}: {gpu.found}")
     if gpu.state == "fail":
         print(f"nothing was checked: {gpu.remedy}")
         return 2
+    status, jobs = 0, []
     with tempfile.TemporaryDirectory() as temporary:
         base, told = weights(chosen.weights, Path(temporary))
         print(f"weights: {told}")
         held = check(base, "cuda", Path(temporary))
-        status, jobs = 0, []
         if lacking := missing():
-            print(
-                f"the smoke study is left out, for want of {', '.join(lacking)}: make setup where there is a network, and"
-            )
-            print("copy its cache (S2_CACHE) and environment here")
+            print(f"the smoke study is left out, for want of {', '.join(lacking)}:")
+            print("make setup where there is a network, and copy its cache (S2_CACHE) and environment here")
         elif not chosen.no_study:
-            (folder := Path(temporary) / "repository").mkdir()
-            status, jobs = study(folder)
+            status, jobs = study(Path(temporary) / "repository")
     if jobs:
-        print(f"\n{'step':<56}{'seconds':>9}{'GPU MB':>9}{'tokens/s':>10}")
-    for job in jobs:
-        speed = "–" if job["tokens_per_second"] is None else job["tokens_per_second"]
-        print(f"{job['step']:<56}{job['seconds']:>9}{job['gpu_mb']:>9,.0f}{speed:>10}")
+        print(f"\n{pd.DataFrame(jobs).to_string(index=False, na_rep='–', float_format='{:,.1f}'.format)}")
     checks = {name: {"holds": holds, "found": told} for name, (holds, told) in held.items()}
     print(json.dumps({"checks": checks, "study": jobs}, ensure_ascii=False))
-    wrong = [name for name, (holds, _) in held.items() if holds is False] + (["the smoke study"] if status else [])
+    wrong = [name for name, (holds, _) in held.items() if holds is False] + ["the smoke study"] * bool(status)
     print(f"does not hold: {', '.join(wrong)}" if wrong else "all that was checked holds")
     return int(bool(wrong))
 

@@ -7,26 +7,12 @@ pages it in: 0.9 against 38 GB/s on one machine), and logits over a large vocabu
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from s2utils.preflight import assumptions
 from s2utils.workflow.params import Params
 
-SHARES = {  # dimensionless, of the measured rates
-    # a forward or backward pass reaches so much of a bare matrix product: in float32, and in bfloat16. cpu: set on recorded
-    # runs; cuda: large trainings report 21–46 % (Chowdhery et al. 2022, PaLM); taken from there, not measured by us
-    "float32": {"cpu": 0.75, "cuda": 0.4},
-    "bfloat16": {"cpu": 0.5, "cuda": 0.4},
-    # decoding reads all weights once a token at so much of the bandwidth. cpu: recorded run; cuda: usual for batch 1–32
-    "stream": {"cpu": 0.4, "cuda": 0.6},
-    # a pass under the mask of a prefix tree against one without. cpu: recorded run; cuda: assumed
-    "tree": {"cpu": 0.9, "cuda": 0.7},
-}
-OPS = 150  # calls of a small operation that a layer costs while decoding (about 40 kernels, each behind Python)
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a weight: 4 bits, an 8-bit scale a block of 64, a float32 scale 256 blocks
-ADAM = {"adamw_torch": 8.0, "paged_adamw_8bit": 2.0, "adamw_8bit": 2.0}  # bytes of state a trained weight; others: 8
-DISK = 0.4e9  # bytes a second to write and hash, or to read, a model
 
 
 @dataclass(frozen=True)
@@ -74,27 +60,27 @@ class Shape:
         """Weights a token is multiplied with: the linear layers and the output head."""
         return self.linear + self.vocab * self.hidden
 
+    @property
+    def quantized(self) -> float:
+        """Bytes of a base in training: NF4 with double quantisation, embeddings, head and norms in bf16."""
+        return NF4 * self.linear + 2 * self.other
 
-PUBLISHED = {  # sizes as published (Touvron et al. 2023; SmolLM2's card), where a configuration cannot be had
-    "llama-2-7b": {
-        "vocab_size": 32_000, "hidden_size": 4096, "intermediate_size": 11_008, "num_hidden_layers": 32, "num_attention_heads": 32,
-    },
-    "llama-2-13b": {
-        "vocab_size": 32_000, "hidden_size": 5120, "intermediate_size": 13_824, "num_hidden_layers": 40, "num_attention_heads": 40,
-    },
-    "smollm2-135m": {
-        "vocab_size": 49_152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
-        "num_key_value_heads": 3, "tie_word_embeddings": True,
-    },
-}  # fmt: skip
+    def activations(self, batch: int, length: int, checkpointing: bool, dropout: bool) -> float:
+        """Bytes kept for the backward pass.
+
+        A layer keeps 34 H + 8 I bytes a token (Korthikanti et al. 2022, for a gated MLP), and LoRA a float32 copy of
+        every linear layer's input, with dropout its result and mask too. Checkpointing keeps the layers' bf16 inputs,
+        and one layer whole.
+        """
+        layer = 34 * self.hidden + 8 * self.intermediate + (9 if dropout else 4) * self.inputs / self.layers
+        return batch * length * (self.layers * 2 * self.hidden + layer if checkpointing else self.layers * layer)
 
 
 def known(path: str):
     """Configuration of a model whose sizes are published, by its name; None for any other."""
     from transformers import LlamaConfig
 
-    name = next((n for n in PUBLISHED if n in path.lower()), None)
-    return LlamaConfig(**PUBLISHED[name]) if name else None
+    return next((LlamaConfig(**sizes) for name, sizes in assumptions.PUBLISHED.items() if name in path.lower()), None)
 
 
 def shape(config, name: str, source: str) -> Shape:
@@ -110,76 +96,54 @@ def shape(config, name: str, source: str) -> Shape:
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     return Shape(
-        name, source, config.num_hidden_layers, config.hidden_size, getattr(config, "intermediate_size", 4 * config.hidden_size),
-        heads * width, config.vocab_size, linear,
-        sum(w.numel() for w in model.parameters()) - linear,
-        sum(m.in_features + m.out_features for m in layers), sum(m.in_features for m in layers),
-    )  # fmt: skip
+        name=name,
+        source=source,
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        intermediate=getattr(config, "intermediate_size", 4 * config.hidden_size),
+        kv=heads * width,
+        vocab=config.vocab_size,
+        linear=linear,
+        other=sum(w.numel() for w in model.parameters()) - linear,
+        widths=sum(m.in_features + m.out_features for m in layers),
+        inputs=sum(m.in_features for m in layers),
+    )
 
 
 def measure(device: str, threads: int, hidden: int, intermediate: int) -> Machine:
-    """Rates of this machine in about two seconds, the best of several tries: other work only makes it slower."""
+    """Rates of this machine in about two seconds; matrix products at the widths of a model."""
     import torch
 
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.device(device), torch.inference_mode():
-            rates = {}
-            for name, dtype in (("bf16", torch.bfloat16), ("f32", torch.float32)):
-                x, w = torch.ones(512, hidden, dtype=dtype), torch.ones(intermediate, hidden, dtype=dtype)
-                fastest = _best(lambda x=x, w=w: torch.nn.functional.linear(x, w), wait)
-                rates[name] = 2 * 512 * hidden * intermediate / fastest
-            a, b = torch.zeros(2**24), torch.zeros(2**24)  # 64 MB, beyond the caches
-            logits, small = torch.rand(4, 49_152), torch.zeros(8)
-            return Machine(
-                device, "measured now", **rates, copy=2 * a.nbytes / _best(lambda: b.copy_(a), wait),
-                fresh=a.nbytes / _best(lambda: a + 1, wait), topk=logits.numel() / _best(lambda: logits.topk(256), wait),
-                call=_best(lambda: [small + small for _ in range(500)], wait) / 500, loop=loop(),
-            )  # fmt: skip
-    finally:
-        torch.set_num_threads(before)
+    rates = {}
+    with torch.device(device), torch.inference_mode():
+        for name, dtype in (("bf16", torch.bfloat16), ("f32", torch.float32)):
+            x, w = torch.ones(512, hidden, dtype=dtype), torch.ones(intermediate, hidden, dtype=dtype)
+            product = fastest("torch.nn.functional.linear(x, w)", threads, x=x, w=w)
+            rates[name] = 2 * 512 * hidden * intermediate / product
+        a, b = torch.zeros(2**24), torch.zeros(2**24)  # 64 MB, beyond the caches
+        logits, small = torch.rand(4, 49_152), torch.zeros(8)
+        return Machine(
+            device=device,
+            what="measured now",
+            **rates,
+            copy=2 * a.nbytes / fastest("b.copy_(a)", threads, a=a, b=b),
+            fresh=a.nbytes / fastest("a + 1", threads, a=a),
+            topk=logits.numel() / fastest("logits.topk(256)", threads, logits=logits),
+            call=fastest("small + small", threads, small=small),
+            loop=loop(),
+        )
 
 
 def loop() -> float:
     """Seconds of one step of a plain Python loop."""
-
-    def count() -> None:
-        total = 0
-        for i in range(100_000):
-            total += i
-
-    return _best(count) / 100_000
+    return fastest("total = 0\nfor i in range(100_000):\n    total += i") / 100_000
 
 
-def _best(work: Callable, wait: Callable = lambda: None, seconds: float = 0.2) -> float:
-    """Seconds of the fastest of as many runs as fit in `seconds`, after one that warms up."""
-    work()
-    wait()
-    fastest, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        started = time.perf_counter()
-        work()
-        wait()
-        fastest = min(fastest, time.perf_counter() - started)
-    return fastest
+def fastest(code: str, threads: int = 1, **names: object) -> float:
+    """Seconds of the fastest of as many runs as fit in 0.2 s, warmed up: other work only makes it slower."""
+    from torch.utils.benchmark import Timer
 
-
-def training_weights(m: Shape) -> float:
-    """Bytes of the quantised base: NF4 with double quantisation, embeddings, head and norms in bf16."""
-    return NF4 * m.linear + 2 * m.other
-
-
-def activations(m: Shape, batch: int, length: int, checkpointing: bool, dropout: bool) -> float:
-    """Bytes kept for the backward pass.
-
-    A layer keeps 34 H + 8 I bytes a token (Korthikanti et al. 2022, for a gated MLP), and LoRA a float32 copy of
-    every linear layer's input, with dropout its result and mask too. Checkpointing keeps the layers' bf16
-    inputs, and one layer whole.
-    """
-    layer = 34 * m.hidden + 8 * m.intermediate + (9 if dropout else 4) * m.inputs / m.layers
-    return batch * length * (m.layers * 2 * m.hidden + layer if checkpointing else m.layers * layer)
+    return min(Timer(code, globals=names, num_threads=threads).blocked_autorange(min_run_time=0.2).times)
 
 
 class Costs:
@@ -190,11 +154,11 @@ class Costs:
         wide = params.model.dtype == "float32"
         self.rate = machine.f32 * self.share("float32") if wide else machine.bf16 * self.share("bfloat16")
         self.width = 4 if wide else 2  # bytes a weight
-        self.host = machine.loop / REFERENCE.loop  # this machine's Python against the recorded one's
+        self.python = machine.loop / REFERENCE.loop  # seconds here a second of the recorded machine
 
     def share(self, name: str) -> float:
         """What of a measured rate is reached here."""
-        return SHARES[name][self.machine.device]
+        return assumptions.SHARES[name][self.machine.device]
 
     def forward(self, tokens: float, context: float, logits: bool = False) -> float:
         """2 N + 4 L H c/2 FLOP a token of sequences of `context` tokens; all `logits` only where they are read."""
@@ -211,7 +175,7 @@ class Costs:
         m = self.model
         reading = (m.total * self.width + self.kv(batch * context)) / (self.machine.copy * self.share("stream"))
         drawing = batch * m.vocab / self.machine.topk if sampled else 0
-        return batch * 2 * m.active / self.rate + reading + m.layers * OPS * self.machine.call + drawing
+        return batch * 2 * m.active / self.rate + reading + m.layers * assumptions.OPS * self.machine.call + drawing
 
     def answer(self, n: float, batch: int, prompt: float, new: int, sampled: bool, shared: float = 0.0) -> float:
         """Seconds to answer `n` prompts of `prompt` tokens with `new` tokens each, `batch` at a time.
@@ -226,4 +190,4 @@ class Costs:
 
     def load(self) -> float:
         """Seconds to read the model's bf16 weights from disk."""
-        return self.model.total * 2 / DISK
+        return self.model.total * 2 / assumptions.DISK

@@ -35,9 +35,8 @@ def held(profile: str, params: Params, step: str = "") -> list[Held]:
     """Every folder of the profile, or of one of its steps, the largest first."""
     top, rows = paths.artefacts(profile), []
     for folder in sorted(f for f in top.glob("*") if f.is_dir() and not f.is_symlink() and step in ("", f.name)):
-        whole = (
-            folder.name not in steps.STEPS or (folder / "manifest.json").is_file() or (folder / "making.json").is_file()
-        )
+        makes_one = any((folder / file).is_file() for file in ("manifest.json", "making.json"))
+        whole = makes_one or folder.name not in steps.STEPS
         for part in [folder] if whole else sorted(f for f in folder.iterdir() if f.is_dir() and not f.is_symlink()):
             name = "" if part == folder else part.name
             rows.append(Held(str(part.relative_to(top)), part, size(part), _state(folder.name, params, name, part)))
@@ -55,13 +54,18 @@ def _state(step: str, params: Params, name: str, folder: Path) -> str:
     manifest, making = (artefacts.read_json(folder / f"{file}.json") for file in ("manifest", "making"))
     if not (manifest or making):
         return "unknown"
-    try:
-        key = steps.key(step, params, name) if name in steps.names(step, params) else None
-    except (KeyError, FileNotFoundError):
-        key = None
+    key = identity(step, params, name)
     if key and (manifest or {}).get("key") == key:
         return "current"
     return "resumable" if key and (making or {}).get("key") == key else "not current"
+
+
+def identity(step: str, params: Params, name: str) -> str | None:
+    """Key of what `step` makes for `name` today; None where the study no longer has it."""
+    try:
+        return steps.key(step, params, name) if name in steps.names(step, params) else None
+    except (KeyError, FileNotFoundError):
+        return None
 
 
 def going(rows: list[Held], everything: bool) -> list[Held]:
@@ -78,7 +82,7 @@ def delete(row: Held) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """List what there is, say what would go, and delete it where that is asked for; 2 where the parameters cannot be used."""
+    """List what there is, say what would go, and delete it where asked to; 2 where the parameters cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m s2utils.workflow.disk", description=__doc__.split("\n")[0])
     parser.add_argument("profile")
     parser.add_argument("--set", default="", help="overrides, as SET= of make")
@@ -99,9 +103,8 @@ def main(arguments: list[str] | None = None) -> int:
         mark = "goes" if row in gone else "stays"
         print(f"{row.size / 1e6:10,.1f} MB  {mark:5}  {row.state:11}  {row.name}")
     freed = sum(row.size for row in gone)
-    print(
-        f"{sum(row.size for row in rows) / 1e6:10,.1f} MB in all; {freed / 1e6:,.1f} MB in {len(gone)} folders would be freed"
-    )
+    total = sum(row.size for row in rows)
+    print(f"{total / 1e6:10,.1f} MB in all; {freed / 1e6:,.1f} MB in {len(gone)} folders would be freed")
     if gone and given.yes:
         for row in gone:
             delete(row)

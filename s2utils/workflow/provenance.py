@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from s2utils.workflow import artefacts, notebook, packaged, paths, redact, steps
+from s2utils.workflow import artefacts, disk, notebook, packaged, paths, redact, steps
 from s2utils.workflow.params import Params, flat, load, parse_set
 
 
@@ -66,12 +66,10 @@ def hardware() -> dict:
     """Processor, cores we may use, memory in GB, and names of the visible GPUs."""
     import torch
 
-    cuda = torch.cuda.is_available()
+    cuda, process = torch.cuda.is_available(), psutil.Process()  # macOS binds no process to cores
     return {
         "cpu": _cpu(),
-        "cores": len(psutil.Process().cpu_affinity())
-        if hasattr(psutil.Process, "cpu_affinity")
-        else psutil.cpu_count(),
+        "cores": len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
     }
@@ -138,7 +136,7 @@ def finished(profile: str, params: Params) -> list[dict]:
                     "step": step,
                     "name": name,
                     "key": manifest["key"],
-                    "current": manifest["key"] == _key(step, params, name),
+                    "current": manifest["key"] == disk.identity(step, params, name),
                     "seconds": manifest["seconds"],
                     "versions": manifest.get("versions"),
                     "device": manifest.get("device"),
@@ -146,14 +144,6 @@ def finished(profile: str, params: Params) -> list[dict]:
                 }
             )
     return rows
-
-
-def _key(step: str, params: Params, name: str) -> str | None:
-    """The artefact's identity today, None where the study no longer has it."""
-    try:
-        return steps.key(step, params, name)
-    except (KeyError, FileNotFoundError):
-        return None
 
 
 def notebooks(profile: str) -> dict[str, dict]:

@@ -1,8 +1,8 @@
 """No secret leaves the environment: what looks like a token is replaced in whatever is written for readers.
 
 Secrets are the values of variables named …TOKEN, …KEY, …SECRET or …PASSWORD, and texts of the well-known forms
-(`hf_…`, `sk-…`). Trap: a file is written before it is redacted, so a job killed in between leaves it as it was; the next
-run of the job, or of this command, mends it.
+(`hf_…`, `sk-…`). Trap: a file is written before it is redacted, so a job killed in between leaves it as it was; the
+next run of the job, or of this command, mends it.
 
     python -m s2utils.workflow.redact [--names MY_LOGIN,…] FILE_OR_FOLDER…
 """
@@ -16,7 +16,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -37,14 +37,8 @@ def secrets(environment: Mapping[str, str] | None = None, names: Iterable[str] =
     for name, value in environment.items():
         if len(value) < SHORTEST or not (NAMED.search(name) or name in names) or _harmless(value):
             continue
-        for written in (
-            value,
-            json.dumps(value)[1:-1],
-            json.dumps(value, ensure_ascii=False)[1:-1],
-            html.escape(value),
-        ):
-            found[written] = name
-        found[quote(value, safe="")] = name
+        as_json = (json.dumps(value, ensure_ascii=plain)[1:-1] for plain in (True, False))
+        found |= dict.fromkeys((value, *as_json, html.escape(value), quote(value, safe="")), name)
     return dict(sorted(found.items(), key=lambda pair: -len(pair[0])))
 
 
@@ -73,18 +67,23 @@ def values(value: object, known: dict[str, str] | None = None) -> object:
 
 def files(paths: Iterable[Path], names: Iterable[str] = ()) -> list[Path]:
     """Redact text files in place, those of folders too; returns those that held a secret."""
-    known, changed = secrets(names=tuple(names)), []
-    for path in paths:
-        for file in sorted(f for f in path.rglob("*") if f.suffix in TEXT) if path.is_dir() else [path]:
-            if not file.is_file():
-                continue
-            text = file.read_bytes().decode("utf-8", errors="surrogateescape")
-            clean = redacted(text, known)
-            if clean != text:
-                with artefacts.replacing(file, "wb") as out:
-                    out.write(clean.encode("utf-8", errors="surrogateescape"))
-                changed.append(file)
-    return changed
+    clean = functools.partial(redacted, known=secrets(names=tuple(names)))
+    listed = [
+        file
+        for path in paths
+        for file in (sorted(f for f in path.rglob("*") if f.suffix in TEXT) if path.is_dir() else [path])
+    ]
+    return [file for file in listed if file.is_file() and _rewritten(file, clean)]
+
+
+def _rewritten(file: Path, change: Callable[[str], str]) -> bool:
+    """Change a file's text in place, bytes that are no text kept; returns whether anything changed."""
+    text = file.read_bytes().decode("utf-8", errors="surrogateescape")
+    changed = change(text)
+    if changed != text:
+        with artefacts.replacing(file, "wb") as out:
+            out.write(changed.encode("utf-8", errors="surrogateescape"))
+    return changed != text
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,13 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
     for file in files(chosen.paths, [n for n in chosen.names.split(",") if n]):
         print(f"{file}: a secret was taken out", file=sys.stderr)
     for file in chosen.paths:
-        if file.suffix == ".log" and file.is_file():  # while we are at it: of a bar its last state
-            text = file.read_bytes()
-            if b"\r" in text:
-                with artefacts.replacing(file, "wb") as out:
-                    out.write(
-                        progress.settled(text.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
-                    )
+        if file.suffix == ".log" and file.is_file():
+            _rewritten(file, progress.settled)  # while we are at it: of a bar its last state
     return 0
 
 

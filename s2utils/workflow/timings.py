@@ -20,17 +20,17 @@ def recorded(profile: str, notebook: str, chosen: list[str] | None = None) -> tu
     `chosen` names models or train sets; without it all jobs count.
     """
     wanted = {f"{head}{name}" for name in chosen or () for head in ("", "merges-", "merges-of-")}
-    seconds, last = [], 0.0
+    spent, last = [], 0.0
     for file in sorted((paths.artefacts(profile) / "benchmarks").glob(f"{notebook}*.tsv")):
         if wanted and file.stem.partition(".")[2] not in wanted:
             continue
-        if (took := _seconds(file)) is not None:
-            seconds.append(took)
+        if (took := seconds(file)) is not None:
+            spent.append(took)
             last = max(last, file.stat().st_mtime)
-    return (sum(seconds), len(seconds), last) if seconds else None
+    return (sum(spent), len(spent), last) if spent else None
 
 
-def _seconds(file: Path) -> float | None:
+def seconds(file: Path) -> float | None:
     """Wall-clock seconds of a Snakemake benchmark; None where the file is not whole."""
     try:
         head, row = (line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()[:2])

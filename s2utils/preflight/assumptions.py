@@ -1,0 +1,68 @@
+"""What an estimate cannot measure: numbers that were recorded, published or guessed, each with its source.
+
+Seconds are of the recorded machine (`machine.REFERENCE`), sizes are bytes. "Recorded" is one run of the cpu profile
+(LOG.md), so what is recorded fits that run. Trap: no GPU has tested the numbers for one.
+"""
+
+SHARES = {  # dimensionless, of the measured rates
+    # a forward or backward pass reaches so much of a bare matrix product: in float32, and in bfloat16. cpu: set on
+    # recorded runs; cuda: large trainings report 21–46 % (Chowdhery et al. 2022, PaLM), not measured by us
+    "float32": {"cpu": 0.75, "cuda": 0.4},
+    "bfloat16": {"cpu": 0.5, "cuda": 0.4},
+    # decoding reads all weights once a token at so much of the bandwidth. cpu: recorded; cuda: usual for batch 1–32
+    "stream": {"cpu": 0.4, "cuda": 0.6},
+    # a pass under the mask of a prefix tree against one without. cpu: recorded; cuda: assumed
+    "tree": {"cpu": 0.9, "cuda": 0.7},
+}
+PUBLISHED = {  # sizes of models (Touvron et al. 2023; SmolLM2's card), where a configuration cannot be had
+    "llama-2-7b": {
+        "vocab_size": 32_000, "hidden_size": 4096, "intermediate_size": 11_008, "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+    },
+    "llama-2-13b": {
+        "vocab_size": 32_000, "hidden_size": 5120, "intermediate_size": 13_824, "num_hidden_layers": 40,
+        "num_attention_heads": 40,
+    },
+    "smollm2-135m": {
+        "vocab_size": 49_152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+        "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True,
+    },
+}  # fmt: skip
+RULES = {  # rule of the graph → (step, seconds of a job's start and end with its tables and figures: recorded)
+    "eda": ("eda", 9), "filter_one": ("filtered", 2), "datasets": ("data", 22),
+    "sft_one": ("sft", 16), "sft": ("sft", 11),
+    "merge_one": ("merged", 6), "generate_one": ("answers", 8), "divergence_one": ("divergence", 14),
+    "generate": ("answers", 11), "membership": ("membership", 3), "text_metrics": ("text_metrics", 30),
+    "leaderboard_one": ("leaderboard", 10), "protocols": ("protocols", 11), "leaderboard": ("leaderboard", 8),
+    "mtbench_one": ("mtbench", 10), "judged": ("judged", 4), "mtbench": ("mtbench", 8),
+}  # fmt: skip
+REPORT = 29  # seconds of the rule that writes the report
+ROW = {"clean": 38e-6, "eda": 2e-3, "resample": 0.3e-6}  # seconds: a text cleaned, a text described, a value drawn
+TEXTS = {  # source → rows, those left for fine-tuning, mean characters of their answers, of their questions
+    "embedded:sciq": (1000, 350, 393, 76),  # counted here
+    "embedded:wikilead": (10_033, 1350, 394, 45),
+    "vblagoje/lfqa": (669_139, 41_568, 550, 80),  # counted by the study, its lengths guessed from samples
+    "wikimedia/wikipedia": (205_328, 75_242, 700, 45),
+}
+UNKNOWN = (100_000, 20_000, 500, 80)  # any other source
+CHARS = 4  # characters a token, as in `llm`
+LEARNT, PROMPT, TURN = 130, 30, 20  # tokens of a training row, of a question in its prompt, of a turn of MT(S)-bench
+TASKS = {  # documents (MMLU: of a subject) · tokens of a shot, of a document with all its continuations, that all share
+    "arc": (1172, 36, 54, 0),  # counted on the embedded copies
+    "hellaswag": (10042, 80, 134, 0),
+    "mmlu": (14042 // 57, 94, 71, 0),
+    "truthfulqa": (817, 0, 95, 200),
+}
+PASSAGES = 48  # controls in params/mts_bench.jsonl that references are paired with
+BRIEF = {"single": 10, "rubric": 60, "pair": 6}  # tokens of a judge's reply without reasons
+LATENCY, WRITING = 1.0, 0.02  # seconds until a server begins, and a token it writes
+PROCESS = {"cpu": 1.3e9, "cuda": 0.7e9}  # bytes before any weight: Python with torch, trl, Jupyter · the CUDA context
+ADAM = {"adamw_torch": 8.0, "paged_adamw_8bit": 2.0, "adamw_8bit": 2.0}  # bytes of state a trained weight; others: 8
+LAYERS = 60  # bytes a weight, made and compared under all merges
+DISK = 0.4e9  # bytes a second to write and hash, or to read, a model
+OPS = 150  # calls of a small operation that a layer costs while decoding (about 40 kernels, each behind Python)
+ENCODER = 86e6  # weights of a RoBERTa-base without its embeddings
+CACHED = {
+    "encoder": 1.5e9,
+    "archive": 0.4e9,
+}  # bytes, at most: a hub encoder or data set; an archive while it is unpacked

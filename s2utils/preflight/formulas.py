@@ -1,0 +1,230 @@
+"""What each notebook takes beside the start and end of its jobs: seconds, memory, disk, dollars, and their formulas.
+
+One function a notebook adds to its `Estimate`; docs/preflight.md explains the formulas. Times are seconds, sizes bytes.
+Trap: tokens are characters / 4; a text of numbers or another script has more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import TYPE_CHECKING
+
+from s2utils.data import question_writer
+from s2utils.evaluation.judge import judge_prompts, mtbench, reliability
+from s2utils.models import llm
+from s2utils.preflight import assumptions as assumed
+from s2utils.preflight.machine import NF4, Costs
+from s2utils.training.merge_fidelity import MOST
+from s2utils.workflow import steps
+from s2utils.workflow.params import Endpoint, ParameterError
+
+if TYPE_CHECKING:
+    from s2utils.preflight.estimates import Estimate, Texts
+
+ROWS = 128  # logits whose softmax is taken at once: shared_prefix.ROWS, whose import takes seconds
+
+
+def _eda(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
+    rows = sum(min(t.rows, c.params.eda.sample or t.rows) for t in known.values())
+    each = assumed.ROW["eda"] * c.python
+    e.disk = 5e6
+    e.takes("eda", rows * each, f"{rows:,} texts described × {1e3 * each:.1f} ms")
+
+
+def _datasets(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
+    p, rows, each = c.params, sum(t.rows for t in known.values()), assumed.ROW["clean"] * c.python
+    guessed, (guess, kept, *_) = [name for name, t in known.items() if not t.known], assumed.UNKNOWN
+    note = f"; of {', '.join(guessed)} only guessed: {guess:,}, of them {kept:,} kept" if guessed else ""
+    e.takes(next(iter(e.rules)), rows * each, f"{rows:,} texts cleaned × {1e6 * each:.0f} µs{note}")
+    if p.s2.toxicity_model != "profanity-check":
+        tokens = sum(t.kept * t.answer for t in known.values()) / assumed.CHARS
+        seconds = tokens * 2 * assumed.ENCODER / (c.machine.f32 * c.share("float32"))
+        formula = f"{tokens:,.0f} tokens × 2 × {assumed.ENCODER / 1e6:.0f} M FLOP in float32"
+        e.takes("datasets", seconds, f"toxicity: {formula}")
+    for name, source in p.data.sources.items():
+        if source.kind == "articles":
+            n = 1.3 * known[name].kept  # three in ten are asked twice (recorded)
+            chat = question_writer.chat(question_writer.FIRST, "x" * min(known[name].answer, question_writer.CUT))
+            _ask(c, e, "datasets", "question writer", p.questions.writer, n, [chat])
+    e.disk = sum(t.rows * (t.answer + t.question) * 1.5 for t in known.values())
+    e.sizes.append("disk: kept and rejected texts")
+
+
+def _sft(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
+    p, m, s = c.params, c.model, c.params.sft
+    template = len(p.model.prompt.replace("{question}", "")) + 1
+    rows_of, length_of, checked = {}, {}, {}
+    for name, t in known.items():
+        left = max(1, t.kept * 5 // 6 if p.data.train_max else t.kept) - p.data.validation[name] - p.data.test[name]
+        rows_of[name] = max(1, min(left, p.data.train_max or left))
+        length_of[name] = min(s.max_length, (t.question + t.answer + template) / assumed.CHARS)
+        checked[name] = min(p.data.validation[name], t.kept)
+    lora, unpacked = m.widths * s.r, m.linear * 2 / c.machine.fresh
+    work = 2 + 2 + 2 * s.gradient_checkpointing  # forward, backward through frozen weights, and once more forward
+    for train_set in s.train_sets:
+        parts = list(known) if p.dataset_of(train_set) == p.data.union else [train_set]
+        rows = sum(rows_of[n] for n in parts)
+        length = sum(rows_of[n] * length_of[n] for n in parts) / rows
+        updates = s.max_steps or max(1, round(s.epochs * rows / (s.batch_size * s.accumulation)))
+        batches = updates * s.accumulation
+        tokens = batches * s.batch_size * length
+        flop = tokens * (work * m.active + 6 * lora + work * m.layers * m.hidden * length)
+        each = f"({work} N + 6 LoRA + attention) FLOP ÷ {c.rate / 1e9:,.0f} GFLOP/s"
+        evaluations = 1 + updates // max(1, updates // max(1, s.evaluations))
+        asked = sum(checked[n] for n in parts)
+        asked = evaluations * min(s.eval_rows or asked, asked)
+        reading = c.forward(asked * length, length, logits=True) + asked / s.batch_size * unpacked + c.load()
+        for seconds, formula in (
+            (flop / c.rate, f"{tokens:,.0f} tokens × {each}"),
+            (work / 2 * batches * unpacked, f"{batches:,.0f} batches × {work / 2:.0f} × NF4 weights unpacked to bf16"),
+            (tokens * m.vocab * 20 / c.machine.fresh, f"tokens × {m.vocab:,} logits × 20 bytes"),
+            (reading, f"{asked:,} rows evaluated × 2 N, and loading"),
+        ):
+            e.takes("sft_one", seconds, f"{train_set}: {formula}")
+    state, batch = assumed.ADAM.get(s.optimizer, 8.0), f"{s.batch_size} × {s.max_length}"
+    e.holds(m.quantized, f"NF4 linear {NF4:.3f} × {m.linear / 1e9:.2f} + others 2 × {m.other / 1e9:.2f}")
+    e.holds(lora * (8 + state), f"LoRA {lora / 1e6:.1f} M × (4 weight + 4 gradient + {state:.0f} {s.optimizer})")
+    kept = m.activations(s.batch_size, s.max_length, s.gradient_checkpointing, s.dropout > 0)
+    e.holds(kept, f"activations {batch} tokens{', checkpointed' if s.gradient_checkpointing else ''}")
+    e.holds(s.batch_size * s.max_length * m.vocab * 14, f"logits {batch} × {m.vocab:,} × 14 bytes")
+    e.disk = len(s.train_sets) * lora * 4 + 3 * lora * (4 + state)
+    e.sizes.append(f"disk: adapters float32 × {len(s.train_sets)}, 3 checkpoints")
+
+
+def _network(c: Costs, e: Estimate, batch: int = 0, tokens: float = 0.0) -> None:
+    """Add a model's weights, and keys and values of `batch` sequences of `tokens` tokens."""
+    m = c.model
+    e.holds(m.total * c.width, f"weights {c.width} × {m.total / 1e9:.2f}")
+    if batch:
+        formula = f"{batch} × {tokens:,.0f} × {m.layers} layers × {m.kv} × 2 × {c.width} bytes"
+        e.holds(c.kv(batch * tokens), f"KV cache {formula}")
+
+
+def _generate(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
+    p, m, g = c.params, c.model, c.params.generate
+    models, compared = e.rules["generate_one"], e.rules["divergence_one"]
+    n, prompt = g.n * len(p.datasets), assumed.PROMPT
+    seconds = models * (c.answer(n, g.batch_size, prompt, g.max_new_tokens, g.top_p < 1) + c.load())
+    formula = f"{n} answers × {g.max_new_tokens} tokens, {g.batch_size} at a time: 2 N a token, weights read a step"
+    e.takes("generate_one", seconds, f"{models} models × {formula}")
+    merged = sum(row.merge_mode in ("bf16", "dequantized") for row in steps.models(p))
+    seconds = merged * (m.linear * 24 / c.machine.fresh + 3 * c.load())
+    e.takes("merge_one", seconds, f"{merged} merges: 24 bytes a weight, read, written and hashed")
+    read = (len(p.merge.modes) + 4) * compared  # all merges and what they are held against
+    answers, length = min(p.sft.eval_rows or MOST, MOST), min(assumed.LEARNT, p.sft.max_length)
+    seconds = read * (c.load() + c.forward(answers * length, length, logits=True))
+    seconds += compared * m.linear * assumed.LAYERS / c.machine.fresh
+    formula = f"{read} models read {answers} answers for their distance, and every weight is compared"
+    e.takes("divergence_one", seconds, formula)
+    _network(c, e, g.batch_size, prompt + g.max_new_tokens)
+    e.holds(g.batch_size * m.vocab * 24, f"logits {g.batch_size} × {m.vocab:,} × 24 bytes")
+    e.disk = merged * m.total * 2
+    e.sizes.append(f"disk: {merged} merged models × 2 × {m.total / 1e9:.2f}")
+
+
+def _text_metrics(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
+    p, m, vocab = c.params, c.params.membership, c.model.vocab
+    factors = (p.text_metrics.resamples, len(steps.models(p)), len(p.datasets), 9, p.generate.n)
+    formula = "{:,} resamples × {} models × {} sets × {} metrics × {}".format(*factors)
+    e.takes("text_metrics", math.prod(factors) * assumed.ROW["resample"] * c.python, formula)
+    read = len(p.data.sources) * (2 * min(m.n, assumed.PASSAGES) * (1 + m.shuffles) * 60 + 2 * m.n * 15)
+    e.takes("membership", c.load() + c.forward(read, 60, logits=True), f"membership: base read, {read:,} tokens")
+    _network(c, e)
+    e.holds(m.batch_size * 120 * vocab * c.width, f"logits {m.batch_size} × 120 × {vocab:,} × {c.width} bytes")
+    e.disk = 5e6
+
+
+def _leaderboard(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
+    s, vocab, models = c.params.leaderboard, c.model.vocab, e.rules["leaderboard_one"]
+    tokens, longest = _tree(s.limit, s.mmlu_subjects, s.shots)
+    fewer = min(tokens, _tree(s.compared.limit, s.compared.mmlu_subjects, s.shots)[0])
+    formula = f"{models} models × {tokens:,.0f} tokens of the prefix tree: 2 N a token, under a mask"
+    e.takes("leaderboard_one", models * (c.load() + c.forward(tokens, longest) / c.share("tree")), formula)
+    formula = f"the base model under the other protocol × {fewer:,.0f} tokens"
+    e.takes("protocols", c.load() + c.forward(fewer, longest) / c.share("tree"), formula)
+    _network(c, e, 1, longest)
+    e.holds(ROWS * vocab * (c.width + 8), f"logits {ROWS} × {vocab:,} × {c.width + 8} bytes")
+    e.disk = 2e7
+
+
+def _tree(limit: dict[str, int], mmlu_subjects: int, shots: dict[str, int]) -> tuple[float, float]:
+    """(tokens of the requests' prefix tree, where each is forwarded once; tokens of the longest request)."""
+    tokens, longest = 0, 0
+    for task, (size, shot, document, header) in assumed.TASKS.items():
+        subjects = (mmlu_subjects or 57) if task == "mmlu" else 1
+        documents = subjects * min(limit[task] or size, size)
+        heads = subjects if task == "mmlu" else documents  # MMLU's shots are a subject's, others are a document's own
+        tokens += documents * document + heads * shots[task] * shot + header
+        longest = max(longest, shots[task] * shot + document + header)
+    return tokens, longest
+
+
+def _mtbench(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
+    p, s, models = c.params, c.params.mtbench, e.rules["mtbench_one"]
+    asked: list[dict] = []
+    with contextlib.suppress(ParameterError):  # a missing file is for the checks to tell
+        asked = mtbench.questions(s, p.seed)
+    batch, n, new = p.generate.batch_size, len(asked), s.max_new_tokens
+    second = 2 * assumed.TURN + new  # the first turn, its answer, the second turn
+    seconds = sum(c.answer(n, batch, prompt, new, p.generate.top_p < 1) for prompt in (assumed.TURN, second)) + c.load()
+    e.takes("mtbench_one", models * seconds, f"{models} models × 2 turns × {n} answers × {new} tokens")
+    if s.judge.backend != "file":
+        _judged(c, e, asked)
+    _network(c, e, batch, second + new)
+    e.disk = 1e7
+
+
+def _judged(c: Costs, e: Estimate, asked: list[dict]) -> None:
+    """Add what the judge is asked: MT(S)-bench a model, and in one job the validation set, pairs and the panel."""
+    p, s, models = c.params, c.params.mtbench, e.rules["mtbench_one"]
+    text, human = "x" * (s.max_new_tokens * assumed.CHARS), "x" * (assumed.LEARNT * assumed.CHARS)
+    empty = {"turns": [human[:100]] * 2, "category": ""}
+    turns = [judge_prompts.turn_chat(q, [text] * 2, t, {}, s.reasons, s.guided) for q in asked for t in (1, 2)]
+    reply = "x" * (p.generate.max_new_tokens * assumed.CHARS)
+    rubric = judge_prompts.rubric_chat(human[:100], reply, human if s.guided else "", s.reasons)
+    pair = judge_prompts.pair_chat((asked or [empty])[0], [text] * 2, [text] * 2, 1, {}, s.reasons, s.guided)
+    control = judge_prompts.turn_chat(empty, [human] * 2, 1, {}, s.reasons, False)
+    controls = (len(reliability.WORSE) + 2) * s.panel.questions
+    rated = min(s.validation, p.generate.n) * models * s.repeats + controls * (s.validation > 0)
+    pairs = 2 * (min(s.pairs, len(asked)) * (models - 2) + s.panel.questions)
+    for rule, who, kind, chats, n in (
+        ("mtbench_one", "judge", "single", turns, len(turns) * s.repeats),
+        ("judged", "judge of the validation set", "rubric", [rubric], rated),
+        ("judged", "judge of pairs", "pair", [pair], pairs),
+        ("judged", "judge's panel", "single", [control], controls * s.panel.repeats),
+    ):
+        # a small judge is asked once more for the verdict alone, and most of its rubrics and pairs hold none
+        again = s.judge.backend == "local" and (s.reasons or kind != "single")
+        if n:
+            _ask(c, e, rule, who, s.judge, n * (1 + again), chats, 0 if s.reasons else assumed.BRIEF[kind])
+
+
+def _ask(c: Costs, e: Estimate, rule: str, who: str, end: Endpoint, n: float, chats: list, brief: int = 0) -> None:
+    """Add `n` chats like `chats` in every job: seconds, and dollars for a server; `brief` replies end sooner."""
+    jobs, new = e.rules[rule], min(brief or end.max_new_tokens, end.max_new_tokens)
+    prompt = sum(len(m["content"]) for chat in chats for m in chat) / len(chats) / assumed.CHARS
+    if end.backend == "local":
+        shared = sum(len(m["content"]) for m in chats[0][:-1]) / assumed.CHARS  # the worked examples
+        seconds = c.answer(n, max(1, end.batch_size), prompt, new, end.temperature > 0, shared)
+        once = f", {shared:,.0f} of them computed once a batch" if shared and end.batch_size > 1 else ""
+        e.takes(rule, jobs * seconds, f"{who}: {jobs} × {n:,.0f} chats of {prompt:,.0f} + {new} tokens{once}")
+        return
+    gap = (assumed.LATENCY + assumed.WRITING * new) / end.concurrency
+    if end.requests_per_minute:
+        gap = max(gap, 60 / end.requests_per_minute)
+    dollars = llm.cost(end, n * prompt, n * new)
+    e.takes(rule, jobs * n * gap, f"{who}: {jobs} × {n:,.0f} requests × {gap:.2f} s")
+    e.dollars += jobs * dollars
+    e.asked.append((who, end, dollars))
+
+
+NOTEBOOKS = {  # what else than its jobs' starts a notebook takes
+    "01_eda": _eda,
+    "02_datasets": _datasets,
+    "03_sft": _sft,
+    "04_generate": _generate,
+    "05_text_metrics": _text_metrics,
+    "06_leaderboard": _leaderboard,
+    "07_mtbench": _mtbench,
+}
