@@ -16,8 +16,9 @@ import huggingface_hub
 from huggingface_hub import constants, errors
 
 from s2utils.data import readers
+from s2utils.models.parameters import Endpoint, Weights
 from s2utils.workflow import artefacts, packaged, paths
-from s2utils.workflow.params import Endpoint, Params, Weights, nearest
+from s2utils.workflow.params import Params, nearest
 
 BOARD = ("allenai/ai2_arc", "Rowan/hellaswag", "cais/mmlu", "truthfulqa/truthful_qa")  # what the harness loads
 HUB = "check the connection, or give a local path"
@@ -68,7 +69,7 @@ def hub(kind: str, path: str, revision: str = "", must: bool = True) -> Check:
     except Exception as error:  # offline in any of its forms, or a hub that answers otherwise
         status = getattr(getattr(error, "response", None), "status_code", None)
         found = f"the hub answers with status {status}" if status else f"hub not reached ({type(error).__name__})"
-        if kind == "model" and cached(Weights(path, revision)):
+        if kind == "model" and cached(Weights(path=path, revision=revision)):
             return Check("warn", what, f"{found}; the cache holds it")
         return Check("fail", what, found, "check HF_TOKEN" if status in (401, 403) else HUB)
     files = [s.rfilename for s in info.siblings or []]
@@ -178,10 +179,10 @@ def remote(params: Params) -> tuple[list[tuple[str, Callable]], list[Check], lis
         (params.data.embedder, False),
         (params.text_metrics.bertscore, False),
     ]
-    models += [(Weights(e.model, e.revision), True) for _, e in ends if e.backend == "local"]
+    models += [(Weights(path=e.model, revision=e.revision), True) for _, e in ends if e.backend == "local"]
     if toxic != "profanity-check":
         name, _, revision = toxic.partition("@")
-        models.append((Weights(name, revision), False))
+        models.append((Weights(path=name, revision=revision), False))
     for weights, decoder in models:
         path = paths.root() / weights.path
         if weights.path.startswith("embedded:") or (weights.path, weights.revision) in wanted:
@@ -215,5 +216,5 @@ def remote(params: Params) -> tuple[list[tuple[str, Callable]], list[Check], lis
             sets.append(source.path)
     asks += [(f"dataset {s}", lambda s=s: hub("dataset", s)) for s in sets]
     asks += [(who, lambda w=who, e=e: server(w, e)) for who, e in ends if e.backend == "openai"]
-    download = [(p, d) for (p, r), d in wanted.items() if not cached(Weights(p, r))]
+    download = [(p, d) for (p, r), d in wanted.items() if not cached(Weights(path=p, revision=r))]
     return asks, found, download + [(s, False) for s in sets if s not in BOARD]  # the benchmarks are small

@@ -23,11 +23,12 @@ from huggingface_hub.utils import build_hf_headers
 from transformers import AutoConfig
 
 from s2utils.evaluation.judge import judgements, mtbench
+from s2utils.models.parameters import Weights
 from s2utils.preflight import access, host, machine
 from s2utils.preflight.access import Check
 from s2utils.preflight.estimates import START, Estimate, estimate
 from s2utils.workflow import artefacts, notebook, paths, steps, timings
-from s2utils.workflow.params import ParameterError, Params, Weights, flat, load, parse_set, points
+from s2utils.workflow.params import ParameterError, Params, flat, load, parse_set, points
 
 PATIENCE = 9.0  # seconds for all that asks the network
 

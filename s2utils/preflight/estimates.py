@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 
 from s2utils.data import question_writer
 from s2utils.evaluation.judge import judge_prompts, mtbench, reliability
+from s2utils.models.parameters import Endpoint
 from s2utils.preflight.machine import ADAM, NF4, Costs, Machine, Shape, activations, training_weights
 from s2utils.training.merge_fidelity import MOST
 from s2utils.workflow import steps
-from s2utils.workflow.params import Endpoint, ParameterError, Params
+from s2utils.workflow.params import ParameterError, Params
 
 CHARS = 4  # characters a token
 ENCODER = 86e6  # weights of a RoBERTa-base without its embeddings
@@ -179,15 +180,15 @@ def _sft(c: Costs, known: dict[str, Texts]) -> Estimate:
         sizes[name] = max(1, min(left, p.data.train_max or left))
         lengths[name] = min(s.max_length, (t.question + t.answer + template) / CHARS)
         held[name] = min(p.data.validation[name], t.kept)
-    lora = m.widths * s.r
+    lora, batch = m.widths * s.r, s.per_device_train_batch_size
     work = 2 + 2 + 2 * s.gradient_checkpointing  # forward, backward through frozen weights, and once more forward
     for train_set in s.train_sets:
         parts = list(known) if p.dataset_of(train_set) == p.data.union else [train_set]
         rows = sum(sizes[n] for n in parts)
         length = sum(sizes[n] * lengths[n] for n in parts) / rows
-        updates = s.max_steps or max(1, round(s.epochs * rows / (s.batch_size * s.accumulation)))
-        seen = updates * s.batch_size * s.accumulation
-        tokens, batches = seen * length, seen / s.batch_size
+        updates = s.max_steps or max(1, round(s.num_train_epochs * rows / (batch * s.gradient_accumulation_steps)))
+        seen = updates * batch * s.gradient_accumulation_steps
+        tokens, batches = seen * length, seen / batch
         flop = tokens * (work * m.active + 6 * lora + work * m.layers * m.hidden * length)
         e.takes(
             "sft_one",
@@ -204,19 +205,19 @@ def _sft(c: Costs, known: dict[str, Texts]) -> Estimate:
         evaluations = 1 + updates // max(1, updates // max(1, s.evaluations))
         asked = sum(held[n] for n in parts)
         asked = evaluations * min(s.eval_rows or asked, asked)
-        took = c.forward(asked * length, length, logits=True) + asked / s.batch_size * m.linear * 2 / c.machine.fresh
+        took = c.forward(asked * length, length, logits=True) + asked / batch * m.linear * 2 / c.machine.fresh
         e.takes("sft_one", took + c.load(), f"{train_set}: {asked:,} rows evaluated × 2 N, and loading")
-    state = ADAM.get(s.optimizer, 8.0)
+    state = ADAM.get(s.optim, 8.0)
     weights, trained = training_weights(m), lora * (8 + state)
-    seen = activations(m, s.batch_size, s.max_length, s.gradient_checkpointing, s.dropout > 0)
-    logits = s.batch_size * s.max_length * m.vocab * 14
+    seen = activations(m, batch, s.max_length, s.gradient_checkpointing, s.lora_dropout > 0)
+    logits = batch * s.max_length * m.vocab * 14
     e.memory = weights + trained + seen + logits
     e.disk = len(s.train_sets) * lora * 4 + 3 * lora * (4 + state)
     e.sizes += [
         f"NF4 linear {NF4:.3f} × {m.linear / 1e9:.2f} + others 2 × {m.other / 1e9:.2f}: {weights / 1e9:.2f}",
-        f"LoRA {lora / 1e6:.1f} M × (4 weight + 4 gradient + {state:.0f} {s.optimizer}): {trained / 1e9:.2f}",
-        f"activations {s.batch_size} × {s.max_length} tokens{', checkpointed' if s.gradient_checkpointing else ''}: {seen / 1e9:.2f}",
-        f"logits {s.batch_size} × {s.max_length} × {m.vocab:,} × 14 bytes: {logits / 1e9:.2f}",
+        f"LoRA {lora / 1e6:.1f} M × (4 weight + 4 gradient + {state:.0f} {s.optim}): {trained / 1e9:.2f}",
+        f"activations {batch} × {s.max_length} tokens{', checkpointed' if s.gradient_checkpointing else ''}: {seen / 1e9:.2f}",
+        f"logits {batch} × {s.max_length} × {m.vocab:,} × 14 bytes: {logits / 1e9:.2f}",
         f"disk: adapters float32 × {len(s.train_sets)}, 3 checkpoints",
     ]
     return e

@@ -25,9 +25,10 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
+from s2utils.models.parameters import Weights
 from s2utils.preflight import access, host
 from s2utils.workflow import artefacts, graph, packaged, paths
-from s2utils.workflow.params import Params, Weights, load
+from s2utils.workflow.params import Params, load
 
 WORDS = ("rain", "the cat", "the sun", "light", "a dog", "a cloud", "the mat", "water")
 APART = 1e-2  # of what training changed: how far a resumed training, or one with FlashAttention, may be from the first
@@ -71,11 +72,11 @@ def small(folder: Path) -> Path:
 def weights(given: str, folder: Path) -> tuple[Weights, str]:
     """What is checked on, and where it is from."""
     if given:
-        return Weights(given, ""), given
+        return Weights(path=given, revision=""), given
     held = paths.cache() / "models" / "smollm2-135m-instruct"
     if (held / "manifest.json").is_file():
-        return Weights(str(held), ""), "SmolLM2-135M-Instruct, from the cache"
-    return Weights(str(small(folder / "small")), ""), "a random Llama of 12 million weights, made here"
+        return Weights(path=str(held), revision=""), "SmolLM2-135M-Instruct, from the cache"
+    return Weights(path=str(small(folder / "small")), revision=""), "a random Llama of 12 million weights, made here"
 
 
 def profile(base: Weights, device: str, dtype: str = "bfloat16", **changes) -> Params:

@@ -162,7 +162,7 @@ def memory(params: Params, estimates: list[Estimate]) -> list[Check]:
     """Memory of the GPU and of the host against the largest job."""
     import torch
 
-    smaller = "smaller sft.batch_size (more sft.accumulation) or generate.batch_size"
+    smaller = "smaller sft.per_device_train_batch_size (more sft.gradient_accumulation_steps) or generate.batch_size"
     on_gpu, checks = params.runtime.device == "cuda", []
     if on_gpu and torch.cuda.is_available():
         e, there = max(estimates, key=lambda e: e.memory), torch.cuda.get_device_properties(0).total_memory

@@ -20,13 +20,14 @@ from typing import NamedTuple
 import pandas as pd
 from scipy import stats
 
+from s2utils.data.parameters import ROLES
 from s2utils.evaluation import sample_scores
 from s2utils.results import tables
 from s2utils.results.published_claims import CLAIMS, SETS, TUNED, Claim
 from s2utils.stats import intervals
 from s2utils.workflow import artefacts, paths
 from s2utils.workflow.notebook import Run
-from s2utils.workflow.params import ROLES, Params
+from s2utils.workflow.params import Params
 
 HOLDS, DOES_NOT, CANNOT_TELL, NOT_MEASURED = "holds", "does not", "can't tell", "not measured"
 NOTEBOOKS = {"rouge": "05", "bertscore": "05", "flesch": "05", "leaderboard": "06", "mtbench": "07", "judge": "07"}

@@ -19,6 +19,7 @@ from conftest import REPOSITORY, serving
 from huggingface_hub import constants, errors
 from transformers import AutoConfig
 
+from s2utils.models.parameters import Weights
 from s2utils.preflight import access, check, estimates, host, machine
 from s2utils.preflight.machine import A100, REFERENCE
 from s2utils.training import sft
@@ -33,7 +34,7 @@ PINNED = {  # what those runs had where a profile may move, so that the truth do
     "cpu": {
         "data": {"train_max": 40, "validation": {"sciq": 12, "wikilead": 12}, "test": {"sciq": 12, "wikilead": 12}},
         "questions": {"writer": {"batch_size": 32, "max_new_tokens": 24}},
-        "sft": {"r": 16, "max_steps": 8, "batch_size": 2, "accumulation": 2, "max_length": 192, "evaluations": 2, "eval_rows": 8, "sample_tokens": 12},
+        "sft": {"r": 16, "max_steps": 8, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "max_length": 192, "evaluations": 2, "eval_rows": 8, "sample_tokens": 12},
         "merge": {"modes": ["bf16", "dequantized"]},
         "generate": {"n": 12, "max_new_tokens": 56, "batch_size": 48},
         "membership": {"n": 12, "shuffles": 1},
@@ -125,7 +126,7 @@ def test_nothing_takes_nothing(shapes):
     assert machine.activations(c.model, 0, 192, False, True) == machine.activations(c.model, 2, 0, True, False) == 0
 
 
-@pytest.mark.parametrize("key", ["sft.batch_size", "sft.max_length", "sft.r"])
+@pytest.mark.parametrize("key", ["sft.per_device_train_batch_size", "sft.max_length", "sft.r"])
 @pytest.mark.parametrize("profile", ["cpu", "a100-7b"])
 def test_training_memory_grows(shapes, profile, key):
     shape = shapes["llama-2-7b" if "7b" in profile else "smollm2-135m"]
@@ -135,7 +136,7 @@ def test_training_memory_grows(shapes, profile, key):
 
 @pytest.mark.parametrize(
     ("step", "key"),
-    [("03_sft", "sft.max_steps"), ("03_sft", "sft.r"), ("03_sft", "sft.batch_size"), ("04_generate", "generate.n"),
+    [("03_sft", "sft.max_steps"), ("03_sft", "sft.r"), ("03_sft", "sft.per_device_train_batch_size"), ("04_generate", "generate.n"),
      ("04_generate", "generate.max_new_tokens"), ("07_mtbench", "mtbench.max_new_tokens"), ("06_leaderboard", "leaderboard.mmlu_subjects"),
      ("02_datasets", "data.train_max"), ("05_text_metrics", "text_metrics.resamples"), ("01_eda", "eda.sample")],
 )  # fmt: skip
@@ -408,7 +409,7 @@ def endpoint():
 
     with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as running:
         url = f"http://user:{SECRET}@127.0.0.1:{running.server_port}/v1"
-        yield dataclasses.replace(params.load("a100-7b").mtbench.judge, base_url=url), reply, asked
+        yield params.load("a100-7b").mtbench.judge.model_copy(update={"base_url": url}), reply, asked
 
 
 def test_servers(endpoint, monkeypatch):
@@ -422,7 +423,7 @@ def test_servers(endpoint, monkeypatch):
         reply |= {"status": status, "body": body}
         found = access.server("judge", judge)
         assert (found.state, SECRET in str(found)) == (state, False) and word in f"{found.found} {found.remedy}"
-    access.server("judge", dataclasses.replace(judge, base_url=judge.base_url.replace(f"user:{SECRET}@", "")))
+    access.server("judge", judge.model_copy(update={"base_url": judge.base_url.replace(f"user:{SECRET}@", "")}))
     assert asked[-1][1] == f"Bearer {SECRET}"
     monkeypatch.setenv("OPENAI_API_KEY", SECRET + "\n")
     assert access.server("judge", judge).state == "fail" and SECRET not in str(access.server("judge", judge))
@@ -433,7 +434,7 @@ def test_a_server_that_is_down_and_a_missing_key():
     found = access.server("judge", judge)
     assert found.state == "fail" and "OPENAI_API_KEY" in found.remedy
     started = time.monotonic()
-    found = access.server("judge", dataclasses.replace(judge, base_url="http://127.0.0.1:9/v1"))
+    found = access.server("judge", judge.model_copy(update={"base_url": "http://127.0.0.1:9/v1"}))
     assert found.state == "fail" and "ConnectError" in found.found and time.monotonic() - started < 5
 
 
@@ -453,8 +454,8 @@ def test_local_sources(tree):
     (tree / "here.jsonl").write_text("{}\n")
     (tree / "empty.csv").touch()
     for path, state in (("here.jsonl", "pass"), ("gone.jsonl.zst", "fail"), ("empty.csv", "fail"), ("/gone", "fail")):
-        source = dataclasses.replace(p.data.sources["sciq"], path=path)
-        changed = dataclasses.replace(p, data=dataclasses.replace(p.data, sources={"sciq": source}))
+        source = p.data.sources["sciq"].model_copy(update={"path": path})
+        changed = p.model_copy(update={"data": p.data.model_copy(update={"sources": {"sciq": source}})})
         asks, found, _ = access.remote(changed)
         assert not asks and states(found) == [state]
 
@@ -505,14 +506,14 @@ def test_the_configuration_alone_is_fetched(monkeypatch, tree, tmp_path, tiny_ll
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub, "get_session", lambda: SimpleNamespace(get=get))
-    config, source = check.configuration(params.Weights("someone/tiny-for-this-test", "main"))
+    config, source = check.configuration(Weights(path="someone/tiny-for-this-test", revision="main"))
     assert (config.hidden_size, source) == (64, "its config.json")
     assert [url.endswith("someone/tiny-for-this-test/resolve/main/config.json") for url in asked] == [True]
     (tree / "mine").mkdir()
     (tree / "mine" / "config.json").write_text(text)
-    assert check.configuration(params.Weights("mine", ""))[0].hidden_size == 64 and len(asked) == 1
+    assert check.configuration(Weights(path="mine", revision=""))[0].hidden_size == 64 and len(asked) == 1
     text = "[]"
-    assert check.configuration(params.Weights("someone/tiny-for-this-test", ""))[0] is None
+    assert check.configuration(Weights(path="someone/tiny-for-this-test", revision=""))[0] is None
 
 
 def test_jobs_that_hang_are_given_up():

@@ -7,8 +7,9 @@ import pytest
 from s2utils.data import benchmarks
 from s2utils.evaluation.leaderboard import evaluate, protocols
 from s2utils.models import loading, special_tokens
+from s2utils.models.parameters import Weights
 from s2utils.workflow import params
-from s2utils.workflow.params import ParameterError, Weights
+from s2utils.workflow.params import ParameterError
 
 SMALL = {
     "limit": dict.fromkeys(evaluate.TASKS, 2),
@@ -223,7 +224,7 @@ def test_other_backends_load_the_model_they_are_told(small, monkeypatch):
         "bos": False,
         "batch_size": 4,
     }
-    evaluate.backend(Weights("me/hub", "abc"), "x", p)
+    evaluate.backend(Weights(path="me/hub", revision="abc"), "x", p)
     assert given["pretrained"] == "me/hub" and given["revision"] == "abc"
 
 
