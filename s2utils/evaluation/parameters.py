@@ -82,7 +82,7 @@ class Leaderboard(Section):
         if "trust_remote_code" in names:
             raise ValueError("must not hold trust_remote_code: it runs a model's own code")
         if backend in HF_BACKENDS and (placed or "pretrained" in names or "tokenizer" in names):
-            raise ValueError(f"must name no model: the backend '{backend}' is given each")
+            raise ValueError(f"must name no model: the backend '{backend}' is given each model")
         if backend and backend not in HF_BACKENDS and not placed:
             raise ValueError(
                 f"must say with {{path}} or {{name}} which model the backend '{backend}' loads, for example "

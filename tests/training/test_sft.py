@@ -232,7 +232,7 @@ def test_with_flash_attention_the_layout_is_what_was_asked(params, flash, packin
 def test_the_configuration_follows_the_layout(params, tmp_path, monkeypatch):
     layout = {"attention": "flash_attention_2", "packing": True, "padding_free": True, "note": ""}
     monkeypatch.setattr(sft, "batching", lambda settings, device: layout)
-    many = with_sft(params, max_steps=0, epochs=3.0, evaluations=20)
+    many = with_sft(params, max_steps=0, num_train_epochs=3.0, evaluations=20)
     config = sft.config(many, 1000, tmp_path, "</s>")
     assert config.packing and config.padding_free and config.max_length == params.sft.max_length
     assert config.max_steps == -1 and config.num_train_epochs == 3.0 and config.eval_steps == config.save_steps == 0.05
@@ -253,8 +253,8 @@ def test_trackers_are_passed_through(tree, tmp_path):
     [
         ("sft.report_to=[wandbb]", "did you mean 'wandb'"),
         ("sft.country=usa", "three capital letters"),
-        ("sft.samples=-1", "must lie between 0"),
-        ("sft.sample_tokens=0", "must lie between 1"),
+        ("sft.samples=-1", "must be int from 0"),
+        ("sft.sample_tokens=0", "must be int from 1"),
     ],
 )
 def test_parameters_that_cannot_be_used_are_refused(tree, change, message):

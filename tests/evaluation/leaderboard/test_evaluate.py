@@ -245,9 +245,9 @@ def test_a_backend_that_cannot_leave_out_bos_is_refused_under_v1(small):
         ("leaderboard.backend_args=trust_remote_code=True", "must not hold trust_remote_code"),
         ("leaderboard.protocol=v2", "did you mean 'v1'"),
         ("leaderboard.shots.truthfulqa=6", "six pairs of its own"),
-        ("leaderboard.limit.arc=-1", "must lie between 0"),
-        ("leaderboard.compared.limit.arc=-1", "'leaderboard.compared.limit.arc' must lie between 0"),
-        ("leaderboard.compared.mmlu_subjects=-1", "must lie between 0"),
+        ("leaderboard.limit.arc=-1", "must be int from 0"),
+        ("leaderboard.compared.limit.arc=-1", "'leaderboard.compared.limit.arc' must be int from 0"),
+        ("leaderboard.compared.mmlu_subjects=-1", "must be int from 0"),
     ],
 )
 def test_what_cannot_be_used_is_refused_early(override, message):
