@@ -1,7 +1,11 @@
 import datetime
 import importlib
+import inspect
 import json
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -9,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from s2utils.workflow import paths
+from s2utils.workflow import params, paths, refusals
 from s2utils.workflow.overrides import written
 from s2utils.workflow.params import ParameterError, flat, load, nearest, parse_set, points, profiles
 
@@ -505,6 +509,8 @@ COMMANDS = [  # module, arguments that it cannot use, what it says
     ("workflow.disk", ["smoke", "--step", "it's"], "there is no step"),
     ("preflight.gpu_check", ["--weights", "it's"], "--weights it's: there is no folder of a decoder"),
     ("job", ["filtered", "smoke", "--set", "data.shards=100000000000"], "'data.shards' must be int from 1 to 1,000"),
+    ("workflow.params", ["smokes"], "did you mean 'smoke'?"),
+    ("workflow.params", ["smoke", "--set", "sft.alpha=8"], "it is called 'sft.lora_alpha' now"),
     ("workflow.progress", ["../smoke"], "there is no profile '../smoke'"),
     ("training.publish", ["", "me/name"], "is not a finished artefact"),
     ("training.publish", ["params/smoke.yaml", "me/name"], "is not a finished artefact"),
@@ -541,3 +547,100 @@ def test_every_command_refuses_in_one_line_before_anything_runs(tree, monkeypatc
     told = capsys.readouterr().err
     assert code in (1, 2) and said in told and told.count("\n") == 1
     assert not (tree / "artefacts").exists() and not (tree / "reports" / "smoke").exists()
+
+
+def test_a_profile_that_extends_another_holds_what_differs(tree):
+    (tree / "params" / "mine.yaml").write_text("extends: smoke\nsft: {r: 4}\ndata: {validation: {sciq: 3}}\n")
+    assert flat(load("mine")) == flat(load("smoke")) | {"sft.r": 4, "data.validation.sciq": 3}
+    assert load("mine", "sft.r=5").sft.r == load("mine@sft.r=5").sft.r == 5
+
+
+def test_null_takes_away_a_name_of_the_extended_profile(tree):
+    mine = {"sources": {"wikilead": None}, "validation": {"wikilead": None}, "test": {"wikilead": None}}
+    mine = {"extends": "cpu", "data": {**mine, "roles": {"wiki": None}}, "sft": {"train_sets": ["sciq"]}}
+    (tree / "params" / "mine.yaml").write_text(yaml.safe_dump(mine))
+    assert load("mine").datasets == ["sciq", "full"] and load("mine").data.roles == {"ELI5": "sciq"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("extends: mine", "params/mine.yaml: 'extends' goes in a circle: mine → mine"),
+        ("extends: other", "params/other.yaml: 'extends' goes in a circle: mine → other → mine"),
+        ("extends: cpuu", "params/mine.yaml: 'extends' is 'cpuu', which is no profile; did you mean 'cpu'?"),
+        ("extends: [cpu]", "params/mine.yaml: 'extends' is ['cpu'], which is no profile"),
+        ("extends:", "params/mine.yaml: 'extends' is None, which is no profile"),
+        ("extends: cpu\nsft: {rr: 3}", "params/mine.yaml: unknown parameter 'sft.rr'; did you mean 'r'?"),
+        (
+            "extends: cpu\nsft: {warm_up_steps: 3}",
+            "unknown parameter 'sft.warm_up_steps'; did you mean 'warmup_steps'?",
+        ),
+        ("extends: cpu\nsft: 3", "params/mine.yaml: 'sft' must be a section of keys, not 3"),
+        ("extends: cpu\nsft: {r: 0}", "params/mine.yaml: 'sft.r' must be int from 1 to 65,536, not 0"),
+    ],
+)
+def test_an_extension_that_cannot_be_used_is_refused_in_one_line(tree, text, said):
+    (tree / "params" / "mine.yaml").write_text(text)
+    (tree / "params" / "other.yaml").write_text("extends: mine")
+    message = refused("mine")
+    assert said in message and len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("old", "new"), refusals.RENAMED.items())
+def test_an_old_key_is_refused_with_its_new_name(tree, old, new):
+    assert new in flat(load("smoke")) and old not in flat(load("smoke"))
+    said = f"'{old}': it is called '{new}' now"
+    assert f"params/smoke.yaml: unknown parameter {said}" in refused(overrides=f"{old}=1")
+    assert said in refused(f"smoke@{old}=1")
+    assert f"it is called '{new}' now" in refused(overrides=f"sweep.{old}=[1]")
+    (tree / "params" / "mine.yaml").write_text(yaml.safe_dump({"extends": "cpu", **nested(old, 1)}))
+    assert f"params/mine.yaml: unknown parameter {said}" in refused("mine")
+
+
+def test_keys_of_training_are_those_of_the_libraries():
+    from peft import LoraConfig
+    from trl import SFTConfig
+
+    theirs = {*inspect.signature(LoraConfig).parameters, *inspect.signature(SFTConfig).parameters}
+    ours = {"r", "lora_alpha", "lora_dropout", "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size",
+            "gradient_accumulation_steps", "max_length", "optim", "weight_decay", "warmup_steps", "gradient_checkpointing",
+            "packing", "padding_free", "report_to", "seed"}  # fmt: skip
+    assert set(load("cpu").sft.model_dump()) & theirs == ours
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_resolved_profile_is_a_profile_of_the_same_values(tree, capsys, profile):
+    assert params.main([profile, "--set", "sft.learning_rate=1.0e-05 sweep.sft.seed=[1,2]"]) == 0
+    (tree / "params" / "again.yaml").write_text(capsys.readouterr().out, encoding="utf-8")
+    assert load("again") == load(profile, "sft.learning_rate=1.0e-05 sweep.sft.seed=[1,2]")
+
+
+def test_nothing_has_a_default():
+    schema = params.schema()
+    sections = [schema, *(part for part in schema["$defs"].values() if "properties" in part)]
+    assert len(sections) > 15 and all(set(part["required"]) == set(part["properties"]) for part in sections)
+
+
+def test_a_section_for_a_new_notebook_is_its_model_and_its_values(tree):
+    model = tree / "s2utils" / "training" / "parameters.py"
+    text = model.read_text(encoding="utf-8").replace("    merge: Merge\n", "    merge: Merge\n    rewards: Rewards\n")
+    rewards = 'class Rewards(Section):\n    """Of a notebook to come."""\n\n    margin: float = Field(gt=0, le=1, description="x")\n'
+    model.write_text(text.replace("class Parameters(", f"{rewards}\n\nclass Parameters("), encoding="utf-8")
+    edit(tree, "merge:\n", "rewards: {margin: 0.5}\n\nmerge:\n", "cpu")
+    code = """
+from s2utils.workflow.params import ParameterError, load, points
+print(load("smoke").rewards.margin, *points("cpu", load("cpu", "sweep.rewards.margin=[0.5,0.25]")))
+for profile, change in (("smoke", "rewards.margin=2"), ("smoke", "rewards.margi=1"), ("a100-13b", "")):
+    try:
+        load(profile, change)
+    except ParameterError as error:
+        print(error)
+"""
+    environment = os.environ | {"PYTHONPATH": str(tree), "S2_ROOT": str(tree)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tree)
+    assert done.stdout.splitlines() == [
+        "0.5 cpu cpu@rewards.margin=0.25",
+        "params/smoke.yaml: 'rewards.margin' must be float above 0 and at most 1, not 2",
+        "params/smoke.yaml: unknown parameter 'rewards.margi'; did you mean 'margin'?",
+        "params/a100-13b.yaml: 'rewards' is missing",
+    ], done.stderr
