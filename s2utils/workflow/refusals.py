@@ -17,27 +17,26 @@ RENAMED = {  # keys of earlier versions → what trl, peft and transformers call
     "sft.batch_size": "sft.per_device_train_batch_size", "sft.accumulation": "sft.gradient_accumulation_steps",
     "sft.optimizer": "sft.optim", "sft.warmup": "sft.warmup_steps", "sft.patience": "sft.early_stopping_patience",
 }  # fmt: skip
-RANK = {
-    "extra_forbidden": 0,
-    "invalid_key": 0,
-    "missing": 1,
-}  # unknown keys before missing ones, and those before values
+RANK = {"extra_forbidden": 0, "invalid_key": 0, "missing": 1}  # unknown keys, missing ones, then values
+BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to", "exclusiveMaximum": "below"}
 
 _TYPES = {"integer": "int", "number": "float", "string": "str", "boolean": "bool", "object": "a section of keys"}
 
 
 def wanted(node: dict) -> str:
     """What a value must be, in words, from its JSON schema."""
-    if "enum" in node:
-        return f"one of {', '.join(node['enum'])}"
+    if choices := _choices(node):
+        return f"one of {', '.join(choices)}"
     if node.get("type") == "array":
         more = [words for limit, words in (("minItems", "not empty"), ("uniqueItems", "none twice")) if limit in node]
         return ", ".join([f"a list, each {wanted(node['items'])}", *more])
-    if "maximum" in node:
-        low = f"from {node['minimum']:,} to" if "minimum" in node else f"above {node['exclusiveMinimum']:,} and at most"
-        return f"{_TYPES[node['type']]} {low} {node['maximum']:,}"
     words = node.get("form") or _TYPES.get(node.get("type"), "any value")
-    return f"{words}, not empty" if "minProperties" in node else words
+    bounds = [f"{word} {node[bound]:,}" for bound, word in BOUNDS.items() if bound in node]
+    return f"{' '.join([words, *bounds])}{', not empty' if 'minProperties' in node else ''}"
+
+
+def _choices(node: dict) -> list[str]:
+    return [str(choice) for choice in node.get("enum", [node["const"]] if "const" in node else [])]
 
 
 def inside(node: dict, key: str | int, schema: dict) -> dict:
@@ -70,7 +69,7 @@ def refusal(error: ValidationError, layers: list[tuple[str, dict]], schema: dict
         names = node.get("propertyNames", {"type": "string"})
         return f"{file}: a key of {shown(key)} must be {wanted(names)}, not {shown(value)}{_hint(value, 'string')}"
     if kind == "literal_error":
-        return f"{file}: {shown(key)} is {shown(value)}{nearest(value, node['enum'])}"
+        return f"{file}: {shown(key)} is {shown(value)}{nearest(value, _choices(node))}"
     return f"{file}: {shown(key)} must be {wanted(node)}, not {shown(value)}{_hint(value, node.get('type'))}"
 
 

@@ -12,7 +12,7 @@ def test_the_page_is_current():
 def test_the_page_says_what_a_value_is_what_it_may_be_and_what_it_is(tree):
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in parameter_table.page().splitlines()]
     known = {row[0].strip("`"): row[1:] for row in rows if row and row[0].startswith("`")}
-    assert known["sft.r"] == ["rank of the adapter", "int from 1 to 65,536", "64", "64", "16", "8"]
+    assert known["sft.r"] == ["rank of the adapter", "int from 1 up to 65,536", "64", "64", "16", "8"]
     assert known["leaderboard.shots"][-1] == "{arc: 3, hellaswag: 2, mmlu: 1, truthfulqa: 0}"
     assert known["data.sources.<name>.kind"][-1] == "{sciq: qa, wikilead: articles}"
     assert all(meaning and limits for meaning, limits, *_ in known.values())

@@ -78,16 +78,16 @@ def test_a_key_like_no_other_lists_the_known_ones(tree):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ({"sft": {"r": "many"}}, "'sft.r' must be int from 1 to 65,536, not 'many'"),
-        ({"sft": {"r": 8.5}}, "'sft.r' must be int from 1 to 65,536, not 8.5"),
-        ({"sft": {"r": True}}, "'sft.r' must be int from 1 to 65,536, not True"),
+        ({"sft": {"r": "many"}}, "'sft.r' must be int from 1 up to 65,536, not 'many'"),
+        ({"sft": {"r": 8.5}}, "'sft.r' must be int from 1 up to 65,536, not 8.5"),
+        ({"sft": {"r": True}}, "'sft.r' must be int from 1 up to 65,536, not True"),
         (
             {"sft": {"num_train_epochs": []}},
-            "'sft.num_train_epochs' must be float above 0 and at most 1,000,000, not []",
+            "'sft.num_train_epochs' must be float above 0 up to 1,000,000, not []",
         ),
         (
             {"sft": {"num_train_epochs": None}},
-            "'sft.num_train_epochs' must be float above 0 and at most 1,000,000, not None",
+            "'sft.num_train_epochs' must be float above 0 up to 1,000,000, not None",
         ),
         ({"sft": {"gradient_checkpointing": 1}}, "must be bool, not 1"),
         ({"sft": {"train_sets": "sciq"}}, "'sft.train_sets' must be a list"),
@@ -113,7 +113,7 @@ def test_a_whole_number_is_a_float_where_one_is_wanted(tree):
 def test_an_exponent_that_yaml_reads_as_text_is_explained(tree):
     edit(tree, "learning_rate: 2.0e-4", "learning_rate: 2e-4", "cpu")
     message = refused("cpu")
-    assert "'sft.learning_rate' must be float above 0 and at most 1,000,000,000, not '2e-4'" in message
+    assert "'sft.learning_rate' must be float above 0 up to 1,000,000,000, not '2e-4'" in message
     assert "write 2.0e-4" in message
 
 
@@ -181,13 +181,13 @@ def test_overrides_survive_being_written_as_text(changes):
         ("merge.modes=[bf16,simple]", "'merge.modes[1]' is 'simple'"),
         ("sft.train_sets=[wiki]", "'sft.train_sets' is 'wiki'"),
         ("data.sources.sciq.kind=post", "did you mean 'posts'?"),
-        ("generate.temperature=0", "'generate.temperature' must be float above 0 and at most 10, not 0"),
+        ("generate.temperature=0", "'generate.temperature' must be float above 0 up to 10, not 0"),
         ("sft.learning_rate=.nan", "'sft.learning_rate' must be float above 0"),
         (
             "sft.per_device_train_batch_size=-1",
-            "'sft.per_device_train_batch_size' must be int from 1 to 1,000,000,000, not -1",
+            "'sft.per_device_train_batch_size' must be int from 1 up to 1,000,000,000, not -1",
         ),
-        ("text_metrics.confidence=95", "'text_metrics.confidence' must be float from 0.01 to 0.9999, not 95"),
+        ("text_metrics.confidence=95", "'text_metrics.confidence' must be float from 0.01 up to 0.9999, not 95"),
         ("model.prompt=Answer", "'model.prompt' must hold {question}"),
         ("data.validation.sciqq=3", "'data.validation' must name each source once: sciq, wikilead"),
         (
@@ -327,7 +327,7 @@ def test_every_number_of_a_sweep_comes_back(values):
         ({"sft.seed": [1, 1]}, "must be a list of different"),
         ({"model.prompt": ["a {question}"]}, "must be a list of different"),
         ({"merge.modes": [["bf16"]]}, "is no single value"),
-        ({"sft.seed": ["x"]}, "'sft.seed' must be int from 0 to 4,294,967,295, not 'x'"),
+        ({"sft.seed": ["x"]}, "'sft.seed' must be int from 0 up to 4,294,967,295, not 'x'"),
         ({"sft.learning_rate": [-1.0]}, "'sft.learning_rate' must be float above 0"),
         ({"sft.seed": 3}, "'sweep.sft.seed' must be a list"),
     ],
@@ -427,10 +427,10 @@ def test_every_number_has_an_end_and_every_text_is_one():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("generate.temperature=.inf", "'generate.temperature' must be float above 0 and at most 10, not inf"),
-        ("generate.temperature=.nan", "'generate.temperature' must be float above 0 and at most 10, not nan"),
+        ("generate.temperature=.inf", "'generate.temperature' must be float above 0 up to 10, not inf"),
+        ("generate.temperature=.nan", "'generate.temperature' must be float above 0 up to 10, not nan"),
         ("sft.learning_rate=.inf", "'sft.learning_rate' must be float above 0"),
-        ("mtbench.n=-1", "'mtbench.n' must be int from 0 to 1,000,000,000, not -1"),
+        ("mtbench.n=-1", "'mtbench.n' must be int from 0 up to 1,000,000,000, not -1"),
         ("data.sources={}", "'data.sources' must be a section of keys, not empty, not {}"),
         ("merge.modes=[]", "'merge.modes' must be a list, each one of bf16, dequantized, adapter, not empty, none twice, not []"),
         ("merge.modes=[bf16,bf16]", "'merge.modes' must name nothing twice"),
@@ -508,7 +508,7 @@ COMMANDS = [  # module, arguments that it cannot use, what it says
     ("workflow.disk", ["smoke", "--set", "sft.r"], "write section.key=value"),
     ("workflow.disk", ["smoke", "--step", "it's"], "there is no step"),
     ("preflight.gpu_check", ["--weights", "it's"], "--weights it's: there is no folder of a decoder"),
-    ("job", ["filtered", "smoke", "--set", "data.shards=100000000000"], "'data.shards' must be int from 1 to 1,000"),
+    ("job", ["filtered", "smoke", "--set", "data.shards=100000000000"], "'data.shards' must be int from 1 up to 1,000"),
     ("workflow.params", ["smokes"], "did you mean 'smoke'?"),
     ("workflow.params", ["smoke", "--set", "sft.alpha=8"], "it is called 'sft.lora_alpha' now"),
     ("workflow.progress", ["../smoke"], "there is no profile '../smoke'"),
@@ -529,7 +529,7 @@ COMMANDS = [  # module, arguments that it cannot use, what it says
     (
         "training.sft",
         ["smoke", "sciq", "--set", "sft.lora_dropout=2"],
-        "'sft.lora_dropout' must be float from 0 to 0.99, not 2",
+        "'sft.lora_dropout' must be float from 0 up to 0.99, not 2",
     ),
     ("training.sft", ["smoke", "../x"], "'../x' is not in sft.train_sets"),
     ("report.paper.render", ["smoke", "--set", "seed=-1"], "'seed' must be int from 0"),
@@ -576,7 +576,7 @@ def test_null_takes_away_a_name_of_the_extended_profile(tree):
             "unknown parameter 'sft.warm_up_steps'; did you mean 'warmup_steps'?",
         ),
         ("extends: cpu\nsft: 3", "params/mine.yaml: 'sft' must be a section of keys, not 3"),
-        ("extends: cpu\nsft: {r: 0}", "params/mine.yaml: 'sft.r' must be int from 1 to 65,536, not 0"),
+        ("extends: cpu\nsft: {r: 0}", "params/mine.yaml: 'sft.r' must be int from 1 up to 65,536, not 0"),
     ],
 )
 def test_an_extension_that_cannot_be_used_is_refused_in_one_line(tree, text, said):
@@ -640,7 +640,7 @@ for profile, change in (("smoke", "rewards.margin=2"), ("smoke", "rewards.margi=
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tree)
     assert done.stdout.splitlines() == [
         "0.5 cpu cpu@rewards.margin=0.25",
-        "params/smoke.yaml: 'rewards.margin' must be float above 0 and at most 1, not 2",
+        "params/smoke.yaml: 'rewards.margin' must be float above 0 up to 1, not 2",
         "params/smoke.yaml: unknown parameter 'rewards.margi'; did you mean 'margin'?",
         "params/a100-13b.yaml: 'rewards' is missing",
     ], done.stderr
