@@ -9,7 +9,6 @@ one. The headline is the smaller of the two ratios; `cleaning_s` is the peer's s
 
 from __future__ import annotations
 
-import dataclasses
 import html
 import json
 import math
@@ -27,8 +26,8 @@ import measure
 import pandas as pd
 
 from s2utils.data import filters, shards
+from s2utils.data.parameters import Source
 from s2utils.workflow import packaged, params, paths
-from s2utils.workflow.params import Source
 
 N = int(os.environ.get("N", 240_000))
 OLD = "0.7.3"
@@ -89,13 +88,15 @@ def profile(path: Path, backend: str, cores: int) -> params.Params:
     """Parameters that read the JSON lines at `path` with `cores` processes."""
     p = params.load("cpu")
     source = Source(
-        "posts", str(path), "", "", "", "id", "question", "", "answers.text", "answers.a_id", "answers.score", "", [], 0
-    )
-    return dataclasses.replace(
-        p,
-        data=dataclasses.replace(p.data, sources={"forum": source}),
-        runtime=dataclasses.replace(p.runtime, threads=cores),
-        s2=dataclasses.replace(p.s2, readability=backend),
+        kind="posts", path=str(path), config="", split="", revision="", id="id", question="question", body="",
+        answer="answers.text", answer_id="answers.a_id", score="answers.score", group="", groups=[], max_records=0,
+    )  # fmt: skip
+    return p.model_copy(
+        update={
+            "data": p.data.model_copy(update={"sources": {"forum": source}}),
+            "runtime": p.runtime.model_copy(update={"threads": cores}),
+            "s2": p.s2.model_copy(update={"readability": backend}),
+        }
     )
 
 

@@ -92,11 +92,13 @@ def prepare(part: str, seed: int, steps: int, threads: int, validation: int = VA
     changes = {
         "max_steps": steps,
         "max_length": LONGEST + 64,
-        "batch_size": 2,
-        "accumulation": BATCH // 2,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": BATCH // 2,
         "samples": 0,
     }
-    params = load("cpu", {"seed": seed, "sft": changes | {"country": "", "patience": 0, "evaluations": 1}})
+    params = load(
+        "cpu", {"seed": seed, "sft": changes | {"country": "", "early_stopping_patience": 0, "evaluations": 1}}
+    )
     tok = loading.tokenizer(params.model.base)
     rows, _ = sft.rows(pd.DataFrame(texts(steps * BATCH + validation, params, tok)), params, tok)
     held = [rows[i] for i in range(validation)]

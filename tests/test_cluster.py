@@ -229,8 +229,8 @@ def test_a_job_of_the_study_asks_for_its_gpu(root, slurm):
 
 
 CHANGES = (
-    "model.base.path=tiny sft.train_sets=[sciq] sft.max_steps=6 sft.evaluations=3 sft.accumulation=4 sft.dropout=0.0 "
-    "sft.learning_rate=1.0e-3 sft.eval_rows=8 sft.patience=0"
+    "model.base.path=tiny sft.train_sets=[sciq] sft.max_steps=6 sft.evaluations=3 sft.gradient_accumulation_steps=4 sft.lora_dropout=0.0 "
+    "sft.learning_rate=1.0e-3 sft.eval_rows=8 sft.early_stopping_patience=0"
 )
 DATA = """
 import sys
@@ -335,7 +335,11 @@ def test_two_killed_processes_go_on_to_the_same_adapter(small):
 @pytest.mark.parametrize(
     ("processes", "changes", "message"),
     [
-        (2, "sft.accumulation=3", "sft.accumulation is 3 and 2 processes share it: make it a multiple of 2"),
+        (
+            2,
+            "sft.gradient_accumulation_steps=3",
+            "sft.gradient_accumulation_steps is 3 and 2 processes share it: make it a multiple of 2",
+        ),
         (1, "sft.max_step=3", "unknown parameter 'sft.max_step'; did you mean 'max_steps'?"),
         (1, "data.train_max=7", "was made with other parameters or code"),
         (1, "runtime.device=cuda", "runtime.device is cuda and no GPU is visible"),
@@ -421,8 +425,11 @@ def test_the_command_for_a_sharded_base_is_one_that_accelerate_and_training_take
     assert option == "--set" and train_set in params.sft.train_sets
     sft.check_sharding(params)
     before = load(profile).sft
-    assert sft.share(params.sft, given.num_processes) * given.num_processes == params.sft.accumulation
-    assert params.sft.batch_size * params.sft.accumulation == before.batch_size * before.accumulation
+    assert sft.share(params.sft, given.num_processes) * given.num_processes == params.sft.gradient_accumulation_steps
+    assert (
+        params.sft.per_device_train_batch_size * params.sft.gradient_accumulation_steps
+        == before.per_device_train_batch_size * before.gradient_accumulation_steps
+    )
 
 
 def test_accelerate_reads_the_settings_for_a_sharded_base(monkeypatch):

@@ -1,15 +1,14 @@
 """Every family of decoders from the parameters through training, generation and judging, on tiny random models."""
 
-import dataclasses
-
 import pytest
 from conftest import write_rows
 from families import KINDS, decoder
 
 from s2utils.evaluation.judge import judge_prompts, judgements
 from s2utils.models import generation, llm, loading
+from s2utils.models.parameters import Weights
 from s2utils.training import sft
-from s2utils.workflow.params import Weights, load
+from s2utils.workflow.params import load
 
 QUESTION = {
     "question_id": 1,
@@ -51,7 +50,7 @@ def test_a_decoder_is_trained_answers_and_judges(tree, folders, tmp_path, kind):
     found = sft.run(params, write_rows(tmp_path / "data", train=4, validation=2), "sciq", adapter)
     assert (found["steps"], found["train_rows"], found["rows_masked"], found["rows_too_long"]) == (2, 4, 0, 0)
 
-    tuned = Weights(str(adapter), "")
+    tuned = Weights(path=str(adapter), revision="")
     network, tok = loading.full(tuned, "float32"), loading.tokenizer(tuned)
     before = loading.tokenizer(params.model.base)
     assert tok.pad_token_id == before.pad_token_id != tok.eos_token_id
@@ -74,7 +73,7 @@ def test_a_decoder_is_trained_answers_and_judges(tree, folders, tmp_path, kind):
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind][2] is None])
 def test_a_judge_without_a_chat_template_is_refused_by_name(tree, folders, tmp_path, kind):
-    judge = dataclasses.replace(load("smoke").mtbench.judge, model=str(folders(kind)))
+    judge = load("smoke").mtbench.judge.model_copy(update={"model": str(folders(kind))})
     items = [{"question_id": 1, "turn": 1, "model": "m", "chat": [{"role": "user", "content": "Why?"}]}]
     local = llm.local(judge, load("smoke"))
     with pytest.raises(ValueError, match="has no chat template: .* take a model that comes with one"):

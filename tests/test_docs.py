@@ -52,17 +52,13 @@ def test_what_a_page_names_exists(name):
 
 def test_the_data_set_of_the_recipe_is_read(tree):
     block = re.search(r"```yaml\n(.*?)```", PAGES["extending"], re.S)[1]
-    file = tree / "params" / "mine.yaml"
-    text = (tree / "params" / "smoke.yaml").read_text().replace("  roles: ", f"{block}  roles: ")
-    for part in ("validation", "test"):
-        text = re.sub(rf"  {part}: {{(.*)}}", rf"  {part}: {{\1, textbook: 1}}", text)
-    file.write_text(text.replace("train_sets: [sciq, sciq-wikilead]", "train_sets: [textbook, sciq-wikilead-textbook]"))
+    (tree / "params" / "mine.yaml").write_text(block)
     (tree / "my").mkdir()
     (tree / "my" / "questions.csv").write_text("id,question,answer\n1,Why?,It is so.\n2,How?,\n")
     loaded = params.load("mine")
     rows, unreadable = sources.read("textbook", loaded.data.sources["textbook"], loaded.seed)
     assert [r["question"] for r in rows] == ["Why?", "How?"] and rows[0]["answer"] == "It is so." and not unreadable
-    changes = steps.key("data", loaded) != steps.key("data", params.load("smoke"))
+    changes = steps.key("data", loaded) != steps.key("data", params.load("cpu"))
     assert changes and "textbook" in loaded.datasets
 
 

@@ -24,7 +24,7 @@ def test_what_is_missing_is_said(tree, capsys, arguments, told):
     [
         (["membership", "smokee"], "did you mean 'smoke'"),
         (["membership", "smoke", "--set", "membership.n=x"], "membership.n"),
-        (["filtered", "smoke", "--set", "data.sources={}"], "'data.sources' must hold something"),
+        (["filtered", "smoke", "--set", "data.sources={}"], "'data.sources' must be a section of keys, not empty"),
     ],
 )
 def test_parameters_that_cannot_be_used_are_said_in_a_line(tree, capsys, arguments, told):

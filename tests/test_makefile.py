@@ -131,4 +131,4 @@ def test_a_command_runs_in_a_folder_with_an_apostrophe(apostrophe):
     done = make(apostrophe, "progress", "PROFILE=it's")
     assert done.returncode == 0 and "no job has written" in done.stdout, done.stderr
     done = make(apostrophe, "reproduce", "SET=mtbench.n=-1")
-    assert done.returncode == 2 and "'mtbench.n' must lie between 0" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "'mtbench.n' must be int from 0" in done.stderr and "Traceback" not in done.stderr

@@ -16,10 +16,10 @@ import re
 
 import pandas as pd
 
+from s2utils.data.parameters import S2
 from s2utils.text.language import foreign
 from s2utils.text.readability import measure as readability
 from s2utils.text.readability import words
-from s2utils.workflow.params import S2
 
 COLUMNS = ["dataset", "id", "post", "question", "answer", "score", "group", "n_words", "fre", "fkg", "dropped"]
 

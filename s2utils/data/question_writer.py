@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from s2utils.data.parameters import Questions
 from s2utils.models import llm
-from s2utils.workflow.params import Questions
 
 FIRST = (
     "Write the question that this text answers. The reader of the question has not seen the text: "

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from s2utils.data import reddit, wikipedia
+from s2utils.data.parameters import Source
 from s2utils.data.streams import PACKED, SourceError, Unreadable, lines, unpacked
 from s2utils.workflow import packaged, paths
-from s2utils.workflow.params import Source
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".parquet", ".arrow", ".xml")
 BATCH = 1000  # rows of a parquet or arrow file turned into Python at a time

@@ -27,8 +27,9 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from s2utils.data import cards, filters, sources
+from s2utils.data.parameters import S2, Source
 from s2utils.workflow import artefacts, notebook, paths, steps
-from s2utils.workflow.params import S2, Params, Source
+from s2utils.workflow.params import Params
 
 BLOCK = 2_000  # rows
 SCHEMA = pa.schema(

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 from s2utils.data import readers, wikipedia
+from s2utils.data.parameters import Source
 from s2utils.data.streams import SourceError, Unreadable, writable
-from s2utils.workflow.params import Source
 
 MISSING = object()  # no such column in this row; a column may also hold null
 DELETED = ("[deleted]", "[removed]")  # what reddit shows instead of a text that is gone

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from s2utils.data.parameters import Data
+from s2utils.models.parameters import Weights
 from s2utils.workflow import artefacts
-from s2utils.workflow.params import Data, Weights
 
 SPLITS = ("train", "validation", "test")
 COLUMNS = ["dataset", "id", "question", "answer", "group", "score", "n_words", "fre", "fkg"]

@@ -23,8 +23,8 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from s2utils.models import loading
+from s2utils.models.parameters import Weights
 from s2utils.text.alphabet import latin
-from s2utils.workflow.params import Weights
 
 COLUMNS = ["bertscore_precision", "bertscore_recall", "bertscore_f1"]
 LIMIT = 512  # tokens

@@ -15,12 +15,13 @@ from rouge_score.rouge_scorer import RougeScorer
 from tqdm.auto import tqdm
 
 from s2utils.data.splits import embed
+from s2utils.evaluation.parameters import TextMetrics
 from s2utils.stats import intervals
 from s2utils.text import reasoning
 from s2utils.text.alphabet import latin
 from s2utils.text.readability import flesch, words
 from s2utils.text.toxicity import toxicity
-from s2utils.workflow.params import Params, TextMetrics
+from s2utils.workflow.params import Params
 
 ROUGE = {"rouge_1_f1": "rouge1", "rouge_2_f1": "rouge2", "rouge_l_f1": "rougeL", "rouge_lsum_f1": "rougeLsum"}
 FLESCH = ["flesch_reading_ease", "flesch_kincaid_grade"]

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from s2utils.models.parameters import Weights
 from s2utils.workflow import packaged
-from s2utils.workflow.params import ParameterError, Weights
+from s2utils.workflow.params import ParameterError
 
 T = TypeVar("T")
 CONFIG = "adapter_config.json"
@@ -36,7 +37,7 @@ def beneath(adapter: Path, load: Callable[[Weights], T]) -> T:
     if not name or not isinstance(name, str):
         raise ParameterError(f"the adapter {adapter} does not name its base (it says {json.dumps(name)}): {remedy}")
     try:
-        return load(Weights(name, revision))
+        return load(Weights(path=name, revision=revision))
     except ParameterError:
         raise
     except (OSError, ValueError, packaged.FetchError) as error:

@@ -17,8 +17,9 @@ from itertools import islice
 
 from tqdm.auto import tqdm
 
+from s2utils.models.parameters import Endpoint
 from s2utils.workflow.errors import UserError
-from s2utils.workflow.params import Endpoint, ParameterError
+from s2utils.workflow.params import ParameterError
 
 ATTEMPTS = 6  # a request
 TIMEOUT = 120.0  # seconds until a request must be answered whole, however slowly its bytes come

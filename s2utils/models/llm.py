@@ -20,8 +20,9 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from s2utils.models import client
+from s2utils.models.parameters import Endpoint, Weights
 from s2utils.workflow import artefacts
-from s2utils.workflow.params import Endpoint, ParameterError, Params, Weights
+from s2utils.workflow.params import ParameterError, Params
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def local(endpoint: Endpoint, params: Params) -> Local | None:
     """The weights of a local endpoint, computing as the study's own models do; None for others."""
     if endpoint.backend != "local":
         return None
-    return Local(Weights(endpoint.model, endpoint.revision), params.model.dtype, params.runtime.device)
+    return Local(Weights(path=endpoint.model, revision=endpoint.revision), params.model.dtype, params.runtime.device)
 
 
 def ask(

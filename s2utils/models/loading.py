@@ -21,8 +21,9 @@ from transformers import (
 )
 
 from s2utils.models import bases, chat_templates, special_tokens
+from s2utils.models.parameters import Model, Weights
 from s2utils.workflow import packaged, paths
-from s2utils.workflow.params import Model, ParameterError, Params, Weights
+from s2utils.workflow.params import ParameterError, Params
 
 
 def located(weights: Weights) -> tuple[str, dict]:
@@ -227,5 +228,5 @@ def encoded(texts: list[str], tok: PreTrainedTokenizerBase, variant: str) -> lis
 def weights_of(variant: str, params: Params, merged: Path | None = None) -> Weights:
     """Weights behind a row: the `merged` folder of a fine-tune, else what was published."""
     if merged:
-        return Weights(str(merged), "")
+        return Weights(path=str(merged), revision="")
     return params.model.chat if variant == "chat" else params.model.base

@@ -17,8 +17,9 @@ import huggingface_hub
 from huggingface_hub import constants, errors
 
 from s2utils.data import readers
+from s2utils.models.parameters import Endpoint
 from s2utils.workflow import packaged, paths
-from s2utils.workflow.params import Endpoint, Params, nearest
+from s2utils.workflow.params import Params, nearest
 
 BOARD = ("allenai/ai2_arc", "Rowan/hellaswag", "cais/mmlu", "truthfulqa/truthful_qa")  # what the harness loads
 HUB = "check the connection, or give a local path"

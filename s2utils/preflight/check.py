@@ -23,11 +23,12 @@ from huggingface_hub.utils import build_hf_headers
 from transformers import AutoConfig
 
 from s2utils.evaluation.judge import judgements, mtbench
+from s2utils.models.parameters import Weights
 from s2utils.preflight import access, assumptions, host, machine
 from s2utils.preflight.access import Check
 from s2utils.preflight.estimates import Estimate, estimate, swept
 from s2utils.workflow import artefacts, notebook, paths, timings
-from s2utils.workflow.params import ParameterError, Params, Weights, flat, load
+from s2utils.workflow.params import ParameterError, Params, flat, load
 
 PATIENCE = 9.0  # seconds for all that asks the network
 PROMISED = {"cpu": 15, "smoke": 6}  # minutes of `make reproduce` on two cores, as the README has them

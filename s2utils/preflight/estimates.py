@@ -13,11 +13,12 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from s2utils.models.parameters import Endpoint
 from s2utils.preflight import assumptions as assumed
 from s2utils.preflight import formulas
 from s2utils.preflight.machine import Costs, Machine, Shape
 from s2utils.workflow import steps
-from s2utils.workflow.params import Endpoint, Params, parse_set, points
+from s2utils.workflow.params import Params, parse_set, points
 
 
 @dataclass

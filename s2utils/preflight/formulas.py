@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from s2utils.data import question_writer
 from s2utils.evaluation.judge import judge_prompts, mtbench, reliability
 from s2utils.models import llm
+from s2utils.models.parameters import Endpoint
 from s2utils.preflight import assumptions as assumed
 from s2utils.preflight.machine import NF4, Costs
 from s2utils.training.merge_fidelity import MOST
 from s2utils.workflow import steps
-from s2utils.workflow.params import Endpoint, ParameterError
+from s2utils.workflow.params import ParameterError
 
 if TYPE_CHECKING:
     from s2utils.preflight.estimates import Estimate, Texts
@@ -66,15 +67,19 @@ def _sft(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
         parts = list(known) if p.dataset_of(train_set) == p.data.union else [train_set]
         rows = sum(rows_of[n] for n in parts)
         length = sum(rows_of[n] * length_of[n] for n in parts) / rows
-        updates = s.max_steps or max(1, round(s.epochs * rows / (s.batch_size * s.accumulation)))
-        batches = updates * s.accumulation
-        tokens = batches * s.batch_size * length
+        updates = s.max_steps or max(
+            1, round(s.num_train_epochs * rows / (s.per_device_train_batch_size * s.gradient_accumulation_steps))
+        )
+        batches = updates * s.gradient_accumulation_steps
+        tokens = batches * s.per_device_train_batch_size * length
         flop = tokens * (work * m.active + 6 * lora + work * m.layers * m.hidden * length)
         each = f"({work} N + 6 LoRA + attention) FLOP ÷ {c.rate / 1e9:,.0f} GFLOP/s"
         evaluations = 1 + updates // max(1, updates // max(1, s.evaluations))
         asked = sum(checked[n] for n in parts)
         asked = evaluations * min(s.eval_rows or asked, asked)
-        reading = c.forward(asked * length, length, logits=True) + asked / s.batch_size * unpacked + c.load()
+        reading = (
+            c.forward(asked * length, length, logits=True) + asked / s.per_device_train_batch_size * unpacked + c.load()
+        )
         for seconds, formula in (
             (flop / c.rate, f"{tokens:,.0f} tokens × {each}"),
             (work / 2 * batches * unpacked, f"{batches:,.0f} batches × {work / 2:.0f} × NF4 weights unpacked to bf16"),
@@ -82,12 +87,12 @@ def _sft(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
             (reading, f"{asked:,} rows evaluated × 2 N, and loading"),
         ):
             e.takes("sft_one", seconds, f"{train_set}: {formula}")
-    state, batch = assumed.ADAM.get(s.optimizer, 8.0), f"{s.batch_size} × {s.max_length}"
+    state, batch = assumed.ADAM.get(s.optim, 8.0), f"{s.per_device_train_batch_size} × {s.max_length}"
     e.holds(m.quantized, f"NF4 linear {NF4:.3f} × {m.linear / 1e9:.2f} + others 2 × {m.other / 1e9:.2f}")
-    e.holds(lora * (8 + state), f"LoRA {lora / 1e6:.1f} M × (4 weight + 4 gradient + {state:.0f} {s.optimizer})")
-    kept = m.activations(s.batch_size, s.max_length, s.gradient_checkpointing, s.dropout > 0)
+    e.holds(lora * (8 + state), f"LoRA {lora / 1e6:.1f} M × (4 weight + 4 gradient + {state:.0f} {s.optim})")
+    kept = m.activations(s.per_device_train_batch_size, s.max_length, s.gradient_checkpointing, s.lora_dropout > 0)
     e.holds(kept, f"activations {batch} tokens{', checkpointed' if s.gradient_checkpointing else ''}")
-    e.holds(s.batch_size * s.max_length * m.vocab * 14, f"logits {batch} × {m.vocab:,} × 14 bytes")
+    e.holds(s.per_device_train_batch_size * s.max_length * m.vocab * 14, f"logits {batch} × {m.vocab:,} × 14 bytes")
     e.disk = len(s.train_sets) * lora * 4 + 3 * lora * (4 + state)
     e.sizes.append(f"disk: adapters float32 × {len(s.train_sets)}, 3 checkpoints")
 

@@ -30,15 +30,16 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
+from s2utils.models.parameters import Weights
 from s2utils.preflight import host
 from s2utils.workflow import artefacts, graph, packaged, paths, timings
-from s2utils.workflow.params import Params, Weights, load
+from s2utils.workflow.params import Params, load
 
 WORDS = ("rain", "the cat", "the sun", "light", "a dog", "a cloud", "the mat", "water")
 APART = 1e-2  # of what training changed: how far a resumed training, or one with FlashAttention, may be from the first
 FEW = {  # of 03, so few steps that a check takes seconds
     "train_sets": ["sciq"], "max_steps": 4, "evaluations": 2, "eval_rows": 4, "learning_rate": 1.0e-3, "samples": 0,
-    "country": "", "patience": 0,
+    "country": "", "early_stopping_patience": 0,
 }  # fmt: skip
 STUDY = "runtime.device=cuda model.dtype=bfloat16 sft.train_sets=[sciq]"  # one train set: every step, ten minutes
 COPIED = ("Snakefile", "pyproject.toml", "notebooks", "params", "s2utils", "reports/published")
@@ -77,11 +78,11 @@ def small(folder: Path) -> Path:
 def weights(given: str, folder: Path) -> tuple[Weights, str]:
     """What is checked on, and where it is from."""
     if given:
-        return Weights(given, ""), given
+        return Weights(path=given, revision=""), given
     held = paths.cache() / "models" / "smollm2-135m-instruct"
     if (held / "manifest.json").is_file():
-        return Weights(str(held), ""), "SmolLM2-135M-Instruct, from the cache"
-    return Weights(str(small(folder / "small")), ""), "a random Llama of 12 million weights, made here"
+        return Weights(path=str(held), revision=""), "SmolLM2-135M-Instruct, from the cache"
+    return Weights(path=str(small(folder / "small")), revision=""), "a random Llama of 12 million weights, made here"
 
 
 def profile(base: Weights, device: str, **changes) -> Params:

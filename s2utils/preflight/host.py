@@ -137,7 +137,10 @@ def memory(device: str, estimates: list[Estimate]) -> list[Check]:
     """Memory of the GPU and of the host against the largest job."""
     import torch
 
-    remedy, limits = "smaller sft.batch_size (more sft.accumulation) or generate.batch_size", []
+    remedy, limits = (
+        "smaller sft.per_device_train_batch_size (more sft.gradient_accumulation_steps) or generate.batch_size",
+        [],
+    )
     if device == "cuda" and torch.cuda.is_available():
         limits.append(("GPU memory", "memory", torch.cuda.get_device_properties(0).total_memory, remedy))
     if device == "cuda":

@@ -20,13 +20,14 @@ from typing import NamedTuple
 import pandas as pd
 from scipy import stats
 
+from s2utils.data.parameters import ROLES
 from s2utils.evaluation import metrics, sample_scores
 from s2utils.results import formatting, tables
 from s2utils.results.published_claims import CLAIMS, SETS, TUNED, Claim
 from s2utils.stats import intervals
 from s2utils.workflow import steps
 from s2utils.workflow.notebook import Run
-from s2utils.workflow.params import ROLES, Params
+from s2utils.workflow.params import Params
 
 HOLDS, DOES_NOT, CANNOT_TELL, NOT_MEASURED = "holds", "does not", "can't tell", "not measured"
 NOTEBOOKS = {name: steps.STEPS[metrics.TABLES[name].step].notebook[:2] for name in metrics.STUDY}

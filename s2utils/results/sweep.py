@@ -14,7 +14,8 @@ import pandas as pd
 from s2utils.evaluation import metrics
 from s2utils.results import tables
 from s2utils.workflow import artefacts, paths, steps
-from s2utils.workflow.params import Params, typed
+from s2utils.workflow.overrides import typed
+from s2utils.workflow.params import Params
 
 ROW = ["table", "model", "variant", "merge_mode", "dataset", "metric"]
 HEADLINES = {"sft": "eval_loss_after"} | {name: metrics.TABLES[name].headline for name in metrics.STUDY}

@@ -12,7 +12,7 @@ import os
 import pandas as pd
 from IPython.display import display
 
-from s2utils.workflow.params import S2
+from s2utils.data.parameters import S2
 
 
 def live() -> bool:

@@ -22,9 +22,9 @@ from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Progres
 from s2utils.models import generation, loading, special_tokens
 from s2utils.text import readability
 from s2utils.training import distributed
+from s2utils.training.parameters import Sft
 from s2utils.workflow import artefacts, progress
 from s2utils.workflow.errors import UserError
-from s2utils.workflow.params import Sft
 
 MARKER = "whole.json"
 MACHINE = [  # differ from run to run
@@ -43,7 +43,7 @@ def callbacks(sft: Sft, folder: Path, tok: PreTrainedTokenizerBase, prompts: lis
         wanted.append(Bar())
     if sft.samples:
         wanted.append(Samples(folder, tok, prompts[: sft.samples], sft.sample_tokens))
-    return wanted + ([EarlyStoppingCallback(sft.patience)] if sft.patience else [])
+    return wanted + ([EarlyStoppingCallback(sft.early_stopping_patience)] if sft.early_stopping_patience else [])
 
 
 class Bar(ProgressCallback):

@@ -22,9 +22,10 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from s2utils.models import loading
+from s2utils.models.parameters import Weights
 from s2utils.stats import intervals
 from s2utils.training import adapters, lora, merging
-from s2utils.workflow.params import Params, Weights
+from s2utils.workflow.params import Params
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -55,7 +56,7 @@ def compare(rows: list, params: Params, adapter: Path, merged: dict[str, Path]) 
     """
     from peft import PeftModel
 
-    batch_size, device = params.sft.batch_size, params.runtime.device
+    batch_size, device = params.sft.per_device_train_batch_size, params.runtime.device
     network = PeftModel.from_pretrained(
         loading.quantized(params.model.base, params.model.dtype, device), adapter
     ).eval()
@@ -65,7 +66,9 @@ def compare(rows: list, params: Params, adapter: Path, merged: dict[str, Path]) 
         found += answers(network, rows, exact, batch_size, ROUNDED)
     network = requantized(network)
     found += answers(network, rows, exact, batch_size, WRONG)
-    for mode, weights in [(m, Weights(str(f), "")) for m, f in merged.items()] + [(BASE, params.model.base)]:
+    for mode, weights in [(m, Weights(path=str(f), revision="")) for m, f in merged.items()] + [
+        (BASE, params.model.base)
+    ]:
         del network  # of 13 billion parameters one at a time fits
         gc.collect()
         network = loading.full(weights, params.model.dtype, device)

@@ -27,10 +27,10 @@ from transformers.core_model_loading import revert_weight_conversion
 from transformers.pytorch_utils import Conv1D
 
 from s2utils.models import loading
+from s2utils.models.parameters import Weights
 from s2utils.training import adapters, lora, parts
 from s2utils.training.adapters import MergeError
 from s2utils.workflow import artefacts
-from s2utils.workflow.params import Weights
 
 MODES = ("bf16", "dequantized")
 DTYPE = torch.bfloat16  # of a merged model's weights

@@ -135,7 +135,7 @@ def card(params: Params, train_set: str, result: dict, merge_mode: str = "") -> 
 ---
 # {params.model.name}-{train_set}
 
-{kind} (NF4 base, LoRA r {sft.r}, α {sft.alpha}), trained to answer in simple words on the {train_set} set.
+{kind} (NF4 base, LoRA r {sft.r}, α {sft.lora_alpha}), trained to answer in simple words on the {train_set} set.
 
 ## Use
 
@@ -154,7 +154,7 @@ ease ≥ {params.s2.fre_min:g} and grade < {params.s2.fkg_max:g}.
 ## Training
 
 Validation loss {losses or "?"} nats an answer token (n = {n} unseen answers). Learning rate {sft.learning_rate:g}, effective batch
-{sft.batch_size * sft.accumulation}, LoRA dropout {sft.dropout:g}, seed {sft.seed}; loss on the answer and its end only. Energy: {energy}. The
+{sft.per_device_train_batch_size * sft.gradient_accumulation_steps}, LoRA dropout {sft.lora_dropout:g}, seed {sft.seed}; loss on the answer and its end only. Energy: {energy}. The
 adapter's `s2_run.json` holds every parameter and version.
 
 | fact | value |

@@ -42,7 +42,8 @@ from s2utils.data import splits
 from s2utils.models import loading
 from s2utils.training import callbacks, distributed, publish
 from s2utils.training.callbacks import TrainingError
-from s2utils.workflow.params import ParameterError, Params, Sft, load, nearest, parse_set
+from s2utils.training.parameters import Sft
+from s2utils.workflow.params import ParameterError, Params, load, nearest, parse_set
 
 
 def rows(frame: pd.DataFrame, params: Params, tok: PreTrainedTokenizerBase) -> tuple[Dataset, int]:
@@ -62,13 +63,18 @@ def rows(frame: pd.DataFrame, params: Params, tok: PreTrainedTokenizerBase) -> t
 
 def steps(sft: Sft, n_rows: int) -> int:
     """Optimiser steps of the run."""
-    return sft.max_steps or max(1, math.ceil(sft.epochs * n_rows / (sft.batch_size * sft.accumulation)))
+    batch = sft.per_device_train_batch_size * sft.gradient_accumulation_steps
+    return sft.max_steps or max(1, math.ceil(sft.num_train_epochs * n_rows / batch))
 
 
 def lora(sft: Sft) -> LoraConfig:
     """LoRA on every linear layer."""
     return LoraConfig(
-        r=sft.r, lora_alpha=sft.alpha, lora_dropout=sft.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+        r=sft.r,
+        lora_alpha=sft.lora_alpha,
+        lora_dropout=sft.lora_dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
     )
 
 
@@ -91,12 +97,13 @@ def batching(sft: Sft, device: str) -> dict:
 
 def share(sft: Sft, n_processes: int) -> int:
     """Batches that each process accumulates a step, so that all together take the effective batch of `sft`."""
-    if sft.accumulation % n_processes:
+    if sft.gradient_accumulation_steps % n_processes:
         raise ParameterError(
-            f"sft.accumulation is {sft.accumulation} and {n_processes} processes share it: make it a multiple of {n_processes}; "
-            "with sft.batch_size divided by as much the effective batch stays"
+            f"sft.gradient_accumulation_steps is {sft.gradient_accumulation_steps} and {n_processes} processes share it: "
+            f"make it a multiple of {n_processes}; with sft.per_device_train_batch_size divided by as much the effective "
+            "batch stays"
         )
-    return sft.accumulation // n_processes
+    return sft.gradient_accumulation_steps // n_processes
 
 
 def check_sharding(params: Params) -> None:
@@ -107,9 +114,9 @@ def check_sharding(params: Params) -> None:
             "runtime.device is cpu, where accelerate trains whole copies and no shards: start with torchrun"
         )
     wrong = {
-        "sft.optimizer=adamw_torch": "8bit" in sft.optimizer or "paged" in sft.optimizer,
+        "sft.optim=adamw_torch": "8bit" in sft.optim or "paged" in sft.optim,
         "sft.samples=0": sft.samples > 0,
-        "sft.patience=0": sft.patience > 0,
+        "sft.early_stopping_patience=0": sft.early_stopping_patience > 0,
     }
     if any(wrong.values()):
         raise ParameterError(
@@ -142,15 +149,15 @@ def config(params: Params, n_rows: int, folder: Path, eos: str, n_processes: int
     args = SFTConfig(
         output_dir=str(folder),
         max_steps=total,
-        num_train_epochs=sft.epochs,
-        per_device_train_batch_size=sft.batch_size,
-        per_device_eval_batch_size=sft.batch_size,
+        num_train_epochs=sft.num_train_epochs,
+        per_device_train_batch_size=sft.per_device_train_batch_size,
+        per_device_eval_batch_size=sft.per_device_train_batch_size,
         gradient_accumulation_steps=share(sft, n_processes),
         learning_rate=sft.learning_rate,
         lr_scheduler_type="linear",
-        warmup_steps=sft.warmup,
+        warmup_steps=sft.warmup_steps,
         weight_decay=sft.weight_decay,
-        optim=sft.optimizer,
+        optim=sft.optim,
         max_length=None if layout["padding_free"] and not layout["packing"] else sft.max_length,  # `rows` has cut them
         completion_only_loss=True,
         eos_token=eos,
@@ -169,7 +176,7 @@ def config(params: Params, n_rows: int, folder: Path, eos: str, n_processes: int
         save_strategy="steps",
         save_steps=every,
         save_total_limit=2,
-        load_best_model_at_end=sft.patience > 0,
+        load_best_model_at_end=sft.early_stopping_patience > 0,
         metric_for_best_model="eval_loss",
         restore_callback_states_from_checkpoint=True,  # early stopping goes on counting after a kill
         logging_steps=1,
@@ -251,8 +258,9 @@ def explained(params: Params):
         said = " ".join(str(e) for e in chain)
         if any(isinstance(e, torch.OutOfMemoryError) for e in chain) or "can't allocate memory" in said:
             raise TrainingError(
-                f"out of memory at sft.batch_size {params.sft.batch_size}: halve it and double sft.accumulation "
-                f"({params.sft.accumulation}), which keeps the effective batch; or set sft.gradient_checkpointing to true (it is "
+                f"out of memory at sft.per_device_train_batch_size {params.sft.per_device_train_batch_size}: halve it and "
+                f"double sft.gradient_accumulation_steps ({params.sft.gradient_accumulation_steps}), which keeps the "
+                "effective batch; or set sft.gradient_checkpointing to true (it is "
                 f"{str(params.sft.gradient_checkpointing).lower()}), or lower sft.max_length. {rerun}"
             ) from error
         full = any(getattr(e, "errno", None) == errno.ENOSPC for e in chain) or "No space left" in said

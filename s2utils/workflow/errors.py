@@ -13,3 +13,7 @@ class UserError(Exception):
     def _render_traceback_(self) -> list[str]:
         """What IPython shows instead of a stack trace."""
         return [str(self)]
+
+
+class ParameterError(UserError, ValueError):
+    """A profile or an override that cannot be used; the message names file, key and remedy."""

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from s2utils.workflow import artefacts, paths, steps
 from s2utils.workflow.errors import UserError
-from s2utils.workflow.params import Params, points, written
+from s2utils.workflow.overrides import written
+from s2utils.workflow.params import Params, points
 
 MEMORY = 5600  # MB that jobs may take side by side, as in the Makefile
 KEPT = 40  # last lines of a failed run

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from s2utils.workflow import artefacts, paths, steps, timings
-from s2utils.workflow.params import ParameterError, Params, load, nearest, shown, typed
+from s2utils.workflow.overrides import typed
+from s2utils.workflow.params import ParameterError, Params, load, nearest, shown
 
 PACKAGES = [
     "torch",

@@ -81,7 +81,7 @@ STEPS = {
     ),
     "divergence": Step(
         "04_generate",
-        ("seed", "runtime", "model", "merge", "sft.eval_rows", "sft.max_length", "sft.batch_size"),
+        ("seed", "runtime", "model", "merge", "sft.eval_rows", "sft.max_length", "sft.per_device_train_batch_size"),
         ("training.merge_fidelity",),
     ),
     "text_metrics": Step(
@@ -126,6 +126,7 @@ UNREAD = (  # by what is made: which sets are trained and who watches leaves an 
 PLUMBING = (
     "workflow.errors",
     "workflow.params",
+    "workflow.overrides",
     "workflow.paths",
     "workflow.artefacts",
     "workflow.steps",
@@ -329,7 +330,8 @@ def modules(names: tuple[str, ...], outside: tuple[str, ...] = (*PLUMBING, *WATC
     todo = [(name, "the graph") for name in names]
     while todo:
         name, asker = todo.pop()
-        if name in found or name in outside:
+        # a parameter's value is in the identity, what it may be is not
+        if name in found or name in outside or name.endswith(".parameters"):
             continue
         if (file := _file(name)) is None:
             raise ImportError(f"{asker} imports s2utils.{name}, and there is no such module", name=f"s2utils.{name}")

@@ -1,4 +1,4 @@
-import dataclasses
+import typing
 from collections import Counter
 
 import pandas as pd
@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2utils.data import corpus_filters, preference_sets
+from s2utils.data.parameters import CorpusStep
 from s2utils.workflow import params
 
 P = params.load("cpu")
@@ -21,7 +22,7 @@ def frame_of(*answers: str, **columns) -> pd.DataFrame:
 
 
 def test_the_parameters_know_every_step():
-    assert tuple(corpus_filters.STEPS) == params.CORPUS_STEPS
+    assert tuple(corpus_filters.STEPS) == typing.get_args(CorpusStep)
 
 
 def test_the_first_of_equal_answers_stays():
@@ -94,9 +95,9 @@ def test_steps_for_fine_tuning_leave_the_others_alone():
 
 def test_a_seeded_sample_stays():
     def kept(train_max: int, seed: int) -> list[int]:
-        data = dataclasses.replace(P.data, train_max=train_max, validation={"d": 2}, test={"d": 1})
+        data = P.data.model_copy(update={"train_max": train_max, "validation": {"d": 2}, "test": {"d": 1}})
         frame = frame_of(*"abcdefghijklmnopqrst", "short", dropped=[""] * 20 + ["short"]).assign(set="sft")
-        corpus_filters.drop_beyond(frame, "d", dataclasses.replace(P, data=data, seed=seed))
+        corpus_filters.drop_beyond(frame, "d", P.model_copy(update={"data": data, "seed": seed}))
         return frame.index[frame["dropped"] == ""].tolist()
 
     assert kept(2, 1) == kept(2, 1) != kept(2, 2)

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import datasets
@@ -115,7 +114,9 @@ def test_hub_sets_are_those_of_the_harness(monkeypatch, tree):
     own.write_text(
         json.dumps({"question_id": 1, "category": "x", "turns": ["First?", "Second?"]}) + "\n", encoding="utf-8"
     )
-    profile = dataclasses.replace(profile, mtbench=dataclasses.replace(profile.mtbench, questions="params/own.jsonl"))
+    profile = profile.model_copy(
+        update={"mtbench": profile.mtbench.model_copy(update={"questions": "params/own.jsonl"})}
+    )
     found = decontamination.evaluation_sets(profile)
     assert {name: " ".join(texts[0].split()) for name, texts in found.items()} == {
         "arc": "q1 a b", "hellaswag": "c1 e1 e2", "mmlu": "m1 x y", "truthfulqa": "t1 v w", "mtbench": "First? Second?",

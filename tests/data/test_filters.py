@@ -1,7 +1,7 @@
-import dataclasses
 import gzip
 import json
 import time
+import typing
 
 import pytest
 from conftest import OTHER
@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from s2utils.data import filters
+from s2utils.data.parameters import Kind, RecordStep
 from s2utils.workflow import params
 
 SIMPLE = "The sun is hot and big. It gives us light in the day. At night we see the moon and the stars in the sky."
@@ -261,11 +262,11 @@ def test_the_language_is_checked_wherever_the_limits_are_english(profile):
 
 
 def test_the_parameters_know_every_step():
-    assert params.RECORD_STEPS == filters.STEPS
+    assert typing.get_args(RecordStep) == filters.STEPS
 
 
 def with_steps(kind: str, *names: str):
-    return dataclasses.replace(RULES, steps=RULES.steps | {kind: list(names)})
+    return RULES.model_copy(update={"steps": RULES.steps | {kind: list(names)}})
 
 
 def test_the_order_decides_the_reason_and_a_step_left_out_is_off():
@@ -310,7 +311,7 @@ def test_language_is_a_rule():
 
 
 def test_an_article_is_cut_at_a_paragraph_before_it_is_measured():
-    rules = dataclasses.replace(RULES, paragraph_words=20)
+    rules = RULES.model_copy(update={"paragraph_words": 20})
     row = filters.measure([record(answer=f"{SIMPLE}\n\n{HARD}", score=None)], "articles", rules).iloc[0]
     assert (row["answer"], row["dropped"]) == (SIMPLE, "")
 
@@ -321,7 +322,7 @@ answers = st.one_of(
 orders = st.lists(st.sampled_from([s for s in filters.STEPS if s != "language"]), max_size=8)
 
 
-@given(answer=answers, question=texts, kind=st.sampled_from(params.KINDS), names=orders)
+@given(answer=answers, question=texts, kind=st.sampled_from(typing.get_args(Kind)), names=orders)
 def test_any_order_of_steps_on_any_text_gives_a_record(answer, question, kind, names):
     row = filters.apply(record(answer=answer, question=question), kind, with_steps(kind, *names))
     assert set(row) == {*record(), "n_words", "fre", "fkg", "dropped"} - {"body"}

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2utils.data import question_writer
+from s2utils.data.parameters import Questions
 from s2utils.models import llm
-from s2utils.workflow.params import Endpoint, Questions
+from s2utils.models.parameters import Endpoint
 
 TEXT = "Photosynthesis is how green plants make food from light."
 ALBANY = (
@@ -128,8 +129,22 @@ def test_a_chat_alternates_and_ends_with_the_text():
     assert TEXT in turns[-1]["content"]
 
 
-WRITER = Endpoint("local", "m", "", "", "", 1, 1, 32, 0.0, 0, 0.0, 0.0, 0.0)
-SETTINGS = Questions(WRITER, similarity_min=0.3, copied_words=8)
+WRITER = Endpoint(
+    backend="local",
+    model="m",
+    revision="",
+    base_url="",
+    key_env="",
+    concurrency=1,
+    batch_size=1,
+    max_new_tokens=32,
+    temperature=0.0,
+    requests_per_minute=0,
+    price_in=0.0,
+    price_out=0.0,
+    budget=0.0,
+)
+SETTINGS = Questions(writer=WRITER, similarity_min=0.3, copied_words=8)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Blocks and shards: the same rows whoever makes them, resumed after a kill, nothing lost."""
 
-import dataclasses
 import gzip
 import json
 import os
@@ -9,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import typing
 
 import pandas as pd
 import psutil
@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from s2utils.data import shards
+from s2utils.data.parameters import Kind, Source
 from s2utils.workflow import artefacts, params, paths
-from s2utils.workflow.params import Source
 
 SIMPLE = "The sun is hot and big. It gives us light in the day. At night we see the moon and the stars in the sky."
-QA = Source(kind="qa", path="", config="", split="", revision="", id="id", question="question", body="", answer="answer", answer_id="", score="score",
+QA = Source(kind="qa", path="rows.jsonl", config="", split="", revision="", id="id", question="question", body="", answer="answer", answer_id="", score="score",
             group="", groups=[], max_records=0)  # fmt: skip
 
 
@@ -51,9 +51,9 @@ def made(tree, monkeypatch):
     smoke = params.load("smoke")
 
     def build(shards_of: int = 1, threads: int = 1, keep: bool = True, path: str = "rows.jsonl"):
-        source = dataclasses.replace(QA, path=path)
-        data = dataclasses.replace(smoke.data, sources={"rows": source}, shards=shards_of, keep_rejected=keep)
-        return dataclasses.replace(smoke, data=data, runtime=dataclasses.replace(smoke.runtime, threads=threads))
+        source = QA.model_copy(update={"path": path})
+        data = smoke.data.model_copy(update={"sources": {"rows": source}, "shards": shards_of, "keep_rejected": keep})
+        return smoke.model_copy(update={"data": data, "runtime": smoke.runtime.model_copy(update={"threads": threads})})
 
     return build
 
@@ -100,8 +100,8 @@ def test_kept_and_dropped_are_what_was_read(made, tmp_path):
 
 def test_a_meta_post_is_no_prompt_whatever_its_answers_fell_for(made, tree, tmp_path):
     p = made(path="posts.jsonl")
-    source = dataclasses.replace(p.data.sources["rows"], kind="posts", answer="a.text", score="a.score")
-    p = dataclasses.replace(p, data=dataclasses.replace(p.data, sources={"rows": source}))
+    source = p.data.sources["rows"].model_copy(update={"kind": "posts", "answer": "a.text", "score": "a.score"})
+    p = p.model_copy(update={"data": p.data.model_copy(update={"sources": {"rows": source}})})
     rows = [{"id": "1", "question": "[Meta] Open thread of the week", "a": {"text": ["ok thanks"], "score": [4]}},
             {"id": "2", "question": "Why is it hot?", "a": {"text": ["So."], "score": [4]}}]  # fmt: skip
     (tree / "posts.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
@@ -250,15 +250,17 @@ def fuzzed(n: int, kind: str) -> list[bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", params.KINDS)
+@pytest.mark.parametrize("kind", typing.get_args(Kind))
 def test_ten_thousand_fuzzed_rows_are_kept_or_counted(made, tree, tmp_path, kind):
     lines = fuzzed(10_000, kind)
     (tree / "rows.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     p = made()
-    source = dataclasses.replace(p.data.sources["rows"], kind=kind)
+    source = p.data.sources["rows"].model_copy(update={"kind": kind})
     if kind == "posts":
-        source = dataclasses.replace(source, answer="answer.text", answer_id="answer.a_id", score="answer.score")
-    p = dataclasses.replace(p, data=dataclasses.replace(p.data, sources={"rows": source}))
+        source = source.model_copy(
+            update={"answer": "answer.text", "answer_id": "answer.a_id", "score": "answer.score"}
+        )
+    p = p.model_copy(update={"data": p.data.model_copy(update={"sources": {"rows": source}})})
     shards.write(tmp_path / "0", p, 0)
     frame, others = shards.kept([tmp_path / "0"], "rows")
     read = len(frame) + sum(others.values())

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2utils.data import sources
+from s2utils.data.parameters import Source
 from s2utils.data.sources import SourceError
-from s2utils.workflow.params import Source
 
 
 def source(path: str, kind: str = "qa", **changes) -> Source:
@@ -21,7 +21,7 @@ def source(path: str, kind: str = "qa", **changes) -> Source:
     columns = {"qa": ("q", "a", ""), "articles": ("", "text", ""), "posts": ("q", "answers.text", "body")}
     question, answer, body = columns[kind]
     answer_id, score = ("answers.a_id", "answers.score") if kind == "posts" else ("", "")
-    facts = {"kind": kind, "path": str(path), "config": "", "split": "", "revision": "", "id": "id", "question": question, "body": body,
+    facts = {"kind": kind, "path": str(path) or "no.jsonl", "config": "", "split": "", "revision": "", "id": "id", "question": question, "body": body,
              "answer": answer, "answer_id": answer_id, "score": score, "group": "", "groups": [], "max_records": 0}  # fmt: skip
     return Source(**(facts | changes))
 

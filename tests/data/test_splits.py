@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,16 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2utils.data import splits
-from s2utils.workflow.params import Data, Weights
+from s2utils.data.parameters import Data
+from s2utils.models.parameters import Weights
+from s2utils.workflow.params import load
 
 SIZES = {"validation": {"a": 5, "b": 3}, "test": {"a": 4, "b": 2}}
 
 
 def data(validation=None, test=None) -> Data:
     """Two data sets, a and b, and the sizes of their splits."""
+    source = load("smoke").data.sources["sciq"]
     return Data(
-        sources={"a": None, "b": None}, roles={}, union="full", shards=1, keep_rejected=True, held_out=0.1, pairs_max=10, train_max=0, validation=validation or SIZES["validation"],
-        test=test or SIZES["test"], leakage_cosine=0.6, embedder=Weights("", ""), embedder_tokens=256,
+        sources={"a": source, "b": source}, roles={}, union="full", shards=1, keep_rejected=True, held_out=0.1, pairs_max=10, train_max=0, validation=validation or SIZES["validation"],
+        test=test or SIZES["test"], leakage_cosine=0.6, embedder=Weights(path="x", revision=""), embedder_tokens=256,
     )  # fmt: skip
 
 
@@ -124,7 +125,7 @@ def test_leaking_and_surplus_questions_are_dropped_with_their_reason(monkeypatch
         return vectors
 
     monkeypatch.setattr(splits, "embed", embed)
-    limited = dataclasses.replace(data(), train_max=6)
+    limited = data().model_copy(update={"train_max": 6})
     pairs, near = splits.divide(table, limited, 1, tmp_path)
     again = table.copy()
     splits.divide(again, limited, 1, tmp_path)
@@ -194,7 +195,7 @@ def test_a_sample_is_seeded_and_no_longer_than_the_split(tmp_path):
 
 
 def test_close_questions_have_close_vectors():
-    weights = Weights("embedded:all-minilm-l6-v2", "")
+    weights = Weights(path="embedded:all-minilm-l6-v2", revision="")
     texts = ["Why is the sky blue?", "What makes the sky look blue?", "How do I bake bread?", ""]
     vectors = splits.embed(texts, weights, 256, batch_size=2)
     assert vectors.shape == (4, 384) and vectors.dtype == np.float32

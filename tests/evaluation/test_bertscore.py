@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from s2utils.evaluation import bertscore
 from s2utils.models import loading
-from s2utils.workflow.params import Weights
+from s2utils.models.parameters import Weights
 
 TEXT = "The sun is hot. It gives us light in the day.\nAt night we see the moon."
-MINILM = Weights("embedded:all-minilm-l6-v2", "")
+MINILM = Weights(path="embedded:all-minilm-l6-v2", revision="")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,3 @@
-import dataclasses
 import math
 
 import pandas as pd
@@ -142,7 +141,7 @@ def test_the_seed_of_the_intervals_is_the_profiles(tree):
     again = text_metrics.summary(scores(), ["rouge_1_f1"], params)
     pd.testing.assert_frame_equal(text_metrics.summary(scores(), ["rouge_1_f1"], params), again)
     frame = pd.concat([scores()] * 9).assign(rouge_1_f1=range(45))
-    one, other = (text_metrics.summary(frame, ["rouge_1_f1"], dataclasses.replace(params, seed=s)) for s in (1, 2))
+    one, other = (text_metrics.summary(frame, ["rouge_1_f1"], params.model_copy(update={"seed": s})) for s in (1, 2))
     assert one["rouge_1_f1_ci_low"].tolist() != other["rouge_1_f1_ci_low"].tolist()
 
 

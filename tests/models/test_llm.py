@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import os
 import threading
@@ -12,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2utils.models import client, llm
+from s2utils.models.parameters import Endpoint, Weights
 from s2utils.workflow import artefacts
-from s2utils.workflow.params import Endpoint, ParameterError, Weights
+from s2utils.workflow.params import ParameterError
 
 KEY = "sk-test-0123456789"
 
@@ -78,7 +78,7 @@ def server(monkeypatch):
 def endpoint(server) -> Endpoint:
     url = f"http://127.0.0.1:{server.server_port}/v1"
     return Endpoint(
-        "openai", "gpt-test", "", url, "TEST_KEY", concurrency=3, batch_size=1, max_new_tokens=17, temperature=0.5,
+        backend="openai", model="gpt-test", revision="", base_url=url, key_env="TEST_KEY", concurrency=3, batch_size=1, max_new_tokens=17, temperature=0.5,
         requests_per_minute=0, price_in=0.0, price_out=0.0, budget=0.0,
     )  # fmt: skip
 
@@ -119,7 +119,7 @@ def test_nothing_is_asked_twice(server, endpoint, tmp_path):
 )
 def test_other_settings_are_another_question(server, endpoint, tmp_path, change):
     llm.ask(endpoint, chats("a"), tmp_path / "c.jsonl", seed=1)
-    llm.ask(dataclasses.replace(endpoint, **change), chats("a"), tmp_path / "c.jsonl", seed=1)
+    llm.ask(endpoint.model_copy(update=change), chats("a"), tmp_path / "c.jsonl", seed=1)
     llm.ask(endpoint, chats("a"), tmp_path / "c.jsonl", seed=2)
     assert len(server.seen) == 3
 
@@ -134,12 +134,12 @@ def test_other_settings_are_another_question(server, endpoint, tmp_path, change)
 )
 def test_pace_and_price_are_not_another_question(server, endpoint, tmp_path, change):
     llm.ask(endpoint, chats("a"), tmp_path / "c.jsonl", seed=1)
-    llm.ask(dataclasses.replace(endpoint, **change), chats("a"), tmp_path / "c.jsonl", seed=1)
+    llm.ask(endpoint.model_copy(update=change), chats("a"), tmp_path / "c.jsonl", seed=1)
     assert len(server.seen) == 1
 
 
 def test_the_name_of_a_kept_reply_stays(endpoint, tmp_path):
-    plain = dataclasses.replace(endpoint, base_url="")
+    plain = endpoint.model_copy(update={"base_url": ""})
     assert llm._identity(plain, chats("a")[0], 1) == "1a7542448949807aacbcbe15"
 
 
@@ -171,14 +171,14 @@ def test_a_lasting_outage_stops_with_its_reason_and_is_asked_again_next_time(ser
 )
 def test_an_odd_reply_is_one_failure_and_the_others_go_on(server, endpoint, tmp_path, odd):
     server.script = [odd]
-    replies = llm.ask(dataclasses.replace(endpoint, concurrency=1), chats("a", "b"), tmp_path / "c.jsonl", seed=1)
+    replies = llm.ask(endpoint.model_copy(update={"concurrency": 1}), chats("a", "b"), tmp_path / "c.jsonl", seed=1)
     assert [r["text"] for r in replies] == ["", "echo: b"]
     assert replies[0]["error"] and not replies[1]["error"]
 
 
 def test_a_reply_without_text_is_empty_and_a_cut_one_did_not_end(server, endpoint, tmp_path):
     server.script = [(200, completion(None)), (200, completion("half", "length"))]
-    replies = llm.ask(dataclasses.replace(endpoint, concurrency=1), chats("a", "b"), tmp_path / "c.jsonl", seed=1)
+    replies = llm.ask(endpoint.model_copy(update={"concurrency": 1}), chats("a", "b"), tmp_path / "c.jsonl", seed=1)
     assert [(r["text"], r["ended"], r["error"]) for r in replies] == [("", True, ""), ("half", False, "")]
 
 
@@ -186,7 +186,7 @@ def test_a_reply_without_text_is_empty_and_a_cut_one_did_not_end(server, endpoin
 def test_what_every_request_would_meet_stops_the_run(server, endpoint, tmp_path, status):
     server.script = [(status, {"error": {"message": "no access with " + os.environ["TEST_KEY"]}})] * 9
     with pytest.raises(ParameterError, match=rf"status {status}\): check the key in TEST_KEY") as refused:
-        llm.ask(dataclasses.replace(endpoint, concurrency=1), chats("a", "b"), tmp_path / "c.jsonl", seed=1)
+        llm.ask(endpoint.model_copy(update={"concurrency": 1}), chats("a", "b"), tmp_path / "c.jsonl", seed=1)
     shown = "".join(traceback.format_exception(refused.value))
     assert os.environ["TEST_KEY"] not in shown  # a server may repeat the key
 
@@ -196,7 +196,7 @@ def test_an_outage_stops_the_list_and_not_only_each_request(server, endpoint, tm
     server.script = [(429, None)] * 500
     with pytest.raises(client.ServerError, match="in a row"):
         llm.ask(
-            dataclasses.replace(endpoint, concurrency=2),
+            endpoint.model_copy(update={"concurrency": 2}),
             chats(*(f"q{i}" for i in range(200))),
             tmp_path / "c.jsonl",
             seed=1,
@@ -206,7 +206,7 @@ def test_an_outage_stops_the_list_and_not_only_each_request(server, endpoint, tm
 
 def test_what_was_answered_before_a_stop_is_kept(server, endpoint, tmp_path):
     server.script = [(200, None), (401, None), (401, None)]
-    narrow = dataclasses.replace(endpoint, concurrency=1)
+    narrow = endpoint.model_copy(update={"concurrency": 1})
     with pytest.raises(ParameterError, match="refused"):
         llm.ask(narrow, chats("a", "b", "c"), tmp_path / "c.jsonl", seed=1)
     assert [r["text"] for r in artefacts.read_jsonl(tmp_path / "c.jsonl")] == ["echo: a"]
@@ -214,7 +214,7 @@ def test_what_was_answered_before_a_stop_is_kept(server, endpoint, tmp_path):
 
 def test_a_torn_cache_asks_only_for_what_was_lost(server, endpoint, tmp_path):
     cache = tmp_path / "c.jsonl"
-    llm.ask(dataclasses.replace(endpoint, concurrency=1), chats("a", "b"), cache, seed=1)
+    llm.ask(endpoint.model_copy(update={"concurrency": 1}), chats("a", "b"), cache, seed=1)
     cache.write_bytes(cache.read_bytes()[:-9])
     assert [r["text"] for r in llm.ask(endpoint, chats("a", "b"), cache, seed=1)] == ["echo: a", "echo: b"]
     assert len(server.seen) == 3
@@ -223,7 +223,7 @@ def test_a_torn_cache_asks_only_for_what_was_lost(server, endpoint, tmp_path):
 def test_a_missing_key_is_named_with_the_remedy(endpoint, tmp_path, monkeypatch):
     monkeypatch.delenv("TEST_KEY")
     with pytest.raises(ParameterError, match="gpt-test needs a key: set TEST_KEY in the environment"):
-        llm.ask(dataclasses.replace(endpoint, base_url=""), chats("a"), tmp_path / "c.jsonl", seed=1)
+        llm.ask(endpoint.model_copy(update={"base_url": ""}), chats("a"), tmp_path / "c.jsonl", seed=1)
 
 
 def test_a_server_of_ones_own_needs_no_key(server, endpoint, tmp_path, monkeypatch):
@@ -243,16 +243,36 @@ def test_local_weights_are_asked_in_their_chat_template(llama2, tiny_llama, tmp_
     from s2utils.models import loading
 
     model, tok = tiny_llama(vocab_size=len(llama2)), loading.prepared(llama2)
-    local = Endpoint("local", "tiny", "", "", "", 1, 2, 4, 0.0, 0, 0.0, 0.0, 0.0)
+    local = Endpoint(
+        backend="local",
+        model="tiny",
+        revision="",
+        base_url="",
+        key_env="",
+        concurrency=1,
+        batch_size=2,
+        max_new_tokens=4,
+        temperature=0.0,
+        requests_per_minute=0,
+        price_in=0.0,
+        price_out=0.0,
+        budget=0.0,
+    )
     cache = tmp_path / "c.jsonl"
-    weights = llm.Local(Weights("tiny", ""), "float32", "cpu")
+    weights = llm.Local(Weights(path="tiny", revision=""), "float32", "cpu")
     vars(weights)["loaded"] = model, tok
     first = llm.ask(local, chats("Why?", "How?", "Who?"), cache, seed=1, local=weights)
     assert len(first) == 3 and all(r["error"] == "" and isinstance(r["ended"], bool) for r in first)
-    nowhere = llm.Local(Weights("nowhere", ""), "float32", "cpu")
+    nowhere = llm.Local(Weights(path="nowhere", revision=""), "float32", "cpu")
     assert llm.ask(local, chats("How?"), cache, seed=1, local=nowhere) == [first[1]], "weights that are not needed"
     with pytest.raises(OSError):  # another dtype is another reply, for which the weights are needed
-        llm.ask(local, chats("How?"), cache, seed=1, local=llm.Local(Weights("nowhere", ""), "bfloat16", "cpu"))
+        llm.ask(
+            local,
+            chats("How?"),
+            cache,
+            seed=1,
+            local=llm.Local(Weights(path="nowhere", revision=""), "bfloat16", "cpu"),
+        )
 
 
 def test_a_local_judges_rubric_reaches_a_template_without_a_system_role(tiny_llama, tmp_path, monkeypatch, capsys):
@@ -266,9 +286,23 @@ def test_a_local_judges_rubric_reaches_a_template_without_a_system_role(tiny_lla
         "completions",
         lambda model, tok, prompts, **_: read.extend(prompts) or iter([[{"text": "8", "ended": True}]]),
     )
-    weights = llm.Local(Weights("gemma", ""), "float32", "cpu")
+    weights = llm.Local(Weights(path="gemma", revision=""), "float32", "cpu")
     vars(weights)["loaded"] = None, tok
-    local = Endpoint("local", "gemma", "", "", "", 1, 2, 4, 0.0, 0, 0.0, 0.0, 0.0)
+    local = Endpoint(
+        backend="local",
+        model="gemma",
+        revision="",
+        base_url="",
+        key_env="",
+        concurrency=1,
+        batch_size=2,
+        max_new_tokens=4,
+        temperature=0.0,
+        requests_per_minute=0,
+        price_in=0.0,
+        price_out=0.0,
+        budget=0.0,
+    )
     chat = [
         {"role": "system", "content": "Rate from 1 to 10."},
         {"role": "user", "content": "An answer with <eos> in it."},
@@ -281,7 +315,7 @@ def test_a_local_judges_rubric_reaches_a_template_without_a_system_role(tiny_lla
 
 def test_a_minute_holds_no_more_requests_than_allowed_retries_included(server, endpoint, tmp_path):
     server.script = [(500, None), (429, None)]
-    paced = dataclasses.replace(endpoint, requests_per_minute=300)
+    paced = endpoint.model_copy(update={"requests_per_minute": 300})
     llm.ask(paced, chats(*"abc"), tmp_path / "c.jsonl", seed=1)
     llm.ask(paced, chats(*"def"), tmp_path / "c.jsonl", seed=1)  # the pace goes on from call to call
     assert len(server.times) == 8
@@ -307,7 +341,7 @@ def test_the_pace_holds_for_any_arrivals(arrivals, per_minute):
 
 
 def test_an_estimate_counts_what_is_distinct_and_not_cached(server, endpoint, tmp_path):
-    cache, priced = tmp_path / "c.jsonl", dataclasses.replace(endpoint, price_in=1000.0, price_out=2000.0)
+    cache, priced = tmp_path / "c.jsonl", endpoint.model_copy(update={"price_in": 1000.0, "price_out": 2000.0})
     wanted = chats("a" * 40, "b" * 40, "b" * 40, "c" * 80)
     found = llm.estimate(priced, wanted, cache, seed=1)
     assert found == {"requests": 3, "prompt_tokens": 40, "completion_tokens": 51, "dollars": pytest.approx(0.142)}
@@ -319,7 +353,7 @@ def test_an_estimate_counts_what_is_distinct_and_not_cached(server, endpoint, tm
 
 
 def test_what_it_costs_is_said_before_asking(server, endpoint, tmp_path, capsys):
-    priced = dataclasses.replace(endpoint, price_in=1000.0, price_out=2000.0)
+    priced = endpoint.model_copy(update={"price_in": 1000.0, "price_out": 2000.0})
     llm.ask(priced, chats("a" * 40), tmp_path / "c.jsonl", seed=1, label="write")
     capsys.readouterr()
     llm.ask(priced, chats("a" * 40, "b" * 40, "b" * 40), tmp_path / "c.jsonl", seed=1, label="write")
@@ -332,13 +366,13 @@ def test_what_it_costs_is_said_before_asking(server, endpoint, tmp_path, capsys)
 
 
 def test_above_the_budget_nothing_is_asked(server, endpoint, tmp_path):
-    dear = dataclasses.replace(endpoint, price_out=1e6, budget=16.9)
+    dear = endpoint.model_copy(update={"price_out": 1e6, "budget": 16.9})
     with pytest.raises(
         ParameterError, match=r"17\.00 dollars, above 'budget: 16\.9'.*raise 'budget' beside 'model: gpt-test'"
     ):
         llm.ask(dear, chats("a"), tmp_path / "c.jsonl", seed=1)
     assert not server.seen and not (tmp_path / "c.jsonl").exists()
-    llm.ask(dataclasses.replace(dear, budget=17.0), chats("a"), tmp_path / "c.jsonl", seed=1)
+    llm.ask(dear.model_copy(update={"budget": 17.0}), chats("a"), tmp_path / "c.jsonl", seed=1)
     llm.ask(dear, chats("a"), tmp_path / "c.jsonl", seed=1)  # what is cached costs nothing
     assert len(server.seen) == 1
 
@@ -347,12 +381,12 @@ def test_the_tokens_a_server_counted_are_kept(server, endpoint, tmp_path):
     cache = tmp_path / "c.jsonl"
     counted = {"usage": {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}}
     server.script = [(200, completion("x", **counted)), (200, completion("y", usage=["odd"])), (400, None)]
-    replies = llm.ask(dataclasses.replace(endpoint, concurrency=1), chats(*"abc"), cache, seed=1)
+    replies = llm.ask(endpoint.model_copy(update={"concurrency": 1}), chats(*"abc"), cache, seed=1)
     assert [(r["prompt_tokens"], r["completion_tokens"]) for r in replies] == [(11, 5), (None, None), (None, None)]
     assert llm.usage(cache) == {
         "requests": 3, "failed": 1, "uncounted": 1, "prompt_tokens": 11, "completion_tokens": 5,
     }  # fmt: skip
-    assert llm.cost(dataclasses.replace(endpoint, price_in=2.0, price_out=4.0), 11, 5) == pytest.approx(42e-6)
+    assert llm.cost(endpoint.model_copy(update={"price_in": 2.0, "price_out": 4.0}), 11, 5) == pytest.approx(42e-6)
 
 
 def test_a_cache_without_counts_still_reads(server, endpoint, tmp_path):

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import shutil
 
@@ -6,8 +5,9 @@ import pytest
 import torch
 
 from s2utils.models import generation, loading
+from s2utils.models.parameters import Weights
 from s2utils.training import sft
-from s2utils.workflow.params import ParameterError, Weights, load
+from s2utils.workflow.params import ParameterError, load
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_padding_token_that_is_the_end_is_replaced_and_another_kept(llama2):
 
 
 def test_a_tokenizer_is_loaded_prepared(llama2_folder):
-    tok = loading.tokenizer(Weights(str(llama2_folder), ""))
+    tok = loading.tokenizer(Weights(path=str(llama2_folder), revision=""))
     assert tok.pad_token == "<unk>" and tok.padding_side == "left"
 
 
@@ -60,7 +60,7 @@ def test_turns_of_the_chat_model_are_llama_2s(study, tok):
 
 
 def test_a_system_prompt_stands_in_the_first_turn_of_the_chat_model_only(study, tok):
-    kind = dataclasses.replace(study.model, system_prompt="Be kind.")
+    kind = study.model.model_copy(update={"system_prompt": "Be kind."})
     assert loading.prompt(["Why?", "So.", "How?"], "chat", tok, kind) == (
         "<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nWhy? [/INST] So. </s><s>[INST] How? [/INST]"
     )
@@ -68,7 +68,7 @@ def test_a_system_prompt_stands_in_the_first_turn_of_the_chat_model_only(study, 
 
 
 def test_fine_tunes_learn_the_template_that_the_parameters_name(study, tok):
-    chat = dataclasses.replace(study.model, template="chat")
+    chat = study.model.model_copy(update={"template": "chat"})
     assert loading.example("Why?", "So.", tok, study.model) == ("### Human: Why?\n ### Assistant:", " So.")
     assert loading.example("Why?", "So.", tok, chat) == ("[INST] Why? [/INST]", "So.")
     assert loading.prompt(["Why?"], "base", tok, chat) == "### Human: Why?\n ### Assistant:"
@@ -80,7 +80,7 @@ def test_fine_tunes_learn_the_template_that_the_parameters_name(study, tok):
 def test_a_chat_template_that_is_not_there_is_asked_for(study, tok):
     tok.chat_template = None
     with pytest.raises(ParameterError, match="set model.template to human_assistant"):
-        loading.prompt(["Why?"], "sft", tok, dataclasses.replace(study.model, template="chat"))
+        loading.prompt(["Why?"], "sft", tok, study.model.model_copy(update={"template": "chat"}))
 
 
 @pytest.mark.parametrize("variant", ["base", "chat"])
@@ -117,9 +117,9 @@ def test_weights_of_a_variant(study):
 
 def test_where_weights_lie(tree):
     (tree / "weights").mkdir()
-    assert loading.located(Weights("weights", "x")) == (str(tree / "weights"), {})
-    assert loading.located(Weights("someone/model", "abc")) == ("someone/model", {"revision": "abc"})
-    assert loading.located(Weights("someone/model", "")) == ("someone/model", {"revision": "main"})
+    assert loading.located(Weights(path="weights", revision="x")) == (str(tree / "weights"), {})
+    assert loading.located(Weights(path="someone/model", revision="abc")) == ("someone/model", {"revision": "abc"})
+    assert loading.located(Weights(path="someone/model", revision="")) == ("someone/model", {"revision": "main"})
 
 
 def test_the_folder_of_a_model_on_the_hub_is_fetched_without_other_formats(tree, monkeypatch):
@@ -132,8 +132,8 @@ def test_the_folder_of_a_model_on_the_hub_is_fetched_without_other_formats(tree,
         huggingface_hub, "snapshot_download", lambda name, **options: asked.update(options, name=name) or "/hub/copy"
     )
     (tree / "weights").mkdir()
-    assert loading.folder(Weights("weights", "")) == tree / "weights" and not asked
-    assert str(loading.folder(Weights("someone/model", "abc"))) == "/hub/copy"
+    assert loading.folder(Weights(path="weights", revision="")) == tree / "weights" and not asked
+    assert str(loading.folder(Weights(path="someone/model", revision="abc"))) == "/hub/copy"
     assert (asked["name"], asked["revision"]) == ("someone/model", "abc")
     published = ["model-00001-of-00002.safetensors", "model.safetensors.index.json", "config.json", "pytorch_model.bin",
                  "consolidated.safetensors", "original/consolidated.00.pth", "generation_config.json"]  # fmt: skip
@@ -151,7 +151,7 @@ def test_an_adapters_folder_is_loaded_over_the_4_bit_base_it_names(tiny_llama, t
     wrapped = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
     wrapped.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
     wrapped.save_pretrained(tmp_path / "adapter")
-    loaded = loading.full(Weights(str(tmp_path / "adapter"), ""), dtype)
+    loaded = loading.full(Weights(path=str(tmp_path / "adapter"), revision=""), dtype)
     layers = [m for m in loaded.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
     assert len(layers) == 2 * 7 and not any(m.support_avx512bf16_for_cpu for m in layers) and not loaded.training
     assert sum(name.endswith("lora_A.default.weight") for name, _ in loaded.named_parameters()) == 2 * 7
@@ -164,7 +164,7 @@ def test_a_padding_token_that_was_added_without_an_embedding_is_passed_over(tiny
     tok.add_special_tokens({"pad_token": "[PAD]"})
     tok.save_pretrained(folder)
     assert loading.AutoTokenizer.from_pretrained(folder).pad_token_id == 400, "one more than the model knows"
-    assert loading.tokenizer(Weights(str(folder), "")).pad_token == "<unk>"
+    assert loading.tokenizer(Weights(path=str(folder), revision="")).pad_token == "<unk>"
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def theirs(tiny_base, tmp_path):
         )
         file = folder / "adapter_config.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | config))
-        return Weights(str(folder), "")
+        return Weights(path=str(folder), revision="")
 
     return make
 
@@ -188,9 +188,12 @@ def theirs(tiny_base, tmp_path):
 def test_an_adapter_without_a_tokenizer_has_its_bases(theirs, tiny_base, llama2_folder, tmp_path):
     adapter = theirs()
     assert not list((tmp_path / "theirs").glob("tokenizer*"))
-    tok, base = loading.tokenizer(adapter), loading.tokenizer(Weights(str(tiny_base), ""))
+    tok, base = loading.tokenizer(adapter), loading.tokenizer(Weights(path=str(tiny_base), revision=""))
     assert tok.get_vocab() == base.get_vocab() and tok.pad_token == base.pad_token == "<unk>"
-    network, plain = loading.full(adapter, "float32"), loading.quantized(Weights(str(tiny_base), ""), "float32")
+    network, plain = (
+        loading.full(adapter, "float32"),
+        loading.quantized(Weights(path=str(tiny_base), revision=""), "float32"),
+    )
     ids = torch.tensor([tok("What is rain?")["input_ids"]])
     assert not torch.allclose(network(input_ids=ids).logits, plain(input_ids=ids).logits, atol=1e-3), "it is applied"
     shutil.copytree(llama2_folder, tmp_path / "theirs", dirs_exist_ok=True)
@@ -260,7 +263,7 @@ def test_a_4_bit_model_keeps_head_and_embeddings_and_is_never_packed(tiny_llama,
     import bitsandbytes
 
     tiny_llama().to(torch.bfloat16).save_pretrained(tmp_path)
-    model = loading.quantized(Weights(str(tmp_path), ""), dtype)
+    model = loading.quantized(Weights(path=str(tmp_path), revision=""), dtype)
     layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
     assert len(layers) == 2 * 7
     assert all(m.weight.quant_state.quant_type == "nf4" and m.weight.quant_state.nested for m in layers)
@@ -278,14 +281,14 @@ def test_a_model_to_be_sharded_keeps_its_bits_in_floats_and_is_placed_nowhere(ti
     monkeypatch.setattr(
         loading.AutoModelForCausalLM, "from_pretrained", lambda path, **k: asked.update(k) or load_model(path, **k)
     )
-    model = loading.quantized(Weights(str(tmp_path), ""), "bfloat16", "cuda:1", sharded=True)
+    model = loading.quantized(Weights(path=str(tmp_path), revision=""), "bfloat16", "cuda:1", sharded=True)
     assert "device_map" not in asked and asked["quantization_config"].bnb_4bit_quant_storage == torch.bfloat16
     assert {w.dtype for w in model.parameters()} == {torch.bfloat16}
     layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
     assert len(layers) == 2 * 7 and not any(m.support_avx512bf16_for_cpu for m in layers)
     assert layers[0].weight.numel() * 4 == layers[0].in_features * layers[0].out_features
     ids = torch.tensor([[1, 5, 6, 7]])
-    usual = loading.quantized(Weights(str(tmp_path), ""), "bfloat16")
+    usual = loading.quantized(Weights(path=str(tmp_path), revision=""), "bfloat16")
     assert torch.equal(model(input_ids=ids).logits, usual(input_ids=ids).logits)
 
 
@@ -297,7 +300,7 @@ def test_the_4_bits_are_those_of_the_bf16_weights_whatever_is_computed_in(tiny_l
     for published in (torch.float32, torch.float16):
         tiny_llama().to(published).save_pretrained(tmp_path / str(published))
         for dtype in ("bfloat16", "float16", "float32"):
-            model = loading.quantized(Weights(str(tmp_path / str(published)), ""), dtype)
+            model = loading.quantized(Weights(path=str(tmp_path / str(published)), revision=""), dtype)
             layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
             held[published, dtype] = [m.weight.data for m in layers]
             unpacked = bitsandbytes.functional.dequantize_4bit(layers[0].weight.data, layers[0].weight.quant_state)
@@ -348,7 +351,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_loaded(tmp_path, 
     from s2utils.training import merging
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    nowhere, adapter = Weights(str(tmp_path / "nowhere"), ""), tmp_path / "adapter"
+    nowhere, adapter = Weights(path=str(tmp_path / "nowhere"), revision=""), tmp_path / "adapter"
     for load_it in (
         lambda: loading.full(nowhere, "bfloat16", "cuda"),
         lambda: loading.quantized(nowhere, "bfloat16", "cuda"),

@@ -1,6 +1,5 @@
 """What a run reaches for: every refusal of the hub and of a server, local files, archives; no secret is shown."""
 
-import dataclasses
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ import lm_eval
 import pytest
 from huggingface_hub import constants, errors
 
+from s2utils.models.parameters import Endpoint
 from s2utils.preflight import access
 from s2utils.workflow import params
 
@@ -95,9 +95,9 @@ def test_what_an_encoder_lacks_is_no_failure_and_what_the_cache_holds_will_do(re
     assert [access.hub("model", name).state for name in ("a/b", "a/c")] == ["warn", "fail"]
 
 
-def judge(**changes) -> params.Endpoint:
+def judge(**changes) -> Endpoint:
     """The judge of the a100 profiles."""
-    return dataclasses.replace(params.load("a100-7b").mtbench.judge, **changes)
+    return params.load("a100-7b").mtbench.judge.model_copy(update=changes)
 
 
 @pytest.mark.parametrize(

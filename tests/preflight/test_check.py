@@ -15,6 +15,7 @@ from conftest import REPOSITORY
 from huggingface_hub import constants
 from transformers import AutoConfig
 
+from s2utils.models.parameters import Weights
 from s2utils.preflight import access, check, host, machine
 from s2utils.preflight.estimates import Estimate
 from s2utils.preflight.machine import REFERENCE
@@ -75,7 +76,7 @@ def test_the_table_adds_up():
 
 @pytest.mark.parametrize(("budget", "state"), [(0.0, "pass"), (1.0, "fail"), (3.0, "pass")])
 def test_a_budget_that_is_too_small(budget, state):
-    judge = dataclasses.replace(params.load("a100-7b").mtbench.judge, budget=budget)
+    judge = params.load("a100-7b").mtbench.judge.model_copy(update={"budget": budget})
     (row,) = check.budgets([Estimate("07_mtbench", {}, asked=[("judge", judge, 2.0)])])
     assert row.state == state and row.what == "judge budget" and row.found.startswith("2.00 dollars a job")
     assert bool(row.remedy) == (state == "fail")
@@ -90,15 +91,15 @@ def test_the_configuration_alone_is_fetched(monkeypatch, tree, tmp_path, tiny_ll
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub, "get_session", lambda: SimpleNamespace(get=get))
-    config = check.configuration(params.Weights("someone/tiny-for-this-test", "main"))
+    config = check.configuration(Weights(path="someone/tiny-for-this-test", revision="main"))
     assert config.hidden_size == 64
     assert [url.endswith("someone/tiny-for-this-test/resolve/main/config.json") for url in asked] == [True]
     (tree / "mine").mkdir()
     (tree / "mine" / "config.json").write_text(text)
-    assert check.configuration(params.Weights("mine", "")).hidden_size == 64 and len(asked) == 1
+    assert check.configuration(Weights(path="mine", revision="")).hidden_size == 64 and len(asked) == 1
     monkeypatch.setenv("S2_CACHE", str(tmp_path))
     with pytest.raises(FileNotFoundError):  # what is embedded is not asked of the hub
-        check.configuration(params.Weights("embedded:smollm2-135m-instruct", ""))
+        check.configuration(Weights(path="embedded:smollm2-135m-instruct", revision=""))
     assert len(asked) == 1
 
 

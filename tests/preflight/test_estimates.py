@@ -24,7 +24,7 @@ PINNED = {  # what those runs had where a profile may move, so that the truth do
     "cpu": {
         "data": {"train_max": 40, "validation": {"sciq": 12, "wikilead": 12}, "test": {"sciq": 12, "wikilead": 12}},
         "questions": {"writer": {"batch_size": 32, "max_new_tokens": 24}},
-        "sft": {"r": 16, "max_steps": 8, "batch_size": 2, "accumulation": 2, "max_length": 192, "evaluations": 2,
+        "sft": {"r": 16, "max_steps": 8, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "max_length": 192, "evaluations": 2,
                 "eval_rows": 8, "sample_tokens": 12},
         "merge": {"modes": ["bf16", "dequantized"]},
         "generate": {"n": 12, "max_new_tokens": 56, "batch_size": 48},
@@ -54,7 +54,7 @@ def test_llama_2_trains_where_the_study_trained_it(profile):
     assert 10e9 < by_step(profile, rates=A100)["03_sft"].memory < 40e9  # one A100 of 40 GB
 
 
-@pytest.mark.parametrize("key", ["sft.batch_size", "sft.max_length", "sft.r"])
+@pytest.mark.parametrize("key", ["sft.per_device_train_batch_size", "sft.max_length", "sft.r"])
 @pytest.mark.parametrize("profile", ["cpu", "a100-7b"])
 def test_training_memory_grows(profile, key):
     values = [by_step(profile, f"{key}={n}")["03_sft"].memory for n in (2, 4, 64, 2048)]
@@ -63,7 +63,7 @@ def test_training_memory_grows(profile, key):
 
 @pytest.mark.parametrize(
     ("step", "key"),
-    [("03_sft", "sft.max_steps"), ("03_sft", "sft.r"), ("03_sft", "sft.batch_size"), ("04_generate", "generate.n"),
+    [("03_sft", "sft.max_steps"), ("03_sft", "sft.r"), ("03_sft", "sft.per_device_train_batch_size"), ("04_generate", "generate.n"),
      ("04_generate", "generate.max_new_tokens"), ("07_mtbench", "mtbench.max_new_tokens"),
      ("06_leaderboard", "leaderboard.mmlu_subjects"), ("02_datasets", "data.train_max"),
      ("05_text_metrics", "text_metrics.resamples"), ("05_text_metrics", "membership.n"), ("01_eda", "eda.sample")],

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from s2utils.evaluation.leaderboard import shared_prefix
+from s2utils.models.parameters import Weights
 from s2utils.preflight import gpu_check
 from s2utils.training import merging
 from s2utils.workflow import artefacts
-from s2utils.workflow.params import Weights
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Weights:
-    return Weights(str(gpu_check.small(tmp_path_factory.mktemp("weights") / "small")), "")
+    return Weights(path=str(gpu_check.small(tmp_path_factory.mktemp("weights") / "small")), revision="")
 
 
 @pytest.fixture(scope="module")

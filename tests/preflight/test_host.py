@@ -82,7 +82,7 @@ def test_memory_that_does_not_suffice(monkeypatch, size, state):
     assert gpu.state == state and "a needs 28.0 GB" in gpu.found and bool(gpu.remedy) == (state != "pass")
     assert rest.state == "warn" and "b needs 20.0 GB" in rest.found and rest.remedy == "a machine with more memory"
     (rest,) = host.memory("cpu", jobs)
-    assert "sft.batch_size" in rest.remedy
+    assert "sft.per_device_train_batch_size" in rest.remedy
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import dataclasses
 import itertools
 import math
 
@@ -20,7 +19,7 @@ AVERAGES = [*evaluate.COLUMNS.values(), "average"]
 @pytest.fixture(scope="module")
 def smoke() -> Params:
     loaded = params.load("smoke")
-    return dataclasses.replace(loaded, text_metrics=dataclasses.replace(loaded.text_metrics, resamples=400))
+    return loaded.model_copy(update={"text_metrics": loaded.text_metrics.model_copy(update={"resamples": 400})})
 
 
 def rated(train_set: str = "sciq", **values: list[float]) -> pd.DataFrame:

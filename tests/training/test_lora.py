@@ -19,9 +19,9 @@ from transformers import (
 )
 
 from s2utils.models import loading
+from s2utils.models.parameters import Weights
 from s2utils.training import adapters, lora, merging
 from s2utils.training.adapters import MergeError
-from s2utils.workflow.params import Weights
 
 SIZES = {
     "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -60,7 +60,7 @@ def base_of(shape: str, folder, **changes) -> Weights:
     for name, weight in network.named_parameters():
         torch.nn.init.normal_(weight.data, mean=float("norm" in name and "bias" not in name), std=0.1)
     network.to(torch.bfloat16).save_pretrained(folder / "base")
-    return Weights(str(folder / "base"), "")
+    return Weights(path=str(folder / "base"), revision="")
 
 
 def wrapped(base: Weights, **changes):
@@ -107,7 +107,7 @@ def equals_the_unmerged(base: Weights, adapter) -> None:
     folder.mkdir()
     merging.write(base, adapter, "bf16", folder, shard=20_000)
     written, whole = (
-        loading.full(Weights(str(folder), ""), "float32").state_dict(),
+        loading.full(Weights(path=str(folder), revision=""), "float32").state_dict(),
         merged.to(torch.bfloat16).state_dict(),
     )
     assert set(written) == set(whole)
@@ -281,7 +281,7 @@ def test_a_start_that_changed_the_base_is_refused_and_merged_once_converted(init
 def test_a_resized_vocabulary_is_refused(kind, tmp_path):
     base = base_of("llama", tmp_path)
     base_of("llama", tmp_path / "larger", vocab_size=100)
-    larger = Weights(str(tmp_path / "larger" / "base"), "")
+    larger = Weights(path=str(tmp_path / "larger" / "base"), revision="")
     adapter = saved(larger, tmp_path, {"save_embedding_layers": True})
     refused(base, adapter, r"has 100 tokens and the base 97: .*resize_token_embeddings\(100\)")
     refused(base, adapter, "has 100 tokens", mode="adapter")
@@ -296,7 +296,7 @@ def test_trained_tokens_beyond_the_vocabulary_are_refused(tmp_path):
     base = base_of("llama", tmp_path)
     base_of("llama", tmp_path / "larger", vocab_size=100)
     adapter = saved(
-        Weights(str(tmp_path / "larger" / "base"), ""),
+        Weights(path=str(tmp_path / "larger" / "base"), revision=""),
         tmp_path,
         {"save_embedding_layers": False},
         trainable_token_indices=[3, 98],

@@ -1,4 +1,3 @@
-import dataclasses
 import math
 
 import pandas as pd
@@ -8,8 +7,9 @@ from peft import PeftModel
 from test_merging import save_adapter
 
 from s2utils.models import loading
+from s2utils.models.parameters import Weights
 from s2utils.training import adapters, lora, merge_fidelity, merging, sft
-from s2utils.workflow.params import Weights, load
+from s2utils.workflow.params import load
 
 LOGITS = torch.log(torch.tensor([[0.5, 0.5, 1e-9], [0.25, 0.25, 0.5]]))
 OTHER = torch.log(torch.tensor([[0.75, 0.25, 1e-9], [0.5, 0.25, 0.25]]))
@@ -24,7 +24,7 @@ def tok(llama2):
 def base(tiny_llama, tok, tmp_path) -> Weights:
     """A random base saved in bf16."""
     tiny_llama(vocab_size=len(tok)).to(torch.bfloat16).save_pretrained(tmp_path / "base")
-    return Weights(str(tmp_path / "base"), "")
+    return Weights(path=str(tmp_path / "base"), revision="")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def adapter(base, tmp_path):
 def params(tree, base):
     """The smoke profile on that base."""
     loaded = load("smoke", "text_metrics.resamples=500")
-    return dataclasses.replace(loaded, model=dataclasses.replace(loaded.model, base=base))
+    return loaded.model_copy(update={"model": loaded.model.model_copy(update={"base": base})})
 
 
 @pytest.fixture

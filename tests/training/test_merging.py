@@ -5,9 +5,9 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from s2utils.models import loading
+from s2utils.models.parameters import Weights
 from s2utils.training import merging
 from s2utils.training.merging import MergeError
-from s2utils.workflow.params import Weights
 
 BIASED = {"attention_bias": True, "mlp_bias": True}
 CASES = {"plain": {}, "biased": BIASED, "tied": {"tie_word_embeddings": True}}
@@ -22,7 +22,7 @@ def case(request) -> dict:
 def base(tiny_llama, tmp_path, case) -> Weights:
     """A random base saved in bf16, as the published ones are."""
     tiny_llama(**case).to(torch.bfloat16).save_pretrained(tmp_path / "base")
-    return Weights(str(tmp_path / "base"), "")
+    return Weights(path=str(tmp_path / "base"), revision="")
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def written(base, adapter, folder, mode: str, dtype: str = "bfloat16", shard: in
     """The merged model as `merge.write` leaves it on the disk, loaded."""
     folder.mkdir(exist_ok=True)
     merging.write(base, adapter, mode, folder, shard=shard)
-    return loading.full(Weights(str(folder), ""), dtype)
+    return loading.full(Weights(path=str(folder), revision=""), dtype)
 
 
 IDS = torch.arange(3, 83).reshape(2, 40)
@@ -129,7 +129,7 @@ def test_the_careful_merge_answers_like_the_4_bit_base_with_its_adapter(base, ad
 def test_nf4_and_the_sum_are_bf16_whatever_the_base_was_published_in(tiny_llama, tmp_path, published):
     """A published base in float16, as Llama-2's: the 4-bit weights that training saw, and a bf16 sum."""
     tiny_llama().to(published).save_pretrained(tmp_path / "base")
-    base = Weights(str(tmp_path / "base"), "")
+    base = Weights(path=str(tmp_path / "base"), revision="")
     adapter = save_adapter(loading.full(base, "float32"), tmp_path / "adapter")
     careful = written(base, adapter, tmp_path / "merged", "dequantized", "float32")
     trained = merging.merge(loading.full(base, "bfloat16").float(), adapter, "dequantized")[0].to(torch.bfloat16)
@@ -189,7 +189,9 @@ def test_a_base_in_several_files_is_merged_like_one(base, adapter, tmp_path):
     loading.full(base, "bfloat16").save_pretrained(tmp_path / "split", max_shard_size="60KB")
     assert len(list((tmp_path / "split").glob("*.safetensors"))) > 2
     one = written(base, adapter, tmp_path / "one", "dequantized")
-    many = written(Weights(str(tmp_path / "split"), ""), adapter, tmp_path / "many", "dequantized", shard=150_000)
+    many = written(
+        Weights(path=str(tmp_path / "split"), revision=""), adapter, tmp_path / "many", "dequantized", shard=150_000
+    )
     assert len(list((tmp_path / "many").glob("*.safetensors"))) > 1
     assert all(torch.equal(weight, weights(one)[name]) for name, weight in weights(many).items())
 
@@ -230,7 +232,7 @@ def test_no_more_than_a_file_of_weights_is_alive(tiny_llama, tmp_path, monkeypat
     """A model of many files: what was written is gone before the next file is read."""
     import gc
 
-    base = Weights(str(tmp_path / "base"), "")
+    base = Weights(path=str(tmp_path / "base"), revision="")
     tiny_llama(num_hidden_layers=48).to(torch.bfloat16).save_pretrained(base.path)
     adapter = save_adapter(loading.full(base, "float32"), tmp_path / "adapter")
     gc.collect()
@@ -280,7 +282,7 @@ def test_a_base_with_a_missing_file_is_refused(base, adapter, tmp_path):
     missing = sorted((tmp_path / "split").glob("*.safetensors"))[1]
     missing.unlink()
     with pytest.raises(MergeError, match=f"{missing.name} is missing, cut or no safetensors file"):
-        merging.write(Weights(str(tmp_path / "split"), ""), adapter, "bf16", make(tmp_path / "merged"))
+        merging.write(Weights(path=str(tmp_path / "split"), revision=""), adapter, "bf16", make(tmp_path / "merged"))
 
 
 @pytest.mark.parametrize("case", [{}], ids=["plain"])
@@ -294,13 +296,13 @@ def test_a_base_unlike_its_configuration_is_refused(base, adapter, tmp_path):
 @pytest.mark.parametrize("case", [{}], ids=["plain"])
 def test_an_adapter_is_no_base(adapter, tmp_path):
     with pytest.raises(MergeError, match="adapter holds no model.safetensors"):
-        merging.write(Weights(str(adapter), ""), adapter, "bf16", tmp_path)
+        merging.write(Weights(path=str(adapter), revision=""), adapter, "bf16", tmp_path)
 
 
 def test_an_adapter_that_is_kept_is_the_exact_model(base, adapter, tmp_path):
     assert merging.write(base, adapter, "adapter", make(tmp_path / "kept")) == {}
     assert not list((tmp_path / "kept").glob("model*"))
-    kept = loading.full(Weights(str(tmp_path / "kept"), ""), "bfloat16")
+    kept = loading.full(Weights(path=str(tmp_path / "kept"), revision=""), "bfloat16")
     theirs = PeftModel.from_pretrained(loading.quantized(base, "bfloat16"), adapter).eval()
     assert torch.equal(logits(kept), logits(theirs))
     assert not torch.equal(logits(kept), logits(loading.quantized(base, "bfloat16")))
@@ -310,7 +312,7 @@ def test_an_adapter_that_is_kept_is_the_exact_model(base, adapter, tmp_path):
 @pytest.mark.parametrize("case", [{}], ids=["plain"])
 def test_a_kept_adapter_generates(base, adapter, tmp_path):
     merging.write(base, adapter, "adapter", make(tmp_path / "kept"))
-    kept = loading.full(Weights(str(tmp_path / "kept"), ""), "bfloat16")
+    kept = loading.full(Weights(path=str(tmp_path / "kept"), revision=""), "bfloat16")
     assert isinstance(kept, loading.PreTrainedModel)
     assert kept.generate(IDS[:, :5], max_new_tokens=3, do_sample=False).shape[1] > 5
 
@@ -333,7 +335,7 @@ def test_an_adapter_of_another_base_is_refused(adapter, tiny_llama, tmp_path, ot
         merging.merge(tiny_llama(**other), adapter, "bf16")
     tiny_llama(**other).save_pretrained(tmp_path / "other")
     with pytest.raises(MergeError, match="was trained on another base: model.layers"):
-        merging.write(Weights(str(tmp_path / "other"), ""), adapter, "bf16", tmp_path)
+        merging.write(Weights(path=str(tmp_path / "other"), revision=""), adapter, "bf16", tmp_path)
 
 
 @pytest.mark.parametrize("case", [{}], ids=["plain"])

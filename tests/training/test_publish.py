@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import socket
 
@@ -12,10 +11,11 @@ from safetensors.torch import save_file
 from test_merging import save_adapter
 
 from s2utils.models import loading
+from s2utils.models.parameters import Weights
 from s2utils.training import merged as merged_models
 from s2utils.training import publish
 from s2utils.workflow import artefacts, notebook
-from s2utils.workflow.params import Weights, load
+from s2utils.workflow.params import load
 
 RESULT = {
     "eval_loss_before": 2.5, "eval_loss_after": 2.25, "eval_rows": 20, "train_rows": 96, "rows_too_long": 3, "rows_masked": 0,
@@ -212,7 +212,7 @@ def merged(tree, tiny_llama, llama2, tmp_path) -> notebook.Run:
     tiny_llama(vocab_size=len(llama2)).to(torch.bfloat16).save_pretrained(base)
     llama2.save_pretrained(base)
     p = load("smoke", "merge.modes=[bf16,dequantized,adapter] sft.train_sets=[sciq]")
-    p = dataclasses.replace(p, model=dataclasses.replace(p.model, base=Weights(str(base), "")))
+    p = p.model_copy(update={"model": p.model.model_copy(update={"base": Weights(path=str(base), revision="")})})
     run = notebook.Run("answers", "smoke", p)
     with run.artefact("sciq", "sft").making():
         folder = save_adapter(loading.full(p.model.base, "float32"), run.artefact("sciq", "sft").folder)

@@ -1,4 +1,3 @@
-import dataclasses
 import errno
 import json
 import os
@@ -18,10 +17,11 @@ from peft import get_peft_model
 from transformers import TrainerCallback
 
 from s2utils.models import loading
+from s2utils.models.parameters import Weights
 from s2utils.training import callbacks, sft
 from s2utils.training.callbacks import TrainingError
 from s2utils.workflow import artefacts
-from s2utils.workflow.params import ParameterError, Weights, load
+from s2utils.workflow.params import ParameterError, load
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def params(tree):
 
 def with_sft(params, **changes):
     """Parameters with another training section."""
-    return dataclasses.replace(params, sft=dataclasses.replace(params.sft, **changes))
+    return params.model_copy(update={"sft": params.sft.model_copy(update=changes)})
 
 
 def test_rows_hold_prompt_and_answer_and_the_over_long_are_counted(params, tok):
@@ -75,8 +75,26 @@ def test_the_prompt_ends_on_a_token_boundary(params, tok):
 @pytest.mark.parametrize(
     ("changes", "n", "steps"),
     [
-        ({"max_steps": 0, "epochs": 3.0, "batch_size": 16, "accumulation": 8}, 38595, 905),
-        ({"max_steps": 0, "epochs": 1.0, "batch_size": 4, "accumulation": 2}, 3, 1),
+        (
+            {
+                "max_steps": 0,
+                "num_train_epochs": 3.0,
+                "per_device_train_batch_size": 16,
+                "gradient_accumulation_steps": 8,
+            },
+            38595,
+            905,
+        ),
+        (
+            {
+                "max_steps": 0,
+                "num_train_epochs": 1.0,
+                "per_device_train_batch_size": 4,
+                "gradient_accumulation_steps": 2,
+            },
+            3,
+            1,
+        ),
         ({"max_steps": 20}, 38595, 20),
     ],
 )
@@ -118,16 +136,18 @@ def test_the_configuration_of_the_study(tree, tmp_path):
     assert config.bf16 and config.gradient_checkpointing and config.max_length == 1024
     kinds = [type(c).__name__ for c in callbacks.callbacks(with_sft(params, country="").sft, tmp_path, None, ["a"])]
     assert kinds == ["Recorder", "Samples", "EarlyStoppingCallback"]
-    off = with_sft(params, country="", samples=0, patience=0)
+    off = with_sft(params, country="", samples=0, early_stopping_patience=0)
     assert [type(c).__name__ for c in callbacks.callbacks(off.sft, tmp_path, None, [])] == ["Recorder"]
 
 
 def test_processes_share_the_effective_batch(params, tmp_path):
-    eight = with_sft(params, accumulation=8)
+    eight = with_sft(params, gradient_accumulation_steps=8)
     assert [sft.share(eight.sft, n) for n in (1, 2, 4, 8)] == [8, 4, 2, 1]
     assert sft.config(eight, 100, tmp_path, "</s>", 4).gradient_accumulation_steps == 2
     assert sft.config(eight, 100, tmp_path, "</s>", 4).max_steps == sft.config(eight, 100, tmp_path, "</s>").max_steps
-    with pytest.raises(ParameterError, match="sft.accumulation is 8 and 3 processes share it: make it a multiple of 3"):
+    with pytest.raises(
+        ParameterError, match="sft.gradient_accumulation_steps is 8 and 3 processes share it: make it a multiple of 3"
+    ):
         sft.config(eight, 100, tmp_path, "</s>", 3)
 
 
@@ -144,17 +164,17 @@ def test_one_process_takes_one_gpu_of_those_it_sees(params, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [
-        ({}, "Set sft.optimizer=adamw_torch sft.samples=0 sft.patience=0$"),
-        ({"samples": 0, "patience": 0}, "Set sft.optimizer=adamw_torch$"),
-        ({"optimizer": "adamw_8bit", "samples": 0, "patience": 0}, "Set sft.optimizer=adamw_torch$"),
-        ({"optimizer": "adamw_torch", "patience": 0}, "Set sft.samples=0$"),
-        ({"optimizer": "adamw_torch", "samples": 0}, "Set sft.patience=0$"),
+        ({}, "Set sft.optim=adamw_torch sft.samples=0 sft.early_stopping_patience=0$"),
+        ({"samples": 0, "early_stopping_patience": 0}, "Set sft.optim=adamw_torch$"),
+        ({"optim": "adamw_8bit", "samples": 0, "early_stopping_patience": 0}, "Set sft.optim=adamw_torch$"),
+        ({"optim": "adamw_torch", "early_stopping_patience": 0}, "Set sft.samples=0$"),
+        ({"optim": "adamw_torch", "samples": 0}, "Set sft.early_stopping_patience=0$"),
     ],
 )
 def test_what_a_sharded_model_cannot_be_trained_with_is_refused(tree, changes, wanted):
     with pytest.raises(ParameterError, match=wanted):
         sft.check_sharding(with_sft(load("a100-13b"), **changes))
-    sft.check_sharding(with_sft(load("a100-13b"), optimizer="adamw_torch", samples=0, patience=0))
+    sft.check_sharding(with_sft(load("a100-13b"), optim="adamw_torch", samples=0, early_stopping_patience=0))
 
 
 def test_a_model_is_not_sharded_on_a_cpu(params, tmp_path, monkeypatch):
@@ -212,7 +232,7 @@ def test_with_flash_attention_the_layout_is_what_was_asked(params, flash, packin
 def test_the_configuration_follows_the_layout(params, tmp_path, monkeypatch):
     layout = {"attention": "flash_attention_2", "packing": True, "padding_free": True, "note": ""}
     monkeypatch.setattr(sft, "batching", lambda settings, device: layout)
-    many = with_sft(params, max_steps=0, epochs=3.0, evaluations=20)
+    many = with_sft(params, max_steps=0, num_train_epochs=3.0, evaluations=20)
     config = sft.config(many, 1000, tmp_path, "</s>")
     assert config.packing and config.padding_free and config.max_length == params.sft.max_length
     assert config.max_steps == -1 and config.num_train_epochs == 3.0 and config.eval_steps == config.save_steps == 0.05
@@ -233,8 +253,8 @@ def test_trackers_are_passed_through(tree, tmp_path):
     [
         ("sft.report_to=[wandbb]", "did you mean 'wandb'"),
         ("sft.country=usa", "three capital letters"),
-        ("sft.samples=-1", "must lie between 0"),
-        ("sft.sample_tokens=0", "must lie between 1"),
+        ("sft.samples=-1", "must be int from 0"),
+        ("sft.sample_tokens=0", "must be int from 1"),
     ],
 )
 def test_parameters_that_cannot_be_used_are_refused(tree, change, message):
@@ -248,7 +268,7 @@ def quantized(tiny_llama, tmp_path):
     tiny_llama().to(torch.bfloat16).save_pretrained(tmp_path / "tiny")
 
     def make(params, keep: bool):
-        weights = Weights(str(tmp_path / "tiny"), "")
+        weights = Weights(path=str(tmp_path / "tiny"), revision="")
         if keep:
             base = loading.quantized(weights, "bfloat16")
         else:
@@ -321,9 +341,9 @@ def trainer_in(quantized, params, tok):
     base = params
     usual = {
         "max_steps": 2,
-        "batch_size": 1,
-        "accumulation": 2,
-        "patience": 0,
+        "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": 2,
+        "early_stopping_patience": 0,
         "evaluations": 2,
         "samples": 0,
         "country": "",
@@ -466,7 +486,7 @@ def same(one: dict, other: dict) -> bool:
 @pytest.mark.filterwarnings("ignore:Could not find a config file in base")
 def test_sample_answers_do_not_change_the_training(trainer_in, tmp_path):
     for name, changes in {"without": {}, "with": {"samples": 2, "sample_tokens": 4}}.items():
-        trainer = trainer_in(tmp_path / name, dropout=0.1, max_steps=4, **changes)
+        trainer = trainer_in(tmp_path / name, lora_dropout=0.1, max_steps=4, **changes)
         trainer.train()
         trainer.save_model(tmp_path / name / "adapter")
     assert same(adapter(tmp_path / "without"), adapter(tmp_path / "with"))
@@ -503,7 +523,7 @@ def test_out_of_memory_names_what_to_change_and_a_rerun_goes_on(trainer_in, para
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(sft.Trainer, "training_step", starved)
-    wanted = "sft.batch_size 2.*sft.accumulation.*sft.gradient_checkpointing.*goes on from the last whole checkpoint"
+    wanted = "sft.per_device_train_batch_size 2.*sft.gradient_accumulation_steps.*sft.gradient_checkpointing.*goes on from the last whole checkpoint"
     with pytest.raises(TrainingError, match=wanted), sft.explained(params):
         trainer.train()
     assert callbacks.last_checkpoint(folder).endswith("checkpoint-1")
@@ -593,7 +613,14 @@ train.run(p, Path(data), "sciq", Path(folder))
 @pytest.mark.slow
 def test_five_kills_at_random_moments_end_in_the_same_adapter(tiny_base, tmp_path):
     """SIGKILL wherever it hits: a step, an evaluation, an answer, a checkpoint half written, in any epoch."""
-    settings = {"max_steps": 40, "evaluations": 13, "dropout": 0.1, "accumulation": 2, "patience": 0, "country": ""}
+    settings = {
+        "max_steps": 40,
+        "evaluations": 13,
+        "lora_dropout": 0.1,
+        "gradient_accumulation_steps": 2,
+        "early_stopping_patience": 0,
+        "country": "",
+    }
     data = write_rows(tmp_path / "data", train=20, validation=4)  # 5 steps an epoch, a checkpoint every 3
 
     def start(folder) -> subprocess.Popen:

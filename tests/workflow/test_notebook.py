@@ -125,7 +125,7 @@ def test_a_wrong_parameter_shows_no_stack_either(tree, shown, capsys):
             "profile='smoke', overrides=[1]",
             "overrides must be a section of keys, such as {'sft': {'max_steps': 5}}, not [1]",
         ),
-        ("profile='smoke', overrides='sft.r=0'", "'sft.r' must lie between 1"),
+        ("profile='smoke', overrides='sft.r=0'", "'sft.r' must be int from 1"),
         ("profile='smoke', overrides={1: 2}", "unknown parameter 1"),
         ("profile='smoke', train_set='scq'", "train_set 'scq' is not in profile smoke; did you mean 'sciq'?"),
         ("profile='smoke', train_set=[1]", "train_set [1] is not in profile smoke; known: sciq, sciq-wikilead"),

@@ -1,16 +1,21 @@
-import dataclasses
 import datetime
 import importlib
+import inspect
 import json
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from s2utils.workflow import paths
-from s2utils.workflow.params import ParameterError, flat, load, nearest, parse_set, points, profiles, written
+from s2utils.workflow import params, paths, refusals
+from s2utils.workflow.overrides import written
+from s2utils.workflow.params import ParameterError, flat, load, nearest, parse_set, points, profiles
 
 PROFILES = ("a100-13b", "a100-7b", "cpu", "smoke")
 
@@ -43,14 +48,20 @@ def test_every_profile_loads_with_the_same_keys(tree):
 
 
 def test_every_key_of_a_profile_is_read(tree):
-    written = flat(yaml.safe_load((tree / "params" / "cpu.yaml").read_text(encoding="utf-8")))
-    assert set(flat(load("cpu"))) == set(written)
+    for profile in ("cpu", "a100-7b"):
+        written = flat(yaml.safe_load((tree / "params" / f"{profile}.yaml").read_text(encoding="utf-8")))
+        assert set(flat(load(profile))) == set(written)
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_name_and_the_file(tree):
-    edit(tree, "learning_rate:", "lerning_rate:")
+    edit(tree, "eval_rows:", "eval_row:")
+    assert "params/smoke.yaml: unknown parameter 'sft.eval_row'; did you mean 'eval_rows'?" in refused()
+
+
+def test_a_fault_of_an_extended_profile_is_said_of_its_file(tree):
+    edit(tree, "learning_rate:", "lerning_rate:", "cpu")
     message = refused()
-    assert "params/smoke.yaml" in message
+    assert "params/cpu.yaml" in message
     assert "'sft.lerning_rate'" in message
     assert "did you mean 'learning_rate'?" in message
 
@@ -67,16 +78,26 @@ def test_a_key_like_no_other_lists_the_known_ones(tree):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ({"sft": {"r": "many"}}, "'sft.r' must be int, not 'many'"),
-        ({"sft": {"r": 8.5}}, "'sft.r' must be int, not 8.5"),
-        ({"sft": {"r": True}}, "'sft.r' must be int, not True"),
-        ({"sft": {"epochs": None}}, "'sft.epochs' must be float, not None"),
+        ({"sft": {"r": "many"}}, "'sft.r' must be int from 1 up to 65,536, not 'many'"),
+        ({"sft": {"r": 8.5}}, "'sft.r' must be int from 1 up to 65,536, not 8.5"),
+        ({"sft": {"r": True}}, "'sft.r' must be int from 1 up to 65,536, not True"),
+        (
+            {"sft": {"num_train_epochs": []}},
+            "'sft.num_train_epochs' must be float above 0 up to 1,000,000, not []",
+        ),
+        (
+            {"sft": {"num_train_epochs": None}},
+            "'sft.num_train_epochs' must be float above 0 up to 1,000,000, not None",
+        ),
         ({"sft": {"gradient_checkpointing": 1}}, "must be bool, not 1"),
         ({"sft": {"train_sets": "sciq"}}, "'sft.train_sets' must be a list"),
         ({"sft": 3}, "'sft' must be a section of keys"),
         ({"sft": {"r": "8"}}, "write it without quotes: 8"),
         ({"data": {"sources": []}}, "'data.sources' must be a section of keys"),
-        ({"data": {"sources": {"sciq": {"path": 7}}}}, "'data.sources.sciq.path' must be str, not 7"),
+        (
+            {"data": {"sources": {"sciq": {"path": 7}}}},
+            "'data.sources.sciq.path' must be one line of text that is not empty, not 7 (text stands in quotes)",
+        ),
         ({"merge": {"modes": [1]}}, "'merge.modes[0]' is 1; known: bf16"),
     ],
 )
@@ -85,14 +106,14 @@ def test_a_wrong_type_is_refused_by_name(tree, override, said):
 
 
 def test_a_whole_number_is_a_float_where_one_is_wanted(tree):
-    epochs = load("smoke", {"sft": {"epochs": 3}}).sft.epochs
+    epochs = load("smoke", {"sft": {"num_train_epochs": 3}}).sft.num_train_epochs
     assert epochs == 3.0 and isinstance(epochs, float)
 
 
 def test_an_exponent_that_yaml_reads_as_text_is_explained(tree):
-    edit(tree, "learning_rate: 2.0e-4", "learning_rate: 2e-4")
-    message = refused()
-    assert "'sft.learning_rate' must be float, not '2e-4'" in message
+    edit(tree, "learning_rate: 2.0e-4", "learning_rate: 2e-4", "cpu")
+    message = refused("cpu")
+    assert "'sft.learning_rate' must be float above 0 up to 1,000,000,000, not '2e-4'" in message
     assert "write 2.0e-4" in message
 
 
@@ -102,10 +123,10 @@ def test_a_misspelt_profile_names_its_file_and_the_nearest(tree):
 
 
 def test_a_missing_key_and_a_missing_section_are_named(tree):
-    edit(tree, "sample_seed: 50", "")
-    assert "'generate.sample_seed' is missing" in refused()
+    edit(tree, "sample_seed: 50", "", "cpu")
+    assert "params/smoke.yaml: 'generate.sample_seed' is missing" in refused()
     edit(tree, "merge:\n  modes: [bf16, dequantized]", "", "cpu")
-    assert "'merge' is missing" in refused("cpu")
+    assert "params/cpu.yaml: 'generate.sample_seed' is missing; also 'merge'" in refused("cpu")
 
 
 @pytest.mark.parametrize("text", ["a: [1, 2", "- just\n- a list", "", "\ttabs: 1"])
@@ -160,13 +181,20 @@ def test_overrides_survive_being_written_as_text(changes):
         ("merge.modes=[bf16,simple]", "'merge.modes[1]' is 'simple'"),
         ("sft.train_sets=[wiki]", "'sft.train_sets' is 'wiki'"),
         ("data.sources.sciq.kind=post", "did you mean 'posts'?"),
-        ("generate.temperature=0", "'generate.temperature' must be above 0 and at most 10, not 0.0"),
-        ("sft.learning_rate=.nan", "'sft.learning_rate' must be above 0"),
-        ("sft.batch_size=-1", "'sft.batch_size' must lie between 1 and 1,000,000,000, not -1"),
-        ("text_metrics.confidence=95", "'text_metrics.confidence' must lie between 0.01 and 0.9999, not 95.0"),
+        ("generate.temperature=0", "'generate.temperature' must be float above 0 up to 10, not 0"),
+        ("sft.learning_rate=.nan", "'sft.learning_rate' must be float above 0"),
+        (
+            "sft.per_device_train_batch_size=-1",
+            "'sft.per_device_train_batch_size' must be int from 1 up to 1,000,000,000, not -1",
+        ),
+        ("text_metrics.confidence=95", "'text_metrics.confidence' must be float from 0.01 up to 0.9999, not 95"),
         ("model.prompt=Answer", "'model.prompt' must hold {question}"),
         ("data.validation.sciqq=3", "'data.validation' must name each source once: sciq, wikilead"),
-        ("leaderboard.shots.gsm8k=5", "'leaderboard.shots'"),
+        (
+            "leaderboard.shots.gsm8k=5",
+            "a key of 'leaderboard.shots' must be one of arc, hellaswag, mmlu, truthfulqa, not 'gsm8k'",
+        ),
+        ("s2.min_words={qa:3}", "'s2.min_words' must"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused(tree, override, said):
@@ -175,8 +203,10 @@ def test_a_value_that_cannot_be_used_is_refused(tree, override, said):
 
 
 def test_parameters_cannot_be_changed(tree):
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(ValidationError, match="frozen"):
         load("smoke").seed = 1
+    with pytest.raises(AttributeError, match="Params has no sed"):
+        load("smoke").model_copy(update={"sed": 1})
 
 
 def test_nearest():
@@ -201,10 +231,10 @@ PUBLISHED = {
     "data.sources.wiki.path": "wikimedia/wikipedia", "data.sources.wiki.config": "20231101.simple",
     "data.validation.ELI5": 880, "data.test.ELI5": 2093, "data.validation.wiki": 5000, "data.test.wiki": 5000,
     "data.train_max": 0, "model.prompt": "### Human: {question}\n ### Assistant:", "model.dtype": "bfloat16",
-    "sft.train_sets": ["ELI5", "wiki", "ELI5-wiki"], "sft.r": 64, "sft.alpha": 16, "sft.dropout": 0.1,
-    "sft.learning_rate": 2e-4, "sft.epochs": 3.0, "sft.max_steps": 0, "sft.max_length": 1024,
-    "sft.optimizer": "paged_adamw_8bit", "sft.weight_decay": 0.1, "sft.warmup": 0.03, "sft.evaluations": 20,
-    "sft.patience": 5, "merge.modes": ["bf16", "dequantized"], "generate.n": 100, "generate.sample_seed": 50,
+    "sft.train_sets": ["ELI5", "wiki", "ELI5-wiki"], "sft.r": 64, "sft.lora_alpha": 16, "sft.lora_dropout": 0.1,
+    "sft.learning_rate": 2e-4, "sft.num_train_epochs": 3.0, "sft.max_steps": 0, "sft.max_length": 1024,
+    "sft.optim": "paged_adamw_8bit", "sft.weight_decay": 0.1, "sft.warmup_steps": 0.03, "sft.evaluations": 20,
+    "sft.early_stopping_patience": 5, "merge.modes": ["bf16", "dequantized"], "generate.n": 100, "generate.sample_seed": 50,
     "generate.max_new_tokens": 256, "generate.temperature": 0.6, "generate.top_p": 0.9,
     "generate.repetition_penalty": 1.2, "text_metrics.bertscore.path": "FacebookAI/roberta-large",
     "text_metrics.bertscore_layer": 17, "text_metrics.readability": "pyphen", "leaderboard.source": "hub",
@@ -220,7 +250,7 @@ def test_the_published_study_is_what_the_a100_profiles_say(tree, size):
     params = load(f"a100-{size}")
     values = flat(params)
     assert {key: values[key] for key in PUBLISHED} == PUBLISHED
-    assert params.sft.batch_size * params.sft.accumulation == 128
+    assert params.sft.per_device_train_batch_size * params.sft.gradient_accumulation_steps == 128
     assert (params.model.base.path, params.model.chat.path) == (
         f"meta-llama/Llama-2-{size}-hf", f"meta-llama/Llama-2-{size}-chat-hf",
     )  # fmt: skip
@@ -229,7 +259,7 @@ def test_the_published_study_is_what_the_a100_profiles_say(tree, size):
 def test_sizes_of_the_study_differ_in_the_model_and_how_a_batch_is_cut(tree):
     small, large = flat(load("a100-7b")), flat(load("a100-13b"))
     assert {k for k in small if small[k] != large[k]} == {
-        "model.name", "model.base.path", "model.chat.path", "sft.batch_size", "sft.accumulation", "generate.batch_size",
+        "model.name", "model.base.path", "model.chat.path", "sft.per_device_train_batch_size", "sft.gradient_accumulation_steps", "generate.batch_size",
     }  # fmt: skip
 
 
@@ -275,7 +305,7 @@ def test_a_sweep_spans_every_combination_of_its_values(tree):
 
 
 def test_a_point_is_a_profile_with_its_values_and_no_sweep(tree):
-    edit(tree, "sweep: {}", "sweep: {sft.seed: [1, 2], sft.gradient_checkpointing: [true]}")
+    edit(tree, "extends: cpu", "extends: cpu\nsweep: {sft.seed: [1, 2], sft.gradient_checkpointing: [true]}")
     for name, values in points("smoke", load("smoke")).items():
         params = load(name)
         assert {k: flat(params)[k] for k in values} == values and not params.sweep
@@ -297,8 +327,8 @@ def test_every_number_of_a_sweep_comes_back(values):
         ({"sft.seed": [1, 1]}, "must be a list of different"),
         ({"model.prompt": ["a {question}"]}, "must be a list of different"),
         ({"merge.modes": [["bf16"]]}, "is no single value"),
-        ({"sft.seed": ["x"]}, "'sft.seed' must be int, not 'x'"),
-        ({"sft.learning_rate": [-1.0]}, "'sft.learning_rate' must be above 0"),
+        ({"sft.seed": ["x"]}, "'sft.seed' must be int from 0 up to 4,294,967,295, not 'x'"),
+        ({"sft.learning_rate": [-1.0]}, "'sft.learning_rate' must be float above 0"),
         ({"sft.seed": 3}, "'sweep.sft.seed' must be a list"),
     ],
 )
@@ -370,7 +400,7 @@ def told(key: str, value: object) -> str:
     return ""
 
 
-SMOKE = parts(yaml.safe_load((paths.root() / "params" / "smoke.yaml").read_text(encoding="utf-8")))
+SMOKE = parts(load("smoke").model_dump())
 
 
 @settings(max_examples=1500, derandomize=True)
@@ -397,30 +427,33 @@ def test_every_number_has_an_end_and_every_text_is_one():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("generate.temperature=.inf", "'generate.temperature' must be above 0 and at most 10, not inf"),
-        ("generate.temperature=.nan", "'generate.temperature' must be above 0 and at most 10, not nan"),
-        ("sft.learning_rate=.inf", "'sft.learning_rate' must be above 0"),
-        ("mtbench.n=-1", "'mtbench.n' must lie between 0 and 1,000,000,000, not -1"),
-        ("data.sources={}", "'data.sources' must hold something, not {}"),
-        ("merge.modes=[]", "'merge.modes' must hold something, not []"),
+        ("generate.temperature=.inf", "'generate.temperature' must be float above 0 up to 10, not inf"),
+        ("generate.temperature=.nan", "'generate.temperature' must be float above 0 up to 10, not nan"),
+        ("sft.learning_rate=.inf", "'sft.learning_rate' must be float above 0"),
+        ("mtbench.n=-1", "'mtbench.n' must be int from 0 up to 1,000,000,000, not -1"),
+        ("data.sources={}", "'data.sources' must be a section of keys, not empty, not {}"),
+        ("merge.modes=[]", "'merge.modes' must be a list, each one of bf16, dequantized, adapter, not empty, none twice, not []"),
         ("merge.modes=[bf16,bf16]", "'merge.modes' must name nothing twice"),
         ("sft.train_sets=[sciq,sciq]", "'sft.train_sets' must name nothing twice"),
         ("model.name=../../x", "'model.name' must be a name of at most 80 letters, digits and . _ + -, not '../../x'"),
         ("data.union=sciq", "the name 'sciq' names two data sets"),
         ("data.union=all", "the name 'all' is reserved"),
         (f"model.name={'é' * 80} data.union={'ü' * 80}", "bytes, 200 at most"),
-        ("model.base.path=''", "'model.base.path' must hold something"),
-        ("model.base.path=", "'model.base.path' must be str, not None"),
+        ("model.base.path=''", "'model.base.path' must be one line of text that is not empty, not ''"),
+        ("model.base.path=", "'model.base.path' must be one line of text that is not empty, not None"),
         ("model.prompt='{question}{x}'", "'model.prompt' must hold {question} and no other single brace"),
+        ("mtbench.repeats=2", "'mtbench.judge' is local and repeats itself at temperature 0, and 'mtbench.repeats' is 2"),
+        ("mtbench.panel.temperature=0", "'mtbench.panel.repeats' is 2: raise 'mtbench.panel.temperature'"),
+        ("generate.backend=openai", "'generate.base_url' must name the server, for 'generate.backend' is openai"),
         ("mtbench.judge.key_env=a;b", "'mtbench.judge.key_env' must be the name of an environment variable"),
         ("mtbench.judge.base_url=localhost:8000", "'mtbench.judge.base_url' must be an address such as http://"),
-        ("questions.writer.backend=file", "'questions.writer.backend' is 'file'"),
-        ("sft.optimizer=adam", "'sft.optimizer' is 'adam'; did you mean"),
+        ("questions.writer.backend=file", "'questions.writer' writes: its 'questions.writer.backend' is 'file'"),
+        ("sft.optim=adam", "'sft.optim' is 'adam'; did you mean"),
         ("sft.r=8 sft.r=16", "cannot read 'sft.r=16': 'sft.r' has a value already"),
         ("sft.r=2023-99-99", "cannot read 'sft.r=2023-99-99'"),
         ("sft.r=!!bool,x", "cannot read"),
         (f"seed={'[' * 5000}", "cannot read"),
-        ("sweep.sft.seed=[1,2,3,4,5,6,7,8,9,10,11] sweep.sft.r=[1,2,3,4,5,6,7,8,9,10] sweep.sft.alpha=[1,2,3,4,5,6,7,8,9,10]",
+        ("sweep.sft.seed=[1,2,3,4,5,6,7,8,9,10,11] sweep.sft.r=[1,2,3,4,5,6,7,8,9,10] sweep.sft.lora_alpha=[1,2,3,4,5,6,7,8,9,10]",
          "'sweep' spans 1,100 combinations, 1,000 at most"),
     ],
 )  # fmt: skip
@@ -442,7 +475,7 @@ def test_overrides_that_are_no_section_are_refused_in_one_line(tree, overrides):
 
 
 def test_an_empty_map_empties_what_it_names(tree):
-    edit(tree, "sweep: {}", "sweep: {sft.seed: [1, 2]}")
+    edit(tree, "extends: cpu", "extends: cpu\nsweep: {sft.seed: [1, 2]}")
     assert points("smoke", load("smoke")) and not load("smoke", "sweep={}").sweep
     assert "'sft.train_sets' is missing" in refused(overrides={"sft": {}})
 
@@ -452,7 +485,7 @@ def test_an_empty_map_empties_what_it_names(tree):
     [
         (b"seed: 1\nstudy: caf\xe9\n", "is not UTF-8"),
         (b"seed: 1\nstudy: a\nseed: 2\n", "line 3: the key 'seed' stands twice"),
-        (b"seed: &a [*a]\n", "'study' is missing"),
+        (b"seed: &a [*a]\n", "'runtime' is missing; also 'model', "),
         (b"sweep: &a {x: *a}\n", "in itself"),
         (b"seed: 2023-99-99\n", "is not valid YAML"),
         (b"{1: 2}", "unknown parameter 1"),
@@ -471,21 +504,23 @@ def test_a_byte_order_mark_is_read_over(tree):
 
 
 COMMANDS = [  # module, arguments that it cannot use, what it says
-    ("models.ask", ["smoke", "Why?", "--set", "sft.r=0"], "'sft.r' must lie between 1"),
+    ("models.ask", ["smoke", "Why?", "--set", "sft.r=0"], "'sft.r' must be int from 1"),
     ("models.ask", ["smoke", "Why?", "--model", "../x"], "there is no model '../x'"),
     ("report.audit", ["--predictions", "x", "--set", "text_metrics.confidence=.nan"], "'text_metrics.confidence'"),
     ("report.compare", ["smoke", "../x"], "no report with tables"),
     ("workflow.disk", ["smoke", "--set", "sft.r"], "write section.key=value"),
     ("workflow.disk", ["smoke", "--step", "it's"], "there is no step"),
     ("preflight.gpu_check", ["--weights", "it's"], "--weights it's: there is no folder of a decoder"),
-    ("job", ["filtered", "smoke", "--set", "data.shards=100000000000"], "'data.shards' must lie between 1 and 1,000"),
+    ("job", ["filtered", "smoke", "--set", "data.shards=100000000000"], "'data.shards' must be int from 1 up to 1,000"),
+    ("workflow.params", ["smokes"], "did you mean 'smoke'?"),
+    ("workflow.params", ["smoke", "--set", "sft.alpha=8"], "it is called 'sft.lora_alpha' now"),
     ("workflow.progress", ["../smoke"], "there is no profile '../smoke'"),
     ("training.publish", ["", "me/name"], "is not a finished artefact"),
     ("training.publish", ["params/smoke.yaml", "me/name"], "is not a finished artefact"),
     ("training.publish", ["x" * 300, "me/name"], "is not a finished artefact"),
     ("training.publish", ["params", "../me"], "write TO=owner/name"),
     ("report.build", ["../smoke"], "there is no profile '../smoke'"),
-    ("report.build", ["smoke", "--set", "mtbench.n=-1"], "'mtbench.n' must lie between 0"),
+    ("report.build", ["smoke", "--set", "mtbench.n=-1"], "'mtbench.n' must be int from 0"),
     (
         "workflow.terminal",
         ["--cores", "1", "--config", "profile=smoke", "set=generate.temperature=.inf"],
@@ -494,9 +529,13 @@ COMMANDS = [  # module, arguments that it cannot use, what it says
     ("workflow.terminal", ["--cores", "1", "-n", "--config", "profile=a\nb"], "there is no profile 'a\\nb'"),
     ("workflow.terminal", ["--cores", "1", "--config", "profile=", "set="], "there is no profile ''"),
     ("thumbnails", ["../smoke"], "lacks"),
-    ("training.sft", ["smoke", "sciq", "--set", "sft.dropout=2"], "'sft.dropout' must lie between 0 and 0.99, not 2.0"),
+    (
+        "training.sft",
+        ["smoke", "sciq", "--set", "sft.lora_dropout=2"],
+        "'sft.lora_dropout' must be float from 0 up to 0.99, not 2",
+    ),
     ("training.sft", ["smoke", "../x"], "'../x' is not in sft.train_sets"),
-    ("report.paper.render", ["smoke", "--set", "seed=-1"], "'seed' must lie between 0"),
+    ("report.paper.render", ["smoke", "--set", "seed=-1"], "'seed' must be int from 0"),
 ]
 
 
@@ -511,3 +550,101 @@ def test_every_command_refuses_in_one_line_before_anything_runs(tree, monkeypatc
     told = capsys.readouterr().err
     assert code in (1, 2) and said in told and told.count("\n") == 1
     assert not (tree / "artefacts").exists() and not (tree / "reports" / "smoke").exists()
+
+
+def test_a_profile_that_extends_another_holds_what_differs(tree):
+    (tree / "params" / "mine.yaml").write_text("extends: smoke\nsft: {r: 4}\ndata: {validation: {sciq: 3}}\n")
+    assert flat(load("mine")) == flat(load("smoke")) | {"sft.r": 4, "data.validation.sciq": 3}
+    assert load("mine", "sft.r=5").sft.r == load("mine@sft.r=5").sft.r == 5
+
+
+def test_null_takes_away_a_name_of_the_extended_profile(tree):
+    mine = {"sources": {"wikilead": None}, "validation": {"wikilead": None}, "test": {"wikilead": None}}
+    mine = {"extends": "cpu", "data": {**mine, "roles": {"wiki": None}}, "sft": {"train_sets": ["sciq"]}}
+    (tree / "params" / "mine.yaml").write_text(yaml.safe_dump(mine))
+    assert load("mine").datasets == ["sciq", "full"] and load("mine").data.roles == {"ELI5": "sciq"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("extends: mine", "params/mine.yaml: 'extends' goes in a circle: mine → mine"),
+        ("extends: other", "params/other.yaml: 'extends' goes in a circle: mine → other → mine"),
+        ("extends: cpuu", "params/mine.yaml: 'extends' is 'cpuu', which is no profile; did you mean 'cpu'?"),
+        ("extends: [cpu]", "params/mine.yaml: 'extends' is ['cpu'], which is no profile"),
+        ("extends:", "params/mine.yaml: 'extends' is None, which is no profile"),
+        ("extends: cpu\nsft: {rr: 3}", "params/mine.yaml: unknown parameter 'sft.rr'; did you mean 'r'?"),
+        (
+            "extends: cpu\nsft: {warm_up_steps: 3}",
+            "unknown parameter 'sft.warm_up_steps'; did you mean 'warmup_steps'?",
+        ),
+        ("extends: cpu\nruntime: {device: gpu}\nsft:", "params/mine.yaml: 'sft' is missing"),
+        ("extends: cpu\nsft: 3", "params/mine.yaml: 'sft' must be a section of keys, not 3"),
+        ("extends: cpu\nsft: {r: 0}", "params/mine.yaml: 'sft.r' must be int from 1 up to 65,536, not 0"),
+    ],
+)
+def test_an_extension_that_cannot_be_used_is_refused_in_one_line(tree, text, said):
+    (tree / "params" / "mine.yaml").write_text(text)
+    (tree / "params" / "other.yaml").write_text("extends: mine")
+    message = refused("mine")
+    assert said in message and len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("old", "new"), refusals.RENAMED.items())
+def test_an_old_key_is_refused_with_its_new_name(tree, old, new):
+    assert new in flat(load("smoke")) and old not in flat(load("smoke"))
+    said = f"'{old}': it is called '{new}' now"
+    assert f"params/smoke.yaml: unknown parameter {said}" in refused(overrides=f"{old}=1")
+    assert said in refused(f"smoke@{old}=1")
+    assert f"it is called '{new}' now" in refused(overrides=f"sweep.{old}=[1]")
+    (tree / "params" / "mine.yaml").write_text(yaml.safe_dump({"extends": "cpu", **nested(old, 1)}))
+    assert f"params/mine.yaml: unknown parameter {said}" in refused("mine")
+
+
+def test_keys_of_training_are_those_of_the_libraries():
+    from peft import LoraConfig
+    from trl import SFTConfig
+
+    theirs = {*inspect.signature(LoraConfig).parameters, *inspect.signature(SFTConfig).parameters}
+    ours = {"r", "lora_alpha", "lora_dropout", "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size",
+            "gradient_accumulation_steps", "max_length", "optim", "weight_decay", "warmup_steps", "gradient_checkpointing",
+            "packing", "padding_free", "report_to", "seed"}  # fmt: skip
+    assert set(load("cpu").sft.model_dump()) & theirs == ours
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_resolved_profile_is_a_profile_of_the_same_values(tree, capsys, profile):
+    assert params.main([profile, "--set", "sft.learning_rate=1.0e-05 sweep.sft.seed=[1,2]"]) == 0
+    (tree / "params" / "again.yaml").write_text(capsys.readouterr().out, encoding="utf-8")
+    assert load("again") == load(profile, "sft.learning_rate=1.0e-05 sweep.sft.seed=[1,2]")
+
+
+def test_nothing_has_a_default():
+    schema = params.schema()
+    sections = [schema, *(part for part in schema["$defs"].values() if "properties" in part)]
+    assert len(sections) > 15 and all(set(part["required"]) == set(part["properties"]) for part in sections)
+
+
+def test_a_section_for_a_new_notebook_is_its_model_and_its_values(tree):
+    model = tree / "s2utils" / "training" / "parameters.py"
+    text = model.read_text(encoding="utf-8").replace("    merge: Merge\n", "    merge: Merge\n    rewards: Rewards\n")
+    rewards = 'class Rewards(Section):\n    """Of a notebook to come."""\n\n    margin: float = Field(gt=0, le=1, description="x")\n'
+    model.write_text(text.replace("class Parameters(", f"{rewards}\n\nclass Parameters("), encoding="utf-8")
+    edit(tree, "merge:\n", "rewards: {margin: 0.5}\n\nmerge:\n", "cpu")
+    code = """
+from s2utils.workflow.params import ParameterError, load, points
+print(load("smoke").rewards.margin, *points("cpu", load("cpu", "sweep.rewards.margin=[0.5,0.25]")))
+for profile, change in (("smoke", "rewards.margin=2"), ("smoke", "rewards.margi=1"), ("a100-13b", "")):
+    try:
+        load(profile, change)
+    except ParameterError as error:
+        print(error)
+"""
+    environment = os.environ | {"PYTHONPATH": str(tree), "S2_ROOT": str(tree)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tree)
+    assert done.stdout.splitlines() == [
+        "0.5 cpu cpu@rewards.margin=0.25",
+        "params/smoke.yaml: 'rewards.margin' must be float above 0 up to 1, not 2",
+        "params/smoke.yaml: unknown parameter 'rewards.margi'; did you mean 'margin'?",
+        "params/a100-13b.yaml: 'rewards' is missing",
+    ], done.stderr

@@ -17,8 +17,9 @@ from s2utils.data import records
 from s2utils.data.values import identifier, number
 from s2utils.evaluation.judge import judge_prompts
 from s2utils.models import llm
+from s2utils.models.parameters import Endpoint
 from s2utils.workflow import artefacts, paths
-from s2utils.workflow.params import Endpoint, ParameterError
+from s2utils.workflow.params import ParameterError
 
 STATES = ("clear", "repaired", "failed")
 KEYS = ("question_id", "turn", "model")  # what is judged

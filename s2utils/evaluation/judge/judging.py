@@ -14,9 +14,10 @@ import pandas as pd
 
 from s2utils.evaluation.judge import judge_prompts, judgements, mtbench, pairwise, reliability
 from s2utils.models import llm
+from s2utils.models.parameters import Endpoint
 from s2utils.workflow import artefacts, paths
 from s2utils.workflow.notebook import Run
-from s2utils.workflow.params import Endpoint, ParameterError, Params
+from s2utils.workflow.params import ParameterError, Params
 
 NAMES = ("validation", "pairs", "controls", "agreement")  # <name>.jsonl, one row per judgement
 
@@ -102,7 +103,7 @@ def _texts(frame: pd.DataFrame) -> dict:
 def _controls(ask: _Asker, asked: list[dict], templates: dict) -> list[dict]:
     s = ask.params.mtbench
     rows = reliability.controls(asked, s.panel.questions, ask.params.seed)
-    warm = dataclasses.replace(s.judge, temperature=s.panel.temperature) if s.panel.repeats > 1 else s.judge
+    warm = s.judge.model_copy(update={"temperature": s.panel.temperature}) if s.panel.repeats > 1 else s.judge
     found = []
     for kind, judge, repeats in (("single", warm, s.panel.repeats), ("rubric", s.judge, 1)):
         if kind == "rubric" and not s.validation:

@@ -15,10 +15,11 @@ import pandas as pd
 from s2utils.data import mtbench_questions
 from s2utils.data.mtbench_questions import TURNS
 from s2utils.evaluation.judge import fastchat, judge_prompts, judgements
+from s2utils.evaluation.parameters import MtBench
 from s2utils.models import generation, loading
 from s2utils.stats import intervals
 from s2utils.workflow import paths
-from s2utils.workflow.params import MtBench, ParameterError, Params
+from s2utils.workflow.params import ParameterError, Params
 from s2utils.workflow.steps import ModelRow
 
 

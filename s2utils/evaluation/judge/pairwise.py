@@ -11,8 +11,9 @@ import math
 import pandas as pd
 
 from s2utils.evaluation.judge import judge_prompts
+from s2utils.evaluation.parameters import MtBench
 from s2utils.stats import intervals
-from s2utils.workflow.params import MtBench, Params
+from s2utils.workflow.params import Params
 
 BY = ["question_id", "turn", "model", "other"]  # one comparison
 VALUES = {"win": 1.0, "tie": 0.0, "loss": -1.0, "failed": math.nan}

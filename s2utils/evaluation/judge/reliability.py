@@ -22,8 +22,9 @@ from sklearn.metrics import cohen_kappa_score
 
 from s2utils.data.values import identifier
 from s2utils.evaluation.judge import judge_prompts, judgements, pairwise
+from s2utils.evaluation.parameters import MtBench
 from s2utils.stats import intervals
-from s2utils.workflow.params import MtBench, Params
+from s2utils.workflow.params import Params
 
 WORSE = ("shuffled", "empty", "off_topic", "unsafe")  # controls that must be rated below the reference
 APART_MOST, FLIPS_MOST, CLEAR_LEAST = 1.0, 0.4, 0.9  # points between repeats; shares of pairs and of replies

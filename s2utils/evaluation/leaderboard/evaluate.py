@@ -8,7 +8,6 @@ softmax is taken in float32. Source: the harness's tasks; Open LLM Leaderboard v
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import inspect
 import json
@@ -19,9 +18,11 @@ import pandas as pd
 
 from s2utils.evaluation.leaderboard import protocols, resume
 from s2utils.evaluation.leaderboard.protocols import TASKS
+from s2utils.evaluation.parameters import HF_BACKENDS
+from s2utils.models.parameters import Weights
 from s2utils.stats import intervals, stratified
 from s2utils.workflow import artefacts
-from s2utils.workflow.params import HF_BACKENDS, ParameterError, Params, Weights
+from s2utils.workflow.params import ParameterError, Params
 
 COLUMNS = {"arc": "arc_acc_norm", "hellaswag": "hellaswag_acc_norm", "mmlu": "mmlu_acc", "truthfulqa": "truthfulqa_mc2"}
 METRIC = {"arc": "acc_norm", "hellaswag": "acc_norm", "mmlu": "acc", "truthfulqa": "acc"}  # the harness calls mc2 acc
@@ -107,13 +108,14 @@ def other(params: Params) -> Params:
     def fewer(limit: int, most: int) -> int:  # 0 is all
         return min(limit or most, most or limit)
 
-    changed = dataclasses.replace(
-        settings,
-        protocol={"v1": "harness", "harness": "v1"}[settings.protocol],
-        limit={task: fewer(compared.limit[task], most) for task, most in settings.limit.items()},
-        mmlu_subjects=fewer(compared.mmlu_subjects, settings.mmlu_subjects),
+    changed = settings.model_copy(
+        update={
+            "protocol": {"v1": "harness", "harness": "v1"}[settings.protocol],
+            "limit": {task: fewer(compared.limit[task], most) for task, most in settings.limit.items()},
+            "mmlu_subjects": fewer(compared.mmlu_subjects, settings.mmlu_subjects),
+        }
     )
-    return dataclasses.replace(params, leaderboard=changed)
+    return params.model_copy(update={"leaderboard": changed})
 
 
 def summary(scores: pd.DataFrame, params: Params) -> dict:

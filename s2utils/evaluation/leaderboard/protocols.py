@@ -23,8 +23,9 @@ import lm_eval.utils
 from lm_eval.api.samplers import ContextSampler
 
 from s2utils.data import benchmarks
+from s2utils.evaluation.parameters import Leaderboard
 from s2utils.workflow import packaged
-from s2utils.workflow.params import Leaderboard, ParameterError
+from s2utils.workflow.params import ParameterError
 
 TASKS = {"arc": "arc_challenge", "hellaswag": "hellaswag", "mmlu": "mmlu", "truthfulqa": "truthfulqa_mc2"}
 FOLDERS = ("arc", "hellaswag", "mmlu/default", "truthfulqa")  # of lm-eval's tasks: reading all takes eight seconds

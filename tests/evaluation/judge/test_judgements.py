@@ -1,7 +1,6 @@
 """No judgement is lost: not by what a judge writes, not by its server's faults, not by a kill in the middle."""
 
 import collections
-import dataclasses
 import hashlib
 import json
 import math
@@ -17,8 +16,9 @@ import pytest
 from conftest import REPOSITORY, serving
 
 from s2utils.evaluation.judge import judge_prompts, judgements
+from s2utils.models.parameters import Endpoint
 from s2utils.workflow import artefacts
-from s2utils.workflow.params import Endpoint, ParameterError
+from s2utils.workflow.params import ParameterError
 
 WIDTH, TIMEOUT, JUDGEMENTS = 16, 1.5, 1000  # a reply that is late only because the machine is busy must not count
 FAULTS = {"limit": 3, "crash": 3, "silence": 1, "cut": 3, "drip": 1, "empty": 3, "talk": 3, "mute": 3}  # in 100 items
@@ -121,7 +121,7 @@ import sys
 from pathlib import Path
 from s2utils.models import client
 from s2utils.evaluation.judge import judgements, judge_prompts as judges
-from s2utils.workflow.params import Endpoint
+from s2utils.models.parameters import Endpoint
 port, folder, n, width, client.TIMEOUT = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
 judge = Endpoint("openai", "m", "", f"http://127.0.0.1:{port}/v1", "NO_KEY", width, 1, 16, 0.0, 0, 0.0, 0.0, 0.0)
 keys = {"turn": 1, "model": "a"}
@@ -201,7 +201,21 @@ def scripted(monkeypatch):
     return script
 
 
-JUDGE = Endpoint("openai", "gpt-test", "", "", "KEY", 3, 1, 17, 0.0, 0, 0.0, 0.0, 0.0)
+JUDGE = Endpoint(
+    backend="openai",
+    model="gpt-test",
+    revision="",
+    base_url="",
+    key_env="KEY",
+    concurrency=3,
+    batch_size=1,
+    max_new_tokens=17,
+    temperature=0.0,
+    requests_per_minute=0,
+    price_in=0.0,
+    price_out=0.0,
+    budget=0.0,
+)
 
 
 def collect(items, kind="single", **more) -> pd.DataFrame:
@@ -296,7 +310,7 @@ HEAD = "question_id,turn,model,rating"
 def people(tmp_path, *lines: str, head: str = HEAD) -> Endpoint:
     file = tmp_path / "people.csv"
     file.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
-    return dataclasses.replace(JUDGE, backend="file", model=str(file))
+    return JUDGE.model_copy(update={"backend": "file", "model": str(file)})
 
 
 def test_a_file_of_ratings_is_looked_up_and_not_asked(tmp_path, monkeypatch):

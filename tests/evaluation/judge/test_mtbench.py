@@ -6,6 +6,7 @@ import pytest
 from test_fastchat import template
 
 from s2utils.evaluation.judge import fastchat, mtbench
+from s2utils.evaluation.parameters import MtBench
 from s2utils.workflow import params, steps
 from s2utils.workflow.params import ParameterError
 
@@ -69,7 +70,7 @@ def test_broken_questions_name_file_and_line(tree, line, message):
     assert message in str(raised.value) and len(str(raised.value).splitlines()) == 1
 
 
-def own(tree, *rows: dict, **changes) -> params.MtBench:
+def own(tree, *rows: dict, **changes) -> MtBench:
     """Settings with these questions (id, category, turns and what else a row has)."""
     rows = [{"question_id": i, "category": "math", "turns": [f"{i}?", "And?"]} | row for i, row in enumerate(rows, 101)]
     (tree / "params/own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8-sig")

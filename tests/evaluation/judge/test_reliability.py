@@ -1,6 +1,5 @@
 """The panel: a good judge passes; one that rates by length, by chance, or always says 5 does not. All behind a real server."""
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -13,9 +12,10 @@ import pytest
 from conftest import serving
 
 from s2utils.evaluation.judge import judge_prompts, judgements, judging, pairwise, reliability
+from s2utils.models.parameters import Endpoint
 from s2utils.workflow import artefacts
 from s2utils.workflow.notebook import Run
-from s2utils.workflow.params import Endpoint, ParameterError, load
+from s2utils.workflow.params import ParameterError, load
 
 ASKED = [
     {"id": f"q{i}", "question": f"Why is {thing}?", "reference": f"{thing.capitalize()} because of {why}. So it is, and we can see it each day."}
@@ -101,7 +101,21 @@ def params(tree):
 
 def judge(server, name: str) -> Endpoint:
     url = f"http://127.0.0.1:{server.server_port}/v1"
-    return Endpoint("openai", name, "", url, "NO_KEY", 8, 1, 64, 0.7, 0, 0.0, 0.0, 0.0)
+    return Endpoint(
+        backend="openai",
+        model=name,
+        revision="",
+        base_url=url,
+        key_env="NO_KEY",
+        concurrency=8,
+        batch_size=1,
+        max_new_tokens=64,
+        temperature=0.7,
+        requests_per_minute=0,
+        price_in=0.0,
+        price_out=0.0,
+        budget=0.0,
+    )
 
 
 def checks_of(server, name: str, params, cache, kind: str = "single") -> pd.DataFrame:
@@ -249,7 +263,7 @@ def test_agreement_is_of_the_answers_that_both_rated(params):
 @pytest.fixture
 def run(tree, server):
     """A smoke run whose answers are there, and whose judge is a good one behind a server."""
-    ends = dataclasses.asdict(judge(server, "good"))
+    ends = judge(server, "good").model_dump()
     people = tree / "people.csv"
     changes = {
         "text_metrics": {"resamples": 50}, "merge": {"modes": ["bf16"]}, "sft": {"train_sets": ["sciq"]},

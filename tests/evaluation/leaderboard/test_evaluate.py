@@ -7,8 +7,9 @@ import pytest
 from s2utils.data import benchmarks
 from s2utils.evaluation.leaderboard import evaluate, protocols
 from s2utils.models import loading, special_tokens
+from s2utils.models.parameters import Weights
 from s2utils.workflow import params
-from s2utils.workflow.params import ParameterError, Weights
+from s2utils.workflow.params import ParameterError
 
 SMALL = {
     "limit": dict.fromkeys(evaluate.TASKS, 2),
@@ -223,7 +224,7 @@ def test_other_backends_load_the_model_they_are_told(small, monkeypatch):
         "bos": False,
         "batch_size": 4,
     }
-    evaluate.backend(Weights("me/hub", "abc"), "x", p)
+    evaluate.backend(Weights(path="me/hub", revision="abc"), "x", p)
     assert given["pretrained"] == "me/hub" and given["revision"] == "abc"
 
 
@@ -244,9 +245,9 @@ def test_a_backend_that_cannot_leave_out_bos_is_refused_under_v1(small):
         ("leaderboard.backend_args=trust_remote_code=True", "must not hold trust_remote_code"),
         ("leaderboard.protocol=v2", "did you mean 'v1'"),
         ("leaderboard.shots.truthfulqa=6", "six pairs of its own"),
-        ("leaderboard.limit.arc=-1", "must lie between 0"),
-        ("leaderboard.compared.limit.arc=-1", "'leaderboard.compared.limit.arc' must lie between 0"),
-        ("leaderboard.compared.mmlu_subjects=-1", "must lie between 0"),
+        ("leaderboard.limit.arc=-1", "must be int from 0"),
+        ("leaderboard.compared.limit.arc=-1", "'leaderboard.compared.limit.arc' must be int from 0"),
+        ("leaderboard.compared.mmlu_subjects=-1", "must be int from 0"),
     ],
 )
 def test_what_cannot_be_used_is_refused_early(override, message):

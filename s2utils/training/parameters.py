@@ -1,0 +1,84 @@
+"""Parameters of fine-tuning and merging; keys that trl, peft or transformers have carry their names."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from s2utils.data import parameters as data
+from s2utils.workflow.limits import (
+    MOST,
+    Amount,
+    Count,
+    Country,
+    Distinct,
+    Filled,
+    Line,
+    Names,
+    Section,
+    Seed,
+    Size,
+    known,
+)
+
+Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
+MergeMode = Literal["bf16", "dequantized", "adapter"]
+OPTIMIZERS = ("adamw_torch", "paged_adamw_8bit")  # what the profiles name; transformers knows the others
+
+
+class Sft(Section):
+    """QLoRA fine-tuning."""
+
+    train_sets: Annotated[Names, Filled] = Field(description="data sets, or all of them joined: one adapter each")
+    seed: Seed = Field(description="initialisation of the adapter, dropout and the order of the rows")
+    r: int = Field(ge=1, le=65_536, description="rank of the adapter")
+    lora_alpha: Size = Field(description="the adapter is scaled by lora_alpha / r")
+    lora_dropout: float = Field(ge=0, le=0.99, description="share of an adapter's inputs")
+    learning_rate: float = Field(gt=0, le=MOST, description="after the warm-up; falls linearly to 0")
+    num_train_epochs: float = Field(gt=0, le=10**6, description="passes over the rows")
+    max_steps: Count = Field(description="0: as many as the epochs take")
+    per_device_train_batch_size: Size = Field(description="rows")
+    gradient_accumulation_steps: Size = Field(description="batches a step, shared by all processes")
+    max_length: Size = Field(description="tokens; longer rows are dropped and counted")
+    optim: Line = Field(description="an optimizer of transformers")
+    weight_decay: Amount = Field(description="of the optimizer")
+    warmup_steps: float = Field(ge=0, le=0.99, description="share of the steps")
+    evaluations: Count = Field(description="validation losses during training, evenly spaced")
+    eval_rows: Count = Field(description="validation rows; 0 takes all")
+    early_stopping_patience: Count = Field(description="evaluations without improvement before stopping; 0: never")
+    gradient_checkpointing: bool = Field(description="less memory, a third more time")
+    packing: bool = Field(description="several rows in a sequence; with FlashAttention only, see `sft.batching`")
+    padding_free: bool = Field(description="the rows of a batch without padding; with FlashAttention only")
+    samples: Count = Field(description="validation questions answered at each evaluation; 0: none")
+    sample_tokens: Size = Field(description="new tokens of such an answer")
+    country: Country = Field(description='ISO 3166 code, for the carbon of a kWh; "": energy is not measured')
+    report_to: Distinct[Tracker] = Field(description="trackers beside log.jsonl")
+
+    @field_validator("optim")
+    @classmethod
+    def _optimizer_of_transformers(cls, name: str) -> str:
+        if name in OPTIMIZERS:
+            return name
+        from transformers.training_args import OptimizerNames  # slow
+
+        return known(name, [optimizer.value for optimizer in OptimizerNames])
+
+
+class Merge(Section):
+    """How adapters become models."""
+
+    modes: Annotated[Distinct[MergeMode], Filled] = Field(description="simple; careful; 4-bit base, unmerged")
+
+
+class Parameters(data.Parameters):
+    """Sections of this room."""
+
+    sft: Sft
+    merge: Merge
+
+    @model_validator(mode="after")
+    def _train_sets_are_data_sets(self):
+        for name in self.sft.train_sets:
+            known(name, map(self.train_set_name, self.datasets), "'sft.train_sets' ")
+        return self
