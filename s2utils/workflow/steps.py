@@ -133,7 +133,6 @@ PLUMBING = (
     "training.publish",
     "workflow.progress",
     "models.client",
-    "models.serve",
 )
 WATCHING = (
     "training.callbacks",
