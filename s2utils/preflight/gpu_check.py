@@ -1,6 +1,6 @@
 """Does it work on this GPU? What must be the same there as on a processor, and then the smoke study on it.
 
-    python -m s2utils.preflight.gpu_check [--weights <folder>]        what `make gpu-check` runs: one call, no network
+    python -m s2utils gpu-check [--weights <folder>]        what `make gpu-check` runs: one call, no network
 
 Weights are those of `--weights`, else the embedded model where the cache holds it, else a small random Llama made here; the
 study needs the embedded archives in the cache (S2_CACHE) and is left out without them. Packages of the machine do where the
@@ -12,7 +12,6 @@ processor is held to a tolerance here, and how far it is off is said.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import shutil
@@ -27,7 +26,7 @@ from unittest import mock
 
 from s2utils.preflight import access, host
 from s2utils.workflow import artefacts, graph, packaged, paths
-from s2utils.workflow.params import Params, Weights, load
+from s2utils.workflow.params import ParameterError, Params, Weights, load
 
 WORDS = ("rain", "the cat", "the sun", "light", "a dog", "a cloud", "the mat", "water")
 APART = 1e-2  # of what training changed: how far a resumed training, or one with FlashAttention, may be from the first
@@ -320,7 +319,7 @@ def study(folder: Path) -> tuple[int, list[dict]]:
         source, to = paths.root() / name, folder / name
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, to) if source.is_dir() else shutil.copy(source, to)
-    call = [sys.executable, "-m", "s2utils.workflow.terminal", "--cores", "4", "--resources", "gpu=1", "mem_mb=64000", "--rerun-triggers",
+    call = [sys.executable, "-m", "s2utils", "run", "--cores", "4", "--resources", "gpu=1", "mem_mb=64000", "--rerun-triggers",
             "mtime", "params", "input", "--scheduler", "greedy", "--config", "profile=smoke", f"set={STUDY} ", "preflight=0"]  # fmt: skip
     watch = Memory()
     watch.start()
@@ -353,15 +352,10 @@ def rate(made: Path, job: str) -> float | None:
     return None
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Check, run the study, print the table; see the module for what it ends with."""
-    parser = argparse.ArgumentParser(prog="python -m s2utils.preflight.gpu_check", description=__doc__.split("\n")[0])
-    parser.add_argument("--weights", default="", help="folder of a decoder in safetensors")
-    parser.add_argument("--no-study", action="store_true", help="the checks alone")
-    chosen = parser.parse_args(arguments)
-    if chosen.weights and not (Path(chosen.weights) / "config.json").is_file():
-        print(f"--weights {chosen.weights}: there is no folder of a decoder with its config.json", file=sys.stderr)
-        return 2
+def run(given: str = "", with_study: bool = True) -> int:
+    """Check with the weights in the folder `given`, run the study, print the table; see the module for what it ends with."""
+    if given and not (Path(given) / "config.json").is_file():
+        raise ParameterError(f"--weights {given}: there is no folder of a decoder with its config.json")
     print(host.packages(most=None)[0].found)
     gpu = host.gpu()
     print(f"{gpu.what}: {gpu.found}")
@@ -369,7 +363,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"nothing was checked: {gpu.remedy}")
         return 2
     with tempfile.TemporaryDirectory() as temporary:
-        base, told = weights(chosen.weights, Path(temporary))
+        base, told = weights(given, Path(temporary))
         print(f"weights: {told}")
         held = check(base, "cuda", Path(temporary))
         status, jobs = 0, []
@@ -378,7 +372,7 @@ def main(arguments: list[str] | None = None) -> int:
                 f"the smoke study is left out, for want of {', '.join(lacking)}: make setup where there is a network, and"
             )
             print("copy its cache (S2_CACHE) and environment here")
-        elif not chosen.no_study:
+        elif with_study:
             (folder := Path(temporary) / "repository").mkdir()
             status, jobs = study(folder)
     if jobs:
@@ -391,7 +385,3 @@ def main(arguments: list[str] | None = None) -> int:
     wrong = [name for name, (holds, _) in held.items() if holds is False] + (["the smoke study"] if status else [])
     print(f"does not hold: {', '.join(wrong)}" if wrong else "all that was checked holds")
     return int(bool(wrong))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,8 +2,8 @@
 
 The notebook calls `run`; several processes call the same:
 
-    torchrun --nproc_per_node 4 -m s2utils.training.sft a100-7b ELI5 --set 'sft.r=32'
-    accelerate launch --config_file cluster/fsdp-qlora.yaml -m s2utils.training.sft …      a base sharded over GPUs
+    torchrun --nproc_per_node 4 -m s2utils sft a100-7b ELI5 --set 'sft.r=32'
+    accelerate launch --config_file cluster/fsdp-qlora.yaml -m s2utils sft …      a base sharded over GPUs
 
 Loss counts on the answer only, the end-of-sequence token included; losses are nats an answer token. Traps: LoRA
 weights start in bf16 but a resume reloads them in float32, so they are cast once; transformers draws the order of
@@ -12,17 +12,13 @@ rows from the global random state, which a resume and a second process do not sh
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import importlib.util
 import math
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
-
-from s2utils.workflow.errors import UserError
 
 from s2utils.workflow import notebook  # isort: skip  # sets what the libraries below read when they load
 
@@ -362,25 +358,11 @@ def make(profile: str, train_set: str, changes: dict) -> None:
         print(adapter.folder, *(f"{k} {v}" for k, v in record["result"].items()), sep="\n")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Train one adapter; where that fails, 2 (parameters) or 1 with the remedy on the error stream."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("profile")
-    parser.add_argument("train_set", help="one of sft.train_sets")
-    parser.add_argument("--set", default="", help="overrides, as SET= of make")
-    chosen = parser.parse_args(arguments)
-    try:
-        changes = parse_set(chosen.set)
-        runtime = load(chosen.profile, changes).runtime
-        distributed.join(runtime.device)
-        torch.set_num_threads(runtime.threads)
-        make(chosen.profile, chosen.train_set, changes)
-        distributed.leave()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, ParameterError) else 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def launched(profile: str, train_set: str, overrides: str = "") -> None:
+    """`make` in the processes that torchrun or accelerate started, or in this one alone."""
+    changes = parse_set(overrides)
+    runtime = load(profile, changes).runtime
+    distributed.join(runtime.device)
+    torch.set_num_threads(runtime.threads)
+    make(profile, train_set, changes)
+    distributed.leave()

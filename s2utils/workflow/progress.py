@@ -5,14 +5,12 @@ its bars to its log (named in S2_LOG), which `tail -f` and `make progress` show,
 the libraries that load and map in seconds, dozens a notebook, are off everywhere. Trap: a library looks for these
 settings when it is imported, so they are made when `s2utils` is, before any of its modules.
 
-    python -m s2utils.workflow.progress cpu
+    python -m s2utils progress cpu
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -81,25 +79,10 @@ def last(log: Path) -> str:
     return "".join(c if c.isprintable() else "�" for c in lines[-1]) if lines else ""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """One line a job: what its log said last; 2 where there is no such profile."""
-    parser = argparse.ArgumentParser(prog="python -m s2utils.workflow.progress", description=__doc__.split("\n")[0])
-    parser.add_argument("profile", nargs="?", default="cpu")
-    profile = parser.parse_args(arguments).profile
-    from s2utils.workflow import params  # not above: every module imports this one
-
-    try:
-        params.load(profile)
-    except params.ParameterError as error:
-        print(error, file=sys.stderr)
-        return 2
+def show(profile: str) -> None:
+    """Print one line a job: what its log said last."""
     rows = running(profile)
     for job, age, said in rows:
         print(f"{job} ({age:.0f} s ago): {said}")
     if not rows:
         print("no job has written to its log in the last hour")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

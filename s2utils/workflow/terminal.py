@@ -1,6 +1,6 @@
 """Snakemake in a terminal that a person can read: one line a job, what runs now with its bar, and when it will be done.
 
-    python -m s2utils.workflow.terminal --cores 2 --config profile=cpu …      everything after it goes to Snakemake
+    python -m s2utils run --cores 2 --config profile=cpu …      everything after it goes to Snakemake
 
 Snakemake's own blocks go to its log, which the last line names. Without a terminal, lines are plain and there is nothing
 that moves; under CI only the start, what failed and the end are said. Times are wall clock; the estimates are preflight's.
@@ -43,9 +43,9 @@ class Job:
 
 
 class LogHandler(LogHandlerBase):
-    """What Snakemake tells of a run, as lines; a plugin of Snakemake's, registered by `main`."""
+    """What Snakemake tells of a run, as lines; a plugin of Snakemake's, registered by `run`."""
 
-    profile, cores = "cpu", 1  # of the run; set by `main`
+    profile, cores = "cpu", 1  # of the run; set by `run`
     writes_to_stream, writes_to_file = True, False
     has_filter, has_formatter, needs_rulegraph = True, True, False
 
@@ -225,16 +225,11 @@ def checks(log: Path) -> str:
     return f"{told}\nThe checks above stop the run; PREFLIGHT=0 goes on without them."
 
 
-def main(arguments: list[str] | None = None) -> None:
+def run(given: list[str]) -> None:
     """Run Snakemake with these arguments; ends with its status, or with 2 where the parameters cannot be used."""
-    given = sys.argv[1:] if arguments is None else arguments
     config = dict(a.split("=", 1) for a in given if a.startswith(("profile=", "set=")))
     profile = config.get("profile", "cpu")
-    try:
-        params.load(profile, config.get("set", ""))
-    except params.ParameterError as error:  # the Snakefile would say so too, at the end of a stack trace
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    params.load(profile, config.get("set", ""))  # the Snakefile would say so too, at the end of a stack trace
     from snakemake import cli
     from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
@@ -253,7 +248,3 @@ def main(arguments: list[str] | None = None) -> None:
         if logs:
             print(f"Snakemake's own account of it: {logs[-1]}")
         raise ended
-
-
-if __name__ == "__main__":
-    main()

@@ -19,6 +19,7 @@ from conftest import REPOSITORY, serving
 from huggingface_hub import constants, errors
 from transformers import AutoConfig
 
+from s2utils.__main__ import main
 from s2utils.preflight import access, check, estimates, host, machine
 from s2utils.preflight.machine import A100, REFERENCE
 from s2utils.training import sft
@@ -556,8 +557,7 @@ def test_a_base_model_of_unknown_size_leaves_the_checks(monkeypatch):
 
 def test_the_command(tree, shapes, monkeypatch, capsys):
     def run(*arguments) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["preflight", *arguments])
-        return check.main(), capsys.readouterr().out
+        return main(["preflight", *arguments]), capsys.readouterr().out
 
     monkeypatch.setattr(host, "packages", list)
     code, text = run("cpu")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from s2utils.workflow import paths, progress, redact
+from s2utils.__main__ import main
+from s2utils.workflow import paths, progress
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,7 +66,7 @@ def test_a_log_is_tidied_and_a_notebook_is_not(tmp_path):
     log, other = tmp_path / "a.log", tmp_path / "a.ipynb"
     for file in (log, other):
         file.write_bytes(b"first\n 1%\r 2%\r\xff100%\nlast")
-    assert redact.main([str(log), str(other)]) == 0
+    assert main(["redact", str(log), str(other)]) == 0
     assert log.read_bytes() == b"first\n\xff100%\nlast" and b"\r" in other.read_bytes()
 
 
@@ -76,8 +77,8 @@ def test_running_jobs_are_listed_with_their_last_word(tree, capsys):
     (folder / "01_eda.log").write_text("Executing: 100%|██████████| 41/41 [00:32<00:00]\n")
     (folder / "07_mtbench.log").write_text("x")
     os.utime(folder / "07_mtbench.log", (0, 0))
-    progress.main(["smoke"])
+    main(["progress", "smoke"])
     said = capsys.readouterr().out
     assert said.startswith("03_sft.sciq (") and "12%|██ 5/40 [00:10<01:10]�" in said and said.count("\n") == 1
-    progress.main(["cpu"])
+    main(["progress", "cpu"])
     assert "no job" in capsys.readouterr().out
