@@ -62,7 +62,7 @@ def make(
     """Make what no notebook shows: shards, merges, judgements, membership."""
     from s2utils import job
 
-    job.run(step, profile, names or [""], overrides)
+    job.run(step, profile, names or [], overrides)
 
 
 @app.command()

@@ -40,14 +40,14 @@ def make(step: str, run: Run, name: str) -> None:
 
 
 def run(step: str, profile: str, wanted: list[str], overrides: str = "") -> None:
-    """Make what is `wanted` of a step; ParameterError where it has no such thing."""
+    """Make what is `wanted` of a step, [] where it makes one thing; ParameterError where it has no such thing."""
     if step not in STEPS:
         raise ParameterError(f"no job makes '{step}'{nearest(step, STEPS)}")
     changes = parse_set(overrides)
     params = load(profile, changes)
     known = steps.names(step, params)
-    for name in wanted:
+    for name in wanted or [""]:
         if name not in known:
             raise ParameterError(f"{step} has no '{name}'; it has {', '.join(known) or 'nothing'}")
-    for name in wanted:
+    for name in wanted or [""]:
         make(step, Run(step, profile, params, changes), name)

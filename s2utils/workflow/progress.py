@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 LOG = "S2_LOG"
+EVENTS = "S2_EVENTS"  # set where a program reads what `terminal` says of a run
 QUIET = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
 DELAY, EVERY = 2.0, 10.0  # seconds: a step that takes less shows no bar in a log; between two states of a bar
 RECENT = 3600  # seconds without a word after which a job is not listed
