@@ -27,7 +27,6 @@ import torch
 from datasets import Dataset
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 from peft import LoraConfig
-from peft.tuners import tuners_utils
 from safetensors import safe_open
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
@@ -36,7 +35,7 @@ from trl import SFTConfig, SFTTrainer
 
 from s2utils.data import splits
 from s2utils.models import loading
-from s2utils.training import callbacks, distributed, publish
+from s2utils.training import callbacks, distributed, patches, publish
 from s2utils.training.callbacks import TrainingError
 from s2utils.workflow.params import ParameterError, Params, Sft, load, nearest, parse_set
 
@@ -115,17 +114,16 @@ def check_sharding(params: Params) -> None:
         )
 
 
-def name_layers_plainly() -> None:
-    """Have peft find the LoRA layers of a sharded model under the names of the whole one.
+class OneGpu(SFTConfig):
+    """Settings of a process that takes one GPU, however many it sees.
 
-    Trap: peft 0.21 takes off the first of the prefixes that FSDP adds, finds no layer, and saves an empty adapter.
+    On more, transformers would split each batch over all of them, and take as many more rows.
     """
-    find = tuners_utils._get_tuner_state_dict_key_prefixes
 
-    def named(model, adapter_name=None):
-        return {name.replace("_fsdp_wrapped_module.", "") for name in find(model, adapter_name)}
-
-    tuners_utils._get_tuner_state_dict_key_prefixes = named
+    @property
+    def n_gpu(self) -> int:
+        """0 or 1."""
+        return min(super().n_gpu, 1)
 
 
 def config(params: Params, n_rows: int, folder: Path, eos: str, n_processes: int = 1) -> SFTConfig:
@@ -135,7 +133,7 @@ def config(params: Params, n_rows: int, folder: Path, eos: str, n_processes: int
     total, every = steps(sft, n_rows), max(1, steps(sft, n_rows) // max(1, sft.evaluations))
     if layout["packing"]:  # how many sequences the rows fill is known to trl only: a share of the steps instead
         total, every = sft.max_steps or -1, min(0.99, 1 / max(1, sft.evaluations))
-    args = SFTConfig(
+    return OneGpu(
         output_dir=str(folder),
         max_steps=total,
         num_train_epochs=sft.epochs,
@@ -174,10 +172,6 @@ def config(params: Params, n_rows: int, folder: Path, eos: str, n_processes: int
         dataloader_pin_memory=not on_cpu,
         disable_tqdm=False,
     )
-    args._n_gpu = min(
-        args.n_gpu, 1
-    )  # else one process splits each batch over all GPUs it sees, and takes as many more rows
-    return args
 
 
 class Batches(LengthGroupedSampler):
@@ -291,7 +285,7 @@ def run(params: Params, data: Path, train_set: str, folder: Path) -> dict:
     sharded, dataset, base = distributed.sharded(), params.dataset_of(train_set), params.model.base
     if sharded:
         check_sharding(params)
-        name_layers_plainly()
+        patches.name_layers_plainly()
     with explained(params):
         tok = loading.tokenizer(base)
         known, dropped = rows(splits.read(data, "train", dataset, params.data.union), params, tok)

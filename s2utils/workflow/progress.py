@@ -17,7 +17,9 @@ from pathlib import Path
 LOG = "S2_LOG"
 EVENTS = "S2_EVENTS"  # set where a program reads what `terminal` says of a run
 QUIET = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
-DELAY, EVERY = 2.0, 10.0  # seconds: a step that takes less shows no bar in a log; between two states of a bar
+SPARING = {  # tqdm's own variables, for a log: seconds that a step takes before it shows a bar, and between two states
+    "TQDM_DELAY": "2", "TQDM_MININTERVAL": "10", "TQDM_NCOLS": "100",
+}  # fmt: skip
 RECENT = 3600  # seconds without a word after which a job is not listed
 
 
@@ -26,22 +28,11 @@ def settle() -> None:
     for name in QUIET:
         os.environ.setdefault(name, "1")
     if os.environ.get(LOG):
-        _to_log(os.environ[LOG])
+        for name, value in SPARING.items():
+            os.environ.setdefault(name, value)
+        from s2utils.workflow import patches
 
-
-def _to_log(path: str) -> None:
-    """Let every tqdm that is imported from now on write to the end of the file `path`."""
-    import tqdm.auto
-
-    class LogBar(tqdm.std.tqdm):
-        """A bar as text, appended to the job's log."""
-
-        def __init__(self, *args, **kwargs):
-            settings = {"file": log, "delay": DELAY, "mininterval": EVERY, "ncols": 100, "dynamic_ncols": False}
-            super().__init__(*args, **(kwargs | settings))
-
-    log = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 — as long as the process
-    tqdm.tqdm = tqdm.auto.tqdm = LogBar
+        patches.bars_into(os.environ[LOG])
 
 
 def bar(iterable, **settings):

@@ -24,7 +24,6 @@ BARS = """
 import time
 import s2utils
 from s2utils.workflow import progress
-progress.DELAY, progress.EVERY = 0.1, 0.05
 from tqdm import tqdm
 from tqdm.auto import tqdm as auto
 for _ in tqdm(range(40), desc="long"): time.sleep(0.02)
@@ -34,7 +33,7 @@ for _ in progress.bar(range(3), desc="own"): pass
 
 
 def test_bars_of_a_job_go_to_its_log_and_short_ones_nowhere(tmp_path):
-    said, log = ran(BARS, tmp_path, S2_LOG="a.log")
+    said, log = ran(BARS, tmp_path, S2_LOG="a.log", TQDM_DELAY="0.1", TQDM_MININTERVAL="0.05")
     assert said == "" and "short" not in log and "own" not in log
     assert "\r" in log and "long: 100%" in log and log.count("\n") == 1
     assert progress.settled(log).count("long") == 1

@@ -283,7 +283,7 @@ def test_a_module_in_a_room_of_its_own_is_followed_however_it_is_imported(study,
 
 LOOKING_ON = {  # samplers of progress, clients of servers, looks: none of them makes an artefact
     "__main__", "job", "training.callbacks", "models.client", "results.figures", "results.widgets", "results.claims",
-    *(f"workflow.{name}" for name in ("progress", "timings", "papermill", "graph", "provenance", "terminal", "install")),
+    *(f"workflow.{name}" for name in ("patches", "progress", "timings", "papermill", "graph", "provenance", "terminal", "install")),
     *(f"{room}.{file.stem}" for room in ("preflight", "report", "report.paper")
       for file in (REPOSITORY / "s2utils").joinpath(*room.split(".")).glob("[a-z]*.py")),
 }  # fmt: skip
