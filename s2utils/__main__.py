@@ -59,7 +59,7 @@ def make(
     names: Annotated[list[str] | None, typer.Argument(help="shards, or ids of fine-tunes under a merge")] = None,
     overrides: Set = "",
 ):
-    """Make what no notebook shows: shards, merges, judgements, membership."""
+    """What a step makes, without its notebook."""
     from s2utils import job
 
     job.run(step, profile, names or [], overrides)
