@@ -66,9 +66,7 @@ def make(
 
 
 @app.command()
-def sft(
-    profile: str, train_set: Annotated[str, typer.Argument(help="one of sft.train_sets")], overrides: Set = ""
-):  # fmt: skip
+def sft(profile: str, train_set: str, overrides: Set = ""):
     """Train an adapter, in as many processes as started it.
 
     By itself in one; for several: torchrun --nproc_per_node 4 -m s2utils sft a100-7b ELI5
@@ -128,17 +126,11 @@ def compare(
 
 @app.command()
 def audit(
-    predictions: Annotated[
-        Path | None, typer.Option(help="folder of *_predictions.csv or JSONL, or one file: CSV, JSON, JSONL or Parquet")
-    ] = None,
-    references: Annotated[
-        Path | None, typer.Option(help="CSV, JSON, JSONL or Parquet of questions and human answers")
-    ] = None,
-    judgements: Annotated[
-        Path | None, typer.Option(help="a judge's replies, one column a model; or one row each, as FastChat's JSONL")
-    ] = None,
+    predictions: Annotated[Path | None, typer.Option(help="answers: a folder, or CSV, JSON, JSONL, Parquet")] = None,
+    references: Annotated[Path | None, typer.Option(help="questions and human answers, in these formats")] = None,
+    judgements: Annotated[Path | None, typer.Option(help="a judge's replies, a column a model; or FastChat's")] = None,
     answers: Annotated[Path | None, typer.Option(help="FastChat's model_answer folder, or one of its files")] = None,
-    questions: Annotated[Path | None, typer.Option(help="MT-bench's questions: tells which are of MT(S)-bench")] = None,
+    questions: Annotated[Path | None, typer.Option(help="MT-bench's questions: tells which are MT(S)-bench's")] = None,
     profile: Annotated[str, typer.Option(help="whose encoder, resamples, confidence and seed to take")] = "cpu",
     overrides: Set = "",
 ):
@@ -150,10 +142,7 @@ def audit(
 
 @app.command()
 def ask(
-    profile: str,
-    question: str,
-    model: Annotated[str, typer.Option(help="id of one model")] = "all",
-    overrides: Set = "",
+    profile: str, question: str, model: Annotated[str, typer.Option(help="id of one")] = "all", overrides: Set = ""
 ):
     """Every model's answer to one question, side by side."""
     from s2utils.models import ask

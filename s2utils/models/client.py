@@ -220,24 +220,17 @@ def _pause(state: tenacity.RetryCallState) -> float:
 def _whole_within(seconds: float, connections: int) -> httpx2.Client:
     """A client that gives up on a reply `seconds` after it was asked for; httpx2 itself limits each read only."""
 
-    class Until(httpx2.SyncByteStream):
-        def __init__(self, stream: httpx2.SyncByteStream, end: float):
-            self.stream, self.end = stream, end
-
-        def __iter__(self):
-            for part in self.stream:
-                if time.monotonic() > self.end:
-                    raise httpx2.ReadTimeout(f"the reply was not whole after {seconds:g} s")
-                yield part
-
-        def close(self) -> None:
-            self.stream.close()
-
     def asked(request: httpx2.Request) -> None:
         request.extensions["end"] = time.monotonic() + seconds
 
     def answered(response: httpx2.Response) -> None:
-        response.stream = Until(response.stream, response.request.extensions["end"])
+        parts = []
+        for part in response.stream:
+            parts.append(part)
+            if time.monotonic() > response.request.extensions["end"]:
+                raise httpx2.ReadTimeout(f"the reply was not whole after {seconds:g} s")
+        response.stream.close()
+        response.stream = httpx2.ByteStream(b"".join(parts))
 
     return openai.DefaultHttpxClient(
         timeout=seconds, limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
