@@ -25,7 +25,7 @@ unexport PYTHONPATH PYTHONDONTWRITEBYTECODE
 quoted = '$(subst ','\'',$(1))'
 # FLAGS goes to Snakemake as it is: FLAGS="--profile cluster/slurm" or FLAGS=-n
 # Snakemake takes a quote off the end of a value, so a blank follows SET
-SNAKEMAKE = python -m s2utils.workflow.terminal $(FLAGS) --cores $(CORES) --resources mem_mb=$(MEM_MB) gpu=1 --rerun-triggers mtime params input \
+SNAKEMAKE = python -m s2utils run $(FLAGS) --cores $(CORES) --resources mem_mb=$(MEM_MB) gpu=1 --rerun-triggers mtime params input \
   --rerun-incomplete --nolock --scheduler greedy --config profile=$(call quoted,$(PROFILE)) \
   set=$(if $(SET),$(call quoted,$(SET) )) preflight=$(call quoted,$(PREFLIGHT))
 
@@ -40,14 +40,14 @@ setup: .venv/ready  ## virtual environment from the lock, models and data into t
 
 reproduce: setup  ## the whole study of PROFILE, from sources to report
 	@$(SNAKEMAKE)
-	@python -m s2utils.report.build $(call quoted,$(PROFILE)) --show
+	@python -m s2utils report $(call quoted,$(PROFILE)) --show
 
 preflight: setup  ## what a run of PROFILE lacks, and what it will take: hours, memory, disk, dollars
-	@python -m s2utils.preflight.check $(call quoted,$(PROFILE)) --set $(call quoted,$(SET))
+	@python -m s2utils preflight $(call quoted,$(PROFILE)) --set $(call quoted,$(SET))
 
 $(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/*.ipynb)): setup  # make 03_sft: one notebook and what it needs
 	@$(SNAKEMAKE) -- $(if $(filter-out 0,$(PREFLIGHT)),$(call quoted,artefacts/$(PROFILE)/preflight/.done)) \
-	  $(call quoted,artefacts/$(PROFILE)/)"$$(python -m s2utils.workflow.steps $@)"/.done
+	  $(call quoted,artefacts/$(PROFILE)/)"$$(python -m s2utils step $@)"/.done
 
 test: setup       ## all tests; make test FAST=1 leaves the slow ones out
 	@python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(FAST),-m "not slow")
@@ -59,13 +59,13 @@ format: setup     ## make lint happy
 	@ruff check --fix . ; ruff format . ; nbstripout --keep-id notebooks/*.ipynb
 
 report: setup     ## the pages again; PROFILES="a100-7b a100-13b" joins profiles of one study
-	@python -m s2utils.report.build $(foreach one,$(PROFILES),$(call quoted,$(one))) --set $(call quoted,$(SET))
+	@python -m s2utils report $(foreach one,$(PROFILES),$(call quoted,$(one))) --set $(call quoted,$(SET))
 
 compare: setup    ## what changed between two reports: A=cpu B=reports/other (profiles or folders)
-	@python -m s2utils.report.compare $(call quoted,$(A)) $(call quoted,$(B))
+	@python -m s2utils compare $(call quoted,$(A)) $(call quoted,$(B))
 
 audit: setup      ## score what was made elsewhere: PREDICTIONS=folder [REFERENCES=file] JUDGEMENTS=file ANSWERS=folder QUESTIONS=file
-	@python -m s2utils.report.audit $(if $(PREDICTIONS),--predictions $(call quoted,$(PREDICTIONS))) $(if $(REFERENCES),--references $(call quoted,$(REFERENCES))) \
+	@python -m s2utils audit $(if $(PREDICTIONS),--predictions $(call quoted,$(PREDICTIONS))) $(if $(REFERENCES),--references $(call quoted,$(REFERENCES))) \
 	  $(if $(JUDGEMENTS),--judgements $(call quoted,$(JUDGEMENTS))) $(if $(ANSWERS),--answers $(call quoted,$(ANSWERS))) \
 	  $(if $(QUESTIONS),--questions $(call quoted,$(QUESTIONS))) --profile $(call quoted,$(PROFILE)) --set $(call quoted,$(SET))
 
@@ -74,23 +74,23 @@ lab: setup        ## JupyterLab with the kernel registered
 	@TQDM_DELAY=1 jupyter lab --notebook-dir=.  # no bar for what is done in a second
 
 ask: setup        ## every model's answer to Q="why is the sky blue?", side by side; MODEL= picks one
-	@python -m s2utils.models.ask $(call quoted,$(PROFILE)) $(call quoted,$(Q)) --model $(call quoted,$(MODEL)) --set $(call quoted,$(SET))
+	@python -m s2utils ask $(call quoted,$(PROFILE)) $(call quoted,$(Q)) --model $(call quoted,$(MODEL)) --set $(call quoted,$(SET))
 
 progress: setup   ## what the running jobs of PROFILE said last: their bars, and when they will be done
-	@python -m s2utils.workflow.progress $(call quoted,$(PROFILE))
+	@python -m s2utils progress $(call quoted,$(PROFILE))
 
 gpu-check:        ## on a GPU: what must be the same there, and the smoke study on it [WEIGHTS=folder]; needs no network
-	@python$(if $(wildcard .venv/bin/python),,3) -m s2utils.preflight.gpu_check $(if $(WEIGHTS),--weights $(call quoted,$(WEIGHTS)))
+	@python$(if $(wildcard .venv/bin/python),,3) -m s2utils gpu-check $(if $(WEIGHTS),--weights $(call quoted,$(WEIGHTS)))
 
 bench: setup      ## every script in benchmarks/; QUICK=1 takes the short form of each
 	@for script in $(filter-out benchmarks/measure.py,$(wildcard benchmarks/*.py)); do \
 	  echo "$$script"; python $$script $(if $(filter 1 yes,$(QUICK)),--quick) || exit 1; done
 
 publish: setup    ## list what WHAT=artefacts/cpu/sft/sciq TO=me/name would push to the hub; YES=1 pushes it
-	@python -m s2utils.training.publish $(call quoted,$(WHAT)) $(call quoted,$(TO)) $(if $(filter 1 yes,$(YES)),--yes)
+	@python -m s2utils publish $(call quoted,$(WHAT)) $(call quoted,$(TO)) $(if $(filter 1 yes,$(YES)),--yes)
 
 clean-artefacts: setup  ## list what PROFILE takes on disk; YES=1 deletes what is not current, ALL=1 the rest too [STEP=merged]
-	@python -m s2utils.workflow.disk $(call quoted,$(PROFILE)) --set $(call quoted,$(SET)) --step $(call quoted,$(STEP)) $(if $(filter 1 yes,$(ALL)),--all) $(if $(filter 1 yes,$(YES)),--yes)
+	@python -m s2utils disk $(call quoted,$(PROFILE)) --set $(call quoted,$(SET)) --step $(call quoted,$(STEP)) $(if $(filter 1 yes,$(ALL)),--all) $(if $(filter 1 yes,$(YES)),--yes)
 
 clean:            ## delete the artefacts and reports of PROFILE
 	@name=$(call quoted,$(PROFILE)); case "$$name" in */*) false;; *) test -f "params/$${name%%@*}.yaml";; esac \

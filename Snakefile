@@ -72,7 +72,7 @@ def papermill(step, name="", **choices):
     notebook = steps.STEPS[step].notebook
     given = " ".join(f"-r {k} {v}" for k, v in choices.items())
     changed = "-y " + quoted(json.dumps({"overrides": CHANGES})) if CHANGES else ""
-    return logged(f"python -m s2utils.workflow.papermill --cwd . --progress-bar --kernel python3 -r profile {{wildcards.profile:q}} {given} {changed} "
+    return logged(f"python -m s2utils notebook --cwd . --progress-bar --kernel python3 -r profile {{wildcards.profile:q}} {given} {changed} "
                   f"notebooks/{notebook}.ipynb {{log.notebook:q}}", "{log.text:q} {log.notebook:q}")
 
 
@@ -84,9 +84,9 @@ def quoted(text):
 def logged(command, written="{log.text:q}", failed="tail -n 40 {log.text:q}"):
     """`command` with its output and its bars in the log, whose end `failed` shows; no secret stays in what it wrote.
 
-    `s2utils.workflow.terminal` shows that end itself, above the lines that move.
+    `s2utils run` shows that end itself, above the lines that move.
     """
-    return (f": > {{log.text:q}}; S2_LOG={{log.text:q}} {command} >> {{log.text:q}} 2>&1 && ended=0 || ended=1; python -m s2utils.workflow.redact {REDACTED} {written}; "
+    return (f": > {{log.text:q}}; S2_LOG={{log.text:q}} {command} >> {{log.text:q}} 2>&1 && ended=0 || ended=1; python -m s2utils redact {REDACTED} {written}; "
             "[ $ended = 0 ] || {{ [ -n \"${{S2_TERMINAL:-}}\" ] || " + failed + " >&2; exit 1; }}; touch {output:q}")
 
 
@@ -122,7 +122,7 @@ rule preflight:  # what is missing shows before the first hour: where a check fa
     benchmark: f"artefacts/{PROFILE}/benchmarks/00_preflight.tsv"
     log: text=f"artefacts/{PROFILE}/preflight/checks.txt"
     shell:
-        logged(f"python -m s2utils.preflight.check {shlex.quote(PROFILE)} --set {quoted(SET)}",
+        logged(f"python -m s2utils preflight {shlex.quote(PROFILE)} --set {quoted(SET)}",
             failed="{{ cat {log.text:q}; echo 'The checks above stop the run; PREFLIGHT=0 goes on without them.'; }}")
 
 
@@ -143,7 +143,7 @@ rule filter_one:  # a share of the sources; worth its start only where there are
     resources: mem_mb=mb(1000, 6000), runtime=minutes(240)
     benchmark: f"{A}/benchmarks/02_datasets.{{shard}}.tsv"
     log: text=f"{A}/notebooks/02_datasets.{{shard}}.log"
-    shell: logged(f"python -m s2utils.job filtered {{wildcards.profile:q}} {{wildcards.shard}} --set {quoted(SET)}")
+    shell: logged(f"python -m s2utils make filtered {{wildcards.profile:q}} {{wildcards.shard}} --set {quoted(SET)}")
 
 
 def filtered(wildcards):
@@ -196,7 +196,7 @@ rule merge_one:  # a train set under all its merges: a start costs as much as a 
     priority: 10
     benchmark: f"{A}/benchmarks/04_generate.merges-{{train_set}}.tsv"
     log: text=f"{A}/notebooks/04_generate.merges-{{train_set}}.log"
-    shell: logged(f"python -m s2utils.job merged {{wildcards.profile:q}} {' '.join(shlex.quote(P.model.name) + '-{wildcards.train_set:q}.' + mode for mode in P.merge.modes)} --set {quoted(SET)}")
+    shell: logged(f"python -m s2utils make merged {{wildcards.profile:q}} {' '.join(shlex.quote(P.model.name) + '-{wildcards.train_set:q}.' + mode for mode in P.merge.modes)} --set {quoted(SET)}")
 
 
 def merged(profile, model):
@@ -251,7 +251,7 @@ rule membership:  # asks the base model only
     resources: gpu=GPU, mem_mb=mb(2200, 64000), runtime=minutes(120)
     benchmark: f"{A}/benchmarks/05_text_metrics.membership.tsv"
     log: text=f"{A}/notebooks/05_text_metrics.membership.log"
-    shell: logged(f"python -m s2utils.job membership {{wildcards.profile:q}} --set {quoted(SET)}")
+    shell: logged(f"python -m s2utils make membership {{wildcards.profile:q}} --set {quoted(SET)}")
 
 
 rule text_metrics:
@@ -331,7 +331,7 @@ rule judged:  # the validation set, pairs, and the panel that tests the judge: o
     priority: 8
     benchmark: f"{A}/benchmarks/07_mtbench.judged.tsv"
     log: text=f"{A}/notebooks/07_mtbench.judged.log"
-    shell: logged(f"python -m s2utils.job judged {{wildcards.profile:q}} --set {quoted(SET)}")
+    shell: logged(f"python -m s2utils make judged {{wildcards.profile:q}} --set {quoted(SET)}")
 
 
 rule mtbench:
@@ -362,4 +362,4 @@ rule report:
         look=steps.files_digest("s2utils/report/static/*"),
         prose=steps.module_digest(("report.paper.render",)) + steps.files_digest("s2utils/report/paper/*.md"),
     log: text=f"artefacts/{PROFILE}/notebooks/report.log"
-    shell: logged("python -m s2utils.report.build --record " + shlex.quote(PROFILE) + (" --set " + quoted(SET) if SET else ""), "reports/" + shlex.quote(PROFILE) + " {log.text:q}")
+    shell: logged("python -m s2utils report --record " + shlex.quote(PROFILE) + (" --set " + quoted(SET) if SET else ""), "reports/" + shlex.quote(PROFILE) + " {log.text:q}")

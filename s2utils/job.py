@@ -1,20 +1,16 @@
 """Make one artefact of the graph in a terminal, without a notebook: what has no page of its own to show.
 
-    python -m s2utils.job merged cpu SmolLM2-135M-sciq.bf16 SmolLM2-135M-sciq.dequantized
-    python -m s2utils.job judged cpu
+    python -m s2utils make merged cpu SmolLM2-135M-sciq.bf16 SmolLM2-135M-sciq.dequantized
+    python -m s2utils make judged cpu
 
 A notebook calls the same functions, and finds what was made here.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-
 from s2utils.workflow import steps
-from s2utils.workflow.errors import UserError
 from s2utils.workflow.notebook import Run
-from s2utils.workflow.params import ParameterError, load, parse_set
+from s2utils.workflow.params import ParameterError, load, nearest, parse_set
 
 STEPS = ("filtered", "merged", "membership", "judged")
 
@@ -43,28 +39,15 @@ def make(step: str, run: Run, name: str) -> None:
         judging.make(run)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Make it; with the remedy on the error stream 2 where the parameters cannot be used, 1 where it fails."""
-    parser = argparse.ArgumentParser(prog="python -m s2utils.job", description=__doc__.split("\n")[0])
-    parser.add_argument("step", choices=STEPS)
-    parser.add_argument("profile")
-    parser.add_argument("name", nargs="*", help="a shard's number, or ids of fine-tunes under a merge")
-    parser.add_argument("--set", default="", help="overrides, as SET= of make")
-    chosen = parser.parse_args(arguments)
-    try:
-        changes = parse_set(chosen.set)
-        params = load(chosen.profile, changes)
-        known, names = steps.names(chosen.step, params), chosen.name or [""]
-        for name in names:
-            if name not in known:
-                parser.error(f"{chosen.step} has no '{name}'; it has {', '.join(known) or 'nothing'}")
-        for name in names:
-            make(chosen.step, Run(chosen.step, chosen.profile, params, changes), name)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, ParameterError) else 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def run(step: str, profile: str, wanted: list[str], overrides: str = "") -> None:
+    """Make what is `wanted` of a step, [] where it makes one thing; ParameterError where it has no such thing."""
+    if step not in STEPS:
+        raise ParameterError(f"no job makes '{step}'{nearest(step, STEPS)}")
+    changes = parse_set(overrides)
+    params = load(profile, changes)
+    known = steps.names(step, params)
+    for name in wanted or [""]:
+        if name not in known:
+            raise ParameterError(f"{step} has no '{name}'; it has {', '.join(known) or 'nothing'}")
+    for name in wanted or [""]:
+        make(step, Run(step, profile, params, changes), name)

@@ -260,7 +260,7 @@ def small(tiny_base, tmp_path) -> Path:
 def launch(root: Path, processes: int, changes: str = CHANGES) -> subprocess.Popen:
     """Train sciq in one process, or in several by torchrun (`accelerate launch --cpu` would start only one)."""
     several = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] if processes > 1 else []
-    command = [sys.executable, "-m", *several, "s2utils.training.sft", "smoke", "sciq", "--set", changes]
+    command = [sys.executable, "-m", *several, "s2utils", "sft", "smoke", "sciq", "--set", changes]
     with open(root / "launched.txt", "w") as out:
         return subprocess.Popen(
             command, cwd=root, env=environment(root), stdout=out, stderr=out, start_new_session=True
@@ -419,8 +419,8 @@ def test_the_command_for_a_sharded_base_is_one_that_accelerate_and_training_take
     text = (ROOT / "cluster/README.md").read_text(encoding="utf-8").replace("\\\n", " ")
     (line,) = re.findall(r"^accelerate launch (.*)$", text, re.MULTILINE)
     given = launch_command_parser().parse_args(shlex.split(line))
-    assert given.module and given.training_script == "s2utils.training.sft" and (ROOT / given.config_file).is_file()
-    profile, train_set, option, changes = given.training_script_args
+    assert given.module and given.training_script == "s2utils" and (ROOT / given.config_file).is_file()
+    verb, profile, train_set, option, changes = given.training_script_args
     params = load(profile, changes)
     assert option == "--set" and train_set in params.sft.train_sets
     sft.check_sharding(params)

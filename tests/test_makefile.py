@@ -37,7 +37,7 @@ def test_every_notebook_can_be_asked_for_two_digits_too(front):
     for name in (*{s.notebook for s in steps.STEPS.values()}, "10_corpora"):
         done = planned(front, name, "PROFILE=smoke")
         assert done.returncode == 0, done.stderr
-        assert f"python -m s2utils.workflow.steps {name}" in done.stdout and "artefacts/smoke/" in done.stdout
+        assert f"python -m s2utils step {name}" in done.stdout and "artefacts/smoke/" in done.stdout
     assert planned(front, "11_nothing").returncode == 2
 
 
@@ -51,10 +51,10 @@ def test_bench_runs_every_script_whole_or_short(front, quick):
 
 def test_a_gpu_is_checked_with_the_packages_of_the_machine_where_there_is_no_environment(front):
     done = planned(front, "gpu-check", "WEIGHTS=a b")
-    assert "python3 -m s2utils.preflight.gpu_check --weights 'a b'" in done.stdout and "install.py" not in done.stdout
+    assert "python3 -m s2utils gpu-check --weights 'a b'" in done.stdout and "install.py" not in done.stdout
     (front / ".venv" / "bin").mkdir()
     (front / ".venv" / "bin" / "python").touch()
-    assert "python -m s2utils.preflight.gpu_check" in planned(front, "gpu-check").stdout
+    assert "python -m s2utils gpu-check" in planned(front, "gpu-check").stdout
 
 
 HOSTILE = 'it\'s "here"; touch ran #&|<*'  # a value that a shell would take apart
@@ -120,7 +120,7 @@ def test_the_graph_is_planned_in_a_folder_and_with_files_that_have_an_apostrophe
     commands = re.findall(r"^Shell command: (.*)$", done.stdout + done.stderr, re.MULTILINE)
     assert len(commands) > 20
     assert subprocess.run(["bash", "-n"], input="\n".join(commands), text=True, capture_output=True).stderr == ""
-    filtered = shlex.split(next(command for command in commands if "s2utils.job filtered" in command))
+    filtered = shlex.split(next(command for command in commands if "s2utils make filtered" in command))
     assert "artefacts/it's/filtered/" in filtered[-1]
     assert parse_set(filtered[filtered.index("--set") + 1]) == {
         "mtbench": {"questions": "params/it's.jsonl"}, "membership": {"control": "params/it's.jsonl"},

@@ -221,7 +221,8 @@ def test_a_merged_model_can_be_published_as_it_lies(study):
     command = [
         sys.executable,
         "-m",
-        "s2utils.training.publish",
+        "s2utils",
+        "publish",
         "artefacts/smoke/merged/SmolLM2-135M-sciq.dequantized",
         "me/name",
     ]

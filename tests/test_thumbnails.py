@@ -43,4 +43,4 @@ def test_pictures_are_made_of_the_figures_that_are_there(tree, capsys):
     )
     clear = Image.open(thumbnails.folder() / "04_generate.png").convert("RGB")
     assert clear.getcolors() == [(clear.width * clear.height, (255, 255, 255))]
-    assert thumbnails.main(["cpu"]) == 1
+    assert thumbnails.main(["cpu"]) == 1 and capsys.readouterr().err.count("\n") == 1

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from s2utils.data.streams import writable
 from s2utils.data.values import Note
-from s2utils.workflow.errors import UserError
+from s2utils.workflow.params import ParameterError
 
 # the study's prompt, or Llama-2's: a CSV whose header holds one has no header
 PROMPT = re.compile(r"\A\s*(?:### Human:|(?:<s>\s*)?\[INST\])(.*?)(?:### Assistant:|\[/INST\]) ?", re.DOTALL)
@@ -30,7 +30,7 @@ MARKS = (  # at the beginning of a file; UTF-32's holds UTF-16's
 )  # fmt: skip
 
 
-class RecordsError(UserError, ValueError):
+class RecordsError(ParameterError):
     """A file that holds no rows that can be read; the message names it, the line and the remedy."""
 
 

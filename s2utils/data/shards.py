@@ -3,7 +3,7 @@
 The blocks of all sources are dealt out to `data.shards` jobs. A block is one Parquet of its records, kept
 and dropped ones, with the count of unreadable rows in its metadata; it is there whole or not at all.
 Rows are the same, in the same order, however many shards and processes made them.
-Alone: `python -m s2utils.job filtered <profile> <shard>`.
+Alone: `python -m s2utils make filtered <profile> <shard>`.
 """
 
 from __future__ import annotations

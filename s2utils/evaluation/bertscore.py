@@ -15,12 +15,12 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pandas as pd
-from bert_score import BERTScorer
-from bert_score.utils import get_bert_embedding, greedy_cos_idf
+from bert_score.utils import get_bert_embedding, get_hash, get_model, get_tokenizer, greedy_cos_idf
 from tqdm.auto import tqdm
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from s2utils.models import loading
 from s2utils.models.parameters import Weights
@@ -32,6 +32,15 @@ BATCH = 32  # texts
 OTHERS = 0.1  # of a vocabulary: BERT's English one has 6 % in other letters, single ones, multilingual ones over 30 %
 
 
+@dataclass(frozen=True)
+class Encoder:
+    """The first layers of an encoder and its tokenizer, as bert_score loads them."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    hash: str  # bert_score's name of how it scores
+
+
 def score(
     answers: list[str], references: list[str], weights: Weights, layer: int, device: str
 ) -> tuple[pd.DataFrame, dict]:
@@ -41,10 +50,10 @@ def score(
     """
     scorer = encoder(weights, layer, device)
     frame, texts = matched(scorer, answers, references), sorted({*answers, *references})
-    cut = sum(len(ids) > LIMIT for ids in scorer._tokenizer(texts, truncation=False)["input_ids"]) if texts else 0
+    cut = sum(len(ids) > LIMIT for ids in scorer.tokenizer(texts, truncation=False)["input_ids"]) if texts else 0
     named = scorer.hash.replace(loading.located(weights)[0], weights.path)
     facts = {"bertscore_hash": named, "bertscore_texts_cut": cut}
-    return frame, facts | {"bertscore_texts_undefined": len(texts) - len(defined(scorer._tokenizer, texts))}
+    return frame, facts | {"bertscore_texts_undefined": len(texts) - len(defined(scorer.tokenizer, texts))}
 
 
 def told(facts: dict) -> str:
@@ -56,20 +65,22 @@ def told(facts: dict) -> str:
     )
 
 
-def encoder(weights: Weights, layer: int, device: str) -> BERTScorer:
-    """bert_score's scorer: the first `layer` layers of the encoder, and a tokenizer that cuts at LIMIT."""
-    scorer = BERTScorer(model_type=loading.located(weights)[0], num_layers=layer, device=loading.usable(device))
-    scorer._tokenizer.model_max_length = LIMIT  # encoders without a stated limit overflow otherwise
-    restore_prefix_space(scorer._tokenizer)
-    return scorer
+def encoder(weights: Weights, layer: int, device: str) -> Encoder:
+    """The first `layer` layers of the encoder as bert_score takes them, and a tokenizer that cuts at LIMIT."""
+    path, device = loading.located(weights)[0], loading.usable(device)
+    tokenizer, model = get_tokenizer(path), get_model(path, layer).to(device)
+    tokenizer.model_max_length = LIMIT  # encoders without a stated limit overflow otherwise
+    restore_prefix_space(tokenizer)
+    plain = {"idf": False, "rescale_with_baseline": False, "use_custom_baseline": False, "use_fast_tokenizer": False}
+    return Encoder(model, tokenizer, get_hash(path, layer, **plain))
 
 
-def matched(scorer: BERTScorer, answers: list[str], references: list[str]) -> pd.DataFrame:
+def matched(scorer: Encoder, answers: list[str], references: list[str]) -> pd.DataFrame:
     """One row per pair: precision, recall, F1.
 
     References are held in memory while the answers pass: 4 bytes × width of the encoder a token.
     """
-    known = defined(scorer._tokenizer, sorted({*answers, *references}))
+    known = defined(scorer.tokenizer, sorted({*answers, *references}))
     pairs = defaultdict(list)  # answer → rows
     for i, (answer, reference) in enumerate(zip(answers, references)):
         if answer in known and reference in known:
@@ -98,9 +109,9 @@ def latin_only(tok: PreTrainedTokenizerBase) -> bool:
     return sum(not latin(piece) for piece in pieces) < OTHERS * len(pieces)
 
 
-def _encoded(scorer: BERTScorer, texts: set[str], label: str) -> Iterator[tuple[str, tuple]]:
+def _encoded(scorer: Encoder, texts: set[str], label: str) -> Iterator[tuple[str, tuple]]:
     """(text, (vectors (1, T, width), mask (1, T), weights (1, T))) of each text, the longest first."""
-    tok = scorer._tokenizer
+    tok = scorer.tokenizer
     weigh = defaultdict(lambda: 1.0, {tok.sep_token_id: 0.0, tok.cls_token_id: 0.0})
     order = sorted(texts)
     sizes = [len(ids) for ids in tok([t.strip() for t in order], truncation=True)["input_ids"]] if order else []
@@ -110,7 +121,7 @@ def _encoded(scorer: BERTScorer, texts: set[str], label: str) -> Iterator[tuple[
             alike = [text for _, text in alike]
             for start in range(0, len(alike), BATCH):
                 batch = alike[start : start + BATCH]
-                parts = get_bert_embedding(batch, scorer._model, tok, weigh, device=scorer.device)
+                parts = get_bert_embedding(batch, scorer.model, tok, weigh, device=scorer.model.device)
                 bar.update(len(batch))
                 yield from zip(batch, zip(*(part.cpu().split(1) for part in parts)))
 

@@ -17,7 +17,7 @@ import pandas as pd
 from s2utils.data import records, values
 from s2utils.data.records import PROMPT
 from s2utils.data.values import Note
-from s2utils.workflow.errors import UserError
+from s2utils.workflow.params import ParameterError
 
 ANSWERS = (
     "prediction", "predictions", "0", "completion", "generated_text", "generation", "output", "response", "text",
@@ -43,7 +43,7 @@ _SAME = str.maketrans(  # signs that editors put for each other
 )
 
 
-class PredictionsError(UserError, ValueError):
+class PredictionsError(ParameterError):
     """A file that cannot be read as answers; the message names it, what it holds and the remedy."""
 
 

@@ -8,7 +8,7 @@ Controls were written for this project (`membership.control`), after the base mo
 data's length, not of its genre, so a difference may be one of genre; and nothing found is no proof that nothing was seen.
 Sources: Shi et al. 2024 (Min-K% Prob); Oren et al. 2024 (order); Duan et al. 2024 (how weak such tests are).
 
-    python -m s2utils.job membership cpu
+    python -m s2utils make membership cpu
 """
 
 from __future__ import annotations

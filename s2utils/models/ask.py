@@ -1,6 +1,6 @@
 """One question to every model that exists, their answers side by side with their readability.
 
-    python -m s2utils.models.ask cpu "Why is the sky blue?" [--model SmolLM2-135M-chat]
+    python -m s2utils ask cpu "Why is the sky blue?" [--model SmolLM2-135M-chat]
 
 Sampled with the profile's settings and a seed made of the question and the model's name, so the same question has the
 same answers; both merges of a fine-tune draw the same random numbers, as in 04. Readability counts syllables as
@@ -10,12 +10,10 @@ included, so nothing is printed but through `plain`.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import itertools
 import math
 import shutil
-import sys
 import textwrap
 import unicodedata
 
@@ -23,7 +21,6 @@ import pandas as pd
 
 from s2utils.text import readability
 from s2utils.workflow import notebook, steps
-from s2utils.workflow.errors import UserError
 from s2utils.workflow.params import ParameterError, load, nearest, parse_set
 
 COLUMN = 46  # characters of a column, at least
@@ -121,32 +118,16 @@ def lacking(run: notebook.Run, rows: list[steps.ModelRow]) -> str:
     return f"Not made yet with these parameters: {names}. `make 04_generate PROFILE={run.profile}` makes them."
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print every model's answer; where that fails, 2 (parameters) or 1 with the remedy on the error stream."""
+def ask(profile: str, question: str, model: str = "all", overrides: str = "") -> None:
+    """Print every model's answer; ParameterError where none can answer."""
     import torch
 
-    parser = argparse.ArgumentParser(prog="python -m s2utils.models.ask", description=__doc__.split("\n")[0])
-    parser.add_argument("profile")
-    parser.add_argument("question")
-    parser.add_argument("--model", default="all", help="id of one model")
-    parser.add_argument("--set", default="", help="overrides, as SET= of make")
-    given = parser.parse_args(arguments)
-    try:
-        changes = parse_set(given.set)
-        run = notebook.Run("answers", given.profile, load(given.profile, changes), changes)
-        ready, missing = there(run, chosen(run, given.model or "all"))
-        if not ready:
-            raise ParameterError(lacking(run, missing))
-        torch.set_num_threads(run.params.runtime.threads)
-        frame = answers(run, given.question, ready)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, ParameterError) else 1
-    print(shown(frame, given.question, shutil.get_terminal_size((100, 24)).columns))
+    changes = parse_set(overrides)
+    run = notebook.Run("answers", profile, load(profile, changes), changes)
+    ready, missing = there(run, chosen(run, model))
+    if not ready:
+        raise ParameterError(lacking(run, missing))
+    torch.set_num_threads(run.params.runtime.threads)
+    print(shown(answers(run, question, ready), question, shutil.get_terminal_size((100, 24)).columns))
     if missing:
         print(lacking(run, missing))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

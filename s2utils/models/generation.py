@@ -24,6 +24,7 @@ from transformers import DynamicCache, LogitsProcessor, PreTrainedModel, PreTrai
 
 from s2utils.workflow import artefacts
 
+PENALTY = ("vllm", "sglang")  # owners, as GET /models names them, of servers that know `repetition_penalty`
 LIKELY = 256  # tokens that are looked at before all are sorted
 PASS = 32  # tokens; to spare fewer is not worth a pass of its own
 
@@ -104,6 +105,76 @@ def completions(
                 rows.append({"text": text, "n_tokens": len(kept), "ended": end is not None})
             bar.update(len(batch))
             yield rows
+
+
+def served_completions(
+    base_url: str,
+    model: str,
+    prompts: list[str] | list[list[int]],
+    *,
+    seed: str,
+    batch_size: int,
+    concurrency: int,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    repetition_penalty: float = 1.0,
+    stop: list[str] | None = None,
+    key_env: str = "",
+    skip: int = 0,
+    label: str | None = "generate",
+) -> Iterator[list[dict]]:
+    """As `completions`, from a server of OpenAI's completions protocol that loads `model` in an environment of its own.
+
+    A prompt goes out as it is, token ids or text that is templated already, and its seed hangs on its place alone.
+    `stop` are texts that end an answer, besides the model's own end token; `n_tokens` is the server's count, which may
+    hold the end token. Nothing falls back: a server that is away, serves another model or keeps to other limits raises
+    ServerError. Trap: `repetition_penalty` and `top_k` are no part of the protocol, and a server may ignore what it does
+    not know.
+    """
+    from s2utils.models import client
+
+    owner = client.served(base_url, model, key_env)["owned_by"]
+    if repetition_penalty != 1 and owner not in PENALTY:
+        raise client.ServerError(
+            f"{base_url} (owned_by {owner!r}) may ignore generate.repetition_penalty={repetition_penalty:g}: "
+            f"serve the model by {' or '.join(PENALTY)}, or set it to 1.0"
+        )
+    settings = {
+        "model": model, "max_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "stop": stop or None,
+        "extra_body": {"repetition_penalty": repetition_penalty, "top_k": -1},
+    }  # fmt: skip
+    seeds = [int(hashlib.sha256(f"{seed}/{place}".encode()).hexdigest()[:7], 16) for place in range(len(prompts))]
+    requests = [settings | {"prompt": prompt, "seed": drawn} for prompt, drawn in zip(prompts, seeds)]
+
+    def read(completion) -> dict:
+        """A reply as a row; ServerError where it breaks what the study counts on."""
+        choice, count = completion.choices[0], getattr(completion.usage, "completion_tokens", None)
+        reason = choice.finish_reason
+        if not isinstance(choice.text, str) or type(count) is not int:
+            broken = "the reply holds no text or no count of its tokens (usage.completion_tokens)"
+        elif reason not in ("stop", "length"):
+            broken = f"finish_reason is {reason!r}, so nobody knows whether the answer is whole"
+        elif count > max_new_tokens:
+            broken = f"{count} tokens where at most {max_new_tokens} were asked for: it does not honour max_tokens"
+        elif reason == "length" and count < max_new_tokens:
+            broken = (
+                f"cut after {count} of {max_new_tokens} tokens: its context is too short (vllm serve --max-model-len)"
+            )
+        else:
+            return {"text": choice.text.strip(), "n_tokens": count, "ended": reason == "stop"}
+        raise client.ServerError(broken)
+
+    yield from client.completions(
+        base_url,
+        requests,
+        read,
+        batch_size=batch_size,
+        concurrency=concurrency,
+        key_env=key_env,
+        skip=skip,
+        label=label,
+    )
 
 
 def _inputs(model: PreTrainedModel, tok: PreTrainedTokenizerBase, batch: list[list[int]]) -> dict:

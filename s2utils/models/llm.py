@@ -1,9 +1,8 @@
 """Ask a language model a list of chats: local weights or any OpenAI-compatible server.
 
-Replies are cached in a JSONL by a hash of model, chat and settings, as they come: a killed run asks
-nothing twice. A failed request is retried, then returned as a failure with its reason, never dropped.
-Money is US dollars, prices are a million tokens, estimated tokens are characters / 4.
-Trap: the key is read from the environment and never written anywhere.
+What is asked, and how a reply is read: `client` carries both. Replies are cached in a JSONL by a hash of model, chat and
+settings, as they come: a killed run asks nothing twice. A request that fails for good comes back as a failure with its
+reason, never dropped. Money is US dollars, prices are a million tokens, estimated tokens are characters / 4.
 """
 
 from __future__ import annotations
@@ -12,17 +11,19 @@ import contextlib
 import functools
 import hashlib
 import json
+import types
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from s2utils.models import client
 from s2utils.models.parameters import Endpoint, Weights
 from s2utils.workflow import artefacts
 from s2utils.workflow.params import ParameterError, Params
+
+UNCOUNTED = types.MappingProxyType({"prompt_tokens": None, "completion_tokens": None})  # older caches have neither
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def ask(
 
     A local endpoint needs `local`, its weights.
     """
-    known = {row["id"]: client.UNCOUNTED | row for row in artefacts.read_jsonl(cache)}
+    known = {row["id"]: UNCOUNTED | row for row in artefacts.read_jsonl(cache)}
     ids = [_identity(endpoint, chat, seed, local) for chat in chats]
     missing = _missing(ids, chats, known)
     if missing:
@@ -74,17 +75,11 @@ def ask(
             batches = _ask_local(endpoint, dict(zip(ids, chats)), set(missing), seed, label, local)
         else:
             _agree(endpoint, _estimate(endpoint, missing.values()), len(set(ids)) - len(missing), label)
-            batches = client.replies(endpoint, missing, seed, label)
+            batches = _ask_server(endpoint, missing, seed, label, cache.name)
         with contextlib.closing(batches):  # Ctrl-C ends the threads even while a notebook holds the traceback
             for batch in batches:
                 artefacts.append_jsonl(cache, batch)
                 known |= {row["id"]: row for row in batch}
-    failed = Counter(known[i]["error"] for i in missing if known[i]["error"] in client.PASSING)
-    if failed:
-        raise client.ServerError(
-            f"{sum(failed.values())} of {len(missing)} requests to {endpoint.model} failed six times "
-            f"({', '.join(failed)}). The other replies are kept in {cache.name}: run again to ask only for these."
-        )
     return [known[i] for i in ids]
 
 
@@ -103,13 +98,13 @@ def usage(cache: Path) -> dict:
 
     `uncounted` replies came without a count. `cost` turns the tokens into dollars.
     """
-    rows = [client.UNCOUNTED | row for row in artefacts.read_jsonl(cache)]
+    rows = [UNCOUNTED | row for row in artefacts.read_jsonl(cache)]
     answered = [row for row in rows if not row["error"]]
     return {
         "requests": len(rows),
         "failed": len(rows) - len(answered),
         "uncounted": sum(row["prompt_tokens"] is None for row in answered),
-        **{key: sum(row[key] or 0 for row in answered) for key in client.UNCOUNTED},
+        **{key: sum(row[key] or 0 for row in answered) for key in UNCOUNTED},
     }
 
 
@@ -151,9 +146,46 @@ def _identity(endpoint: Endpoint, chat: list[dict], seed: int, local: Local | No
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
+def _ask_server(
+    endpoint: Endpoint, chats: dict[str, list[dict]], seed: int, label: str, cache: str
+) -> Iterator[list[dict]]:
+    """Each reply as it comes; ServerError after the last where some failed in a way that passes."""
+    from s2utils.models import client
+
+    settings = {"max_tokens": endpoint.max_new_tokens, "temperature": endpoint.temperature, "seed": seed}
+    requests = {i: {"model": endpoint.model, "messages": chat, **settings} for i, chat in chats.items()}
+    failed = Counter()
+    with contextlib.closing(client.replies(endpoint, requests, _read, label)) as replies:
+        for i, reply in replies:
+            if isinstance(reply, str):
+                failed[reply] += reply in client.PASSING
+                reply = _row("", False, reply)
+            yield [{"id": i} | reply]
+    if failed.total():
+        raise client.ServerError(
+            f"{failed.total()} of {len(chats)} requests to {endpoint.model} failed six times ({', '.join(+failed)}). "
+            f"The other replies are kept in {cache}: run again to ask only for these."
+        )
+
+
+def _row(text: str, ended: bool, error: str = "") -> dict:
+    """A reply as it is kept, beside its id; nobody has counted its tokens yet."""
+    return {"text": text, "ended": ended, "error": error, **UNCOUNTED}
+
+
+def _read(completion) -> dict:
+    """A server's reply as a row; TypeError where its text is none. Of tokens the server's own count, if that is one."""
+    choice, usage = completion.choices[0], getattr(completion, "usage", None)
+    text = choice.message.content or ""
+    if not isinstance(text, str):
+        raise TypeError
+    counts = {key: getattr(usage, key, None) for key in UNCOUNTED}
+    return _row(text, choice.finish_reason == "stop") | {k: n if type(n) is int else None for k, n in counts.items()}
+
+
 def _ask_local(
     endpoint: Endpoint, chats: dict[str, list[dict]], missing: set[str], seed: int, label: str, local: Local
-):
+) -> Iterator[list[dict]]:
     """Batches are cut from all chats, so that one asked again after a kill sees the same neighbours."""
     from s2utils.models import generation, loading
 
@@ -171,4 +203,4 @@ def _ask_local(
                 max_new_tokens=endpoint.max_new_tokens, temperature=endpoint.temperature, label=None,
             )
         )  # fmt: skip
-        yield [client.row(i, r["text"], r["ended"]) for i, r in zip(batch, rows) if i in missing]
+        yield [{"id": i} | _row(r["text"], r["ended"]) for i, r in zip(batch, rows) if i in missing]

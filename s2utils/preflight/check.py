@@ -1,18 +1,16 @@
 """Before a long run: what is missing, and what the run will take. Seconds, no weights, no money.
 
-A check passes, warns or fails with its remedy; `python -m s2utils.preflight.check a100-7b` ends with 1 if one fails.
+A check passes, warns or fails with its remedy; `python -m s2utils preflight a100-7b` ends with 1 if one fails.
 Network checks (`access`) run side by side and are given up after `PATIENCE` seconds, so that it also ends offline.
 Trap: a busy machine measures as a slow one, and its hours come out longer.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import functools
 import itertools
 import json
-import sys
 import time
 from collections.abc import Callable
 from multiprocessing.pool import ThreadPool
@@ -211,18 +209,13 @@ def table(estimates: list[Estimate], on_gpu: bool) -> list[str]:
     return lines
 
 
-def main() -> int:
+def preflight(profile: str, overrides: str = "", as_json: bool = False) -> int:
     """Print the tables; 1 if a check fails."""
-    parser = argparse.ArgumentParser(prog="python -m s2utils.preflight.check", description=__doc__.split("\n")[0])
-    parser.add_argument("profile", nargs="?", default="cpu")
-    parser.add_argument("--set", default="", help="overrides, as in make: 'sft.max_steps=5 generate.n=10'")
-    parser.add_argument("--json", action="store_true", help="as JSON, seconds and bytes")
-    chosen = parser.parse_args()
-    result = collect(chosen.profile, chosen.set)
+    result = collect(profile, overrides)
     if result["estimates"]:  # what notebooks then say of themselves, and the terminal of the run
-        file = paths.artefacts(chosen.profile) / "preflight" / timings.ESTIMATES
-        artefacts.write_json(file, plan(chosen.profile, result))
-    print(json.dumps(result, indent=1, ensure_ascii=False, default=_plain) if chosen.json else show(result))
+        file = paths.artefacts(profile) / "preflight" / timings.ESTIMATES
+        artefacts.write_json(file, plan(profile, result))
+    print(json.dumps(result, indent=1, ensure_ascii=False, default=_plain) if as_json else show(result))
     return int(any(c.state == "fail" for c in result["checks"]))
 
 
@@ -230,7 +223,3 @@ def _plain(row: object) -> dict:
     """A row as plain values; of an estimate its sum too, and not whom it asks."""
     values = {k: v for k, v in vars(row).items() if k != "asked"}
     return values | ({"seconds": row.seconds} if isinstance(row, Estimate) else {})
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """Does it work on this GPU? What must be the same there as on a processor, and then the smoke study on it.
 
-    python -m s2utils.preflight.gpu_check [--weights <folder>]        what `make gpu-check` runs: one call, no network
+    python -m s2utils gpu-check [--weights <folder>]        what `make gpu-check` runs: one call, no network
 
 Weights are those of `--weights`, else the embedded model where the cache holds it, else a small random Llama made here;
 the study needs the embedded archives in the cache (S2_CACHE) and is left out without them. Packages of the machine do
@@ -12,7 +12,6 @@ bit on a processor is held to a tolerance here, and how far it is off is said.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.util
 import json
@@ -33,7 +32,7 @@ from safetensors.torch import load_file
 from s2utils.models.parameters import Weights
 from s2utils.preflight import host
 from s2utils.workflow import artefacts, graph, packaged, paths, timings
-from s2utils.workflow.params import Params, load
+from s2utils.workflow.params import ParameterError, Params, load
 
 WORDS = ("rain", "the cat", "the sun", "light", "a dog", "a cloud", "the mat", "water")
 APART = 1e-2  # of what training changed: how far a resumed training, or one with FlashAttention, may be from the first
@@ -280,7 +279,7 @@ def study(folder: Path) -> tuple[int, list[dict]]:
         source, to = paths.root() / name, folder / name
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, to) if source.is_dir() else shutil.copy(source, to)
-    call = [sys.executable, "-m", "s2utils.workflow.terminal", "--cores", "4", "--resources", "gpu=1", "mem_mb=64000"]
+    call = [sys.executable, "-m", "s2utils", "run", "--cores", "4", "--resources", "gpu=1", "mem_mb=64000"]
     call += ["--rerun-triggers", "mtime", "params", "input", "--scheduler", "greedy"]
     call += ["--config", "profile=smoke", f"set={STUDY} ", "preflight=0"]
     watch = Memory()
@@ -313,15 +312,10 @@ def rate(made: Path, job: str) -> float | None:
     return None
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Check, run the study, print the table; see the module for what it ends with."""
-    parser = argparse.ArgumentParser(prog="python -m s2utils.preflight.gpu_check", description=__doc__.split("\n")[0])
-    parser.add_argument("--weights", default="", help="folder of a decoder in safetensors")
-    parser.add_argument("--no-study", action="store_true", help="the checks alone")
-    chosen = parser.parse_args(arguments)
-    if chosen.weights and not (Path(chosen.weights) / "config.json").is_file():
-        print(f"--weights {chosen.weights}: there is no folder of a decoder with its config.json", file=sys.stderr)
-        return 2
+def run(given: str = "", with_study: bool = True) -> int:
+    """Check with the weights in the folder `given`, run the study, print the table; the module says what it ends with."""
+    if given and not (Path(given) / "config.json").is_file():
+        raise ParameterError(f"--weights {given}: there is no folder of a decoder with its config.json")
     print(host.packages(most=None).found)
     gpu = host.gpu()
     print(f"{gpu.what}: {gpu.found}")
@@ -330,13 +324,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     status, jobs = 0, []
     with tempfile.TemporaryDirectory() as temporary:
-        base, told = weights(chosen.weights, Path(temporary))
+        base, told = weights(given, Path(temporary))
         print(f"weights: {told}")
         held = check(base, "cuda", Path(temporary))
         if lacking := missing():
             print(f"the smoke study is left out, for want of {', '.join(lacking)}:")
             print("make setup where there is a network, and copy its cache (S2_CACHE) and environment here")
-        elif not chosen.no_study:
+        elif with_study:
             status, jobs = study(Path(temporary) / "repository")
     if jobs:
         print(f"\n{pd.DataFrame(jobs).to_string(index=False, na_rep='–', float_format='{:,.1f}'.format)}")
@@ -345,7 +339,3 @@ def main(arguments: list[str] | None = None) -> int:
     wrong = [name for name, (holds, _) in held.items() if holds is False] + ["the smoke study"] * bool(status)
     print(f"does not hold: {', '.join(wrong)}" if wrong else "all that was checked holds")
     return int(bool(wrong))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """Score answers, and ratings, made elsewhere, beside the study's published values. No model answers anything here.
 
-    python -m s2utils.report.audit --predictions folder [--references file] [--judgements file]
-    python -m s2utils.report.audit --answers model_answer/ --judgements gpt-4_single.jsonl --questions question.jsonl
+    python -m s2utils audit --predictions folder [--references file] [--judgements file]
+    python -m s2utils audit --answers model_answer/ --judgements gpt-4_single.jsonl --questions question.jsonl
 
 Protocols, and whose reference: see `scoring`. What a difference to the published value is made of: see `effects`.
 Trap: the study's readability is reproduced by Pyphen only; its BERTScore needs roberta-large, layer 17.
@@ -9,9 +9,7 @@ Trap: the study's readability is reproduced by Pyphen only; its BERTScore needs 
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -27,8 +25,7 @@ from s2utils.results import fastchat_tables, protocol_effects
 from s2utils.stats import intervals
 from s2utils.text import alphabet
 from s2utils.workflow import paths
-from s2utils.workflow.errors import UserError
-from s2utils.workflow.params import Params, load
+from s2utils.workflow.params import ParameterError, Params, load
 
 PUBLISHED = (
     "Published: the revision's. Protocol study: prompt and answer; answer: the answer alone. Reference other: another "
@@ -105,48 +102,32 @@ def ratings(file: Path, params: Params, notes: list[Note] | None = None) -> pd.D
     return pd.DataFrame(table).round(6)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; 2 where a file cannot be used."""
-    parser = argparse.ArgumentParser(prog="make audit", description="Score answers and ratings made elsewhere.")
-    parser.add_argument(
-        "--predictions",
-        type=Path,
-        help=f"folder of {external_answers.NAME} or JSONL, or one file: CSV, JSON, JSONL or Parquet",
-    )
-    parser.add_argument("--references", type=Path, help="CSV, JSON, JSONL or Parquet of questions and human answers")
-    parser.add_argument(
-        "--judgements", type=Path, help="a judge's replies, one column a model; or one row each, as FastChat's JSONL"
-    )
-    parser.add_argument("--answers", type=Path, help="FastChat's model_answer folder, or one of its files")
-    parser.add_argument("--questions", type=Path, help="MT-bench's questions: tells which are of MT(S)-bench")
-    parser.add_argument("--profile", default="cpu", help="whose encoder, resamples, confidence and seed to take")
-    parser.add_argument("--set", default="", help="changed parameters, as in make reproduce")
-    given = parser.parse_args(arguments)
-    if not (given.predictions or given.judgements or given.answers):
-        parser.error("nothing to score: PREDICTIONS=<folder>, ANSWERS=<folder> or JUDGEMENTS=<file>")
-    if given.references and not given.predictions:
-        parser.error("REFERENCES=<file> needs PREDICTIONS=<folder>")
-    try:
-        _run(given, load(given.profile, given.set), paths.reports("audit"))
-    except UserError as error:
-        print(f"make audit: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _run(given: argparse.Namespace, params: Params, folder: Path) -> None:
-    """Everything is computed before anything is written."""
+def audit(
+    predictions: Path | None,
+    references: Path | None,
+    judgements: Path | None,
+    answers: Path | None,
+    questions: Path | None,
+    profile: str = "cpu",
+    overrides: str = "",
+) -> None:
+    """Score what is given and write its page; everything is computed before anything is written."""
+    if not (predictions or judgements or answers):
+        raise ParameterError("nothing to score: PREDICTIONS=<folder>, ANSWERS=<folder> or JUDGEMENTS=<file>")
+    if references and not predictions:
+        raise ParameterError("REFERENCES=<file> needs PREDICTIONS=<folder>")
+    params, folder = load(profile, overrides), paths.reports("audit")
     settings, made, notes = params.text_metrics, {}, []
     level = f"{settings.confidence:.0%} percentile bootstrap over answers, {settings.resamples:,} resamples."
-    if given.predictions:
-        made |= _predicted(given.predictions, given.references, params, level, notes)
-    known = fastchat.categories(given.questions) if given.questions else {}
-    if given.answers:
-        found = fastchat.answers(given.answers, notes)
+    if predictions:
+        made |= _predicted(predictions, references, params, level, notes)
+    known = fastchat.categories(questions) if questions else {}
+    if answers:
+        found = fastchat.answers(answers, notes)
         caption = f"{len(found)} answers, {level} The answer alone."
         made["mtbench_flesch"] = (fastchat_tables.readable(found, known, params), caption)
-    if given.judgements:
-        made |= _judged(given.judgements, known, params, level, notes)
+    if judgements:
+        made |= _judged(judgements, known, params, level, notes)
     written = audit_page.replace(folder, made, notes)
     print(f"\nWritten: {written.relative_to(paths.root())} and the tables beside it.")
 
@@ -192,7 +173,3 @@ def _judged(file: Path, known: dict[str, str], params: Params, level: str, notes
         note = f"{len(pair)} pairs, {level} A verdict that flips with the order is a tie."
         made["mtbench_pairs"] = (fastchat_tables.compared(pair, params), note)
     return made
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,13 +3,12 @@
 A page a table (`table_pages`), a page an executed notebook (`pages`), the answers (`answers_page`), the data
 (`data_page`), where the numbers come from (`provenance_page`). The same inputs give the same bytes.
 
-    python -m s2utils.report.build cpu
-    python -m s2utils.report.build a100-7b a100-13b
+    python -m s2utils report cpu
+    python -m s2utils report a100-7b a100-13b
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 from pathlib import Path
@@ -30,7 +29,7 @@ from s2utils.report import (
 from s2utils.report.paper import render
 from s2utils.results import claims, figures, tables
 from s2utils.workflow import artefacts, paths, provenance, timings
-from s2utils.workflow.params import load, parse_set
+from s2utils.workflow.params import ParameterError, load, parse_set
 from s2utils.workflow.steps import STEPS
 
 # table → the notebook that writes it
@@ -87,13 +86,13 @@ def join(profiles: list[str], overrides: dict | str | None = None) -> Path:
     studies = {p: load(p, overrides).study for p in profiles}
     for profile in profiles:
         if studies[profile] == "embedded":
-            raise ValueError(f"profile {profile} proves the pipeline and is not joined: report it alone")
+            raise ParameterError(f"profile {profile} proves the pipeline and is not joined: report it alone")
     if len(set(studies.values())) > 1:
         told = ", ".join(f"{p} is of '{s}'" for p, s in studies.items())
-        raise ValueError(f"only profiles of one study share a report: {told}")
+        raise ParameterError(f"only profiles of one study share a report: {told}")
     for profile in profiles:
         if not any(_csv(profile, name).is_file() for name in MAKERS):
-            raise ValueError(f"profile {profile} has no tables yet: run `make reproduce PROFILE={profile}` first")
+            raise ParameterError(f"profile {profile} has no tables yet: run `make reproduce PROFILE={profile}` first")
         build(profile, overrides)
     title = "+".join(profiles)
     folder = paths.reports(title)
@@ -240,31 +239,21 @@ def headline(folder: Path) -> pd.DataFrame:
     return pd.concat(means, axis=1, sort=False).reset_index() if means else pd.DataFrame()
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Build one profile's report, or join several, and print where it is and what it says."""
-    parser = argparse.ArgumentParser(prog="python -m s2utils.report.build", description=main.__doc__)
-    parser.add_argument("profiles", nargs="+", metavar="profile")
-    parser.add_argument("--set", default="", metavar="'sft.max_steps=5'", help="parameters the run was made with")
-    parser.add_argument("--show", action="store_true", help="only say where the report is, and its headline numbers")
-    parser.add_argument("--record", action="store_true", help="write provenance.json anew: this machine made the run")
-    chosen = parser.parse_args(arguments)
-    try:
-        if chosen.show:
-            for profile in chosen.profiles:
-                load(profile, chosen.set)
-            index = paths.reports("+".join(chosen.profiles)) / "index.html"
-        elif len(chosen.profiles) == 1:
-            if chosen.record or not (paths.reports(chosen.profiles[0]) / "provenance.json").is_file():
-                provenance.write(chosen.profiles[0], chosen.set)
-            index = build(chosen.profiles[0], chosen.set)
-        else:
-            index = join(chosen.profiles, chosen.set)
-    except ValueError as error:
-        parser.exit(2, f"report: {error}\n")
+def report(profiles: list[str], overrides: str = "", show: bool = False, record: bool = False) -> None:
+    """Build one profile's report, or join several, and print where it is and what it says; `show` only prints.
+
+    `record` writes provenance.json anew, for this machine made the run.
+    """
+    if show:
+        for profile in profiles:
+            load(profile, overrides)
+        index = paths.reports("+".join(profiles)) / "index.html"
+    elif len(profiles) == 1:
+        if record or not (paths.reports(profiles[0]) / "provenance.json").is_file():
+            provenance.write(profiles[0], overrides)
+        index = build(profiles[0], overrides)
+    else:
+        index = join(profiles, overrides)
     numbers = headline(index.parent / "tables")
     print(index)
     print(numbers.to_string(index=False, na_rep="–") if len(numbers) else "no table is there yet")
-
-
-if __name__ == "__main__":
-    main()

@@ -5,13 +5,12 @@ permutation test (`intervals`), corrected by Holm over all comparisons of a metr
 units of the tables. Trap: two runs of one profile draw other random numbers once a parameter has changed, so single
 answers differ though nothing got better; only the mean can be read.
 
-    python -m s2utils.report.compare cpu smoke
-    python -m s2utils.report.compare reports/cpu /elsewhere/reports/cpu
+    python -m s2utils compare cpu smoke
+    python -m s2utils compare reports/cpu /elsewhere/reports/cpu
 """
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -25,6 +24,7 @@ from s2utils.results import formatting, layout, verdicts
 from s2utils.results import tables as result_tables
 from s2utils.stats import intervals
 from s2utils.workflow import artefacts, paths
+from s2utils.workflow.params import ParameterError
 
 RESAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
 KEYS = ["metric", "dataset", "model"]
@@ -44,11 +44,11 @@ class Side:
 
 
 def side(given: str) -> Side:
-    """A profile's report, or one in another folder; ValueError where there are no tables."""
+    """A profile's report, or one in another folder; ParameterError where there are no tables."""
     path = Path(given)
     report = path.resolve() if path.is_dir() and (path / "tables").is_dir() else paths.reports(given)
     if not any((report / "tables").glob("*.csv")):
-        raise ValueError(
+        raise ParameterError(
             f"{given or 'nothing given'}: no report with tables; give a profile that was run, or the path of a "
             "report's folder"
         )
@@ -214,18 +214,10 @@ def summary(changed: pd.DataFrame, told: pd.DataFrame, tests: pd.DataFrame, left
     return lines
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Compare two reports: write the page and print the summary."""
-    parser = argparse.ArgumentParser(prog="python -m s2utils.report.compare", description=main.__doc__)
-    parser.add_argument("a", help="a profile, or the folder of a report")
-    parser.add_argument("b", help="what it is compared with")
-    chosen = parser.parse_args(arguments)
+def compare(a: str, b: str) -> None:
+    """Compare two reports, by profile or folder: write the page and print the summary."""
     try:
-        page, lines = write(side(chosen.a), side(chosen.b))
-    except (ValueError, OSError) as error:
-        parser.exit(2, f"compare: {error}\n")
+        page, lines = write(side(a), side(b))
+    except OSError as error:
+        raise ParameterError(str(error)) from error
     print("\n".join([str(page), *lines]))
-
-
-if __name__ == "__main__":
-    main()

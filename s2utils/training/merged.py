@@ -3,7 +3,7 @@
 The notebook calls `make`, and the graph runs it for a train set in a job of its own, so that answers, leaderboard and
 MT(S)-bench wait for the models alone and not for each other:
 
-    python -m s2utils.job merged cpu SmolLM2-135M-sciq.bf16 SmolLM2-135M-sciq.dequantized
+    python -m s2utils make merged cpu SmolLM2-135M-sciq.bf16 SmolLM2-135M-sciq.dequantized
 """
 
 from __future__ import annotations

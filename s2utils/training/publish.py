@@ -10,12 +10,10 @@ and a file that holds something like one is refused. Cards and records are no pa
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
 import re
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -235,29 +233,12 @@ def push(folder: Path, to: str, listing: pd.DataFrame) -> str:
     return f"https://huggingface.co/{to}"
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """List what would be pushed, or push it with --yes; 1 where it must not leave."""
-    parser = argparse.ArgumentParser(description="Push one finished adapter or merged model to the hub, on request.")
-    parser.add_argument("what", type=Path, help="artefact folder, such as artefacts/cpu/sft/sciq")
-    parser.add_argument("to", help="repository, such as me/name")
-    parser.add_argument("--yes", action="store_true", help="push; without it nothing leaves this machine")
-    chosen = parser.parse_args(arguments)
-    try:
-        if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", chosen.to):
-            raise PublishError(f"'{chosen.to}' is no repository: write TO=owner/name")
-        folder = chosen.what if chosen.what.is_absolute() else paths.root() / chosen.what
-        listing = files(folder)
-        print((folder / "README.md").read_text(encoding="utf-8"))
-        print(
-            listing.to_string(index=False),
-            f"\n\n{len(listing)} files, {listing['bytes'].sum() / 1e6:.1f} MB → {chosen.to}",
-        )
-        print(push(folder, chosen.to, listing) if chosen.yes else "Nothing was pushed. Push with YES=1.")
-    except PublishError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def publish(what: Path, to: str, yes: bool) -> None:
+    """List what would be pushed of the artefact folder `what`, or push it where `yes`; PublishError where it must not leave."""
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", to):
+        raise PublishError(f"'{to}' is no repository: write TO=owner/name")
+    folder = what if what.is_absolute() else paths.root() / what
+    listing = files(folder)
+    print((folder / "README.md").read_text(encoding="utf-8"))
+    print(listing.to_string(index=False), f"\n\n{len(listing)} files, {listing['bytes'].sum() / 1e6:.1f} MB → {to}")
+    print(push(folder, to, listing) if yes else "Nothing was pushed. Push with YES=1.")

@@ -2,8 +2,8 @@
 
 The notebook calls `run`; several processes call the same:
 
-    torchrun --nproc_per_node 4 -m s2utils.training.sft a100-7b ELI5 --set 'sft.r=32'
-    accelerate launch --config_file cluster/fsdp-qlora.yaml -m s2utils.training.sft …      a base sharded over GPUs
+    torchrun --nproc_per_node 4 -m s2utils sft a100-7b ELI5 --set 'sft.r=32'
+    accelerate launch --config_file cluster/fsdp-qlora.yaml -m s2utils sft …      a base sharded over GPUs
 
 Loss counts on the answer only, the end-of-sequence token included; losses are nats an answer token. Traps: LoRA
 weights start in bf16 but a resume reloads them in float32, so they are cast once; transformers draws the order of
@@ -12,17 +12,13 @@ rows from the global random state, which a resume and a second process do not sh
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import importlib.util
 import math
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
-
-from s2utils.workflow.errors import UserError
 
 from s2utils.workflow import notebook  # isort: skip  # sets what the libraries below read when they load
 
@@ -31,7 +27,6 @@ import torch
 from datasets import Dataset
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 from peft import LoraConfig
-from peft.tuners import tuners_utils
 from safetensors import safe_open
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
@@ -40,7 +35,7 @@ from trl import SFTConfig, SFTTrainer
 
 from s2utils.data import splits
 from s2utils.models import loading
-from s2utils.training import callbacks, distributed, publish
+from s2utils.training import callbacks, distributed, patches, publish
 from s2utils.training.callbacks import TrainingError
 from s2utils.training.parameters import Sft
 from s2utils.workflow.params import ParameterError, Params, load, nearest, parse_set
@@ -126,17 +121,16 @@ def check_sharding(params: Params) -> None:
         )
 
 
-def name_layers_plainly() -> None:
-    """Have peft find the LoRA layers of a sharded model under the names of the whole one.
+class OneGpu(SFTConfig):
+    """Settings of a process that takes one GPU, however many it sees.
 
-    Trap: peft 0.21 takes off the first of the prefixes that FSDP adds, finds no layer, and saves an empty adapter.
+    On more, transformers would split each batch over all of them, and take as many more rows.
     """
-    find = tuners_utils._get_tuner_state_dict_key_prefixes
 
-    def named(model, adapter_name=None):
-        return {name.replace("_fsdp_wrapped_module.", "") for name in find(model, adapter_name)}
-
-    tuners_utils._get_tuner_state_dict_key_prefixes = named
+    @property
+    def n_gpu(self) -> int:
+        """0 or 1."""
+        return min(super().n_gpu, 1)
 
 
 def config(params: Params, n_rows: int, folder: Path, eos: str, n_processes: int = 1) -> SFTConfig:
@@ -146,7 +140,7 @@ def config(params: Params, n_rows: int, folder: Path, eos: str, n_processes: int
     total, every = steps(sft, n_rows), max(1, steps(sft, n_rows) // max(1, sft.evaluations))
     if layout["packing"]:  # how many sequences the rows fill is known to trl only: a share of the steps instead
         total, every = sft.max_steps or -1, min(0.99, 1 / max(1, sft.evaluations))
-    args = SFTConfig(
+    return OneGpu(
         output_dir=str(folder),
         max_steps=total,
         num_train_epochs=sft.num_train_epochs,
@@ -185,10 +179,6 @@ def config(params: Params, n_rows: int, folder: Path, eos: str, n_processes: int
         dataloader_pin_memory=not on_cpu,
         disable_tqdm=False,
     )
-    args._n_gpu = min(
-        args.n_gpu, 1
-    )  # else one process splits each batch over all GPUs it sees, and takes as many more rows
-    return args
 
 
 class Batches(LengthGroupedSampler):
@@ -303,7 +293,7 @@ def run(params: Params, data: Path, train_set: str, folder: Path) -> dict:
     sharded, dataset, base = distributed.sharded(), params.dataset_of(train_set), params.model.base
     if sharded:
         check_sharding(params)
-        name_layers_plainly()
+        patches.name_layers_plainly()
     with explained(params):
         tok = loading.tokenizer(base)
         known, dropped = rows(splits.read(data, "train", dataset, params.data.union), params, tok)
@@ -370,25 +360,11 @@ def make(profile: str, train_set: str, changes: dict) -> None:
         print(adapter.folder, *(f"{k} {v}" for k, v in record["result"].items()), sep="\n")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Train one adapter; where that fails, 2 (parameters) or 1 with the remedy on the error stream."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("profile")
-    parser.add_argument("train_set", help="one of sft.train_sets")
-    parser.add_argument("--set", default="", help="overrides, as SET= of make")
-    chosen = parser.parse_args(arguments)
-    try:
-        changes = parse_set(chosen.set)
-        runtime = load(chosen.profile, changes).runtime
-        distributed.join(runtime.device)
-        torch.set_num_threads(runtime.threads)
-        make(chosen.profile, chosen.train_set, changes)
-        distributed.leave()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, ParameterError) else 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def launched(profile: str, train_set: str, overrides: str = "") -> None:
+    """`make` in the processes that torchrun or accelerate started, or in this one alone."""
+    changes = parse_set(overrides)
+    runtime = load(profile, changes).runtime
+    distributed.join(runtime.device)
+    torch.set_num_threads(runtime.threads)
+    make(profile, train_set, changes)
+    distributed.leave()

@@ -4,14 +4,12 @@ An artefact is current when today's parameters and code would make the same one.
 again; deleting a current one costs the time to make it again. Trap: "current" is meant for this profile and these
 overrides: what `make … SET=…` made is not current without the same SET.
 
-    python -m s2utils.workflow.disk cpu [--step merged] [--all] [--yes]
+    python -m s2utils disk cpu [--step merged] [--all] [--yes]
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,38 +79,22 @@ def delete(row: Held) -> None:
     shutil.rmtree(row.folder)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """List what there is, say what would go, and delete it where asked to; 2 where the parameters cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m s2utils.workflow.disk", description=__doc__.split("\n")[0])
-    parser.add_argument("profile")
-    parser.add_argument("--set", default="", help="overrides, as SET= of make")
-    parser.add_argument("--step", default="", help=f"only one of {', '.join(steps.STEPS)}")
-    parser.add_argument("--all", action="store_true", help="current ones too")
-    parser.add_argument("--yes", action="store_true", help="delete")
-    given = parser.parse_args(arguments)
-    try:
-        params = load(given.profile, parse_set(given.set))
-        if given.step and given.step not in steps.STEPS:
-            raise ParameterError(f"there is no step '{given.step}'{nearest(given.step, steps.STEPS)}")
-    except ParameterError as error:
-        print(error, file=sys.stderr)
-        return 2
-    rows = held(given.profile, params, given.step)
-    gone = going(rows, given.all)
+def clean(profile: str, overrides: str = "", step: str = "", everything: bool = False, yes: bool = False) -> None:
+    """List what there is, say what would go, and delete it where `yes`."""
+    params = load(profile, parse_set(overrides))
+    if step and step not in steps.STEPS:
+        raise ParameterError(f"there is no step '{step}'{nearest(step, steps.STEPS)}")
+    rows = held(profile, params, step)
+    gone = going(rows, everything)
     for row in rows:
         mark = "goes" if row in gone else "stays"
         print(f"{row.size / 1e6:10,.1f} MB  {mark:5}  {row.state:11}  {row.name}")
     freed = sum(row.size for row in gone)
     total = sum(row.size for row in rows)
     print(f"{total / 1e6:10,.1f} MB in all; {freed / 1e6:,.1f} MB in {len(gone)} folders would be freed")
-    if gone and given.yes:
+    if gone and yes:
         for row in gone:
             delete(row)
         print("deleted")
     elif gone:
         print("nothing is deleted yet: YES=1 deletes what goes")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,7 @@
 """Run a part of the graph from Python: what a notebook reads and what is not there yet, behind one progress bar.
 
-Snakemake decides what has to run, as it does for `make`; here it is told what is wanted, and its talk becomes a bar.
+Snakemake decides what has to run, as it does for `make`; here it is told what is wanted, and what `terminal`, its logger,
+hears of it becomes a bar.
 Trap: a `.done` file says that a job ran once, not that its artefact is still there or still current, so those of
 artefacts that are not are taken away first.
 """
@@ -8,8 +9,8 @@ artefacts that are not are taken away first.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -18,17 +19,13 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from s2utils.workflow import artefacts, paths, steps
+from s2utils.workflow import artefacts, paths, progress, steps
 from s2utils.workflow.errors import UserError
 from s2utils.workflow.overrides import written
 from s2utils.workflow.params import Params, points
 
 MEMORY = 5600  # MB that jobs may take side by side, as in the Makefile
 KEPT = 40  # last lines of a failed run
-JOB = re.compile(r"(?:local)?rule (\w+):")
-LOG = re.compile(r"    log: .*?([^/\s]+)\.log")
-TOTAL = re.compile(r"total\s+(\d+)")
-STEP = re.compile(r"(\d+) of (\d+) steps")
 
 
 class GraphError(UserError, RuntimeError):
@@ -69,7 +66,7 @@ def command(profile: str, overrides: dict, targets: list[Path]) -> list[str]:
     """Snakemake as `make` calls it, for `targets`."""
     changes = f"{written(overrides)} " if overrides else ""  # it would strip a quote at the end
     return [
-        sys.executable, "-m", "snakemake", "--cores", str(os.cpu_count()), "--resources", f"mem_mb={MEMORY}", "gpu=1",
+        sys.executable, "-m", "s2utils", "run", "--cores", str(os.cpu_count()), "--resources", f"mem_mb={MEMORY}", "gpu=1",
         "--rerun-triggers", "mtime", "params", "input", "--rerun-incomplete", "--nolock", "--scheduler", "greedy",
         "--config", f"profile={profile}", f"set={changes}", "preflight=0",
         "--", *(str(target.relative_to(paths.root())) for target in targets),
@@ -89,7 +86,7 @@ def run(profile: str, overrides: dict, targets: list[Path]) -> None:
         target.unlink(missing_ok=True)
     call = command(profile, overrides, targets)
     process = subprocess.Popen(
-        call, cwd=paths.root(), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        call, cwd=paths.root(), env=environment() | {progress.EVENTS: "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, encoding="utf-8", errors="replace", start_new_session=True,
     )  # fmt: skip
     last: deque[str] = deque(maxlen=KEPT)
@@ -103,20 +100,22 @@ def run(profile: str, overrides: dict, targets: list[Path]) -> None:
 
 
 def _follow(lines: Iterator[str], last: deque[str]) -> None:
-    """A bar over jobs from Snakemake's output: what began last, and how many are done."""
+    """A bar over jobs from events of `terminal`: what began last, and how many are done; `last` takes what was said."""
     from tqdm.auto import tqdm
 
     with tqdm(total=1, desc="upstream", unit="job") as bar:
         for line in lines:
-            last.append(line)
-            if found := TOTAL.match(line):
-                bar.total = int(found[1])
-                bar.refresh()
-            elif found := JOB.match(line) or LOG.match(line):
-                bar.set_description(found[1])
-            elif found := STEP.match(line):
-                bar.total = int(found[2])
-                bar.update(int(found[1]) - bar.n)
+            try:
+                event = dict(json.loads(line))
+            except (ValueError, TypeError):  # of Snakemake, before its logger begins
+                event = {"said": line.rstrip("\n")}
+            if "said" in event:
+                last.append(f"{event['said']}\n")
+            if "job" in event:
+                bar.set_description(event["job"])
+            if "total" in event:
+                bar.total = event["total"]
+                bar.update(event["ended"] - bar.n)
 
 
 def _end(process: subprocess.Popen) -> None:

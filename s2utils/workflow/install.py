@@ -134,7 +134,7 @@ def main() -> None:
             [PYTHON, "-c", f"import {IMPORTED}"], cwd=ROOT, env=kept, stderr=subprocess.DEVNULL
         )
         bars = {} if sys.stdout.isatty() else {"TQDM_DISABLE": "1"}
-        if subprocess.run([PYTHON, "-m", "s2utils.workflow.packaged"], cwd=ROOT, env=os.environ | bars).returncode:
+        if subprocess.run([PYTHON, "-m", "s2utils", "packaged"], cwd=ROOT, env=os.environ | bars).returncode:
             sys.exit(1)
         compiling.wait()
     (VENV / "ready").touch()

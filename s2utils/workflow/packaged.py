@@ -256,10 +256,3 @@ def _converted(name: str, gguf: Path) -> Path:
                 model.to(torch.bfloat16).save_pretrained(folder)
                 tokenizer.save_pretrained(folder)
     return folder
-
-
-if __name__ == "__main__":
-    try:
-        fetch_all()
-    except FetchError as error:
-        sys.exit(str(error))

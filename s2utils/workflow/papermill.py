@@ -1,20 +1,22 @@
 """papermill as the graph calls it: its own command line, four seconds shorter a notebook.
 
-    python -m s2utils.workflow.papermill notebooks/03_sft.ipynb out.ipynb -p profile cpu
+    python -m s2utils notebook notebooks/03_sft.ipynb out.ipynb -p profile cpu
 
-Two things took them. Where rfc3987_syntax is installed (jupyter_events brings it), jsonschema compiles its grammar at
-every import, a second, and papermill has no use for it. And a kernel that holds torch takes three seconds to say
-goodbye; here it is ended after its last cell: artefacts are on disk by then, and its outputs have arrived.
+Two things took them: a grammar that jsonschema compiles at every import (`patches`), and a kernel that holds torch, which
+takes three seconds to say goodbye; here it is ended after its last cell: artefacts are on disk by then, and its outputs
+have arrived.
 """
 
 from __future__ import annotations
 
 import sys
 
+from s2utils.workflow import patches
 
-def main() -> None:
-    """The command line of papermill; 1 with the cell's error on the error stream where that fails."""
-    sys.modules.setdefault("rfc3987_syntax", None)  # an import of it fails, as where it is not installed
+
+def run(arguments: list[str]) -> None:
+    """The command line of papermill with `arguments`; 1 with the cell's error on the error stream where that fails."""
+    patches.without_grammar()
     import yaml
     from papermill import cli, engines
     from papermill.exceptions import PapermillException
@@ -28,11 +30,7 @@ def main() -> None:
 
     engines.papermill_engines.register(None, Headless)  # where --engine names no other
     try:
-        cli.papermill()
+        cli.papermill(arguments)
     except (PapermillException, yaml.YAMLError, OSError, ValueError) as error:
         # without the stack trace of papermill's own
         sys.exit(str(error).strip())
-
-
-if __name__ == "__main__":
-    main()

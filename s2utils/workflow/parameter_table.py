@@ -11,8 +11,8 @@ from s2utils.workflow.refusals import inside, wanted
 
 HEAD = """# Parameters
 
-Written by `python -m s2utils.workflow.params --docs` from the sections in `s2utils/*/parameters.py` and the profiles in
-`params/`. No key has a default, and no number is infinite. `python -m s2utils.workflow.params cpu --set "sft.r=8"` prints
+Written by `python -m s2utils params --docs` from the sections in `s2utils/*/parameters.py` and the profiles in
+`params/`. No key has a default, and no number is infinite. `python -m s2utils params cpu --set "sft.r=8"` prints
 a profile whole, what it extends included.
 """
 

@@ -2,12 +2,11 @@
 
 A section stands in the ``parameters`` module of its room and is found there: a new one needs its model and its values in
 the base profile, nothing else. A profile is complete, or extends one that is and holds what differs: no value is a
-default that a reader of ``params/`` cannot see. ``python -m s2utils.workflow.params cpu`` prints all of them.
+default that a reader of ``params/`` cannot see. ``python -m s2utils params cpu`` prints all of them.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import importlib
 import importlib.util
@@ -15,14 +14,13 @@ import itertools
 import math
 import pkgutil
 import re
-import sys
 from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError
 
 import s2utils
-from s2utils.workflow.errors import ParameterError, UserError
+from s2utils.workflow.errors import ParameterError
 from s2utils.workflow.limits import FilledLine, Key, Section, Seed, nearest, shown
 from s2utils.workflow.overrides import flat, is_word, merged, parse_set, plain, read, without_null
 from s2utils.workflow.paths import root
@@ -152,27 +150,3 @@ def resolved(profile: str, overrides: dict | str | None = None) -> str:
     """Every parameter of a profile with its value, as YAML that is a profile itself."""
     values = load(profile, overrides).model_dump()
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Print a profile's parameters, or rewrite docs/parameters.md; 2 with one line on the error stream where it fails."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("profile", nargs="?", default="cpu")
-    parser.add_argument("--set", default="", help="overrides, as SET= of make")
-    parser.add_argument("--docs", action="store_true", help="rewrite docs/parameters.md")
-    chosen = parser.parse_args(arguments)
-    try:
-        if chosen.docs:
-            from s2utils.workflow import parameter_table
-
-            (root() / "docs" / "parameters.md").write_text(parameter_table.page(), encoding="utf-8")
-        else:
-            print(resolved(chosen.profile, chosen.set), end="")
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,20 +5,21 @@ its bars to its log (named in S2_LOG), which `tail -f` and `make progress` show,
 the libraries that load and map in seconds, dozens a notebook, are off everywhere. Trap: a library looks for these
 settings when it is imported, so they are made when `s2utils` is, before any of its modules.
 
-    python -m s2utils.workflow.progress cpu
+    python -m s2utils progress cpu
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
 import time
 from pathlib import Path
 
 LOG = "S2_LOG"
+EVENTS = "S2_EVENTS"  # set where a program reads what `terminal` says of a run
 QUIET = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
-DELAY, EVERY = 2.0, 10.0  # seconds: a step that takes less shows no bar in a log; between two states of a bar
+SPARING = {  # tqdm's own variables, for a log: seconds that a step takes before it shows a bar, and between two states
+    "TQDM_DELAY": "2", "TQDM_MININTERVAL": "10", "TQDM_NCOLS": "100",
+}  # fmt: skip
 RECENT = 3600  # seconds without a word after which a job is not listed
 
 
@@ -27,22 +28,11 @@ def settle() -> None:
     for name in QUIET:
         os.environ.setdefault(name, "1")
     if os.environ.get(LOG):
-        _to_log(os.environ[LOG])
+        for name, value in SPARING.items():
+            os.environ.setdefault(name, value)
+        from s2utils.workflow import patches
 
-
-def _to_log(path: str) -> None:
-    """Let every tqdm that is imported from now on write to the end of the file `path`."""
-    import tqdm.auto
-
-    class LogBar(tqdm.std.tqdm):
-        """A bar as text, appended to the job's log."""
-
-        def __init__(self, *args, **kwargs):
-            settings = {"file": log, "delay": DELAY, "mininterval": EVERY, "ncols": 100, "dynamic_ncols": False}
-            super().__init__(*args, **(kwargs | settings))
-
-    log = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 — as long as the process
-    tqdm.tqdm = tqdm.auto.tqdm = LogBar
+        patches.bars_into(os.environ[LOG])
 
 
 def bar(iterable, **settings):
@@ -81,25 +71,10 @@ def last(log: Path) -> str:
     return "".join(c if c.isprintable() else "�" for c in lines[-1]) if lines else ""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """One line a job: what its log said last; 2 where there is no such profile."""
-    parser = argparse.ArgumentParser(prog="python -m s2utils.workflow.progress", description=__doc__.split("\n")[0])
-    parser.add_argument("profile", nargs="?", default="cpu")
-    profile = parser.parse_args(arguments).profile
-    from s2utils.workflow import params  # not above: every module imports this one
-
-    try:
-        params.load(profile)
-    except params.ParameterError as error:
-        print(error, file=sys.stderr)
-        return 2
+def show(profile: str) -> None:
+    """Print one line a job: what its log said last."""
     rows = running(profile)
     for job, age, said in rows:
         print(f"{job} ({age:.0f} s ago): {said}")
     if not rows:
         print("no job has written to its log in the last hour")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,12 +4,11 @@ Secrets are the values of variables named …TOKEN, …KEY, …SECRET or …PASS
 (`hf_…`, `sk-…`). Trap: a file is written before it is redacted, so a job killed in between leaves it as it was; the
 next run of the job, or of this command, mends it.
 
-    python -m s2utils.workflow.redact [--names MY_LOGIN,…] FILE_OR_FOLDER…
+    python -m s2utils redact [--names MY_LOGIN,…] FILE_OR_FOLDER…
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import html
 import json
@@ -86,19 +85,10 @@ def _rewritten(file: Path, change: Callable[[str], str]) -> bool:
     return changed != text
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Redact files; says which held a secret, never which."""
-    parser = argparse.ArgumentParser(prog="python -m s2utils.workflow.redact", description=__doc__.split("\n")[0])
-    parser.add_argument("paths", nargs="+", type=Path)
-    parser.add_argument("--names", default="", help="further variables that hold secrets, separated by commas")
-    chosen = parser.parse_args(arguments)
-    for file in files(chosen.paths, [n for n in chosen.names.split(",") if n]):
+def tidy(paths: list[Path], names: str = "") -> None:
+    """`files` with `names` separated by commas, which are named on the error stream; of a bar in a log its last state stays."""
+    for file in files(paths, [n for n in names.split(",") if n]):
         print(f"{file}: a secret was taken out", file=sys.stderr)
-    for file in chosen.paths:
+    for file in paths:
         if file.suffix == ".log" and file.is_file():
             _rewritten(file, progress.settled)  # while we are at it: of a bar its last state
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

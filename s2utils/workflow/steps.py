@@ -14,7 +14,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,7 +133,6 @@ PLUMBING = (
     "training.publish",
     "workflow.progress",
     "models.client",
-    "models.serve",
 )
 WATCHING = (
     "training.callbacks",
@@ -394,11 +392,3 @@ def shown(notebook: str) -> str:
             f"no step runs notebooks/{' '.join(notebook.split())}.ipynb; steps run {', '.join(known)} (docs/extending.md)"
         )
     return known[notebook]
-
-
-if __name__ == "__main__":
-    try:
-        print(shown("".join(sys.argv[1:2])))
-    except KeyError as error:
-        print(error.args[0], file=sys.stderr)
-        sys.exit(2)

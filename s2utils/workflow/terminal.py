@@ -1,16 +1,17 @@
 """Snakemake in a terminal that a person can read: one line a job, what runs now with its bar, and when it will be done.
 
-    python -m s2utils.workflow.terminal --cores 2 --config profile=cpu …      everything after it goes to Snakemake
+    python -m s2utils run --cores 2 --config profile=cpu …      everything after it goes to Snakemake
 
 Snakemake's own blocks go to its log, which the last line names. Without a terminal, lines are plain and there is nothing
 that moves; under CI only the start, what failed and the end are said. Times are wall clock; the estimates are preflight's.
-A dry run (-n) is Snakemake's own. Trap: Snakemake says that jobs start before it says which they are, so a job's time
+Where a program listens (`progress.EVENTS`) a line is JSON: {said} or {job, ended, total}. A dry run (-n) is Snakemake's own. Trap: Snakemake says that jobs start before it says which they are, so a job's time
 counts from the record that names it; on a cluster that is when it was handed in.
 """
 
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import sys
 import time
@@ -43,16 +44,17 @@ class Job:
 
 
 class LogHandler(LogHandlerBase):
-    """What Snakemake tells of a run, as lines; a plugin of Snakemake's, registered by `main`."""
+    """What Snakemake tells of a run, as lines; a plugin of Snakemake's, registered by `run`."""
 
-    profile, cores = "cpu", 1  # of the run; set by `main`
+    profile, cores = "cpu", 1  # of the run; set by `run`
     writes_to_stream, writes_to_file = True, False
     has_filter, has_formatter, needs_rulegraph = True, True, False
 
     def __post_init__(self) -> None:
         self.console = Console(highlight=False)
         self.console.soft_wrap = not self.console.is_terminal  # a file has no edge to break lines at
-        self.quiet = bool(os.environ.get("CI"))
+        self.events = bool(os.environ.pop(progress.EVENTS, ""))  # not those of a job
+        self.quiet = self.events or bool(os.environ.get("CI"))
         self.jobs: dict[int, Job] = {}
         self.left: dict[str, int] = {}  # rule → jobs that have not ended
         self.total, self.ended, self.begun = 0, 0, time.time()
@@ -87,8 +89,10 @@ class LogHandler(LogHandlerBase):
                 point = log.parts[1] if log and len(log.parts) > 1 else self.profile
                 name += f" ({point.partition('@')[2]})" if point != self.profile else ""
                 self.jobs[record.jobid] = Job(name, record.rule_name, log, self.estimate(record.rule_name), time.time())
+                self.tell(job=name, ended=self.ended, total=self.total)
             case LogEvent.JOB_FINISHED if (job := self.jobs.get(record.job_id)) and job.took is None:
                 self.end(job)
+                self.tell(ended=self.ended, total=self.total)
                 self.say(f"{self.ended:>3} of {self.total:<3} {row(job.name, job.took, job.estimate)}", quiet=True)
                 if job.rule == "preflight":
                     self.promise()
@@ -167,8 +171,17 @@ class LogHandler(LogHandlerBase):
 
     def say(self, text: str, style: str = "", quiet: bool = False) -> None:
         """One line that stays; `quiet` ones are left out under CI."""
-        if not (quiet and self.quiet):
+        if quiet and self.quiet:
+            return
+        if self.events:
+            self.tell(said=text)
+        else:
             self.console.print(Text(text, style=style))
+
+    def tell(self, **facts: str | int) -> None:
+        """One event, for a program that reads them."""
+        if self.events:
+            print(json.dumps(facts), file=self.console.file, flush=True)
 
     def close(self) -> None:
         """The end of the run: what it took, job by job beside the estimate. Called twice, by Snakemake and by logging."""
@@ -225,16 +238,11 @@ def checks(log: Path) -> str:
     return f"{told}\nThe checks above stop the run; PREFLIGHT=0 goes on without them."
 
 
-def main(arguments: list[str] | None = None) -> None:
+def run(given: list[str]) -> None:
     """Run Snakemake with these arguments; ends with its status, or with 2 where the parameters cannot be used."""
-    given = sys.argv[1:] if arguments is None else arguments
     config = dict(a.split("=", 1) for a in given if a.startswith(("profile=", "set=")))
     profile = config.get("profile", "cpu")
-    try:
-        params.load(profile, config.get("set", ""))
-    except params.ParameterError as error:  # the Snakefile would say so too, at the end of a stack trace
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    params.load(profile, config.get("set", ""))  # the Snakefile would say so too, at the end of a stack trace
     from snakemake import cli
     from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
@@ -253,7 +261,3 @@ def main(arguments: list[str] | None = None) -> None:
         if logs:
             print(f"Snakemake's own account of it: {logs[-1]}")
         raise ended
-
-
-if __name__ == "__main__":
-    main()

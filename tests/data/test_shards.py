@@ -192,7 +192,7 @@ def test_a_killed_job_goes_on_and_ends_in_the_same_bytes(tree, tmp_path):
     """A real process, killed for good in the middle, then run again."""
     text = (tree / "params" / "smoke.yaml").read_text().replace("max_records: 400", "max_records: 0")
     (tree / "params" / "killed.yaml").write_text(text)
-    command = [sys.executable, "-m", "s2utils.job", "filtered", "killed", "0"]
+    command = [sys.executable, "-m", "s2utils", "make", "filtered", "killed", "0"]
     folder = paths.artefacts("killed") / "filtered" / "0"
     process = subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and len(list(folder.glob("*.parquet"))) < 2:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s2utils.__main__ import main
 from s2utils.models import ask
 from s2utils.workflow import artefacts, notebook, params
 from s2utils.workflow.params import ParameterError
@@ -69,10 +70,10 @@ def test_fine_tunes_that_are_not_made_are_named(tree, capsys):
     with made.making():
         pass
     assert [r.id for r in ask.there(run, run.models)[0]][2:] == ["SmolLM2-135M-sciq.bf16"]
-    assert ask.main(["smoke", "Why?", "--model", "SmolLM2-135M-sciq.dequantized"]) == 2
+    assert main(["ask", "smoke", "Why?", "--model", "SmolLM2-135M-sciq.dequantized"]) == 2
     assert "make 04_generate" in capsys.readouterr().err
-    assert ask.main(["smoke", "  "]) == 2 and "the question is empty" in capsys.readouterr().err
-    assert ask.main(["smok", "Why?"]) == 2 and "did you mean 'smoke'" in capsys.readouterr().err
+    assert main(["ask", "smoke", "  "]) == 2 and "the question is empty" in capsys.readouterr().err
+    assert main(["ask", "smok", "Why?"]) == 2 and "did you mean 'smoke'" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_the_same_question_has_the_same_answers(tiny, monkeypatch):
 def test_the_command_prints_what_the_models_said(tiny, capsys, monkeypatch):
     given = json.dumps(tiny.overrides["model"]["base"]["path"])
     changes = f"model.base.path={given} model.chat.path={given} generate.max_new_tokens=4"
-    assert ask.main(["smoke", "Why\x1b[31m?", "--set", changes]) == 0
+    assert main(["ask", "smoke", "Why\x1b[31m?", "--set", changes]) == 0
     said = capsys.readouterr().out
     assert "Why␛[31m?" in said and "SmolLM2-135M-chat" in said and "\x1b" not in said
     assert "Not made yet with these parameters: SmolLM2-135M-sciq.bf16" in said
@@ -118,12 +119,12 @@ def test_a_published_adapter_is_asked_with_its_bases_tokenizer(tree, tiny_base, 
     model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.bfloat16)
     folder = tree / "adapters" / "theirs"
     get_peft_model(model, LoraConfig(r=2, target_modules="all-linear")).save_pretrained(folder)
-    asked = ["smoke", "Why?", "--model", "SmolLM2-135M"]
+    asked = ["ask", "smoke", "Why?", "--model", "SmolLM2-135M"]
     asked += ["--set", "model.base.path=adapters/theirs generate.max_new_tokens=4"]
-    assert ask.main(asked) == 0 and "SmolLM2-135M" in capsys.readouterr().out
+    assert main(asked) == 0 and "SmolLM2-135M" in capsys.readouterr().out
     file = folder / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": None}))
-    assert ask.main(asked) == 2
+    assert main(asked) == 2
     said = capsys.readouterr()
     assert said.err.count("\n") == 1 and "adapters/theirs does not name its base" in said.err and not said.out
 

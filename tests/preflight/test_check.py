@@ -15,6 +15,7 @@ from conftest import REPOSITORY
 from huggingface_hub import constants
 from transformers import AutoConfig
 
+from s2utils.__main__ import main
 from s2utils.models.parameters import Weights
 from s2utils.preflight import access, check, host, machine
 from s2utils.preflight.estimates import Estimate
@@ -174,16 +175,14 @@ def test_a_base_model_of_unknown_size_leaves_the_checks():
 )  # fmt: skip
 def test_the_command(tree, monkeypatch, capsys, changes, code, said):
     monkeypatch.setattr(host, "packages", lambda: host.Check("pass", "packages", "as locked"))
-    monkeypatch.setattr(sys, "argv", ["preflight", "cpu", "--set", changes])
-    assert check.main() == code
+    assert main(["preflight", "cpu", "--set", changes]) == code
     text = capsys.readouterr().out
     assert all(word in text for word in said) and text.rstrip().endswith(f"{code and len(said) - 1 or code} fail")
 
 
 def test_what_the_command_writes_for_programs(tree, monkeypatch, capsys):
     monkeypatch.setattr(host, "packages", lambda: host.Check("pass", "packages", "as locked"))
-    monkeypatch.setattr(sys, "argv", ["preflight", "cpu", "--json"])
-    assert check.main() == 0
+    assert main(["preflight", "cpu", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["model"]["layers"] == 30 and len(told["estimates"]) == 7 and "asked" not in told["estimates"][1]
     for e in told["estimates"]:  # what the terminal of a run reads

@@ -93,7 +93,7 @@ def test_a_finished_study_has_a_row_a_job(tmp_path):
 @pytest.mark.slow
 def test_without_a_gpu_it_says_so_and_ends_with_2():
     done = subprocess.run(
-        [sys.executable, "-m", "s2utils.preflight.gpu_check"], capture_output=True, text=True, timeout=100,
+        [sys.executable, "-m", "s2utils", "gpu-check"], capture_output=True, text=True, timeout=100,
         env=dict(__import__("os").environ, CUDA_VISIBLE_DEVICES=""),
     )  # fmt: skip
     assert done.returncode == 2, done.stderr[-2000:]

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from conftest import JUDGEMENT, write_jsonl
 
+from s2utils.__main__ import main
 from s2utils.evaluation import external_answers
 from s2utils.report import audit
 from s2utils.results import protocol_effects
@@ -222,7 +223,7 @@ def test_the_command_writes_tables_and_a_page(tree, folder, tmp_path, capsys):
     judged = write(tmp_path / "judged.csv", [[0, "Rating: [[7]]"], [1, "<script>alert(1)</script>"]], ["", "<b>M</b>"])
     set_ = "text_metrics.resamples=100"
     assert (
-        audit.main(["--predictions", str(folder), "--judgements", str(judged), "--profile", "smoke", "--set", set_])
+        main(["audit", "--predictions", str(folder), "--judgements", str(judged), "--profile", "smoke", "--set", set_])
         == 0
     )
     shown = capsys.readouterr().out
@@ -254,14 +255,14 @@ def test_tables_of_other_files_do_not_stay(tree, folder, tmp_path):
     stale.write_text("old\n")
     kept = write(tmp_path / "judged.csv", [[0, "Rating: [[7]]"]], ["", "M"])
     few = ["--profile", "smoke", "--set", "text_metrics.resamples=100"]
-    assert audit.main(["--judgements", str(kept), *few]) == 0 and stale.is_file()
-    assert audit.main(["--predictions", str(folder), *few]) == 0 and not stale.is_file()
+    assert main(["audit", "--judgements", str(kept), *few]) == 0 and stale.is_file()
+    assert main(["audit", "--predictions", str(folder), *few]) == 0 and not stale.is_file()
     assert out(tree, "ratings").loc[0, "judge_rating"] == 7
 
 
 def test_a_file_that_cannot_be_used_is_named(tree, tmp_path, capsys):
     (tmp_path / "m_x_predictions.csv").write_text("words\nhello\n")
-    assert audit.main(["--predictions", str(tmp_path), "--profile", "smoke"]) == 2
+    assert main(["audit", "--predictions", str(tmp_path), "--profile", "smoke"]) == 2
     assert "m_x_predictions.csv: no column of answers among 'words'" in capsys.readouterr().err
     assert not (tree / "reports/audit").exists()
 
@@ -280,7 +281,7 @@ def test_one_pair_alone_and_singles_without_a_judge_have_a_page(tree, tmp_path):
     }
     bare = {k: v for k, v in JUDGEMENT.items() if k != "judge"}
     for rows in ([pair], [bare], [bare, pair], [JUDGEMENT]):
-        assert audit.main(["--judgements", str(write_jsonl(tmp_path / "j.jsonl", *rows)), *FEW]) == 0
+        assert main(["audit", "--judgements", str(write_jsonl(tmp_path / "j.jsonl", *rows)), *FEW]) == 0
         page = (tree / "reports/audit/index.html").read_text(encoding="utf-8")
         assert ("pairs in both orders" in page) == (pair in rows) and ("ratings a turn" in page) == (rows != [pair])
         assert ">nan<" not in page
@@ -288,7 +289,7 @@ def test_one_pair_alone_and_singles_without_a_judge_have_a_page(tree, tmp_path):
 
 def test_both_turns_of_one_judge_are_one_row(tree, tmp_path):
     second = JUDGEMENT | {"turn": 2, "judge": ["gpt-4", "single-v1-multi-turn"]}
-    assert audit.main(["--judgements", str(write_jsonl(tmp_path / "a.jsonl", JUDGEMENT, second)), *FEW]) == 0
+    assert main(["audit", "--judgements", str(write_jsonl(tmp_path / "a.jsonl", JUDGEMENT, second)), *FEW]) == 0
     (row,) = out(tree, "mtbench").to_dict("records")
     assert (row["single_turn_rating"], row["multi_turn_rating"]) == (8, 8)
     assert (row["single_turn_rating_n_failed"], row["multi_turn_rating_n_failed"]) == (0, 0)
@@ -302,7 +303,7 @@ def test_an_audit_that_fails_leaves_everything_as_it_was(tree, folder, tmp_path,
     from s2utils.report import web
 
     judged, page = write_jsonl(tmp_path / "j.jsonl", JUDGEMENT), web.write_page
-    assert audit.main(["--predictions", str(folder), "--judgements", str(judged), *FEW]) == 0
+    assert main(["audit", "--predictions", str(folder), "--judgements", str(judged), *FEW]) == 0
     reports = tree / "reports"
     before = held(reports)
 
@@ -311,12 +312,13 @@ def test_an_audit_that_fails_leaves_everything_as_it_was(tree, folder, tmp_path,
 
     monkeypatch.setattr(web, "write_page", breaks)
     with pytest.raises(OSError, match="no space"):
-        audit.main(["--judgements", str(write_jsonl(judged, JUDGEMENT | {"model": "other"})), *FEW])
+        main(["audit", "--judgements", str(write_jsonl(judged, JUDGEMENT | {"model": "other"})), *FEW])
     assert held(reports) == before
     monkeypatch.setattr(web, "write_page", page)
     assert (
-        audit.main(
+        main(
             [
+                "audit",
                 "--judgements",
                 str(write_jsonl(judged, JUDGEMENT, JUDGEMENT)),
                 "--predictions",
@@ -327,7 +329,7 @@ def test_an_audit_that_fails_leaves_everything_as_it_was(tree, folder, tmp_path,
         == 2
     )
     assert held(reports) == before and "there is no folder" in capsys.readouterr().err
-    assert audit.main(["--judgements", str(judged), *FEW]) == 0
+    assert main(["audit", "--judgements", str(judged), *FEW]) == 0
     assert set(held(reports)) == set(before)
 
 
@@ -338,9 +340,9 @@ def test_a_table_that_an_earlier_audit_left_broken_stops_none(tree, folder, brok
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(broken)
         file.with_suffix(".txt").write_text("A caption.\n")
-    assert audit.main(["--predictions", str(folder), *FEW]) == 0
+    assert main(["audit", "--predictions", str(folder), *FEW]) == 0
     assert not (tree / "reports/audit/tables/mtbench.csv").exists() and "taken away" in capsys.readouterr().out
-    assert audit.main(["--predictions", str(folder), *FEW]) == 0 and len(out(tree, "flesch")) == 4
+    assert main(["audit", "--predictions", str(folder), *FEW]) == 0 and len(out(tree, "flesch")) == 4
 
 
 def test_what_was_not_read_stands_on_the_page(tree, tmp_path):
@@ -352,7 +354,8 @@ def test_what_was_not_read_stands_on_the_page(tree, tmp_path):
     write_jsonl(tmp_path / "m_x_predictions.jsonl", *rows)
     judged = write_jsonl(tmp_path / "j.jsonl", JUDGEMENT, JUDGEMENT | {"question_id": 82, "score": -1})
     assert (
-        audit.main(["--predictions", str(tmp_path / "m_x_predictions.jsonl"), "--judgements", str(judged), *FEW]) == 0
+        main(["audit", "--predictions", str(tmp_path / "m_x_predictions.jsonl"), "--judgements", str(judged), *FEW])
+        == 0
     )
     flesch = out(tree, "flesch").set_index(["protocol", "backend"]).loc[("answer", "pyphen")]
     assert (flesch["n"], flesch["flesch_reading_ease_n_failed"], flesch["flesch_reading_ease"]) == (
@@ -377,7 +380,7 @@ def test_what_was_not_read_stands_on_the_page(tree, tmp_path):
     write_jsonl(
         tmp_path / "m_x_predictions.jsonl", {"text": said}
     )  # mended: its lines go, those of the judgements stay
-    assert audit.main(["--predictions", str(tmp_path / "m_x_predictions.jsonl"), *FEW]) == 0
+    assert main(["audit", "--predictions", str(tmp_path / "m_x_predictions.jsonl"), *FEW]) == 0
     assert out(tree, "unread")["file"].tolist() == ["j.jsonl"]
 
 
@@ -397,7 +400,7 @@ def test_references_of_every_form_meet_their_questions(tmp_path):
 def test_a_judgements_csv_with_a_row_each_is_not_pooled(tree, tmp_path):
     header = ["model", "question_id", "turn", "judgment"]
     rows = [[m, q, t, f"Rating: [[{n}]]"] for m, n in (("a", 4), ("b", 8)) for q in (1, 2) for t in (1, 2)]
-    assert audit.main(["--judgements", str(write(tmp_path / "j.csv", rows, header)), *FEW]) == 0
+    assert main(["audit", "--judgements", str(write(tmp_path / "j.csv", rows, header)), *FEW]) == 0
     table = out(tree, "mtbench").set_index("model")
     assert table["single_turn_rating"].to_dict() == {"a": 4, "b": 8} and table["n"].tolist() == [2, 2]
 
@@ -421,7 +424,7 @@ NAMES = ['=HYPERLINK("http://x","m")', "+1", "-m", "@SUM(A1)", "\tm", "'=m", "pl
 def test_a_models_name_is_no_formula_in_a_spreadsheet(tree, tmp_path):
     file = write_jsonl(tmp_path / "j.jsonl", *(JUDGEMENT | {"model": m, "judge": "=j"} for m in NAMES))
     for _ in range(2):  # the second time beside the tables of the first
-        assert audit.main(["--judgements", str(file), *FEW]) == 0
+        assert main(["audit", "--judgements", str(file), *FEW]) == 0
     with open(tree / "reports/audit/tables/mtbench.csv", encoding="utf-8", newline="") as opened:
         cells = [cell for row in csv.reader(opened) for cell in row]
     assert not [
@@ -434,17 +437,18 @@ def test_a_models_name_is_no_formula_in_a_spreadsheet(tree, tmp_path):
 
 
 @pytest.mark.parametrize("given", [[], ["--references", "r.csv"], ["--judgements", "j.csv", "--references", "r.csv"]])
-def test_nothing_to_score_is_said(tree, given):
-    with pytest.raises(SystemExit):
-        audit.main(given)
+def test_nothing_to_score_is_said(tree, capsys, given):
+    assert main(["audit", *given]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "PREDICTIONS=<folder>" in told
 
 
 @pytest.mark.slow
 def test_readability_needs_no_model_library(tree, folder):
     """The audit of a folder without references does not load torch."""
     code = (
-        "import sys; from s2utils.report import audit; "
-        f"assert audit.main(['--predictions', {str(folder)!r}, '--profile', 'smoke', '--set', 'text_metrics.resamples=50']) == 0; "
+        "import sys; from s2utils.__main__ import main; "
+        f"assert main(['audit', '--predictions', {str(folder)!r}, '--profile', 'smoke', '--set', 'text_metrics.resamples=50']) == 0; "
         "assert 'torch' not in sys.modules"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(audit.__file__).parents[2]), "S2_ROOT": str(tree)}
@@ -466,7 +470,7 @@ def test_bertscore_by_the_embedded_encoder(folder, params, tmp_path):
 
 def test_replies_that_are_not_utf_8_are_read_and_that_is_said(tree, tmp_path):
     (tmp_path / "r.csv").write_bytes("model one\nTrès bien. Rating: [[8]]\nRating: [[6]]\n".encode("cp1252"))
-    assert audit.main(["--judgements", str(tmp_path / "r.csv"), *FEW]) == 0
+    assert main(["audit", "--judgements", str(tmp_path / "r.csv"), *FEW]) == 0
     assert out(tree, "ratings").loc[0, ["n", "n_failed", "judge_rating"]].tolist() == [2, 0, 7]
     (unread,) = out(tree, "unread").to_dict("records")
     assert (unread["part"], unread["read"]) == ("ratings", "yes") and "Windows-1252" in unread["reason"]

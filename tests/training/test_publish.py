@@ -10,6 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import save_file
 from test_merging import save_adapter
 
+from s2utils.__main__ import main
 from s2utils.models import loading
 from s2utils.models.parameters import Weights
 from s2utils.training import merged as merged_models
@@ -73,7 +74,7 @@ def hub(monkeypatch):
 
 def test_a_dry_run_lists_files_sizes_hashes_and_the_card_without_network(artefact, offline, capsys):
     folder = artefact()
-    assert publish.main([str(folder), "me/name"]) == 0
+    assert main(["publish", str(folder), "me/name"]) == 0
     said = capsys.readouterr().out
     assert "# A card" in said and "Nothing was pushed" in said and "3 files" in said
     for name in ("adapter_model.safetensors", "README.md", "log.jsonl"):
@@ -84,7 +85,7 @@ def test_a_dry_run_lists_files_sizes_hashes_and_the_card_without_network(artefac
 def test_yes_pushes_exactly_the_listed_files_into_a_private_repository(artefact, hub, capsys, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     folder = artefact()
-    assert publish.main([str(folder), "me/name", "--yes"]) == 0
+    assert main(["publish", str(folder), "me/name", "--yes"]) == 0
     (_, created, how), (_, to, given) = hub
     assert created == to == "me/name" and how["private"] is True and given["folder_path"] == folder
     assert given["allow_patterns"] == ["README.md", "adapter_model.safetensors", "log.jsonl"]
@@ -109,7 +110,7 @@ def test_yes_pushes_exactly_the_listed_files_into_a_private_repository(artefact,
     ],
 )
 def test_what_must_not_leave_is_refused(artefact, hub, capsys, name, data, why):
-    assert publish.main([str(artefact({name: data})), "me/name", "--yes"]) == 1
+    assert main(["publish", str(artefact({name: data})), "me/name", "--yes"]) == 1
     captured = capsys.readouterr()
     assert f"{name}: " in captured.err and why in captured.err and not hub
     assert TOKEN not in captured.out + captured.err
@@ -117,20 +118,20 @@ def test_what_must_not_leave_is_refused(artefact, hub, capsys, name, data, why):
 
 def test_ones_own_token_is_found_whatever_its_form(artefact, hub, capsys, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "my-own-secret")
-    assert publish.main([str(artefact({"notes.txt": b"my-own-secret"})), "me/name", "--yes"]) == 1
+    assert main(["publish", str(artefact({"notes.txt": b"my-own-secret"})), "me/name", "--yes"]) == 1
     captured = capsys.readouterr()
     assert "access token" in captured.err and "my-own-secret" not in captured.out + captured.err and not hub
 
 
 def test_an_unfinished_or_changed_artefact_is_refused(artefact, hub, capsys, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert publish.main([str(tmp_path / "empty"), "me/name", "--yes"]) == 1
+    assert main(["publish", str(tmp_path / "empty"), "me/name", "--yes"]) == 1
     assert "not a finished artefact" in capsys.readouterr().err
     folder = artefact()
     (folder / "log.jsonl").write_text('{"step": 2}\n', encoding="utf-8")
     (folder / "added.json").write_text("{}", encoding="utf-8")
     (folder / "README.md").unlink()
-    assert publish.main([str(folder), "me/name", "--yes"]) == 1
+    assert main(["publish", str(folder), "me/name", "--yes"]) == 1
     said = capsys.readouterr().err
     assert "log.jsonl: changed" in said and "README.md: changed" in said and "added.json: not part" in said and not hub
 
@@ -142,13 +143,13 @@ def test_a_folder_without_card_or_weights_is_refused(artefact, hub, missing, cap
     del manifest["files"][missing]
     (folder / missing).unlink()
     artefacts.write_json(folder / "manifest.json", manifest)
-    assert publish.main([str(folder), "me/name", "--yes"]) == 1
+    assert main(["publish", str(folder), "me/name", "--yes"]) == 1
     assert ("no model card" if missing == "README.md" else "no weights") in capsys.readouterr().err and not hub
 
 
 @pytest.mark.parametrize("to", ["", "name", "a/b/c", "me/na me"])
 def test_the_repository_must_have_an_owner(artefact, hub, capsys, to):
-    assert publish.main([str(artefact()), to, "--yes"]) == 1
+    assert main(["publish", str(artefact()), to, "--yes"]) == 1
     assert "write TO=owner/name" in capsys.readouterr().err and not hub
 
 
@@ -158,7 +159,7 @@ def test_a_hub_that_refuses_says_what_to_set(artefact, monkeypatch, capsys):
 
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setattr(HfApi, "create_repo", refuse)
-    assert publish.main([str(artefact()), "me/name", "--yes"]) == 1
+    assert main(["publish", str(artefact()), "me/name", "--yes"]) == 1
     captured = capsys.readouterr()
     assert "HTTP 401" in captured.err and "HF_TOKEN" in captured.err and TOKEN not in captured.out + captured.err
 
@@ -236,7 +237,7 @@ def test_a_merged_model_can_be_pushed_as_04_leaves_it(merged, offline, capsys):
             ("PeftModel.from_pretrained" in body) == kept and "2.500 → 2.250" in body and "# SmolLM2-135M-sciq" in body
         )
         assert kept or f"merged ({row.merge_mode})" in body
-        assert publish.main([str(folder), "me/name"]) == 0 and "Nothing was pushed" in capsys.readouterr().out
+        assert main(["publish", str(folder), "me/name"]) == 0 and "Nothing was pushed" in capsys.readouterr().out
 
 
 def test_another_base_from_a_package_is_credited_to_its_own_authors(tree):

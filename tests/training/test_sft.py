@@ -158,7 +158,7 @@ def test_all_random_numbers_of_training_come_from_one_seed(tree, tmp_path):
 
 def test_one_process_takes_one_gpu_of_those_it_sees(params, tmp_path, monkeypatch):
     monkeypatch.setattr(sft.SFTConfig, "n_gpu", property(lambda args: 8))
-    assert sft.config(params, 100, tmp_path, "</s>")._n_gpu == 1
+    assert sft.config(params, 100, tmp_path, "</s>").n_gpu == 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import pytest
 
+from s2utils.__main__ import main
 from s2utils.workflow import disk, notebook, params
 
 
@@ -38,19 +39,19 @@ def test_every_folder_has_a_state_and_a_size(run):
 
 
 def test_only_what_is_not_current_goes_and_only_when_told(run, capsys):
-    assert disk.main(["smoke"]) == 0
+    assert main(["disk", "smoke"]) == 0
     said = capsys.readouterr().out
     assert "goes   not current  sft/sciq-wikilead" in said and "in 1 folders would be freed" in said and "YES=1" in said
     assert states(run)["sft/sciq-wikilead"] == "not current", "a listing deletes nothing"
-    disk.main(["smoke", "--yes"])
+    main(["disk", "smoke", "--yes"])
     assert "sft/sciq-wikilead" not in states(run) and len(states(run)) == 5
     assert run.artefact("sciq").ready
 
 
 def test_all_takes_what_is_current_and_never_records(run, tree):
-    disk.main(["smoke", "--all", "--yes", "--step", "sft"])
+    main(["disk", "smoke", "--all", "--yes", "--step", "sft"])
     assert "sft/sciq" not in states(run) and "data" in states(run)
-    disk.main(["smoke", "--all", "--yes"])
+    main(["disk", "smoke", "--all", "--yes"])
     assert set(states(run)) == {"cache", "mine", "sft/strange"} and len(list((tree / "params").iterdir())) > 3
 
 
@@ -67,9 +68,9 @@ def test_what_overrides_made_is_current_under_them(run):
 )  # fmt: skip
 def test_a_wrong_name_deletes_nothing(run, capsys, given, said):
     before = states(run)
-    assert disk.main([*given, "--all", "--yes"]) == 2
+    assert main(["disk", *given, "--all", "--yes"]) == 2
     assert said in capsys.readouterr().err and states(run) == before
 
 
 def test_a_profile_without_artefacts_has_nothing_to_show(tree, capsys):
-    assert disk.main(["cpu"]) == 0 and "0.0 MB in all" in capsys.readouterr().out
+    assert main(["disk", "cpu"]) == 0 and "0.0 MB in all" in capsys.readouterr().out

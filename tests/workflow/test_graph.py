@@ -5,11 +5,14 @@ import subprocess
 import sys
 from collections import deque
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import tqdm.auto
 from conftest import REPOSITORY
+from snakemake_interface_logger_plugins.common import LogEvent
 
-from s2utils.workflow import graph, notebook, params, steps
+from s2utils.workflow import graph, notebook, params, progress, steps, terminal
 
 
 def make(run, step: str, name: str = "") -> None:
@@ -62,36 +65,28 @@ def test_a_choice_narrows_what_a_run_is_about(tree):
     assert names("leaderboard", model="SmolLM2-135M") == ["SmolLM2-135M"] and names("data") == [""]
 
 
-def test_the_bar_follows_snakemake(monkeypatch):
-    bars = []
-
-    class Bar:
-        def __init__(self, total, **_):
-            self.total, self.n, self.texts = total, 0, []
-            bars.append(self)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def refresh(self):
-            pass
-
-        def update(self, n):
-            self.n += n
-
-        def set_description(self, text):
-            self.texts.append(text)
-
-    monkeypatch.setattr("tqdm.auto.tqdm", Bar)
-    said = ["total       5\n", "rule sft_one:\n", "    log: a/notebooks/03_sft.sciq.ipynb, a/notebooks/03_sft.sciq.log\n",
-            "1 of 5 steps (20%) done\n", "localrule all:\n", "3 of 5 steps (60%) done\n"]  # fmt: skip
-    last = deque(maxlen=2)
-    graph._follow(iter(said), last)
-    (bar,) = bars
-    assert (bar.total, bar.n, bar.texts) == (5, 3, ["sft_one", "03_sft.sciq", "all"]) and list(last) == said[-2:]
+def test_the_bar_follows_what_the_logger_tells(tree, monkeypatch, capsys):
+    """Records of Snakemake go through the logger as it runs there, its lines through the bar."""
+    monkeypatch.setenv(progress.EVENTS, "1")
+    handler = terminal.LogHandler(None, None)
+    for event, facts in (
+        (LogEvent.RUN_INFO, {"stats": {"sft_one": 2, "sft": 1, "total": 3}}),
+        (LogEvent.JOB_INFO, {"jobid": 1, "rule_name": "sft_one", "log": ["a/cpu/notebooks/03_sft.sciq.log"]}),
+        (LogEvent.JOB_INFO, {"jobid": 2, "rule_name": "sft", "log": []}),
+        (LogEvent.JOB_FINISHED, {"job_id": 1}),
+        (LogEvent.JOB_ERROR, {"jobid": 2}),
+    ):
+        handler.take(SimpleNamespace(event=event, levelno=20, **facts))
+    handler.close()
+    bars, bar = [], tqdm.auto.tqdm
+    monkeypatch.setattr("tqdm.auto.tqdm", lambda **settings: bars.append(bar(**settings)) or bars[0])
+    last = deque(maxlen=4)
+    graph._follow(iter(["Error in the Snakefile\n", *capsys.readouterr().out.splitlines(True)]), last)
+    assert (bars[0].total, bars[0].n) == (3, 1) and bars[0].desc.startswith("sft")
+    assert "".join(last).startswith("Error in the Snakefile\n3 jobs") and "failed: sft\n1 of 3 jobs in 0 s" in "".join(
+        last
+    )
+    assert progress.EVENTS not in os.environ, "jobs do not inherit it"
 
 
 def script(monkeypatch, code: str) -> None:
@@ -141,7 +136,7 @@ def test_snakemake_takes_the_command(tree, changes):
     targets = graph.missing("sft", "smoke", params.load("smoke", changes), changes, ["sciq"])
     root = Path(graph.__file__).resolve().parents[2]
     call = graph.command("smoke", changes, targets)
-    call[3:3] = ["-n", "--snakefile", str(root / "Snakefile"), "--directory", str(tree)]
+    call[4:4] = ["-n", "--snakefile", str(root / "Snakefile"), "--directory", str(tree)]
     environment = graph.environment() | {"S2_ROOT": str(tree), "PYTHONPATH": str(root)}
     ran = subprocess.run(call, cwd=tree, env=environment, capture_output=True, text=True)
     planned = ran.stdout + ran.stderr

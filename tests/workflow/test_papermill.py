@@ -9,6 +9,7 @@ import psutil
 import pytest
 from conftest import REPOSITORY
 
+OURS = ["s2utils", "notebook"]
 CELLS = [
     "name = 'you'",
     "import os, sys\nprint(os.getpid())",
@@ -33,22 +34,22 @@ def notebook(tmp_path):
 
 def execute(module, given, tmp_path):
     """(process, executed notebook)."""
-    out = tmp_path / f"{module.partition('.')[0]}.ipynb"
-    command = [sys.executable, "-m", module, str(given), str(out), "-p", "name", "world"]
+    out = tmp_path / f"{module[0]}.ipynb"
+    command = [sys.executable, "-m", *module, str(given), str(out), "-p", "name", "world"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     return done, nbformat.read(out, as_version=4)
 
 
 def test_cells_parameters_and_outputs_are_papermills(notebook, tmp_path):
     given = notebook([CELLS[0], *CELLS[2:]])
-    (ours, made), (_, wanted) = (execute(m, given, tmp_path) for m in ("s2utils.workflow.papermill", "papermill"))
+    (ours, made), (_, wanted) = (execute(m, given, tmp_path) for m in (OURS, ["papermill"]))
     assert ours.returncode == 0, ours.stderr[-2000:]
     assert made.cells[-1].outputs[0]["data"]["text/plain"] == "'world'"
     assert executed_notebooks.normalised(made) == executed_notebooks.normalised(wanted)
 
 
 def test_no_kernel_is_left(notebook, tmp_path):
-    done, made = execute("s2utils.workflow.papermill", notebook(CELLS), tmp_path)
+    done, made = execute(OURS, notebook(CELLS), tmp_path)
     printed = [
         output["text"] for cell in made.cells for output in cell.get("outputs", []) if output.get("name") == "stdout"
     ]
@@ -56,7 +57,7 @@ def test_no_kernel_is_left(notebook, tmp_path):
 
 
 def test_a_failure_is_told_and_kept_in_the_notebook(notebook, tmp_path):
-    done, made = execute("s2utils.workflow.papermill", notebook([*CELLS[:2], "1 / 0", "print('never')"]), tmp_path)
+    done, made = execute(OURS, notebook([*CELLS[:2], "1 / 0", "print('never')"]), tmp_path)
     assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
     assert any(output["output_type"] == "error" for cell in made.cells for output in cell.get("outputs", []))
     assert not made.cells[-1].outputs
@@ -78,7 +79,7 @@ def test_parameters_that_cannot_be_used_show_no_stack(notebook, tmp_path, argume
     command = [
         sys.executable,
         "-m",
-        "s2utils.workflow.papermill",
+        *OURS,
         str(given),
         str(tmp_path / "out.ipynb"),
         "--no-progress-bar",
@@ -92,7 +93,7 @@ def test_a_notebook_that_is_not_there_is_named(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "s2utils.workflow.papermill",
+        *OURS,
         "notebooks/99_none.ipynb",
         str(tmp_path / "out.ipynb"),
     ]

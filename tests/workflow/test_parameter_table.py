@@ -6,7 +6,7 @@ from s2utils.workflow.params import flat, load
 
 def test_the_page_is_current():
     text = (REPOSITORY / "docs" / "parameters.md").read_text(encoding="utf-8")
-    assert text == parameter_table.page(), "python -m s2utils.workflow.params --docs"
+    assert text == parameter_table.page(), "python -m s2utils params --docs"
 
 
 def test_the_page_says_what_a_value_is_what_it_may_be_and_what_it_is(tree):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from s2utils.workflow import paths, progress, redact
+from s2utils.__main__ import main
+from s2utils.workflow import paths, progress
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,7 +24,6 @@ BARS = """
 import time
 import s2utils
 from s2utils.workflow import progress
-progress.DELAY, progress.EVERY = 0.1, 0.05
 from tqdm import tqdm
 from tqdm.auto import tqdm as auto
 for _ in tqdm(range(40), desc="long"): time.sleep(0.02)
@@ -33,7 +33,7 @@ for _ in progress.bar(range(3), desc="own"): pass
 
 
 def test_bars_of_a_job_go_to_its_log_and_short_ones_nowhere(tmp_path):
-    said, log = ran(BARS, tmp_path, S2_LOG="a.log")
+    said, log = ran(BARS, tmp_path, S2_LOG="a.log", TQDM_DELAY="0.1", TQDM_MININTERVAL="0.05")
     assert said == "" and "short" not in log and "own" not in log
     assert "\r" in log and "long: 100%" in log and log.count("\n") == 1
     assert progress.settled(log).count("long") == 1
@@ -65,7 +65,7 @@ def test_a_log_is_tidied_and_a_notebook_is_not(tmp_path):
     log, other = tmp_path / "a.log", tmp_path / "a.ipynb"
     for file in (log, other):
         file.write_bytes(b"first\n 1%\r 2%\r\xff100%\nlast")
-    assert redact.main([str(log), str(other)]) == 0
+    assert main(["redact", str(log), str(other)]) == 0
     assert log.read_bytes() == b"first\n\xff100%\nlast" and b"\r" in other.read_bytes()
 
 
@@ -76,8 +76,8 @@ def test_running_jobs_are_listed_with_their_last_word(tree, capsys):
     (folder / "01_eda.log").write_text("Executing: 100%|██████████| 41/41 [00:32<00:00]\n")
     (folder / "07_mtbench.log").write_text("x")
     os.utime(folder / "07_mtbench.log", (0, 0))
-    progress.main(["smoke"])
+    main(["progress", "smoke"])
     said = capsys.readouterr().out
     assert said.startswith("03_sft.sciq (") and "12%|██ 5/40 [00:10<01:10]�" in said and said.count("\n") == 1
-    progress.main(["cpu"])
+    main(["progress", "cpu"])
     assert "no job" in capsys.readouterr().out

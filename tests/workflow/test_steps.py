@@ -282,8 +282,8 @@ def test_a_module_in_a_room_of_its_own_is_followed_however_it_is_imported(study,
 
 
 LOOKING_ON = {  # samplers of progress, clients of servers, looks: none of them makes an artefact
-    "job", "training.callbacks", "models.client", "models.serve", "results.figures", "results.widgets", "results.claims",
-    *(f"workflow.{name}" for name in ("progress", "timings", "papermill", "graph", "provenance", "terminal", "install")),
+    "__main__", "job", "training.callbacks", "models.client", "results.figures", "results.widgets", "results.claims",
+    *(f"workflow.{name}" for name in ("patches", "progress", "timings", "papermill", "graph", "provenance", "terminal", "install")),
     *(f"{room}.{file.stem}" for room in ("preflight", "report", "report.paper")
       for file in (REPOSITORY / "s2utils").joinpath(*room.split(".")).glob("[a-z]*.py")),
 }  # fmt: skip
@@ -394,7 +394,7 @@ def test_a_folder_of_dumps_has_an_identity(study, tmp_path):
 
 @pytest.mark.parametrize("given", [[], ["../x"], ["a\nb"]])
 def test_the_command_names_the_known_notebooks_in_one_line(given):
-    command = [sys.executable, "-m", "s2utils.workflow.steps", *given]
+    command = [sys.executable, "-m", "s2utils", "step", *given]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "steps run 01_eda, 02_datasets" in done.stderr
 

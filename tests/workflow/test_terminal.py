@@ -208,7 +208,7 @@ def test_snakemake_takes_the_handler_and_a_dry_run_is_its_own(tmp_path):
         ([], "Snakemake's own account of it: .snakemake/log/"),
         ([], "Nothing to do"),
     ):
-        call = [sys.executable, "-m", "s2utils.workflow.terminal", "--cores", "1", "--config", "profile=cpu", *given]
+        call = [sys.executable, "-m", "s2utils", "run", "--cores", "1", "--config", "profile=cpu", *given]
         done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0 and wanted in done.stdout + done.stderr, done.stderr[-2000:]
     (tmp_path / "a.txt").unlink()

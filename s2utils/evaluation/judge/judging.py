@@ -2,7 +2,7 @@
 
 One job, for all models: the judge is loaded once. The notebook calls `make`, and the graph runs it before the tables:
 
-    python -m s2utils.job judged cpu
+    python -m s2utils make judged cpu
 """
 
 from __future__ import annotations

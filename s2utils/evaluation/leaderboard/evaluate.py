@@ -38,7 +38,7 @@ def backend(weights: Weights, name: str, params: Params):
     """The model `name` as an lm-eval model of `leaderboard.backend`; raises ParameterError where that cannot be.
 
     hf backends are given the model itself. Others load it: {path}, {revision} and {name} in `leaderboard.backend_args`
-    stand for where its weights lie, their revision and the model's id in this study (as `serve` names it).
+    stand for where its weights lie, their revision and the model's id in this study (as a server names it).
     """
     from lm_eval.api.registry import get_model
     from lm_eval.utils import simple_parse_args_string

@@ -19,10 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import datasets
-import lm_eval.utils
+import lm_eval
 from lm_eval.api.samplers import ContextSampler
 
 from s2utils.data import benchmarks
+from s2utils.evaluation import patches
 from s2utils.evaluation.parameters import Leaderboard
 from s2utils.workflow import packaged
 from s2utils.workflow.params import ParameterError
@@ -36,8 +37,7 @@ ABOUT = {
     "harness": "lm-eval's own shots, BOS where the tokenizer adds it, MMLU weighted by subject size",
 }
 
-# the harness compiles a task's template anew for every shot, which takes half of the time in which it builds requests
-lm_eval.utils.env.from_string = functools.cache(lm_eval.utils.env.from_string)
+patches.compile_templates_once()
 
 
 class V1Sampler(ContextSampler):

@@ -3,15 +3,13 @@
 The prose stands once, in `paper/`, without a number: every value, comparison and verdict is put in from the tables, and
 sentences change with them. The same tables give the same bytes.
 
-    python -m s2utils.report.paper.render cpu
+    python -m s2utils write-up cpu
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import itertools
-import sys
 from pathlib import Path
 
 import jinja2
@@ -24,7 +22,7 @@ from s2utils.report.paper import comparisons, facts, markup, phrases, tables_rea
 from s2utils.report.paper.markup import Text
 from s2utils.results import tables
 from s2utils.workflow import artefacts, paths, steps
-from s2utils.workflow.params import ParameterError, load
+from s2utils.workflow.params import load
 
 BASE = "Llama-2-7b"
 PAPER = Path(__file__).parent
@@ -152,21 +150,3 @@ def _audited() -> list[dict]:
         if len(moved) == 1:  # one choice switched alone
             kept[moved[0]] = effects[moved[0]]
     return [row for row in found.values() if {"prompt", "backend"} <= set(row)]
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write it; 2 with the reason on the error stream where the profile cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m s2utils.report.paper.render", description=__doc__.split("\n")[0])
-    parser.add_argument("profile")
-    parser.add_argument("--set", default="", help="overrides, as SET= of make")
-    chosen = parser.parse_args(arguments)
-    try:
-        print(write(chosen.profile, chosen.set).relative_to(paths.root()))
-    except ParameterError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -88,7 +88,7 @@ class Held:
     def _read(self, name: str) -> tuple[pd.DataFrame | None, str]:
         notebook, *columns = NEEDED[name]
         command = f"make {notebook or 'report'} PROFILE={self.profile}"
-        made = code(f"notebooks/{notebook}.ipynb" if notebook else "python -m s2utils.report.build")
+        made = code(f"notebooks/{notebook}.ipynb" if notebook else "python -m s2utils report")
         try:
             frame = tables.read(self.folder / "tables" / f"{name}.csv")
         except (FileNotFoundError, pd.errors.EmptyDataError):

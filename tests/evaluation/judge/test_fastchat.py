@@ -6,6 +6,7 @@ import math
 import pytest
 from conftest import JUDGEMENT, write_jsonl
 
+from s2utils.__main__ import main
 from s2utils.evaluation.judge import fastchat, judge_prompts
 from s2utils.results import fastchat_tables
 from s2utils.workflow.params import ParameterError
@@ -343,7 +344,6 @@ def test_a_file_of_answers_in_another_encoding(tmp_path):
 
 
 def test_the_audit_reads_a_run_of_fastchat(tree, tmp_path, capsys):
-    from s2utils.report import audit
 
     folder = tmp_path / "mt_bench"
     write_jsonl(folder / "model_answer" / "m.jsonl", *[answer(turns=("The sun is hot.", "It is far."))])
@@ -356,11 +356,11 @@ def test_the_audit_reads_a_run_of_fastchat(tree, tmp_path, capsys):
     )
     few = ["--profile", "smoke", "--set", "text_metrics.resamples=50"]
     given = ["--answers", str(folder / "model_answer"), "--judgements", str(judged), "--questions", str(questions)]
-    assert audit.main([*given, *few]) == 0
+    assert main(["audit", *given, *few]) == 0
     assert "MT-bench, judge's ratings a turn" in capsys.readouterr().out
     tables = tree / "reports/audit/tables"
     assert {"mtbench.csv", "mtbench_flesch.csv"} <= {f.name for f in tables.iterdir()}
     page = (tree / "reports/audit/index.html").read_text(encoding="utf-8")
     assert "Readability of MT-bench" in page and "&lt;b&gt;m" in page and "<b>m" not in page
-    assert audit.main(["--answers", str(tmp_path / "none.jsonl"), *few]) == 2
+    assert main(["audit", "--answers", str(tmp_path / "none.jsonl"), *few]) == 2
     assert "there is no file" in capsys.readouterr().err

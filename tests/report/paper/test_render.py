@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s2utils.__main__ import main
 from s2utils.evaluation import metrics
 from s2utils.report.paper import markup, phrases, render, tables_read
 from s2utils.results import claims, tables
@@ -616,8 +617,8 @@ def test_latex_compiles_with_hostile_names(small):
 
 
 def test_the_command_says_what_it_wrote_and_refuses_a_profile_it_does_not_know(tree, capsys):
-    assert render.main(["smoke"]) == 0 and capsys.readouterr().out == "reports/smoke/writeup.html\n"
-    assert render.main(["nowhere"]) == 2 and "there is no profile 'nowhere'" in capsys.readouterr().err
+    assert main(["write-up", "smoke"]) == 0 and capsys.readouterr().out == "reports/smoke/writeup.html\n"
+    assert main(["write-up", "nowhere"]) == 2 and "there is no profile 'nowhere'" in capsys.readouterr().err
 
 
 # Words

@@ -10,7 +10,7 @@ import pytest
 import tenacity
 from conftest import REPOSITORY, serving
 
-from s2utils.models import generation, serve
+from s2utils.models import client, generation
 from s2utils.workflow import artefacts
 
 KEY = "sk-test-0123456789"
@@ -81,7 +81,7 @@ def completion(text, reason: str | None = "stop", tokens: int | None = 3) -> dic
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("TEST_KEY", KEY)
-    monkeypatch.setattr(serve, "WAIT", tenacity.wait_fixed(0.01))
+    monkeypatch.setattr(client, "WAIT", tenacity.wait_fixed(0.01))
     with serving(Server()) as running:
         yield running
 
@@ -98,12 +98,16 @@ SETTINGS = {
 
 def ask(server, prompts, **changes) -> list[dict]:
     """All answers, batches joined."""
-    return [row for batch in serve.completions(server.url, "tiny", prompts, **SETTINGS | changes) for row in batch]
+    return [
+        row
+        for batch in generation.served_completions(server.url, "tiny", prompts, **SETTINGS | changes)
+        for row in batch
+    ]
 
 
 def test_answers_come_in_order_and_batches(server):
     server.slow = 0.1  # long enough for two to meet on a busy machine
-    batches = list(serve.completions(server.url, "tiny", [f"q{i}" for i in range(10)], **SETTINGS))
+    batches = list(generation.served_completions(server.url, "tiny", [f"q{i}" for i in range(10)], **SETTINGS))
     assert [len(batch) for batch in batches] == [4, 4, 2]
     assert [row["text"] for batch in batches for row in batch] == [f"echo: q{i}" for i in range(10)]
     assert batches[0][0] == {"text": "echo: q0", "n_tokens": 3, "ended": True}
@@ -128,7 +132,7 @@ def test_a_prompts_seed_hangs_on_its_place_and_the_runs_seed(server):
 
 
 def test_it_takes_what_the_local_one_takes():
-    ours, local = (inspect.signature(f).parameters for f in (serve.completions, generation.completions))
+    ours, local = (inspect.signature(f).parameters for f in (generation.served_completions, generation.completions))
     assert set(local) - set(ours) == {"tok"}  # base_url and model stand where weights and tokenizer do
     assert all(ours[name].default == local[name].default for name in set(local) & set(ours) - {"model", "prompts"})
 
@@ -165,7 +169,7 @@ def test_a_passing_failure_is_asked_again(server, status):
 def test_a_reply_that_breaks_a_promise_stops_the_run(server, reply, message):
     server.script = [reply]
     with pytest.raises(
-        serve.ServerError,
+        client.ServerError,
         match=rf"(?s)^tiny at http://127.0.0.1:\d+/v1, prompt 0: .*{message.removeprefix('prompt 0: ')}",
     ):
         ask(server, ["q"])
@@ -174,7 +178,7 @@ def test_a_reply_that_breaks_a_promise_stops_the_run(server, reply, message):
 
 def test_a_lasting_outage_stops_with_its_reason_and_without_the_key(server):
     server.script = [(500, None)] * 6
-    with pytest.raises(serve.ServerError, match="InternalServerError") as caught:
+    with pytest.raises(client.ServerError, match="InternalServerError") as caught:
         ask(server, ["q"])
     assert len(server.seen) == 6 and KEY not in str(caught.value)
 
@@ -183,26 +187,26 @@ def test_no_server_is_an_error_with_the_remedy(server):
     server.shutdown()
     server.server_close()
     with pytest.raises(
-        serve.ServerError, match=r"no list of models from http.*cluster/README.md.*generate.backend=local"
+        client.ServerError, match=r"no list of models from http.*cluster/README.md.*generate.backend=local"
     ):
         ask(server, ["q"])
 
 
 def test_another_model_is_an_error_with_the_names(server):
-    with pytest.raises(serve.ServerError, match="serves tiny, not 'other': start it with --served-model-name other"):
-        list(serve.completions(server.url, "other", ["q"], **SETTINGS))
+    with pytest.raises(client.ServerError, match="serves tiny, not 'other': start it with --served-model-name other"):
+        list(generation.served_completions(server.url, "other", ["q"], **SETTINGS))
     assert not server.seen
 
 
 def test_a_penalty_that_the_server_may_ignore_is_refused(server):
     server.cards[0]["owned_by"] = "llamacpp"
-    with pytest.raises(serve.ServerError, match=r"owned_by 'llamacpp'\) may ignore generate.repetition_penalty=1.2"):
+    with pytest.raises(client.ServerError, match=r"owned_by 'llamacpp'\) may ignore generate.repetition_penalty=1.2"):
         ask(server, ["q"], repetition_penalty=1.2)
     assert not server.seen and ask(server, ["q"])[0]["ended"]
 
 
 def test_the_record_says_what_is_served_and_that_nobody_checked(server):
-    assert serve.served(server.url, "tiny", "TEST_KEY") == {
+    assert client.served(server.url, "tiny", "TEST_KEY") == {
         "base_url": server.url, "model": "tiny", "root": "/weights/tiny", "owned_by": "vllm", "max_model_len": 512,
         "weights": "as the server says, not verified",
     }  # fmt: skip
@@ -210,7 +214,7 @@ def test_the_record_says_what_is_served_and_that_nobody_checked(server):
 
 def test_an_error_stops_the_requests_that_wait(server):
     server.script, server.slow = [(400, None)], 0.05
-    with pytest.raises(serve.ServerError):
+    with pytest.raises(client.ServerError):
         ask(server, [f"q{i}" for i in range(200)], batch_size=200)
     time.sleep(0.3)
     assert len(server.seen) < 20
@@ -219,12 +223,12 @@ def test_an_error_stops_the_requests_that_wait(server):
 RUN = """
 import sys
 from pathlib import Path
-from s2utils.models import generation as generate, serve
+from s2utils.models import generation
 url, path = sys.argv[1:]
 rows = [{"id": i} for i in range(20)]
 settings = {"seed": "s", "batch_size": 4, "concurrency": 2, "max_new_tokens": 8, "label": None}
 prompts = [f"q{i}" for i in range(20)]
-generate.answer_all(Path(path), rows, 4, lambda skip: serve.completions(url, "tiny", prompts, skip=skip, **settings))
+generation.answer_all(Path(path), rows, 4, lambda skip: generation.served_completions(url, "tiny", prompts, skip=skip, **settings))
 """
 
 
