@@ -30,9 +30,9 @@ def make(step: str, run: Run, name: str) -> None:
 
     torch.set_num_threads(run.params.runtime.threads)
     if step == "merged":
-        from s2utils.training import merged
+        from s2utils.training import merging
 
-        merged.make(run, steps.model(run.params, name))
+        merging.make(run, steps.model(run.params, name))
     elif step == "membership":
         from s2utils.evaluation import membership_inference
 

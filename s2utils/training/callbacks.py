@@ -22,18 +22,14 @@ from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Progres
 from s2utils.models import generation, loading, special_tokens
 from s2utils.text import readability
 from s2utils.training import distributed
+from s2utils.training.failures import TrainingError
 from s2utils.workflow import artefacts, progress
-from s2utils.workflow.errors import UserError
 from s2utils.workflow.params import Sft
 
 MARKER = "whole.json"
 MACHINE = [  # differ from run to run
     "processes", "seconds", "tokens_per_second", "kwh", "co2_kg", "peak_memory_mb", "peak_gpu_mb",
 ]  # fmt: skip
-
-
-class TrainingError(UserError, RuntimeError):
-    """Training went wrong in a way that more steps will not mend."""
 
 
 def callbacks(sft: Sft, folder: Path, tok: PreTrainedTokenizerBase, prompts: list[str]) -> list[TrainerCallback]:
@@ -67,8 +63,8 @@ class Recorder(TrainerCallback):
         """Keep the values of this step."""
         if any(isinstance(v, float) and not math.isfinite(v) for k, v in (logs or {}).items() if k.endswith("loss")):
             raise TrainingError(
-                f"the loss is not a number at step {state.global_step}: lower sft.learning_rate, or look for broken rows. "
-                "The last checkpoint is kept; a rerun goes on from it."
+                f"the loss is not a number at step {state.global_step}: lower sft.learning_rate, or look for broken "
+                "rows. The last checkpoint is kept; a rerun goes on from it."
             )
         read = distributed.everyone(self.meter.read()) if self.meter else [{}]
         if not state.is_world_process_zero:
@@ -92,7 +88,7 @@ class Recorder(TrainerCallback):
 
 
 class Meter:
-    """Energy and carbon of this process and its GPU by codecarbon, which neither asks the network nor writes a file here.
+    """Energy and carbon of this process and its GPU by codecarbon, without network and without a file here.
 
     Trap: a processor without a power meter (a virtual machine) is estimated from its model and its load.
     """

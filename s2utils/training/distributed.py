@@ -11,7 +11,10 @@ import os
 
 import torch
 from accelerate import PartialState
+from peft.tuners import tuners_utils
 from torch import distributed
+
+from s2utils.workflow.params import ParameterError, Params
 
 
 def join(device: str) -> None:
@@ -62,3 +65,36 @@ def own_gpu() -> list[str] | None:
 def sharded() -> bool:
     """Whether accelerate splits the model over the processes (FSDP); its launcher says so in a variable."""
     return os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("true", "1", "yes")
+
+
+def check_sharding(params: Params) -> None:
+    """ParameterError where a sharded model (FSDP) cannot be trained with these parameters."""
+    sft = params.sft
+    if params.runtime.device == "cpu":
+        raise ParameterError(
+            "runtime.device is cpu, where accelerate trains whole copies and no shards: start with torchrun"
+        )
+    wrong = {
+        "sft.optimizer=adamw_torch": "8bit" in sft.optimizer or "paged" in sft.optimizer,
+        "sft.samples=0": sft.samples > 0,
+        "sft.patience=0": sft.patience > 0,
+    }
+    if any(wrong.values()):
+        raise ParameterError(
+            "a sharded model takes no paged or 8-bit optimizer, whose states cannot be split, no sample answers, which "
+            "one process cannot give alone, and no early stopping, which goes back to a checkpoint (peft 0.21 does not "
+            "restore those). Set " + " ".join(setting for setting, is_wrong in wrong.items() if is_wrong)
+        )
+
+
+def name_layers_plainly() -> None:
+    """Have peft find the LoRA layers of a sharded model under the names of the whole one.
+
+    Trap: peft 0.21 takes off the first of the prefixes that FSDP adds, finds no layer, and saves an empty adapter.
+    """
+    find = tuners_utils._get_tuner_state_dict_key_prefixes
+
+    def named(model, adapter_name=None):
+        return {name.replace("_fsdp_wrapped_module.", "") for name in find(model, adapter_name)}
+
+    tuners_utils._get_tuner_state_dict_key_prefixes = named

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from s2utils.models import loading
 from s2utils.stats import intervals
-from s2utils.training import adapters, lora, merging
+from s2utils.training import adapters, lora, merging, weight_files
 from s2utils.workflow.params import Params, Weights
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def layers(params: Params, adapter: Path, merged: dict[str, Path]) -> list[dict]
     source = loading.folder(params.model.base)
     empty = merging.plan(source)
     added, quantised = lora.changes(adapters.read(adapter), empty), merging.quantised(empty)
-    sides = zip(*(merging.read(folder, empty, list(quantised)) for folder in (source, *merged.values())))
+    sides = zip(*(weight_files.read(folder, empty, list(quantised)) for folder in (source, *merged.values())))
     rows = []
     for (name, layer), weights in tqdm(zip(quantised.items(), sides), total=len(quantised), desc="ΔW"):
         weight, *others = (weight.to(device) for _, weight in weights)

@@ -75,7 +75,7 @@ STEPS = {
         shown=True,
     ),
     "sft": Step("03_sft", ("seed", "runtime", "model", "sft"), ("training.sft",), shown=True),
-    "merged": Step("04_generate", ("model",), ("training.merged",)),
+    "merged": Step("04_generate", ("model",), ("training.merging",)),
     "answers": Step(
         "04_generate", ("seed", "runtime", "model", *ANSWERING), ("models.generation", "models.loading"), shown=True
     ),
@@ -135,9 +135,10 @@ PLUMBING = (
     "models.client",
     "models.serve",
 )
-WATCHING = (
+WATCHING = (  # look on while something is made: outside of the artefact, inside of the notebook that shows it
     "training.callbacks",
-)  # looks on while something is made: outside of the artefact, inside of the notebook that shows it
+    "training.failures",
+)
 
 
 @dataclass(frozen=True)

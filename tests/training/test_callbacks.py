@@ -8,7 +8,8 @@ import pytest
 from conftest import REPOSITORY
 
 from s2utils.training import callbacks
-from s2utils.training.callbacks import Recorder, TrainingError
+from s2utils.training.callbacks import Recorder
+from s2utils.training.failures import TrainingError
 from s2utils.workflow import artefacts
 
 

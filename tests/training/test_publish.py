@@ -9,11 +9,10 @@ import yaml
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import save_file
-from test_merging import save_adapter
+from tiny_merges import save_adapter
 
 from s2utils.models import loading
-from s2utils.training import merged as merged_models
-from s2utils.training import publish
+from s2utils.training import merging, publish
 from s2utils.workflow import artefacts, notebook
 from s2utils.workflow.params import Weights, load
 
@@ -219,7 +218,7 @@ def merged(tree, tiny_llama, llama2, tmp_path) -> notebook.Run:
         artefacts.write_json(folder / "result.json", RESULT)
     for row in run.models:
         if row.train_set:
-            merged_models.make(run, row)
+            merging.make(run, row)
     return run
 
 

@@ -18,8 +18,9 @@ from peft import get_peft_model
 from transformers import TrainerCallback
 
 from s2utils.models import loading
-from s2utils.training import callbacks, sft
-from s2utils.training.callbacks import TrainingError
+from s2utils.training import callbacks, distributed, sft
+from s2utils.training.failures import TrainingError, explained
+from s2utils.training.trainer import Batches, Trainer, masked
 from s2utils.workflow import artefacts
 from s2utils.workflow.params import ParameterError, Weights, load
 
@@ -153,8 +154,8 @@ def test_one_process_takes_one_gpu_of_those_it_sees(params, tmp_path, monkeypatc
 )
 def test_what_a_sharded_model_cannot_be_trained_with_is_refused(tree, changes, wanted):
     with pytest.raises(ParameterError, match=wanted):
-        sft.check_sharding(with_sft(load("a100-13b"), **changes))
-    sft.check_sharding(with_sft(load("a100-13b"), optimizer="adamw_torch", samples=0, patience=0))
+        distributed.check_sharding(with_sft(load("a100-13b"), **changes))
+    distributed.check_sharding(with_sft(load("a100-13b"), optimizer="adamw_torch", samples=0, patience=0))
 
 
 def test_a_model_is_not_sharded_on_a_cpu(params, tmp_path, monkeypatch):
@@ -167,7 +168,7 @@ def test_the_order_of_rows_depends_on_seed_epoch_and_effective_batch_alone():
     lengths = [1 + (7 * i) % 64 for i in range(64)]
 
     def order(seed=42, epoch=0, batch=8):
-        return list(sft.Batches(batch, lengths, seed, lambda: epoch))
+        return list(Batches(batch, lengths, seed, lambda: epoch))
 
     torch.manual_seed(1)
     first = order()
@@ -329,7 +330,7 @@ def trainer_in(quantized, params, tok):
         "country": "",
     }
 
-    def make(folder, kind=sft.Trainer, **changes):
+    def make(folder, kind=Trainer, **changes):
         params = with_sft(base, **(usual | changes))
         rows, _ = sft.rows(frame, params, tok)
         folder.mkdir(exist_ok=True)
@@ -418,7 +419,7 @@ def test_the_loss_and_its_gradients_are_those_of_all_logits(trainer_in, tmp_path
     from trl import SFTTrainer
 
     found = {}
-    for kind in (sft.Trainer, SFTTrainer):
+    for kind in (Trainer, SFTTrainer):
         trainer = trainer_in(tmp_path / kind.__name__, kind)
         batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
         assert (batch["attention_mask"] == 0).any() and (batch["labels"] == -100).any()
@@ -429,7 +430,7 @@ def test_the_loss_and_its_gradients_are_those_of_all_logits(trainer_in, tmp_path
             gradients = {k: w.grad.clone() for k, w in trainer.model.named_parameters() if w.requires_grad}
             found[kind, n is None] = (loss.item(), gradients)
     for per_batch in (True, False):
-        (ours, gradients), (trls, others) = found[sft.Trainer, per_batch], found[SFTTrainer, per_batch]
+        (ours, gradients), (trls, others) = found[Trainer, per_batch], found[SFTTrainer, per_batch]
         assert ours == pytest.approx(trls, rel=2e-3)
         for name, gradient in gradients.items():
             assert (gradient - others[name]).norm() < 0.02 * others[name].norm(), name
@@ -439,15 +440,15 @@ def test_the_loss_and_its_gradients_are_those_of_all_logits(trainer_in, tmp_path
         )
         kept = batch["labels"][:, 1:] != -100
         expected = torch.nn.functional.cross_entropy(logits[kept], batch["labels"][:, 1:][kept])
-    assert found[sft.Trainer, True][0] == pytest.approx(expected.item(), rel=5e-3)
-    assert found[sft.Trainer, False][0] == pytest.approx(expected.item() * kept.sum().item() / 50, rel=5e-3)
+    assert found[Trainer, True][0] == pytest.approx(expected.item(), rel=5e-3)
+    assert found[Trainer, False][0] == pytest.approx(expected.item() * kept.sum().item() / 50, rel=5e-3)
 
 
 def test_rows_without_a_learnt_token_are_counted_packed_ones_too(trainer_in, tmp_path):
-    assert sft.masked(trainer_in(tmp_path / "run").train_dataset) == 0
+    assert masked(trainer_in(tmp_path / "run").train_dataset) == 0
     rows = [{"labels": [-100, 5]}, {"labels": [-100, -100]}]
     packed = [{"labels": [-100, 5, -100, -100, -100, 6], "seq_lengths": [2, 2, 2]}]
-    assert sft.masked(rows) == 1 and sft.masked(packed) == 1
+    assert masked(rows) == 1 and masked(packed) == 1
 
 
 def adapter(folder) -> dict[str, torch.Tensor]:
@@ -502,9 +503,9 @@ def test_out_of_memory_names_what_to_change_and_a_rerun_goes_on(trainer_in, para
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return step(self, *args, **kwargs)
 
-    monkeypatch.setattr(sft.Trainer, "training_step", starved)
+    monkeypatch.setattr(Trainer, "training_step", starved)
     wanted = "sft.batch_size 2.*sft.accumulation.*sft.gradient_checkpointing.*goes on from the last whole checkpoint"
-    with pytest.raises(TrainingError, match=wanted), sft.explained(params):
+    with pytest.raises(TrainingError, match=wanted), explained(params):
         trainer.train()
     assert callbacks.last_checkpoint(folder).endswith("checkpoint-1")
     monkeypatch.undo()
@@ -540,7 +541,7 @@ def test_a_full_disk_leaves_a_checkpoint_that_is_not_used(trainer_in, params, tm
     monkeypatch.setattr(trainer, "_save_optimizer_and_scheduler", full)
     with (
         pytest.raises(TrainingError, match="the disk is full.*Make room.*goes on from the last whole"),
-        sft.explained(params),
+        explained(params),
     ):
         trainer.train()
     assert (folder / "checkpoint-2").is_dir() and callbacks.last_checkpoint(folder).endswith("checkpoint-1")
@@ -560,15 +561,15 @@ def test_a_gated_model_names_the_page_and_the_token(tree, monkeypatch):
         raise OSError("You are trying to access a gated repo.") from refused
 
     monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", gated)
-    with pytest.raises(TrainingError) as caught, sft.explained(params):
+    with pytest.raises(TrainingError) as caught, explained(params):
         loading.tokenizer(params.model.base)
     assert "https://huggingface.co/meta-llama/Llama-2-7b-hf" in str(caught.value) and "HF_TOKEN" in str(caught.value)
 
 
 def test_other_errors_are_left_alone(params):
-    with pytest.raises(OSError, match="Permission denied"), sft.explained(params):
+    with pytest.raises(OSError, match="Permission denied"), explained(params):
         raise OSError(errno.EACCES, "Permission denied")
-    with pytest.raises(TrainingError, match="not a number"), sft.explained(params):
+    with pytest.raises(TrainingError, match="not a number"), explained(params):
         raise TrainingError("the loss is not a number")
 
 
