@@ -1,9 +1,9 @@
 """Overlap with the reference (ROUGE; for BERTScore see `bertscore`), readability (FRE, FKG) and manner of answers.
 
-Empty answers score 0 in ROUGE; BERTScore, readability and manner are not defined for them, so they count as failed, as do
-texts in other letters than Latin ones (ROUGE: references in them, for an answer in them shares no word with an English
-one). What a model thought aloud is no part of its answer. An answer is finished if it ended by itself and does not loop.
-Trap: rougeLsum compares line by line.
+Empty answers score 0 in ROUGE; BERTScore, readability and manner are not defined for them, so they count as failed, as
+do texts in other letters than Latin ones (ROUGE: references in them, for an answer in them shares no word with an
+English one). What a model thought aloud is no part of its answer. An answer is finished if it ended by itself and does
+not loop. Trap: rougeLsum compares line by line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from s2utils.text import reasoning
 from s2utils.text.alphabet import latin
 from s2utils.text.readability import flesch, words
 from s2utils.text.toxicity import toxicity
-from s2utils.workflow.params import Params, TextMetrics
+from s2utils.workflow.params import Params
 
 ROUGE = {"rouge_1_f1": "rouge1", "rouge_2_f1": "rouge2", "rouge_l_f1": "rougeL", "rouge_lsum_f1": "rougeLsum"}
 FLESCH = ["flesch_reading_ease", "flesch_kincaid_grade"]
@@ -74,43 +74,41 @@ def manner(answers: list[str], references: list[str], params: Params) -> pd.Data
 
 
 def compare(scores: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:
-    """One row per metric, data set and comparison: chat and fine-tunes with the base, merges of one fine-tune with each other.
+    """One row per metric, data set and comparison: chat and fine-tunes with the base, merges with each other.
 
     Differences are question by question: n, n_failed, difference with bootstrap interval, p of flipped signs, p_holm
     corrected over all comparisons of the metric, d_z (effect size), and the verdict at the table's level.
     """
-    settings, level = params.text_metrics, 1 - params.text_metrics.confidence
-    rows = []
+    settings, tables = params.text_metrics, []
     for metric in metrics:
-        found = scores.pivot(index=["dataset", "source", "id"], columns="model_id", values=metric)
-        apart = {}
-        for one, other in _pairs(scores):
-            for dataset, part in found.groupby(level="dataset", sort=False):
-                apart[dataset, other, one] = (part[other] - part[one]).to_numpy()
+        values = scores.pivot(index=["dataset", "source", "id"], columns="model_id", values=metric)
+        apart = {
+            (dataset, model, minus): (part[model] - part[minus]).to_numpy()
+            for minus, model in _pairs(scores)
+            for dataset, part in values.groupby(level="dataset", sort=False)
+        }
         table = intervals.compared(apart, settings.resamples, settings.confidence, params.seed)
         keys = pd.DataFrame(table.pop("comparison").tolist(), columns=["dataset", "model", "minus"], index=table.index)
-        rows.append(keys.assign(metric=metric).join(table))
-    made = pd.concat(rows, ignore_index=True)
-    return made.assign(verdict=["different" if p < level else "no evidence" for p in made["p_holm"]])
+        tables.append(keys.assign(metric=metric).join(table))
+    table, level = pd.concat(tables, ignore_index=True), 1 - settings.confidence
+    return table.assign(verdict=["different" if p < level else "no evidence" for p in table["p_holm"]])
 
 
 def _pairs(scores: pd.DataFrame) -> list[tuple[str, str]]:
     """(subtracted, from) of ids: the base from every other model, and each merge of a fine-tune from its later ones."""
     rows = scores[["model_id", "model", "variant"]].drop_duplicates()
     base = rows.loc[rows["variant"] == "base", "model_id"].iat[0]
-    tuned = rows[rows["variant"] == "sft"]
-    merges = [
-        pair for _, part in tuned.groupby("model", sort=False) for pair in itertools.combinations(part["model_id"], 2)
-    ]
-    return [*((base, id) for id in rows["model_id"] if id != base), *merges]
+    pairs = [(base, id) for id in rows["model_id"] if id != base]
+    for _, merges in rows[rows["variant"] == "sft"].groupby("model", sort=False):
+        pairs += itertools.combinations(merges["model_id"], 2)
+    return pairs
 
 
 def summary(scores: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:
-    """One row per (dataset, model, merge_mode): n, n_cut, n_looping, n_finished, each metric with interval and failures.
+    """One row per (dataset, model, merge_mode): n, n_cut, n_looping, n_finished, and each metric.
 
-    `<metric>_finished` is its mean over the finished answers alone.
+    A metric has its mean with interval and failures, and `<metric>_finished`, its mean over the finished answers alone.
     """
-    settings: TextMetrics = params.text_metrics
     keys = ["model", "base", "variant", "train_set", "merge_mode", "dataset"]
     rows = []
     for group, part in scores.groupby(keys, sort=False, dropna=False):
@@ -118,16 +116,8 @@ def summary(scores: pd.DataFrame, metrics: list[str], params: Params) -> pd.Data
         row = dict(zip(keys, group)) | {"n": len(part), "n_cut": int((~part["ended"]).sum())}
         row |= {"n_looping": int(part["looping"].sum()), "n_finished": int(finished.sum())}
         for metric in metrics:
-            mean, low, high = intervals.bootstrap(part[metric], settings.resamples, settings.confidence, params.seed)
-            row |= {
-                metric: mean,
-                f"{metric}_ci_low": low,
-                f"{metric}_ci_high": high,
-                f"{metric}_n_failed": int(part[metric].isna().sum()),
-                f"{metric}_finished": part.loc[finished, metric].mean(),
-            }
+            row |= intervals.mean_columns(metric, part[metric], params)
+            row[f"{metric}_finished"] = part.loc[finished, metric].mean()
         rows.append(row)
-    frame = pd.DataFrame(rows)
-    return frame.sort_values("dataset", key=lambda d: d.map(params.datasets.index), kind="stable").reset_index(
-        drop=True
-    )
+    order = {"key": lambda column: column.map(params.datasets.index), "kind": "stable", "ignore_index": True}
+    return pd.DataFrame(rows).sort_values("dataset", **order)

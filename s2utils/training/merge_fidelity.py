@@ -59,19 +59,19 @@ def compare(rows: list, params: Params, adapter: Path, merged: dict[str, Path]) 
     network = PeftModel.from_pretrained(
         loading.quantized(params.model.base, params.model.dtype, device), adapter
     ).eval()
-    exact = [found.cpu() for found in logits(network, rows, batch_size, "exact")]
-    found = [_row(EXACT, i, one, one, rows[i]) for i, one in enumerate(exact)]
+    exact = [own.cpu() for own in logits(network, rows, batch_size, "exact")]
+    compared = [_row(EXACT, i, own, own, rows[i]) for i, own in enumerate(exact)]
     with network.disable_adapter():
-        found += answers(network, rows, exact, batch_size, ROUNDED)
+        compared += answers(network, rows, exact, batch_size, ROUNDED)
     network = requantized(network)
-    found += answers(network, rows, exact, batch_size, WRONG)
+    compared += answers(network, rows, exact, batch_size, WRONG)
     for mode, weights in [(m, Weights(str(f), "")) for m, f in merged.items()] + [(BASE, params.model.base)]:
         del network  # of 13 billion parameters one at a time fits
         gc.collect()
         network = loading.full(weights, params.model.dtype, device)
-        found += answers(network, rows, exact, batch_size, mode)
+        compared += answers(network, rows, exact, batch_size, mode)
     order = (EXACT, *merged, WRONG, ROUNDED, BASE)
-    return sorted(found, key=lambda row: order.index(row["merge_mode"]))
+    return sorted(compared, key=lambda row: order.index(row["merge_mode"]))
 
 
 def requantized(network: PeftModel) -> PreTrainedModel:
@@ -147,12 +147,12 @@ def layers(params: Params, adapter: Path, merged: dict[str, Path]) -> list[dict]
         module = name.removesuffix(".weight")
         rounded = merging.rounded(weight.to(merging.DTYPE).to(compute), layer).float()
         exact = added[name].applied(rounded) if name in added else rounded
-        held = dict(zip(merged, others))
-        held |= {WRONG: merging.rounded(exact, layer), ROUNDED: rounded, BASE: weight.to(merging.DTYPE)}
+        compared = dict(zip(merged, others))
+        compared |= {WRONG: merging.rounded(exact, layer), ROUNDED: rounded, BASE: weight.to(merging.DTYPE)}
         number = next((int(part) for part in module.split(".") if part.isdigit()), -1)
-        rows += [
-            {"merge_mode": m, "module": module, "layer": number} | merging.change(w, exact) for m, w in held.items()
-        ]
+        for mode, other in compared.items():
+            keys = {"merge_mode": mode, "module": module, "layer": number}
+            rows.append(keys | merging.change(other, exact))
     return rows
 
 
@@ -164,17 +164,10 @@ def summary(found: pd.DataFrame, moved: pd.DataFrame, params: Params) -> pd.Data
     rows = []
     for mode, part in found.groupby("merge_mode", sort=False):
         row = {"merge_mode": mode, "n": len(part), "n_tokens": int(part["n_tokens"].sum())}
-        for metric in METRICS:
-            estimate = _interval(part[metric], params)
-            name = "perplexity" if metric == "loss" else metric
-            values = [math.exp(v) for v in estimate] if metric == "loss" else estimate
-            row |= dict(zip((name, f"{name}_ci_low", f"{name}_ci_high"), values))
-            row[f"{name}_n_failed"] = int(part[metric].isna().sum())
+        row |= intervals.mean_columns("kl", part["kl"], params)
+        loss = intervals.mean_columns("perplexity", part["loss"], params)
+        row |= {name: value if name.endswith("_n_failed") else math.exp(value) for name, value in loss.items()}
+        row |= intervals.mean_columns("agreement", part["agreement"], params)
         changes = moved[moved["merge_mode"] == mode].set_index("module")[["max", "mean", "n"]].to_dict("index")
         rows.append(row | (merging.overall(changes) if changes else {}))
     return pd.DataFrame(rows)
-
-
-def _interval(values: pd.Series, params: Params) -> tuple[float, float, float]:
-    settings = params.text_metrics
-    return intervals.bootstrap(values.astype(float), settings.resamples, settings.confidence, params.seed)

@@ -46,7 +46,7 @@ def test_the_studys_layout(tmp_path):
     ],
 )
 def test_other_columns_give_the_same_parts(tmp_path, header, row):
-    frame = external_answers.one(write(tmp_path / "m_wiki_predictions.csv", [row], header))
+    frame = external_answers.of_file(write(tmp_path / "m_wiki_predictions.csv", [row], header))
     assert len(frame) == 1
     assert frame.loc[0, ["question", "answer", "whole"]].tolist() == [
         "Why is ice light?\nI saw it float.", "Yes.", PROMPT + "Yes."
@@ -54,12 +54,12 @@ def test_other_columns_give_the_same_parts(tmp_path, header, row):
 
 
 def test_an_answer_without_any_prompt_has_no_whole(tmp_path):
-    frame = external_answers.one(write(tmp_path / "m_wiki_predictions.csv", [["Yes."], [" "]], ["answer"]))
+    frame = external_answers.of_file(write(tmp_path / "m_wiki_predictions.csv", [["Yes."], [" "]], ["answer"]))
     assert frame["answer"].tolist() == ["Yes.", " "] and frame[["question", "prompt", "whole"]].isna().all(axis=None)
 
 
 def test_a_row_that_was_cut_in_its_prompt_has_an_empty_answer(tmp_path):
-    frame = external_answers.one(
+    frame = external_answers.of_file(
         write(tmp_path / "m_wiki_predictions.csv", [[0, PROMPT + "Yes."], [1, "### Human: Wh"]])
     )
     assert frame["answer"].tolist() == ["Yes.", ""] and frame["whole"].tolist()[1] == "### Human: Wh"
@@ -170,7 +170,7 @@ def test_references_join_by_question(tmp_path):
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=1, max_size=6))
 def test_no_row_is_lost_and_no_text_is_changed_without_a_word(tmp_path_factory, texts):
     path, notes = tmp_path_factory.mktemp("p") / "m_x_predictions.csv", []
-    frame = external_answers.one(write(path, [[i, PROMPT + t] for i, t in enumerate(texts)]), notes)
+    frame = external_answers.of_file(write(path, [[i, PROMPT + t] for i, t in enumerate(texts)]), notes)
     noted = {note.row - 1 for note in notes}
     assert len(frame) == len(texts) and set(frame["prompt"]) == {PROMPT}
     assert [(t, PROMPT + t) for i, t in enumerate(texts) if i not in noted] == [
@@ -208,18 +208,18 @@ def ease(frame) -> float:
     ],
 )
 def test_answers_nested_as_objects_are_scored_as_the_text_in_them(tmp_path, row):
-    frame = external_answers.one(write_jsonl(tmp_path / "m_x_predictions.jsonl", row, row))
+    frame = external_answers.of_file(write_jsonl(tmp_path / "m_x_predictions.jsonl", row, row))
     assert frame["answer"].tolist() == [SAID] * 2 and ease(frame) == pytest.approx(109.41)
     if not isinstance(row, list):
         row = next(row[k] for k in external_answers.ANSWERS if k in row)
     cell = row if isinstance(row, str) else json.dumps(row)
-    assert external_answers.one(write(tmp_path / "m_x_predictions.csv", [[cell]], ["output"]))["answer"].tolist() == [
-        SAID
-    ]
+    assert external_answers.of_file(write(tmp_path / "m_x_predictions.csv", [[cell]], ["output"]))[
+        "answer"
+    ].tolist() == [SAID]
 
 
 def test_messages_tell_their_question(tmp_path):
-    frame = external_answers.one(
+    frame = external_answers.of_file(
         write_jsonl(
             tmp_path / "m_x_predictions.jsonl", {"generated_text": CHAT}, {"prompt": CHAT[:1], "generated_text": SAID}
         )
@@ -231,7 +231,7 @@ def test_messages_tell_their_question(tmp_path):
 def test_an_object_of_unknown_form_is_refused_by_the_name_of_its_key(tmp_path):
     notes = []
     file = write_jsonl(tmp_path / "m_x_predictions.jsonl", {"output": SAID}, {"output": {"label": "A", "logit": 2}})
-    frame = external_answers.one(file, notes)
+    frame = external_answers.of_file(file, notes)
     assert frame["answer"].isna().tolist() == [False, True] and ease(frame) == pytest.approx(109.41)
     (note,) = notes
     assert (note.file, note.row, note.key, note.read) == (
@@ -248,7 +248,7 @@ def test_an_object_of_unknown_form_is_refused_by_the_name_of_its_key(tmp_path):
 def test_what_is_no_answer_has_failed(tmp_path, bare):
     notes, file = [], tmp_path / "m_x_predictions.jsonl"
     file.write_text(f'{{"text": {json.dumps(SAID)}}}\n{{"text": {bare}}}\n', encoding="utf-8")
-    frame = external_answers.one(file, notes)
+    frame = external_answers.of_file(file, notes)
     assert frame["answer"].notna().tolist() == [True, False] and ease(frame) == pytest.approx(109.41)
     assert [(n.row, n.key, n.read) for n in notes] == [(2, "text", False)]
 
@@ -258,7 +258,7 @@ def test_a_lone_surrogate_is_replaced_and_reasoning_left_out_with_a_note(tmp_pat
     file.write_text(
         '{"text": "So \\ud83d", "question": "Why\\ude00?"}\n{"text": "<think>hm</think> So."}\n', encoding="utf-8"
     )
-    frame = external_answers.one(file, notes)
+    frame = external_answers.of_file(file, notes)
     assert frame["answer"].tolist() == ["So ?", "So."] and frame["question"][0] == "Why??"
     frame.to_csv(tmp_path / "out.csv")  # what holds half a character cannot be written
     assert sorted((n.row, n.key, n.read) for n in notes if n.read) == [
@@ -269,7 +269,7 @@ def test_a_lone_surrogate_is_replaced_and_reasoning_left_out_with_a_note(tmp_pat
 
 
 def test_reasoning_after_a_prompt_keeps_the_prompt(tmp_path):
-    frame = external_answers.one(
+    frame = external_answers.of_file(
         write(tmp_path / "m_x_predictions.csv", [[0, PROMPT + "Hm.</think>So."], [1, PROMPT + "$ERROR$"]])
     )
     assert frame["whole"].tolist()[0] == PROMPT + "So." and frame["answer"][0] == "So." and frame["whole"].isna()[1]
@@ -292,7 +292,7 @@ def test_references_as_lists_and_objects(tmp_path, value, reference):
     from s2utils.evaluation import text_metrics
 
     row, notes = {"question": "Rain?", "text": "Rain is water.", "reference": value}, []
-    own = external_answers.one(write_jsonl(tmp_path / "m_x_predictions.jsonl", row), notes)["reference"]
+    own = external_answers.of_file(write_jsonl(tmp_path / "m_x_predictions.jsonl", row), notes)["reference"]
     beside, several = external_answers.references(
         write_jsonl(tmp_path / "r.jsonl", {"question": "Rain?", "answers": value}), notes
     )
@@ -339,7 +339,7 @@ def test_one_array_of_outputs(tmp_path, name, rows):
 def test_a_spreadsheets_csv_is_read(tmp_path, encoding):
     notes = []
     (tmp_path / "m_x_predictions.csv").write_bytes("question;answer\r\nWhy?;“Été” – so.\r\n".encode(encoding))
-    frame = external_answers.one(tmp_path / "m_x_predictions.csv", notes)
+    frame = external_answers.of_file(tmp_path / "m_x_predictions.csv", notes)
     assert frame.loc[0, ["question", "answer"]].tolist() == ["Why?", "“Été” – so."]
     assert [n.reason for n in notes] == (["not UTF-8: read as Windows-1252"] if encoding == "cp1252" else [])
 
@@ -349,7 +349,7 @@ def test_fifty_thousand_rows_take_seconds(tmp_path):
 
     file = write(tmp_path / "m_x_predictions.csv", [[f"q{i}", "So."] for i in range(50_000)], ["question", "answer"])
     start = time.process_time()
-    assert len(external_answers.one(file)) == 50_000 and time.process_time() - start < 20
+    assert len(external_answers.of_file(file)) == 50_000 and time.process_time() - start < 20
 
 
 def test_a_folder_with_blanks_brackets_and_an_apostrophe_is_read(tmp_path):

@@ -1,7 +1,8 @@
 """Two answers to one question, compared by a judge in both orders.
 
-A comparison counts as a win or a loss only where both orders say so; one whose verdict flips with the order is a tie, and
-is counted as flipped (Zheng et al. 2023). Trap: a judge that always prefers what stands first has no losses and no wins.
+A comparison counts as a win or a loss only where both orders say so; one whose verdict flips with the order is a tie,
+and is counted as flipped (Zheng et al. 2023). Trap: a judge that always prefers what stands first has no losses and no
+wins.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ VALUES = {"win": 1.0, "tie": 0.0, "loss": -1.0, "failed": math.nan}
 
 
 def items(
-    question: dict, turn: int, model: str, other: str, said: list[str], against: list[str], settings: MtBench, templates: dict,
-    guided: bool,
+    question: dict, turn: int, model: str, other: str, said: list[str], against: list[str], settings: MtBench,
+    templates: dict, guided: bool,
 ) -> list[dict]:  # fmt: skip
-    """Both orders of one comparison, as `judgements.collect` wants them; `said` are the answers of `model`, a text a turn."""
+    """Both orders of one comparison, for `judgements.collect`; `said` are the answers of `model`, a text a turn."""
     keys = {"question_id": question["question_id"], "turn": turn, "model": model, "other": other}
     orders = {"first": (said, against), "second": (against, said)}
     return [
@@ -61,12 +62,11 @@ def summary(found: pd.DataFrame, params: Params) -> pd.DataFrame:
 
     `net` is a share of the comparisons that did not fail, with its bootstrap interval over questions.
     """
-    settings, rows = params.text_metrics, []
+    rows = []
     for (model, other), part in found.groupby(["model", "other"], sort=False):
         counts = part["outcome"].value_counts()
         row = {"model": model, "other": other, "n": len(part)}
         row |= {f"n_{name}": int(counts.get(name, 0)) for name in VALUES} | {"n_flipped": int(part["flipped"].sum())}
         values = part.groupby("question_id", sort=False)["value"].mean()
-        net = intervals.bootstrap(values, settings.resamples, settings.confidence, params.seed)
-        rows.append(row | dict(zip(("net", "net_ci_low", "net_ci_high"), net)))
-    return pd.DataFrame(rows)
+        rows.append(row | intervals.mean_columns("net", values, params))
+    return pd.DataFrame(rows).drop(columns="net_n_failed", errors="ignore")  # `n_failed` is of comparisons
