@@ -38,9 +38,9 @@ def make(step: str, run: Run, name: str) -> None:
 
         membership_inference.make(run)
     elif step == "judged":
-        from s2utils.evaluation.judge import judging
+        from s2utils.evaluation.judge import judge_run
 
-        judging.make(run)
+        judge_run.make(run)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -112,7 +112,7 @@ STEPS = {
     "judged": Step(
         "07_mtbench",
         ("seed", "text_metrics.resamples", "text_metrics.confidence", "mtbench"),
-        ("evaluation.judge.judging",),
+        ("evaluation.judge.judge_run",),
     ),
     "sweep": Step("08_sweep", ("sweep",), ("results.sweep",), shown=True),
 }

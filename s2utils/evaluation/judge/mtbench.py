@@ -125,11 +125,11 @@ def summary(judged: pd.DataFrame, params: Params) -> dict:
     return row
 
 
-def rubric_summary(rows: pd.DataFrame, params: Params) -> dict:
+def rubric_summary(judged: pd.DataFrame, params: Params) -> dict:
     """One model's row of the judged validation set, each dimension as in `summary`; overall is judge_rating."""
-    once = rows[rows["repeat"] == 0]
+    once = judged[judged["repeat"] == 0]
     row = {"n": len(once), "n_cut": int((~once["ended"]).sum())}
-    means = judgements.averaged(rows, list(DIMENSIONS), ["question_id"])
+    means = judgements.averaged(judged, list(DIMENSIONS), ["question_id"])
     for name in ("overall", *DIMENSIONS[:-1]):
         row |= _mean(means, name, "judge_rating" if name == "overall" else f"judge_{name}", params)
     return row

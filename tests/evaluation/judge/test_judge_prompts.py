@@ -44,7 +44,8 @@ def test_a_dimension_that_is_clear(reply, value):
 
 @pytest.mark.parametrize(
     "reply",
-    ["", "Simplicity: [[n]]", "Simplicity: 7-8", "Simplicity: [[8]] or Simplicity: [[9]]", "Simplicity: 11", "Simplicity: 4/5",
+    ["", "Simplicity: [[n]]", "Simplicity: 7-8", "Simplicity: [[8]] or Simplicity: [[9]]", "Simplicity: 11",
+    "Simplicity: 4/5",
      "It uses simple words, 9.", "Rating: [[9]]"],
 )  # fmt: skip
 def test_a_dimension_that_is_not(reply):
@@ -114,22 +115,28 @@ def test_both_answers_of_a_pair_are_shown_in_their_places():
 
 READ = [
     ("Good. Rating: [[10]]", 10), ("Rating: [[8.5]]", 8.5), ("Rating: [[ 7 / 10 ]]", 7), ("My rating is 6.", 6),
-    ("I give it 7 out of 10", 7), ("[[1]]", 1), ("Rating: [[4]] … as I said, Rating: [[4]]", 4), ("Rating: 8.5/10.", 8.5),
-    ("**Rating:** 8, for it is short", 8), ("Rating (1-10): 7", 7), ("Rating (out of 10): 7.5", 7.5),
-    ("Rating out of 10: 7", 7), ("Rating - 9", 9), ("The rating should be 10/10", 10), ("rating: [[10.0]]", 10),
-    ("Simplicity: [[8]], depth: [[3]]. Rating: [[6]]", 6), ("I end with Rating: [[n]]. Rating: [[9.25]]", 9.25),
-    ("[[Rating: 8]]", 8), ('The answer ends with "[[10]]". Rating: 3', 3), ("**Rating**: 8", 8), ("***Rating:*** **8** / 10", 8),
+    ("I give it 7 out of 10", 7), ("[[1]]", 1), ("Rating: [[4]] … as I said, Rating: [[4]]", 4),
+    ("Rating: 8.5/10.", 8.5), ("**Rating:** 8, for it is short", 8), ("Rating (1-10): 7", 7),
+    ("Rating (out of 10): 7.5", 7.5), ("Rating out of 10: 7", 7), ("Rating - 9", 9), ("The rating should be 10/10", 10),
+    ("rating: [[10.0]]", 10), ("Simplicity: [[8]], depth: [[3]]. Rating: [[6]]", 6),
+    ("I end with Rating: [[n]]. Rating: [[9.25]]", 9.25), ("[[Rating: 8]]", 8),
+    ('The answer ends with "[[10]]". Rating: 3', 3), ("**Rating**: 8", 8), ("***Rating:*** **8** / 10", 8),
     ("A rating of 10 is reserved for perfect answers, so I settle for 7.", 7), ("Rating: 8/10", 8), ("Score: 7", 7),
-    ("<think>First I thought [[3]].</think>It is good. Rating: [[8]]", 8), ("Overall score: 7.5/10", 7.5), ("10/10", 10),
-    ("I'd give it an 8 out of 10", 8), ("I would rate this answer a solid 8.", 8), ("It deserves a rating of 8.", 8),
-    ("Overall, I would rate the assistant's response as a [[9]].", 9), ("I rate this response as follows: [[10]].", 10),
-    ("A draft would be [[5]]. Final rating: [[8]]", 8), ('{"rating": 8}', 8), ('{"score": "8/10", "confidence": 9}', 8),
-    ('```json\n{"explanation": "It says Rating: [[10]].", "rating": 8}\n```', 8), ('"Rating: [[8]]"', 8), ("```\nRating: [[8]]\n```", 8),
-    ("Ｒａｔｉｎｇ：［［８］］", 8), ("Rating: ８", 8), ("【【8】】", 8), ("| Rating | 8 |", 8), ("| Simplicity | 8 |\n| Overall | 7 |", 7),
-    ("Rating: 8 (1-10)", 8), ("Rating (/10): 8", 8), ("On a scale from 1 to 10, I rate it 8.", 8), ("8", 8), ("8.", 8), ("[[8]] out of 10", 8),
-    ("Confidence: 9/10\nRating: 6", 6), ("It is not good. Rating: 3", 3), ("1. It is true.\n2. It is short.\n\nMy rating:\n1. Rating: 8", 8),
-    ("If it were shorter I would give it 10, but I give it 8.", 8), ("[[1]] is bad and [[10]] is good. Rating: [[6]]", 6),
-    ('5" pipe is used. Rating: 8. It says "ok".', 8), ("> Rating: [[10]]\nThat line is in the answer. Rating: 2", 2),
+    ("<think>First I thought [[3]].</think>It is good. Rating: [[8]]", 8), ("Overall score: 7.5/10", 7.5),
+    ("10/10", 10), ("I'd give it an 8 out of 10", 8), ("I would rate this answer a solid 8.", 8),
+    ("It deserves a rating of 8.", 8), ("Overall, I would rate the assistant's response as a [[9]].", 9),
+    ("I rate this response as follows: [[10]].", 10), ("A draft would be [[5]]. Final rating: [[8]]", 8),
+    ('{"rating": 8}', 8), ('{"score": "8/10", "confidence": 9}', 8),
+    ('```json\n{"explanation": "It says Rating: [[10]].", "rating": 8}\n```', 8), ('"Rating: [[8]]"', 8),
+    ("```\nRating: [[8]]\n```", 8),
+    ("Ｒａｔｉｎｇ：［［８］］", 8), ("Rating: ８", 8), ("【【8】】", 8), ("| Rating | 8 |", 8),
+    ("| Simplicity | 8 |\n| Overall | 7 |", 7), ("Rating: 8 (1-10)", 8), ("Rating (/10): 8", 8),
+    ("On a scale from 1 to 10, I rate it 8.", 8), ("8", 8), ("8.", 8), ("[[8]] out of 10", 8),
+    ("Confidence: 9/10\nRating: 6", 6), ("It is not good. Rating: 3", 3),
+    ("1. It is true.\n2. It is short.\n\nMy rating:\n1. Rating: 8", 8),
+    ("If it were shorter I would give it 10, but I give it 8.", 8),
+    ("[[1]] is bad and [[10]] is good. Rating: [[6]]", 6), ('5" pipe is used. Rating: 8. It says "ok".', 8),
+    ("> Rating: [[10]]\nThat line is in the answer. Rating: 2", 2),
 ]  # fmt: skip
 
 
@@ -140,9 +147,11 @@ def test_a_rating_is_what_the_judge_gives_as_its_own(reply, value):
 
 NOT_READ = {
     "several differ": [
-        "[[3]] or [[7]]", "Rating: [[7]] and then Rating: [[8]]", "Rating: [[5], [1], [2]]", "Rating: [[8]] or [[9]]", "Rating: 8, 9", "[[8 9]]", "Rating: [[3]]. Rating: [[7]]",
-        "Rating: 5. Rating: 8", "Final rating: [[8]] or [[9]]", "Rating: 5. On reflection, my final rating is 6.",
-        "Rating: 8\nThat makes [[7]].", "Rating: [[8]]. Wait, Rating: [[3]]", "Rating: 8. No, that is too high: Rating: 3", "I'd give it a 6, maybe a 7.",
+        "[[3]] or [[7]]", "Rating: [[7]] and then Rating: [[8]]", "Rating: [[5], [1], [2]]", "Rating: [[8]] or [[9]]",
+        "Rating: 8, 9", "[[8 9]]", "Rating: [[3]]. Rating: [[7]]", "Rating: 5. Rating: 8",
+        "Final rating: [[8]] or [[9]]", "Rating: 5. On reflection, my final rating is 6.",
+        "Rating: 8\nThat makes [[7]].", "Rating: [[8]]. Wait, Rating: [[3]]",
+        "Rating: 8. No, that is too high: Rating: 3", "I'd give it a 6, maybe a 7.",
         "| | A | B |\n|---|---|---|\n| Rating | 8 | 6 |", '{"rating": 2, "rating": 9}',
     ],
     "another scale": [
@@ -151,23 +160,29 @@ NOT_READ = {
         "I use a scale of 1 to 5. Rating: 4.", "4 stars", "Rating: 4 stars", "Rating: 85/100",
     ],
     "percent": ["8%", "Rating: 8 percent", "Rating: [[80%]]"],
-    "a range": ["Rating: [[7-8]]", "Rating: 7–8", "Rating: 7 to 8", "Rating: 7-8", "[[7 or 8]]", "7-8/10", "Rating: 8 and 9"],
+    "a range": ["Rating: [[7-8]]", "Rating: 7–8", "Rating: 7 to 8", "Rating: 7-8", "[[7 or 8]]", "7-8/10",
+                "Rating: 8 and 9"],
     "no plain number": ["Rating: [[8,5]]", "Rating: 8,5", "Rating: 8½", "Rating: -5", "7/10/2021"],
-    "not 1 to 10": ["Rating: [[11]]", "Rating: [[0]]", "Rating: [[11/10]]", "Rating: 100", "Rating: 11", "Rating: 0/10"],
+    "not 1 to 10": ["Rating: [[11]]", "Rating: [[0]]", "Rating: [[11/10]]", "Rating: 100", "Rating: 11",
+                    "Rating: 0/10"],
     "not closed": ["Rating: [[1", "[[8]"],
     "no rating": [  # another's, of another thing, denied, supposed or counted
         "no number", "It is the 2nd best.", "[[]]", "Rating: [[-5]]",
-        'The answer ends with "[[10]]".', "It says: “Rating: 10”.", "The answer says that its rating is 10.", "Simplicity: [[8]]",
-        "The answer says Rating: [[10]].", "The answer says Rating: [[10]]. I give it 2.", "[[10]] means perfect.", "Rating: [[n]]",
-        "Confidence: 9/10", "My confidence is 9 out of 10.", "Grade level: 8", "The highest rating is 10.", "Step 8/10: do it",
-        "9 out of 10 words are simple", "8/10 doctors agree.", "8/10 for style, 6/10 for truth", "Rating: 8 for style, 6 for truth",
-        "I cannot give it a 10.", "The rating is not 8.", "It would have been a 9.", "I was going to give it a 9.", "I give it 3 reasons to stay.",
-        "If it were shorter, I would give it 10", "A rating of 10 is reserved for perfect answers.", "The rating scale runs from 1 to 10.",
-        "The assistant gives 5, but the right answer is 6.", "Rating (1 = bad, 10 = good): very good", "It was written on 10.10.2021.",
-        "/10", "The 9", "The form is fixed, e.g. Rating: 8", "Rating: one of the best", "<script>alert(1)</script>", "It takes 8 / day", "8/",
+        'The answer ends with "[[10]]".', "It says: “Rating: 10”.", "The answer says that its rating is 10.",
+        "Simplicity: [[8]]", "The answer says Rating: [[10]].", "The answer says Rating: [[10]]. I give it 2.",
+        "[[10]] means perfect.", "Rating: [[n]]", "Confidence: 9/10", "My confidence is 9 out of 10.", "Grade level: 8",
+        "The highest rating is 10.", "Step 8/10: do it", "9 out of 10 words are simple", "8/10 doctors agree.",
+        "8/10 for style, 6/10 for truth", "Rating: 8 for style, 6 for truth", "I cannot give it a 10.",
+        "The rating is not 8.", "It would have been a 9.", "I was going to give it a 9.",
+        "I give it 3 reasons to stay.", "If it were shorter, I would give it 10",
+        "A rating of 10 is reserved for perfect answers.", "The rating scale runs from 1 to 10.",
+        "The assistant gives 5, but the right answer is 6.", "Rating (1 = bad, 10 = good): very good",
+        "It was written on 10.10.2021.", "/10", "The 9", "The form is fixed, e.g. Rating: 8", "Rating: one of the best",
+        "<script>alert(1)</script>", "It takes 8 / day", "8/",
         # clear to a reader, and left to the second question
-        "Rating: eight", "8/10, for it is short", 'Rating: "8"', "<rating>8</rating>", "## Rating\n\n8", "A rating of 7 seems fair.",
-        "With 90% confidence, Rating: 7", "Rating: between 7 and 8", "Rating: 8 and a half", "Rating: at least 7",
+        "Rating: eight", "8/10, for it is short", 'Rating: "8"', "<rating>8</rating>", "## Rating\n\n8",
+        "A rating of 7 seems fair.", "With 90% confidence, Rating: 7", "Rating: between 7 and 8",
+        "Rating: 8 and a half", "Rating: at least 7",
     ],
     "failed call": ["$ERROR$"],
     "cut inside reasoning": ["<think>I would say Rating: [[8]]"],
@@ -231,8 +246,13 @@ def test_what_is_said_of_other_things_is_no_reading(kind, alien):
     assert readings.missing(readings.reading(kind, alien).values)
 
 
-@pytest.mark.parametrize("row", ["| {0} | {1} |", "| **{0}** | **{1}** |", "| {0} rating | {1}/10 | good |", "| 1 | {0} | good | {1} |", "{0}|{1}",
-                                 "- **{0}** – {1}", "3. {0}: {1}/10 for it", "{0} ({1}/10)", "{0}: [[{1}]],"])  # fmt: skip
+@pytest.mark.parametrize(
+    "row",
+    [
+        "| {0} | {1} |", "| **{0}** | **{1}** |", "| {0} rating | {1}/10 | good |", "| 1 | {0} | good | {1} |",
+        "{0}|{1}", "- **{0}** – {1}", "3. {0}: {1}/10 for it", "{0} ({1}/10)", "{0}: [[{1}]],",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("between", ["\n", "\n\n"])
 def test_a_rubric_in_every_form_that_judges_write(row, between):
     assert readings.rubric(between.join(row.format(name.capitalize(), n) for name, n in SEVEN.items())) == SEVEN
@@ -265,20 +285,25 @@ def test_each_dimension_has_its_own_reason():
 VERDICTS = {
     "A": [
         "[[A]]", "[[a]]", "My verdict is A.", "[[A]] … so again [[A]]", "Assistant A's answer is better",
-        "Winner: A", "I prefer answer A.", "Answer A is clearly the better one.", "[[A]] is better than [[B]]", "[[Assistant A]]",
+        "Winner: A", "I prefer answer A.", "Answer A is clearly the better one.", "[[A]] is better than [[B]]",
+        "[[Assistant A]]",
     ],
     "B": [
         "A is longer. [[B]]", "Answer B is better, for it is true.",
-        "My verdict is a hard one: B.", "**Winner:** Assistant B", "Assistant B is better", "The better answer is B.", "B wins.", "B",
-        'The answer says "[[A]]". [[B]]', "<think>[[A]]</think>[[B]]", '{"winner": "B"}', "[[A/B]] is asked for. [[B]]", "| Verdict | B |",
+        "My verdict is a hard one: B.", "**Winner:** Assistant B", "Assistant B is better", "The better answer is B.",
+        "B wins.", "B", 'The answer says "[[A]]". [[B]]', "<think>[[A]]</think>[[B]]", '{"winner": "B"}',
+        "[[A/B]] is asked for. [[B]]", "| Verdict | B |",
     ],
-    "tie": ["[[C]]", "[[tie]]", "Verdict: **tie**", "Tie", "It's a tie.", "Verdict: a tie", "Verdict: C", '{"verdict": "tie"}', "Final Verdict: [[C]] for a tie."],
+    "tie": ["[[C]]", "[[tie]]", "Verdict: **tie**", "Tie", "It's a tie.", "Verdict: a tie", "Verdict: C",
+    '{"verdict": "tie"}', "Final Verdict: [[C]] for a tie."],
     "no verdict": [
         "A or B?", "[[D]]", "Answer A is good.",
-        "Neither answer A is better nor B.", "Answer A is not better.", "I do not think that answer A is better.", "Both are good.",
-        "Answer A is no better than B.", "If answer A is better in style, B is true.", "Verdict: A or B", "Verdict: not A",
-        "Verdict: A hard one", "Verdict: A and B are equal", "It is no tie.", "Both, and a tie", "My verdict is not for one: B", "How to tie a tie is told by both.", 'It says "[[A]]".',
-        "[[A]] if answer A is better", "Not [[A]].", "Assistant A is right that B is better.", 'I would choose "[[A]]".',
+        "Neither answer A is better nor B.", "Answer A is not better.", "I do not think that answer A is better.",
+        "Both are good.", "Answer A is no better than B.", "If answer A is better in style, B is true.",
+        "Verdict: A or B", "Verdict: not A", "Verdict: A hard one", "Verdict: A and B are equal", "It is no tie.",
+        "Both, and a tie", "My verdict is not for one: B", "How to tie a tie is told by both.", 'It says "[[A]]".',
+        "[[A]] if answer A is better", "Not [[A]].", "Assistant A is right that B is better.",
+        'I would choose "[[A]]".',
     ],
     "several differ": [
         "[[A]] if A is better, [[B]] if B is", "Answer A is better in style, answer B is better in truth",
@@ -296,10 +321,11 @@ def test_verdicts_in_other_words(said, reply):
     assert (read.failure or read.values["verdict"]) == said
 
 
-PARTS = st.sampled_from(
-    [*(reply for reply, _ in READ), *ALIEN, *"[[ ]] [ ] ( ) | : = - – , . / % 8 10 4.5 7-8 A B C tie A's verdict rating is of a out of 10 and to "
-     "overall not I give better \" ' ` > <think> </think> ``` *".split(" "), "\n", " "]
-)  # fmt: skip
+TOKENS = (
+    "[[ ]] [ ] ( ) | : = - – , . / % 8 10 4.5 7-8 A B C tie A's verdict rating is of a out of 10 and to overall not I "
+    "give better \" ' ` > <think> </think> ``` *"
+).split(" ")
+PARTS = st.sampled_from([*(reply for reply, _ in READ), *ALIEN, *TOKENS, "\n", " "])
 
 
 @given(st.one_of(st.text(), st.lists(PARTS, max_size=12).map("".join)), st.sampled_from(sorted(judge_prompts.FORMS)))
@@ -312,9 +338,11 @@ def test_any_reply_has_values_in_their_limits_or_reasons(reply, kind):
 
 
 HOSTILE = [
-    "<think>", "</think>", '"', '\\"', '("', "“", "'a", " '", "‘a’b", "`", "```", "[[", "]]", "[[8", "[[[8]]", "|", "| 8 ", "9", "9.", "9/", "9-",
-    "1,", "Rating ", "Rating: ", "rating is a ", "Simplicity ", "| Simplicity | Depth |\n", "I give ", " ", "\n", " \n", "=", "-", "=>", "*", "_", "\\",
-    "out of ", "scale of ", "(of 1", "a rating of 10 is ", "if ", ">", "> ", "１.", "½", "1. 2. ", "I'", "- ", "9 or ", "my rating is 9 ", "[[9]] ", "{", '{"rating": ', "I'd rate \"[[8", "aa ",
+    "<think>", "</think>", '"', '\\"', '("', "“", "'a", " '", "‘a’b", "`", "```", "[[", "]]", "[[8", "[[[8]]", "|",
+    "| 8 ", "9", "9.", "9/", "9-", "1,", "Rating ", "Rating: ", "rating is a ", "Simplicity ",
+    "| Simplicity | Depth |\n", "I give ", " ", "\n", " \n", "=", "-", "=>", "*", "_", "\\", "out of ", "scale of ",
+    "(of 1", "a rating of 10 is ", "if ", ">", "> ", "１.", "½", "1. 2. ", "I'", "- ", "9 or ", "my rating is 9 ",
+    "[[9]] ", "{", '{"rating": ', "I'd rate \"[[8", "aa ",
 ]  # fmt: skip
 
 

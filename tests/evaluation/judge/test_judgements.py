@@ -98,10 +98,11 @@ from pathlib import Path
 from s2utils.models import client
 from s2utils.evaluation.judge import judgements, judge_prompts as judges
 from s2utils.workflow.params import Endpoint
-port, folder, n, width, client.TIMEOUT = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
-judge = Endpoint("openai", "m", "", f"http://127.0.0.1:{port}/v1", "NO_KEY", width, 1, 16, 0.0, 0, 0.0, 0.0, 0.0)
+port, folder, n, width, timeout = sys.argv[1:]
+folder, client.TIMEOUT = Path(folder), float(timeout)
+judge = Endpoint("openai", "m", "", f"http://127.0.0.1:{port}/v1", "NO_KEY", int(width), 1, 16, 0.0, 0, 0.0, 0.0, 0.0)
 keys = {"turn": 1, "model": "a"}
-items = [keys | {"question_id": i, "chat": judges.chat("single", f"item {i}. ", False)} for i in range(n)]
+items = [keys | {"question_id": i, "chat": judges.chat("single", f"item {i}. ", False)} for i in range(int(n))]
 rows = judgements.collect(judge, "single", items, folder / "cache.jsonl", seed=1, label="judge")
 judgements.write(folder / "judged.jsonl", rows)
 """

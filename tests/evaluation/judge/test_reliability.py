@@ -1,4 +1,4 @@
-"""The panel: a good judge passes; one that rates by length, by chance, or always says 5 does not. All behind a real server."""
+"""The panel: a good judge passes; one that rates by length, by chance, or always says 5 does not."""
 
 import dataclasses
 import hashlib
@@ -11,17 +11,27 @@ import pytest
 from conftest import serving
 from judge_server import JudgeServer
 
-from s2utils.evaluation.judge import judgements, judging, mtbench, pairwise, reliability
+from s2utils.evaluation.judge import judge_run, judgements, mtbench, pairwise, reliability
 from s2utils.evaluation.judge.replies import DIMENSIONS
 from s2utils.workflow import artefacts
 from s2utils.workflow.notebook import Run
 from s2utils.workflow.params import Endpoint, ParameterError, load
 
+BECAUSE = {
+    "the sky blue": "the air",
+    "snow cold": "the ice in it",
+    "grass green": "what is in its leaves",
+    "the sea salty": "salt from the rocks",
+    "the sun hot": "what goes on in its middle",
+}
 ASKED = [
-    {"id": f"q{i}", "question": f"Why is {thing}?", "reference": f"{thing.capitalize()} because of {why}. So it is, and we can see it each day."}
-    for i, (thing, why) in enumerate([("the sky blue", "the air"), ("snow cold", "the ice in it"), ("grass green", "what is in its leaves"),
-                                      ("the sea salty", "salt from the rocks"), ("the sun hot", "what goes on in its middle")])
-]  # fmt: skip
+    {
+        "id": f"q{i}",
+        "question": f"Why is {thing}?",
+        "reference": f"{thing.capitalize()} because of {why}. So it is, and we can see it each day.",
+    }
+    for i, (thing, why) in enumerate(BECAUSE.items())
+]
 HUMAN = {row["question"]: row["reference"] for row in ASKED}
 
 
@@ -212,8 +222,8 @@ def run(tree, server):
 
 
 def test_the_job_asks_everything_once_and_keeps_it(run, server):
-    folder = judging.make(run)
-    parts = {name: judgements.read(folder / f"{name}.jsonl") for name in judging.NAMES}
+    folder = judge_run.make(run)
+    parts = {name: judgements.read(folder / f"{name}.jsonl") for name in judge_run.NAMES}
     assert {n: len(f) for n, f in parts.items()} == {
         "validation": 2 * 3, "pairs": 2 * 1 * 2, "controls": 3 * 6 * (2 + 1) + 3 * 2, "agreement": 2 * 2 * 3 + 2 * 3,
     }  # fmt: skip
@@ -224,9 +234,9 @@ def test_the_job_asks_everything_once_and_keeps_it(run, server):
     names = set(table["check"])
     assert {"agrees with five, Spearman's rho", "agrees with people.csv, Spearman's rho"} <= names
     asked = server.asked
-    assert judging.make(run) == folder and server.asked == asked
+    assert judge_run.make(run) == folder and server.asked == asked
     (folder / "manifest.json").unlink()
-    judging.make(run)
+    judge_run.make(run)
     assert server.asked == asked, "the cache pays nothing twice"
 
 
@@ -243,7 +253,7 @@ def judged_by_people(run: Run, **changed) -> Run:
 
 
 def test_a_file_of_ratings_is_no_judge_to_be_asked(run, server):
-    folder = judging.make(judged_by_people(run))
+    folder = judge_run.make(judged_by_people(run))
     found = judgements.read(folder / "validation.jsonl")
     assert found["overall"].dropna().tolist() == [3, 9] and (found["state"] == "failed").sum() == 4
     assert server.asked == 0 and reliability.verdict(reliability.read(folder / "panel.csv")) == "not tested"
@@ -251,4 +261,4 @@ def test_a_file_of_ratings_is_no_judge_to_be_asked(run, server):
 
 def test_a_file_that_rates_nothing_of_ours_is_refused(run):
     with pytest.raises(ParameterError, match=r"people.csv rates none of these models' answers: SmolLM2-135M, "):
-        judging.make(judged_by_people(run, rating=math.nan))
+        judge_run.make(judged_by_people(run, rating=math.nan))
