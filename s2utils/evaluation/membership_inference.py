@@ -118,7 +118,7 @@ def log_probs(
     The softmax is taken in float32.
     """
     ids = [tok(text, split_special_tokens=True)["input_ids"] for text in texts]  # `</s>` in a text is no end
-    order, found = sorted(range(len(ids)), key=lambda i: -len(ids[i])), [np.empty(0)] * len(ids)
+    order, log_probabilities = sorted(range(len(ids)), key=lambda i: -len(ids[i])), [np.empty(0)] * len(ids)
     for start in tqdm(range(0, len(order), batch_size), desc="membership", unit="batch"):
         rows = order[start : start + batch_size]
         batch = tok.pad({"input_ids": [ids[i] for i in rows]}, padding_side="right", return_tensors="pt")
@@ -127,8 +127,8 @@ def log_probs(
         for i, row in zip(rows, logits):
             wanted = torch.tensor(ids[i][1:], device=row.device)
             known = row[: len(wanted)].float().log_softmax(-1)
-            found[i] = known.gather(1, wanted[:, None])[:, 0].cpu().numpy()
-    return found
+            log_probabilities[i] = known.gather(1, wanted[:, None])[:, 0].cpu().numpy()
+    return log_probabilities
 
 
 def min_k(values: np.ndarray, share: float) -> float:
@@ -136,21 +136,21 @@ def min_k(values: np.ndarray, share: float) -> float:
     return float(np.sort(values)[: max(1, int(share * len(values)))].mean()) if len(values) else math.nan
 
 
-def score(found: pd.DataFrame, network: PreTrainedModel, tok: PreTrainedTokenizerBase, params: Params) -> pd.DataFrame:
-    """`found` (as `texts`) with min_k, and of references order: own minus shuffled, NaN without a twin."""
+def score(frame: pd.DataFrame, network: PreTrainedModel, tok: PreTrainedTokenizerBase, params: Params) -> pd.DataFrame:
+    """`frame` (as `texts`) with min_k, and of references order: own minus shuffled, NaN without a twin."""
     settings = params.membership
     kin = [
         twins(row.text, settings.shuffles, f"{params.seed}/{row.dataset}/{row.id}") if row.kind == REFERENCE else []
-        for row in found.itertuples()
+        for row in frame.itertuples()
     ]
-    flat = [text for text, others in zip(found["text"], kin) for text in (text, *others)]
+    flat = [text for text, others in zip(frame["text"], kin) for text in (text, *others)]
     values, start, rows = log_probs(network, tok, flat, settings.batch_size), 0, []
     for others in kin:
         own, turned = values[start], [v.mean() for v in values[start + 1 : start + 1 + len(others)]]
         apart = own.mean() - np.mean(turned) if turned else math.nan
         rows.append({"min_k": min_k(own, settings.min_k), "order": float(apart)})
         start += 1 + len(others)
-    return found.join(pd.DataFrame(rows, index=found.index))
+    return frame.join(pd.DataFrame(rows, index=frame.index))
 
 
 def auc(seen, unseen, resamples: int, confidence: float, seed: int) -> tuple[float, float, float]:
@@ -203,12 +203,12 @@ def summary(scored: pd.DataFrame, params: Params) -> pd.DataFrame:
     ways = (settings.resamples, settings.confidence, params.seed)
     for (dataset, kind), part in scored.groupby(["dataset", "kind"], sort=False):
         seen, unseen = (part[part["role"] == role] for role in (EVALUATION, CONTROL))
-        found = {"min_k": (auc(seen["min_k"], unseen["min_k"], *ways), 0.5)}
+        tests = {"min_k": (auc(seen["min_k"], unseen["min_k"], *ways), 0.5)}
         if kind == REFERENCE:
-            found["order"] = (intervals.bootstrap(seen["order"], *ways), math.nan)
-            found["order_control"] = (intervals.bootstrap(unseen["order"], *ways), math.nan)
-            found["order_apart"] = (apart(seen["order"], unseen["order"], *ways), 0.0)
-        for test, ((value, low, high), null) in found.items():
+            tests["order"] = (intervals.bootstrap(seen["order"], *ways), math.nan)
+            tests["order_control"] = (intervals.bootstrap(unseen["order"], *ways), math.nan)
+            tests["order_apart"] = (apart(seen["order"], unseen["order"], *ways), 0.0)
+        for test, ((value, low, high), null) in tests.items():
             column = "min_k" if test == "min_k" else "order"
             row = {"dataset": dataset, "texts": kind, "test": test}
             for end, side in (("", seen), ("_control", unseen)):
@@ -229,13 +229,13 @@ LIMITS = (
 
 def make(run: Run) -> pd.DataFrame:
     """Score the texts, unless that is done; returns them, one row per text."""
-    made, p = run.artefact(step="membership"), run.params
-    file = made.folder / "texts.parquet"
-    if not made.ready:
+    tested, p = run.artefact(step="membership"), run.params
+    file = tested.folder / "texts.parquet"
+    if not tested.ready:
         tok = loading.tokenizer(p.model.base)
-        found = texts(run.require("data").folder, tok, p)
-        with made.making(model=p.model.name):
-            scored = score(found, loading.full(p.model.base, p.model.dtype, p.runtime.device), tok, p)
+        frame = texts(run.require("data").folder, tok, p)
+        with tested.making(model=p.model.name):
+            scored = score(frame, loading.full(p.model.base, p.model.dtype, p.runtime.device), tok, p)
             with artefacts.replacing(file, "wb") as opened:
                 scored.to_parquet(opened, index=False)
     return pd.read_parquet(file)

@@ -58,13 +58,13 @@ def manner(answers: list[str], references: list[str], params: Params) -> pd.Data
     toxicity above its limit; cosine of the sentence vectors of answer and reference.
     """
     s2, data = params.s2, params.data
-    said = [words(a.lower()) for a in answers]
-    pairs = [list(zip(w, w[1:])) for w in said]
+    spoken = [words(a.lower()) for a in answers]
+    pairs = [list(zip(w, w[1:])) for w in spoken]
     ease = readability(answers, s2.readability)
     place = {text: i for i, text in enumerate(dict.fromkeys([*answers, *references]))}  # models share their references
     vectors = embed(list(place), data.embedder, data.embedder_tokens, label="embed answers")
     mine, theirs = (vectors[[place[text] for text in texts]] for texts in (answers, references))
-    frame = pd.DataFrame({"answer_words": [float(len(w)) for w in said]})
+    frame = pd.DataFrame({"answer_words": [float(len(w)) for w in spoken]})
     frame["distinct_2"] = [len(set(p)) / len(p) if p else math.nan for p in pairs]
     simple = (ease["flesch_reading_ease"] >= s2.fre_min) & (ease["flesch_kincaid_grade"] < s2.fkg_max)
     frame["within_limits"] = simple.astype(float)

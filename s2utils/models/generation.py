@@ -151,7 +151,7 @@ def _read(
     model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, head: DynamicCache, parts: list[list[int]]
 ) -> DynamicCache:
     """Keys and values of `ids` (B, T) under `mask`, whose first tokens are those in `head`, read part by part."""
-    start, found = head.get_seq_length(), DynamicCache(config=model.config)
+    start, joined = head.get_seq_length(), DynamicCache(config=model.config)
     for rows in parts:
         seen, cache = mask[rows], copy.deepcopy(head)
         cache.batch_repeat_interleave(len(rows))
@@ -165,12 +165,12 @@ def _read(
         for number, layer in enumerate(cache.layers):
             if rows is parts[0]:
                 shape = (len(ids), layer.keys.shape[1], ids.shape[1])
-                found.update(*(x.new_zeros(*shape, x.shape[-1]) for x in (layer.keys, layer.values)), number)
-            whole = found.layers[number]
+                joined.update(*(x.new_zeros(*shape, x.shape[-1]) for x in (layer.keys, layer.values)), number)
+            whole = joined.layers[number]
             for to, part in ((whole.keys, layer.keys), (whole.values, layer.values)):
                 to[rows, :, :start] = part[:, :, :start]
                 to[rows, :, ids.shape[1] - width :] = part[:, :, start:]
-    return found
+    return joined
 
 
 def answer_all(path: Path, rows: list[dict], batch_size: int, make) -> list[dict]:

@@ -197,7 +197,7 @@ def taught(examples: list[tuple[str, str]], tok: PreTrainedTokenizerBase) -> lis
 
 
 def chat_prompt(turns: list[dict], tok: PreTrainedTokenizerBase, system: str = "") -> str:
-    """`turns` ({role, content}) in the tokenizer's own chat template, ready for the model's answer; see `chats`."""
+    """`turns` ({role, content}) in the tokenizer's own chat template, ready for an answer; see `chat_templates`."""
     return chat_templates.rendered(([{"role": "system", "content": system}] if system else []) + turns, tok)
 
 

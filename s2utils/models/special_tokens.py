@@ -74,12 +74,12 @@ def begins(tok: PreTrainedTokenizerBase) -> bool:
 
 def ids(texts: list[str], tok: PreTrainedTokenizerBase, begin: bool) -> list[list[int]]:
     """Token ids of texts, with marks or without; `begin`: with the BOS that the tokenizer puts in front."""
-    found = tok(texts, add_special_tokens=begin)["input_ids"] if texts else []
+    encoded = tok(texts, add_special_tokens=begin)["input_ids"] if texts else []
     front = [tok.bos_token_id] if begin and begins(tok) else []
     for place, text in enumerate(texts):
         if text != readable(text):
             try:
-                found[place] = front + encode_marked_chat(tok, text)
+                encoded[place] = front + encode_marked_chat(tok, text)
             except ValueError as error:
                 raise ParameterError(f"the tokenizer of {tok.name_or_path}: {error}") from error
-    return found
+    return encoded

@@ -173,13 +173,13 @@ def samples(folder: Path) -> pd.DataFrame:
     kept = {
         (row["step"], row["prompt"]): row for row in artefacts.read_jsonl(folder / "samples.jsonl")
     }  # the last counts
-    found = []
+    steps = []
     for step in sorted({step for step, _ in kept}):
         frame = pd.DataFrame([row for (s, _), row in kept.items() if s == step])
         frame = frame.reindex(columns=["ended", "flesch_reading_ease", "flesch_kincaid_grade"]).astype(float)
         n = {"step": step, "n": len(frame), "n_failed": int(frame["flesch_reading_ease"].isna().sum())}
-        found.append(n | frame.mean().to_dict())
-    return pd.DataFrame(found)
+        steps.append(n | frame.mean().to_dict())
+    return pd.DataFrame(steps)
 
 
 def total(values: list[float]) -> float:
@@ -206,14 +206,14 @@ def result(trainer, folder: Path, counts: dict) -> dict:
     best = trainer.args.load_best_model_at_end and evaluated
     after = min(evaluated) if best else trainer.evaluate()["eval_loss"]
     peaks = distributed.everyone(peak_mb())
-    found = {}
+    facts = {}
     if distributed.first():  # reading mends a torn line, which one process may do
         log = artefacts.read_jsonl(folder / "log.jsonl")
         cost = {
             k: total([h[k] for h in log if k in h]) for k in ("seconds", "kwh", "co2_kg") if any(k in h for h in log)
         }
         tokens = int(trainer.state.num_input_tokens_seen)
-        found = {
+        facts = {
             "eval_loss_before": next(h["eval_loss"] for h in log if h["step"] == 0 and "eval_loss" in h),
             "eval_loss_after": after,
             **counts,
@@ -225,4 +225,4 @@ def result(trainer, folder: Path, counts: dict) -> dict:
             **{k: max(peak[k] for peak in peaks) for k in peaks[0]},
             "processes": trainer.args.world_size,
         }
-    return distributed.everyone(found)[0]
+    return distributed.everyone(facts)[0]

@@ -43,9 +43,9 @@ def everyone(value: object) -> list:
     """`value` of every process, in the order of their ranks; all wait here for the last one."""
     if count() == 1:
         return [value]
-    found: list = [None] * count()
-    distributed.all_gather_object(found, value)
-    return found
+    values: list = [None] * count()
+    distributed.all_gather_object(values, value)
+    return values
 
 
 def own_device(device: str) -> str:

@@ -3,7 +3,7 @@
 On human answers, token by token (teacher forcing): KL(exact ‖ model) of the next-token distributions in
 nats a token, the share of tokens with the same likeliest next token, and the perplexity, where each
 answer counts once whatever its length; in the weights: absolute differences |ΔW|. Logits are compared
-in float32. Trap: a 4-bit model on a CPU must not be packed (`models.keep_unpacked`), or the exact
+in float32. Trap: a 4-bit model on a CPU must not be packed (`loading.keep_unpacked`), or the exact
 model is itself up to 0.9 logit off. Source: Dettmers et al. 2023 (QLoRA).
 """
 
@@ -92,23 +92,23 @@ def logits(
         ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row, _ in batch], batch_first=True)  # (B, T)
         lengths = torch.tensor([[len(row)] for row, _ in batch])
         skipped = min(start for _, start in batch) - 1  # prompts need no logits
-        found = network(
+        predicted = network(
             input_ids=ids.to(network.device),
             attention_mask=(torch.arange(ids.shape[1]) < lengths).to(network.device),
             use_cache=False,
             logits_to_keep=torch.arange(skipped, ids.shape[1], device=network.device),
         ).logits  # (B, T - skipped, V)
         for i, (row, start) in enumerate(batch):
-            yield found[i, start - 1 - skipped : len(row) - 1 - skipped]
+            yield predicted[i, start - 1 - skipped : len(row) - 1 - skipped]
 
 
-def distance(exact: torch.Tensor, found: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
-    """Means over the tokens of one answer. `exact`, `found` (N, V) logits, `targets` (N,) the tokens that came.
+def distance(exact: torch.Tensor, other: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
+    """Means over the tokens of one answer. `exact`, `other` (N, V) logits, `targets` (N,) the tokens that came.
 
-    kl: nats a token, ≥ 0 but for rounding. loss: nats a token, of `found`. agreement: share in 0–1.
+    kl: nats a token, ≥ 0 but for rounding. loss: nats a token, of `other`. agreement: share in 0–1.
     """
-    p = torch.log_softmax(exact.to(found.device).float(), dim=-1)
-    q = torch.log_softmax(found.float(), dim=-1)
+    p = torch.log_softmax(exact.to(other.device).float(), dim=-1)
+    q = torch.log_softmax(other.float(), dim=-1)
     return {
         "n_tokens": len(targets),
         "kl": (p.exp() * (p - q)).sum(-1).mean().item(),
@@ -119,13 +119,13 @@ def distance(exact: torch.Tensor, found: torch.Tensor, targets: torch.Tensor) ->
 
 def answers(network: PreTrainedModel, rows: list, exact: list[torch.Tensor], batch_size: int, mode: str) -> list[dict]:
     """One row per answer: merge_mode, question (its position) and its `distance` to the `exact` logits."""
-    found = logits(network, rows, batch_size, mode)
-    return [_row(mode, i, e, f, row) for i, (e, f, row) in enumerate(zip(exact, found, rows))]
+    others = logits(network, rows, batch_size, mode)
+    return [_row(mode, i, e, f, row) for i, (e, f, row) in enumerate(zip(exact, others, rows))]
 
 
-def _row(mode: str, number: int, exact: torch.Tensor, found: torch.Tensor, row: tuple[list[int], int]) -> dict:
+def _row(mode: str, number: int, exact: torch.Tensor, other: torch.Tensor, row: tuple[list[int], int]) -> dict:
     ids, start = row
-    return {"merge_mode": mode, "question": number} | distance(exact, found, torch.tensor(ids[start:]))
+    return {"merge_mode": mode, "question": number} | distance(exact, other, torch.tensor(ids[start:]))
 
 
 @torch.inference_mode()
@@ -156,13 +156,13 @@ def layers(params: Params, adapter: Path, merged: dict[str, Path]) -> list[dict]
     return rows
 
 
-def summary(found: pd.DataFrame, moved: pd.DataFrame, params: Params) -> pd.DataFrame:
+def summary(compared: pd.DataFrame, moved: pd.DataFrame, params: Params) -> pd.DataFrame:
     """One row per merge_mode of one train set: n, each metric with interval, and |ΔW| over all layers.
 
     Perplexity is exp of the mean loss. The exact model has no |ΔW|: it is what others are measured against.
     """
     rows = []
-    for mode, part in found.groupby("merge_mode", sort=False):
+    for mode, part in compared.groupby("merge_mode", sort=False):
         row = {"merge_mode": mode, "n": len(part), "n_tokens": int(part["n_tokens"].sum())}
         row |= intervals.mean_columns("kl", part["kl"], params)
         loss = intervals.mean_columns("perplexity", part["loss"], params)

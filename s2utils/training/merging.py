@@ -118,7 +118,7 @@ def write(base: Weights, adapter: Path, mode: str, folder: Path, device: str = "
 
 
 def keep(base: Weights, adapter: Path, folder: Path) -> dict:
-    """Put the adapter itself into `folder`, with the base that `models.full` loads beneath it; {} for no change."""
+    """Put the adapter itself into `folder`, with the base that `loading.full` loads beneath it; {} for no change."""
     saved = adapters.read(adapter)
     lora.changes(saved, plan(loading.folder(base)))  # refuses what does not fit
     shutil.copyfile(adapter / adapters.WEIGHTS, folder / adapters.WEIGHTS)

@@ -46,7 +46,7 @@ def trained(tiny_llama, llama2_folder):
     return network.eval(), tok, every[:16], every[16:]
 
 
-def tested(trained, read: list[str], unread: list[str], params) -> pd.DataFrame:
+def summary_of(trained, read: list[str], unread: list[str], params) -> pd.DataFrame:
     """The summary of references that stand as evaluation texts and as controls, by test."""
     network, tok, *_ = trained
     same = {"dataset": "x", "kind": "reference", "n_tokens": 9}
@@ -63,7 +63,7 @@ def params(tree):
 
 def test_it_finds_what_was_trained_on(trained, params):
     *_, read, unread = trained
-    found = tested(trained, read, unread[:16], params)
+    found = summary_of(trained, read, unread[:16], params)
     assert found.at["min_k", "value"] > 0.8 and found.at["order_apart", "value"] > 0.1
     assert found.at["min_k", "verdict"] == found.at["order_apart", "verdict"] == "above"
     assert (found[["n", "n_failed", "n_control"]] == [16, 0, 16]).all(axis=None)
@@ -78,7 +78,7 @@ def test_a_special_token_that_a_text_names_is_scored_as_the_characters_it_is(tra
 
 def test_it_finds_nothing_in_what_was_not(trained, params):
     *_, unread = trained
-    found = tested(trained, unread[:16], unread[16:], params)
+    found = summary_of(trained, unread[:16], unread[16:], params)
     assert found.at["min_k", "ci_low"] < 0.5 < found.at["min_k", "ci_high"]
     assert found.at["min_k", "verdict"] == found.at["order_apart", "verdict"] == "can't tell"
     assert found.at["order", "verdict"] == ""  # it has no null

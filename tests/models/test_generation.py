@@ -89,6 +89,9 @@ def test_the_end_of_the_range_draws_the_last_of_the_nucleus():
     scores = torch.tensor([[3.0, 2.0, 1.0, -50.0]])
     chance = torch.nextafter(torch.ones(1, 1), torch.zeros(1, 1))
     assert generation.Nucleus(1.0, 0.99).draw(scores, chance).item() == 2
+    alike, nucleus = torch.zeros(1, 4), generation.Nucleus(1.0, 0.5)
+    drawn = {nucleus.draw(alike, torch.full((1, 1), chance)).item() for chance in (0.0, 0.3, 0.6, 0.999)}
+    assert len(drawn) == 2, "the fewest tokens that hold top_p"
 
 
 def greedy(model, tok, prompts, size: int) -> list[str]:

@@ -312,13 +312,3 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_loaded(tmp_path, 
         merging.write(nowhere, adapter, "bf16", tmp_path, "cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert loading.usable("cuda") == "cuda" and loading.usable("cpu") == "cpu"
-
-
-def test_a_profile_that_wants_a_gpu_says_so_where_there_is_none(tree, monkeypatch):
-    from s2utils.workflow import notebook
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(
-        ParameterError, match="params/a100-7b.yaml: runtime.device is cuda and no GPU is visible; use PROFILE=cpu"
-    ):
-        notebook.start("eda", "a100-7b")

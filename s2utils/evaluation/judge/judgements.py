@@ -47,8 +47,8 @@ def collect(
         if endpoint.backend == "file":
             replies = _looked_up(endpoint, kind, items)
         else:
-            said = f"{label}, repeat {repeat + 1}" if repeat else label
-            replies = _asked(endpoint, kind, [i["chat"] for i in items], cache, seed + repeat, said, local)
+            title = f"{label}, repeat {repeat + 1}" if repeat else label
+            replies = _asked(endpoint, kind, [i["chat"] for i in items], cache, seed + repeat, title, local)
         about = {"kind": kind, "judge": endpoint.model, "repeat": repeat}
         rows += [{k: v for k, v in i.items() if k != "chat"} | about | r for i, r in zip(items, replies, strict=True)]
     return rows

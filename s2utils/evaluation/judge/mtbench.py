@@ -33,13 +33,13 @@ def questions(settings: MtBench, seed: int) -> list[dict]:
     """
     rows = mtbench_questions.questions(settings.questions)
     if settings.references:
-        held = mtbench_questions.references(settings.references)
-        if not any(str(row["question_id"]) in held for row in rows):
+        by_id = mtbench_questions.references(settings.references)
+        if not any(str(row["question_id"]) in by_id for row in rows):
             raise ParameterError(
                 f"mtbench.references: {settings.references} answers no question of {settings.questions}; its ids are "
-                f"{', '.join(list(held)[:5])} …"
+                f"{', '.join(list(by_id)[:5])} …"
             )
-        rows = [row | {"reference": held.get(str(row["question_id"]), [])} for row in rows]
+        rows = [row | {"reference": by_id.get(str(row["question_id"]), [])} for row in rows]
     known = {row["category"] for row in rows}
     if unknown := [c for c in settings.categories if c not in known]:
         raise ParameterError(

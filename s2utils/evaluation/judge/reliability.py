@@ -42,10 +42,10 @@ COLUMNS = ["judge", "kind", "check", "n", "n_failed", "value", "ci_low", "ci_hig
 
 def padded(text: str) -> str:
     """A text with sentences that add nothing, until it is twice as long."""
-    said, size = [text], len(text.split())
-    while sum(len(s.split()) for s in said) < 2 * size:
-        said.append(PADDING[(len(said) - 1) % len(PADDING)])
-    return " ".join(said)
+    sentences, size = [text], len(text.split())
+    while sum(len(s.split()) for s in sentences) < 2 * size:
+        sentences.append(PADDING[(len(sentences) - 1) % len(PADDING)])
+    return " ".join(sentences)
 
 
 def controls(asked: list[dict], n: int, seed: int) -> list[dict]:
@@ -77,8 +77,8 @@ def items(rows: list[dict], kind: str, settings: MtBench, templates: dict) -> li
         if kind == "rubric":
             chat = judge_prompts.rubric_chat(row["question"], row["answer"], "", settings.reasons)
         else:
-            two = _question(row), [row["answer"], ""]
-            chat = judge_prompts.turn_chat(*two, 1, templates, settings.reasons, guided=False)
+            question_and_answers = _question(row), [row["answer"], ""]
+            chat = judge_prompts.turn_chat(*question_and_answers, 1, templates, settings.reasons, guided=False)
         keys = {"question_id": row["question_id"], "model": row["model"], "turn": 1}
         asked.append(keys | {"words": len(row["answer"].split()), "chat": chat})
     return asked

@@ -300,15 +300,6 @@ def test_numbers_as_pandas_writes_them_meet_their_answers(tmp_path, monkeypatch,
     assert [(r["rating"], r["state"]) for r in rows] == [(8, "clear")] * 3
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
-def test_peoples_ratings_from_a_spreadsheet(tmp_path, encoding):
-    file = tmp_path / "people.csv"
-    file.write_bytes("question_id;turn;model;rating;rater\r\n1;1;m;8;Zoë\r\n".encode(encoding))
-    assert judgements.humans(file).to_dict("records") == [
-        {"question_id": "1", "turn": 1, "model": "m", "rater": "Zoë", "rating": 8}
-    ]
-
-
 def test_peoples_ratings_as_one_array(tmp_path):
     rows = [
         {"question_id": 1, "turn": 1, "model": "m", "rating": 8, "simplicity": None},

@@ -182,14 +182,14 @@ def test_unparsed_replies_are_counted():
 
 def test_merges_of_one_model_draw_the_same_random_numbers_and_no_others_do(monkeypatch, tmp_path):
     """The seed holds the model's name without its merge, and the turn."""
-    seeds = {}
+    seeds, asked = {}, []
 
     def completions(network, tok, prompts, *, seed, label, **settings):
         seeds[label] = seed
         yield [{"text": "So.", "n_tokens": 1, "ended": True} for _ in prompts]
 
     monkeypatch.setattr(mtbench.generation, "completions", completions)
-    monkeypatch.setattr(mtbench.loading, "prompt", lambda turns, *_: turns[-1])
+    monkeypatch.setattr(mtbench.loading, "prompt", lambda turns, *_: asked.append(turns) or turns[-1])
     monkeypatch.setattr(mtbench.loading, "encoded", lambda texts, *_: [[1] for _ in texts])
     smoke = params.load("smoke")
     questions = [{"question_id": 1, "category": "x", "turns": ["Why?", "How?"]}]
@@ -199,3 +199,4 @@ def test_merges_of_one_model_draw_the_same_random_numbers_and_no_others_do(monke
     of_model = {(row.model, turn): seeds[f"{row.id} turn {turn}"] for row in rows for turn in (1, 2)}
     assert all(seeds[f"{row.id} turn {turn}"] == of_model[row.model, turn] for row in rows for turn in (1, 2))
     assert len(rows) == 6 and len(set(of_model.values())) == len(of_model) == 2 * 4
+    assert asked == [["Why?"], ["Why?", "So.", "How?"]] * len(rows), "the second turn sees the first with its answer"
