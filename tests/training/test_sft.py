@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import REPOSITORY, write_rows
-from huggingface_hub.errors import GatedRepoError
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 from peft import get_peft_model
 from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, TrainerCallback
@@ -472,10 +472,11 @@ def test_a_full_disk_leaves_a_checkpoint_that_is_not_used(trainer_in, params, tm
     assert same(trained(trainer_in, tmp_path / "whole"), trained(trainer_in, folder))
 
 
-def test_a_gated_model_names_the_page_and_the_token(tree, monkeypatch):
+@pytest.mark.parametrize(("kind", "status"), [(GatedRepoError, 401), (HfHubHTTPError, 401), (HfHubHTTPError, 403)])
+def test_a_gated_model_names_the_page_and_the_token(tree, monkeypatch, kind, status):
     params = load("a100-7b")
-    response = httpx.Response(401, request=httpx.Request("GET", "https://x"))
-    refused = GatedRepoError("401 Client Error", response=response)
+    response = httpx.Response(status, request=httpx.Request("GET", "https://x"))
+    refused = kind("Client Error", response=response)
 
     def gated(*args, **kwargs):
         raise OSError("You are trying to access a gated repo.") from refused

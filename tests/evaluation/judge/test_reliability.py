@@ -191,7 +191,7 @@ def test_agreement_is_of_the_answers_that_both_rated(params):
 
 
 @pytest.fixture
-def run(tree, server):
+def run(tree, server, monkeypatch):
     """A smoke run whose answers are there, and whose judge is a good one behind a server."""
     ends = dataclasses.asdict(judge(server, "good"))
     people = tree / "people.csv"
@@ -203,6 +203,8 @@ def run(tree, server):
     people.write_text("question_id,turn,model,rating\nq0,1,SmolLM2-135M,3\nq1,1,SmolLM2-135M,9\n", encoding="utf-8")
     made = Run("judged", "smoke", load("smoke", changes), changes)
     questions = mtbench.questions(made.params.mtbench, made.params.seed)
+    for question in questions:  # what the fine-tune says there is good, and what the base says is not
+        monkeypatch.setitem(HUMAN, question["turns"][0], "SmolLM2-135M-sciq")
     for row in made.models:
         with made.artefact(row.id, "answers").making():
             texts = [
@@ -229,7 +231,7 @@ def test_the_job_asks_everything_once_and_keeps_it(run, server):
     }  # fmt: skip
     means = parts["validation"].groupby("model")["overall"].mean()
     assert means["SmolLM2-135M-sciq.bf16"] == 9 and means["SmolLM2-135M"] == means["SmolLM2-135M-chat"] == 2
-    assert pairwise.outcomes(parts["pairs"])["outcome"].tolist() == ["tie"] * 2
+    assert pairwise.outcomes(parts["pairs"])["outcome"].tolist() == ["win"] * 2
     table = reliability.read(folder / "panel.csv")
     names = set(table["check"])
     assert {"agrees with five, Spearman's rho", "agrees with people.csv, Spearman's rho"} <= names
