@@ -28,6 +28,7 @@ from transformers import TrainerCallback
 from s2utils.data import sources
 from s2utils.models import loading
 from s2utils.training import sft
+from s2utils.training.trainer import Trainer
 from s2utils.workflow.params import Params, load
 
 MEDIAN, SIGMA, SHORTEST, LONGEST = 130, 0.6, 32, 512  # tokens of a row; ELI5's simple answers
@@ -124,7 +125,7 @@ def prepare(part: str, seed: int, steps: int, threads: int, validation: int = VA
     if part == "batches of like length":
         given |= {"per_device_train_batch_size": 2, "gradient_accumulation_steps": BATCH // 2}
         given["train_sampling_strategy"] = "group_by_length"
-    kind, args = (sft.Trainer, ours) if part == "ours" else (SFTTrainer, SFTConfig(**given))
+    kind, args = (Trainer, ours) if part == "ours" else (SFTTrainer, SFTConfig(**given))
     trainer = kind(
         model=loading.quantized(params.model.base, params.model.dtype), args=args, train_dataset=rows, processing_class=tok,
         peft_config=sft.lora(params.sft), callbacks=[watch],

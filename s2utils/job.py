@@ -26,17 +26,17 @@ def make(step: str, run: Run, name: str) -> None:
 
     torch.set_num_threads(run.params.runtime.threads)
     if step == "merged":
-        from s2utils.training import merged
+        from s2utils.training import merging
 
-        merged.make(run, steps.model(run.params, name))
+        merging.make(run, steps.model(run.params, name))
     elif step == "membership":
         from s2utils.evaluation import membership_inference
 
         membership_inference.make(run)
     elif step == "judged":
-        from s2utils.evaluation.judge import judging
+        from s2utils.evaluation.judge import judge_run
 
-        judging.make(run)
+        judge_run.make(run)
 
 
 def run(step: str, profile: str, wanted: list[str], overrides: str = "") -> None:

@@ -365,9 +365,9 @@ distributed.init_process_group("gloo")
 PartialState._prepare_backend = lambda self, *given: ("gloo", DistributedType.MULTI_GPU)
 PartialState.set_device = lambda self: setattr(self, "device", torch.device("cpu"))
 FlatParamHandle.to_cpu = lambda self: contextlib.nullcontext()  # a full state is there already
-from s2utils.training import sft as train
+from s2utils.training import distributed, sft as train
 from s2utils.workflow.params import load
-train.check_sharding = lambda params: None
+distributed.check_sharding = lambda params: None
 folder, changes = sys.argv[1:]
 torch.set_num_threads(1)
 params = load("smoke", changes)
@@ -413,7 +413,7 @@ def test_a_model_split_over_two_processes_trains_like_a_whole_one(small, shard):
 def test_the_command_for_a_sharded_base_is_one_that_accelerate_and_training_take():
     from accelerate.commands.launch import launch_command_parser
 
-    from s2utils.training import sft
+    from s2utils.training import distributed, sft
     from s2utils.workflow.params import load
 
     text = (ROOT / "cluster/README.md").read_text(encoding="utf-8").replace("\\\n", " ")
@@ -423,7 +423,7 @@ def test_the_command_for_a_sharded_base_is_one_that_accelerate_and_training_take
     verb, profile, train_set, option, changes = given.training_script_args
     params = load(profile, changes)
     assert option == "--set" and train_set in params.sft.train_sets
-    sft.check_sharding(params)
+    distributed.check_sharding(params)
     before = load(profile).sft
     assert sft.share(params.sft, given.num_processes) * given.num_processes == params.sft.gradient_accumulation_steps
     assert (

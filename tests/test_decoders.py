@@ -36,7 +36,7 @@ def folders(tmp_path_factory):
 def test_a_decoder_is_trained_answers_and_judges(tree, folders, tmp_path, kind):
     template = KINDS[kind][2]
     weights = {"path": str(folders(kind)), "revision": ""}
-    settings = {"max_length": 512, "samples": 1, "country": "", "patience": 0}
+    settings = {"max_length": 512, "samples": 1, "country": "", "early_stopping_patience": 0}
     params = load(
         "smoke",
         {

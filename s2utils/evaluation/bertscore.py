@@ -1,11 +1,11 @@
 """BERTScore of many answers: each text encoded once, each pair matched alone.
 
-The encoder, its hash and the matching are bert_score's own; what is ours is the order of work. Texts go through the encoder
-with others of the same number of tokens, so nothing is padded, and each pair is matched by itself. bert_score pads pairs
-of a batch to one length, and a token that is unlike every other (its best cosine below 0) is then matched to the padding at
-0: there a value depends on its neighbours. Ours is that of `bert_score.score(…, batch_size=1)`. Not defined for a text
-without a token, nor, where the encoder has read Latin letters only, for one in others. Trap: texts are cut at the
-encoder's limit (512 tokens) without a word; they are counted. Source: Zhang et al. 2020.
+The encoder, its hash and the matching are bert_score's own; what is ours is the order of work. Texts go through the
+encoder with others of the same number of tokens, so nothing is padded, and each pair is matched by itself. bert_score
+pads pairs of a batch to one length, and a token that is unlike every other (its best cosine below 0) is then matched to
+the padding at 0: there a value depends on its neighbours. Ours is that of `bert_score.score(…, batch_size=1)`. Not
+defined for a text without a token, nor, where the encoder has read Latin letters only, for one in others. Trap: texts
+are cut at the encoder's limit (512 tokens) without a word; they are counted. Source: Zhang et al. 2020.
 """
 
 from __future__ import annotations
@@ -58,11 +58,9 @@ def score(
 
 def told(facts: dict) -> str:
     """For captions: how many texts were cut, and how many could not be scored."""
-    said = f"{facts['bertscore_texts_cut']} texts over {LIMIT} tokens"
-    undefined = facts["bertscore_texts_undefined"]
-    return (
-        f"{said}, {undefined} without a token or in letters that it has not read: failed." if undefined else f"{said}."
-    )
+    cut, undefined = (facts[f"bertscore_texts_{why}"] for why in ("cut", "undefined"))
+    failed = f", {undefined} without a token or in letters that it has not read: failed" if undefined else ""
+    return f"{cut} texts over {LIMIT} tokens{failed}."
 
 
 def encoder(weights: Weights, layer: int, device: str) -> Encoder:
@@ -86,20 +84,21 @@ def matched(scorer: Encoder, answers: list[str], references: list[str]) -> pd.Da
         if answer in known and reference in known:
             pairs[answer].append(i)
     rows = [[math.nan] * len(COLUMNS) for _ in answers]
-    held = dict(_encoded(scorer, {references[i] for found in pairs.values() for i in found}, "encode references"))
-    for answer, said in _encoded(scorer, set(pairs), "BERTScore"):
+    wanted = {references[i] for places in pairs.values() for i in places}
+    vectors = dict(_encoded(scorer, wanted, "encode references"))
+    for answer, own in _encoded(scorer, set(pairs), "BERTScore"):
         for i in pairs[answer]:  # the matching works in place
-            two = [part.clone() for part in (*held[references[i]], *said)]
-            rows[i] = [float(part) for part in greedy_cos_idf(*two)]
+            both = [part.clone() for part in (*vectors[references[i]], *own)]
+            rows[i] = [float(part) for part in greedy_cos_idf(*both)]
     return pd.DataFrame(rows, columns=COLUMNS, dtype=float)
 
 
 def defined(tok: PreTrainedTokenizerBase, texts: list[str]) -> set[str]:
     """The texts that hold a token and are in letters that the encoder has read."""
     ids = tok([t.strip() for t in texts], truncation=True, add_special_tokens=False)["input_ids"] if texts else []
-    held = {text for text, tokens in zip(texts, ids) if tokens}
-    others = {text for text in held if not latin(text)}
-    return held - others if others and latin_only(tok) else held
+    with_tokens = {text for text, tokens in zip(texts, ids) if tokens}
+    others = {text for text in with_tokens if not latin(text)}
+    return with_tokens - others if others and latin_only(tok) else with_tokens
 
 
 @functools.cache

@@ -1,12 +1,12 @@
 """Did the base model see the evaluation data? Two tests from the literature, on its log-probabilities alone.
 
-Min-K% Prob: the mean log-probability of a text's least likely tokens. A text that was trained on has few surprises; AUC is the
-share of pairs (evaluation text, control) in which the evaluation text is the likelier, 0.5 where nothing tells them apart.
-Order: log-probability a token of a text in its own sentence order minus that of shuffled twins, in nats. Coherent text is
-likelier in its own order anyway, so the same difference of the controls is taken off.
-Controls were written for this project (`membership.control`), after the base model was trained. Trap: they are of the
-data's length, not of its genre, so a difference may be one of genre; and nothing found is no proof that nothing was seen.
-Sources: Shi et al. 2024 (Min-K% Prob); Oren et al. 2024 (order); Duan et al. 2024 (how weak such tests are).
+Min-K% Prob: the mean log-probability of a text's least likely tokens. A text that was trained on has few surprises; AUC
+is the share of pairs (evaluation text, control) in which the evaluation text is the likelier, 0.5 where nothing tells
+them apart. Order: log-probability a token of a text in its own sentence order minus that of shuffled twins, in nats.
+Coherent text is likelier in its own order anyway, so the same difference of the controls is taken off. Controls were
+written for this project (`membership.control`), after the base model was trained. Trap: they are of the data's length,
+not of its genre, so a difference may be one of genre; and nothing found is no proof that nothing was seen. Sources: Shi
+et al. 2024 (Min-K% Prob); Oren et al. 2024 (order); Duan et al. 2024 (how weak such tests are).
 
     python -m s2utils make membership cpu
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import random
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -38,8 +39,9 @@ SAYS = "Says that "  # in `must_hold`: a statement that can stand for itself
 def texts(data, tok: PreTrainedTokenizerBase, params: Params) -> pd.DataFrame:
     """One row per text, evaluation texts and as many controls: dataset, kind, role, id, text, n_tokens.
 
-    Of each source the sampled validation questions, unless a model wrote them, and their references; `data` is the folder
-    of 02. Each is paired with the control nearest to it in tokens; those beyond the number of controls are left out.
+    Of each source the sampled validation questions, unless a model wrote them, and their references; `data` is the
+    folder of 02. Each is paired with the control nearest to it in tokens; those beyond the number of controls are left
+    out.
     """
     rows, union = [], params.data.union
     for name, source in params.data.sources.items():
@@ -52,41 +54,40 @@ def texts(data, tok: PreTrainedTokenizerBase, params: Params) -> pd.DataFrame:
 
 
 def controls(kind: str, params: Params) -> list[tuple[str, str]]:
-    """(id, text) of every control: of questions each turn; of references what a good answer says, two sentences or more."""
-    found, file = [], params.membership.control
+    """(id, text) of every control: of questions each turn; of references what a good answer says, if two sentences."""
+    controls, file = [], params.membership.control
     for number, row in mtbench_questions.lines(file, "membership.control"):
-        told = row.get("must_hold") or []
+        points = row.get("must_hold") or []
         if not (row.get("turns") and mtbench_questions.are(row["turns"], str, None)):
             raise ParameterError(f"{file}, line {number}: a control needs 'turns', a list of questions")
-        if not (isinstance(told, list) and all(mtbench_questions.are(points, str, None) for points in told)):
-            raise ParameterError(f"{file}, line {number}: 'must_hold' must be lists of texts, not {shown(told)}")
-        held = [line.removeprefix(SAYS) for lines in told for line in lines if line.startswith(SAYS)]
-        passage = " ".join(f"{line[:1].upper()}{line[1:].rstrip('.')}." for line in held)
-        said = row["turns"] if kind == QUESTION else [passage] if len(held) > 1 else []
-        found += [(str(row.get("question_id", number)), text) for text in said]
-    return found
+        if not (isinstance(points, list) and all(mtbench_questions.are(of_turn, str, None) for of_turn in points)):
+            raise ParameterError(f"{file}, line {number}: 'must_hold' must be lists of texts, not {shown(points)}")
+        facts = [line.removeprefix(SAYS) for of_turn in points for line in of_turn if line.startswith(SAYS)]
+        passage = " ".join(f"{fact[:1].upper()}{fact[1:].rstrip('.')}." for fact in facts)
+        texts = row["turns"] if kind == QUESTION else [passage] if len(facts) > 1 else []
+        controls += [(str(row.get("question_id", number)), text) for text in texts]
+    return controls
 
 
 def paired(seen: list[tuple[str, str]], unseen: list[tuple[str, str]], tok: PreTrainedTokenizerBase) -> list[dict]:
-    """Two rows (role, id, text, n_tokens) for each (id, text) of `seen`: it and the nearest of `unseen`, each taken once.
+    """Two rows (role, id, text, n_tokens) for each (id, text) of `seen`: it and the nearest of `unseen`.
 
-    The longer of the two loses its last sentences, as many as bring it nearest to the other, but never all but one.
+    Each of `unseen` is taken once. The longer of the two loses its last sentences, as many as bring it nearest to the
+    other, but never all but one.
     """
 
     def size(text: str) -> int:
         return len(tok(text, split_special_tokens=True)["input_ids"])
 
     left, rows = {place: size(text) for place, (_, text) in enumerate(unseen)}, []
-    for name, text in seen:
-        if left:
-            near = min(left, key=lambda place: (abs(left[place] - size(text)), place))
-            two = [(EVALUATION, name, text), (CONTROL, *unseen[near])]
-            short = min(left.pop(near), size(text))
-            for role, identity, whole in two:
-                parts = sentences(whole)
-                begun = [" ".join(parts[:end]) for end in range(2, len(parts))] + [whole]
-                kept = min(begun, key=lambda t: abs(size(t) - short))
-                rows.append({"role": role, "id": identity, "text": kept, "n_tokens": size(kept)})
+    for name, text in seen[: len(unseen)]:
+        near = min(left, key=lambda place: (abs(left[place] - size(text)), place))
+        shorter = min(left.pop(near), size(text))
+        for role, identity, whole in ((EVALUATION, name, text), (CONTROL, *unseen[near])):
+            parts = sentences(whole)
+            beginnings = [" ".join(parts[:end]) for end in range(2, len(parts))] + [whole]
+            kept = min(beginnings, key=lambda t: abs(size(t) - shorter))
+            rows.append({"role": role, "id": identity, "text": kept, "n_tokens": size(kept)})
     return rows
 
 
@@ -117,7 +118,7 @@ def log_probs(
     The softmax is taken in float32.
     """
     ids = [tok(text, split_special_tokens=True)["input_ids"] for text in texts]  # `</s>` in a text is no end
-    order, found = sorted(range(len(ids)), key=lambda i: -len(ids[i])), [np.empty(0)] * len(ids)
+    order, log_probabilities = sorted(range(len(ids)), key=lambda i: -len(ids[i])), [np.empty(0)] * len(ids)
     for start in tqdm(range(0, len(order), batch_size), desc="membership", unit="batch"):
         rows = order[start : start + batch_size]
         batch = tok.pad({"input_ids": [ids[i] for i in rows]}, padding_side="right", return_tensors="pt")
@@ -126,8 +127,8 @@ def log_probs(
         for i, row in zip(rows, logits):
             wanted = torch.tensor(ids[i][1:], device=row.device)
             known = row[: len(wanted)].float().log_softmax(-1)
-            found[i] = known.gather(1, wanted[:, None])[:, 0].cpu().numpy()
-    return found
+            log_probabilities[i] = known.gather(1, wanted[:, None])[:, 0].cpu().numpy()
+    return log_probabilities
 
 
 def min_k(values: np.ndarray, share: float) -> float:
@@ -135,54 +136,62 @@ def min_k(values: np.ndarray, share: float) -> float:
     return float(np.sort(values)[: max(1, int(share * len(values)))].mean()) if len(values) else math.nan
 
 
-def score(found: pd.DataFrame, network: PreTrainedModel, tok: PreTrainedTokenizerBase, params: Params) -> pd.DataFrame:
-    """`found` (as `texts`) with min_k, and of references order: own minus shuffled, NaN without a twin."""
+def score(frame: pd.DataFrame, network: PreTrainedModel, tok: PreTrainedTokenizerBase, params: Params) -> pd.DataFrame:
+    """`frame` (as `texts`) with min_k, and of references order: own minus shuffled, NaN without a twin."""
     settings = params.membership
     kin = [
         twins(row.text, settings.shuffles, f"{params.seed}/{row.dataset}/{row.id}") if row.kind == REFERENCE else []
-        for row in found.itertuples()
+        for row in frame.itertuples()
     ]
-    flat = [text for text, others in zip(found["text"], kin) for text in (text, *others)]
+    flat = [text for text, others in zip(frame["text"], kin) for text in (text, *others)]
     values, start, rows = log_probs(network, tok, flat, settings.batch_size), 0, []
     for others in kin:
         own, turned = values[start], [v.mean() for v in values[start + 1 : start + 1 + len(others)]]
         apart = own.mean() - np.mean(turned) if turned else math.nan
         rows.append({"min_k": min_k(own, settings.min_k), "order": float(apart)})
         start += 1 + len(others)
-    return found.join(pd.DataFrame(rows, index=found.index))
+    return frame.join(pd.DataFrame(rows, index=frame.index))
 
 
-def auc(
-    seen: np.ndarray, unseen: np.ndarray, resamples: int, confidence: float, seed: int
-) -> tuple[float, float, float]:
+def auc(seen, unseen, resamples: int, confidence: float, seed: int) -> tuple[float, float, float]:
     """(AUC, low, high): the share of pairs in which the first is larger, ties half; both sides are resampled."""
-    seen, unseen = (np.asarray(v, dtype=float)[np.isfinite(v)] for v in (seen, unseen))
+    seen, unseen = (_finite(side) for side in (seen, unseen))
+    wins = (seen[:, None] > unseen) + 0.5 * (seen[:, None] == unseen)
+
+    def drawn(one: np.ndarray, other: np.ndarray) -> np.ndarray:  # sums of shares may pass 1 in the last digit
+        return ((one / len(seen)) @ wins * (other / len(unseen))).sum(axis=1).round(12)
+
+    return _with_interval(lambda: wins.mean(), drawn, seen, unseen, resamples, confidence, seed)
+
+
+def apart(seen, unseen, resamples: int, confidence: float, seed: int) -> tuple[float, float, float]:
+    """(difference of two means, low, high); each side is resampled for itself. NaNs left out."""
+    seen, unseen = (_finite(side) for side in (seen, unseen))
+
+    def drawn(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return one @ seen / len(seen) - other @ unseen / len(unseen)
+
+    return _with_interval(lambda: seen.mean() - unseen.mean(), drawn, seen, unseen, resamples, confidence, seed)
+
+
+def _finite(values) -> np.ndarray:
+    values = np.asarray(values, dtype=float)
+    return values[np.isfinite(values)]
+
+
+def _with_interval(value: Callable, drawn: Callable, seen, unseen, resamples, confidence, seed) -> tuple:
+    """(value, low, high); `drawn` takes how often each value of a side was drawn, (resamples, n) and (resamples, m)."""
     if not len(seen) or not len(unseen):
         return math.nan, math.nan, math.nan
-    wins = (seen[:, None] > unseen) + 0.5 * (seen[:, None] == unseen)
-    if min(wins.shape) == 1:
-        return float(wins.mean()), math.nan, math.nan
-    rng = np.random.default_rng(seed)
-    one, other = (rng.multinomial(n, [1 / n] * n, size=resamples) / n for n in wins.shape)
-    tail = (1 - confidence) / 2
-    drawn = ((one @ wins) * other).sum(axis=1).round(12)  # sums of shares may pass 1 in the last digit
-    return float(wins.mean()), *map(float, np.quantile(drawn, [tail, 1 - tail]))
-
-
-def apart(seen: np.ndarray, unseen: np.ndarray, resamples: int, confidence: float, seed: int) -> tuple:
-    """(difference of two means, low, high); each side is resampled for itself. NaNs left out."""
-    sides = [np.asarray(v, dtype=float)[np.isfinite(v)] for v in (seen, unseen)]
-    if not all(map(len, sides)):
-        return math.nan, math.nan, math.nan
-    rng, value, tail = np.random.default_rng(seed), float(sides[0].mean() - sides[1].mean()), (1 - confidence) / 2
-    if min(map(len, sides)) == 1:
-        return value, math.nan, math.nan
-    one, other = (rng.multinomial(len(v), [1 / len(v)] * len(v), size=resamples) @ v / len(v) for v in sides)
-    return value, *map(float, np.quantile(one - other, [tail, 1 - tail]))
+    if min(len(seen), len(unseen)) == 1:
+        return float(value()), math.nan, math.nan
+    rng, tail = np.random.default_rng(seed), (1 - confidence) / 2
+    counts = [rng.multinomial(n, [1 / n] * n, size=resamples) for n in (len(seen), len(unseen))]
+    return float(value()), *map(float, np.quantile(drawn(*counts), [tail, 1 - tail]))
 
 
 def summary(scored: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """One row per data set, kind and test: n, n_failed, tokens (median) and the controls', value, interval, null, verdict.
+    """One row per data set, kind and test: n, n_failed and median tokens of both sides, value, interval, null, verdict.
 
     Only "above" speaks for a model that saw the texts; "below" says that the controls are the easier texts.
 
@@ -194,39 +203,39 @@ def summary(scored: pd.DataFrame, params: Params) -> pd.DataFrame:
     ways = (settings.resamples, settings.confidence, params.seed)
     for (dataset, kind), part in scored.groupby(["dataset", "kind"], sort=False):
         seen, unseen = (part[part["role"] == role] for role in (EVALUATION, CONTROL))
-        found = {"min_k": (auc(seen["min_k"], unseen["min_k"], *ways), 0.5)}
+        tests = {"min_k": (auc(seen["min_k"], unseen["min_k"], *ways), 0.5)}
         if kind == REFERENCE:
-            found["order"] = (intervals.bootstrap(seen["order"], *ways), math.nan)
-            found["order_control"] = (intervals.bootstrap(unseen["order"], *ways), math.nan)
-            found["order_apart"] = (apart(seen["order"], unseen["order"], *ways), 0.0)
-        for test, ((value, low, high), null) in found.items():
+            tests["order"] = (intervals.bootstrap(seen["order"], *ways), math.nan)
+            tests["order_control"] = (intervals.bootstrap(unseen["order"], *ways), math.nan)
+            tests["order_apart"] = (apart(seen["order"], unseen["order"], *ways), 0.0)
+        for test, ((value, low, high), null) in tests.items():
             column = "min_k" if test == "min_k" else "order"
             row = {"dataset": dataset, "texts": kind, "test": test}
             for end, side in (("", seen), ("_control", unseen)):
                 row |= {f"n{end}": len(side), f"n{end}_failed": int(side[column].isna().sum())}
                 row[f"tokens{end}"] = side["n_tokens"].median()
-            told = "above" if low > null else "below" if high < null else "" if math.isnan(null) else "can't tell"
-            rows.append(row | {"value": value, "ci_low": low, "ci_high": high, "null": null, "verdict": told})
+            verdict = "above" if low > null else "below" if high < null else "" if math.isnan(null) else "can't tell"
+            rows.append(row | {"value": value, "ci_low": low, "ci_high": high, "null": null, "verdict": verdict})
     return pd.DataFrame(rows)
 
 
 LIMITS = (
-    "Controls were written for this project, so no model has seen them; they are matched in length, not in genre, and a "
-    "difference may be one of genre. Only values above speak for leakage. Questions that a model wrote here are left out; "
-    "paraphrased twins would need a writer and are not made. Nothing found is no proof that nothing was seen: such tests "
-    "find little in a model that read a text once among many."
+    "Controls were written for this project, so no model has seen them; they are matched in length, not in genre, and "
+    "a difference may be one of genre. Only values above speak for leakage. Questions that a model wrote here are left "
+    "out; paraphrased twins would need a writer and are not made. Nothing found is no proof that nothing was seen: "
+    "such tests find little in a model that read a text once among many."
 )
 
 
 def make(run: Run) -> pd.DataFrame:
     """Score the texts, unless that is done; returns them, one row per text."""
-    made, p = run.artefact(step="membership"), run.params
-    file = made.folder / "texts.parquet"
-    if not made.ready:
+    tested, p = run.artefact(step="membership"), run.params
+    file = tested.folder / "texts.parquet"
+    if not tested.ready:
         tok = loading.tokenizer(p.model.base)
-        found = texts(run.require("data").folder, tok, p)
-        with made.making(model=p.model.name):
-            scored = score(found, loading.full(p.model.base, p.model.dtype, p.runtime.device), tok, p)
+        frame = texts(run.require("data").folder, tok, p)
+        with tested.making(model=p.model.name):
+            scored = score(frame, loading.full(p.model.base, p.model.dtype, p.runtime.device), tok, p)
             with artefacts.replacing(file, "wb") as opened:
                 scored.to_parquet(opened, index=False)
     return pd.read_parquet(file)

@@ -95,8 +95,8 @@ HARNESS = {
     "aggregation": "tasks",
 }
 RATED = {"ends": (1, 10), "unit": "points"}
-TURN = RATED | {"table": "mtbench", "sample": "judge.judge_prompts.rating"}
-RUBRIC = RATED | {"table": "judge", "sample": "judge.judge_prompts.rubric"}
+TURN = RATED | {"table": "mtbench", "sample": "judge.readings.rating"}
+RUBRIC = RATED | {"table": "judge", "sample": "judge.readings.rubric"}
 METRICS = {
     metric.column: metric
     for metric in (

@@ -1,9 +1,10 @@
 """How answers are scored: which text, against which reference, by which back end.
 
 Protocol `answer` scores the answer alone. `study` scores prompt and answer as one text (for overlap against prompt and
-reference as one text) and counts syllables with Pyphen: the published values need it. Reference `own` is the question's;
-`other` is a question's of another data set, for the draft's overlap on two data sets looks like that. A way of scoring is
-(protocol, back end, reference). Trap: every row of `answers` keeps its place; where a text is missing, its scores are.
+reference as one text) and counts syllables with Pyphen: the published values need it. Reference `own` is the
+question's; `other` is a question's of another data set, for the draft's overlap on two data sets looks like that. A way
+of scoring is (protocol, back end, reference). Trap: every row of `answers` keeps its place; where a text is missing,
+its scores are.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ def prompts(answers: pd.DataFrame, params: Params) -> list[str]:
     """The prompt of each answer (question, variant) as a decoder gives it back: without special tokens."""
     from s2utils.models import loading
 
-    found: dict[tuple[str, str], str] = {}
+    seen: dict[tuple[str, str], str] = {}
     for variant, part in answers.groupby("variant", sort=False):
         tok = loading.tokenizer(params.model.chat if variant == "chat" else params.model.base)
-        asked = list(dict.fromkeys(part["question"]))
-        ids = loading.encoded([loading.prompt([q], variant, tok, params.model) for q in asked], tok, variant)
-        found |= {(variant, q): t.strip() for q, t in zip(asked, tok.batch_decode(ids, skip_special_tokens=True))}
-    return [found[key] for key in zip(answers["variant"], answers["question"])]
+        questions = list(dict.fromkeys(part["question"]))
+        ids = loading.encoded([loading.prompt([q], variant, tok, params.model) for q in questions], tok, variant)
+        texts = tok.batch_decode(ids, skip_special_tokens=True)
+        seen |= {(variant, question): text.strip() for question, text in zip(questions, texts)}
+    return [seen[key] for key in zip(answers["variant"], answers["question"])]
 
 
 def other_references(answers: pd.DataFrame, model: str = "model") -> pd.Series:
@@ -38,25 +40,25 @@ def other_references(answers: pd.DataFrame, model: str = "model") -> pd.Series:
     It is one of the model's first data set, for the first data set's answers of the second; where there is only one, of
     its next question.
     """
-    found = {}
+    chosen = {}
     for _, part in answers.groupby(model, sort=False):
-        held = {d: r.dropna() for d, r in part.groupby("dataset", sort=False)["reference"] if r.notna().any()}
-        for dataset, own in held.items():
-            rest = list(next((r for d, r in held.items() if d != dataset), own))
-            after = _next_unlike(rest)
+        by_set = {d: r.dropna() for d, r in part.groupby("dataset", sort=False)["reference"] if r.notna().any()}
+        for dataset, own in by_set.items():
+            others = list(next((r for d, r in by_set.items() if d != dataset), own))
+            after = _next_unlike(others)
             for i, (place, mine) in enumerate(own.items(), start=1):
-                other = rest[i % len(rest)]
-                found[place] = other if other != mine else after[i % len(rest)]
-    return pd.Series([found.get(place) for place in answers.index], index=answers.index, dtype="str")
+                other = others[i % len(others)]
+                chosen[place] = other if other != mine else after[i % len(others)]
+    return pd.Series([chosen.get(place) for place in answers.index], index=answers.index, dtype="str")
 
 
 def _next_unlike(texts: list[str]) -> list[str | None]:
     """Of each place in a circle of texts the next text that differs from its own, None where all are alike."""
-    n, found = len(texts), [None] * len(texts)
+    n, unlike = len(texts), [None] * len(texts)
     for i in range(2 * n - 1, -1, -1):  # twice around, backwards: the first round learns what follows the last text
-        then = (i + 1) % n
-        found[i % n] = texts[then] if texts[then] != texts[i % n] else found[then]
-    return found
+        after = (i + 1) % n
+        unlike[i % n] = texts[after] if texts[after] != texts[i % n] else unlike[after]
+    return unlike
 
 
 def texts(answers: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
@@ -64,28 +66,24 @@ def texts(answers: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
 
     `answers` has answer, whole (prompt and answer), prompt (what stands before the answer in it), reference, other.
     """
-    said = {STUDY: answers["whole"], ANSWER: answers["answer"]}
-    wanted = {OWN: answers["reference"], OTHER: answers["other"]}
-    return {
-        (protocol, whose): pd.DataFrame(
-            {"said": one, "wanted": answers["prompt"] + other if protocol == STUDY else other}
-        ).dropna()
-        for protocol, one in said.items()
-        for whose, other in wanted.items()
-    }
+    references = {OWN: answers["reference"], OTHER: answers["other"]}
+    pairs = {}
+    for whose, wanted in references.items():
+        pairs[STUDY, whose] = {"said": answers["whole"], "wanted": answers["prompt"] + wanted}
+        pairs[ANSWER, whose] = {"said": answers["answer"], "wanted": wanted}
+    return {way: pd.DataFrame(pair).dropna() for way, pair in pairs.items()}
 
 
 def rouge(answers: pd.DataFrame, params: Params) -> dict[Way, pd.DataFrame]:
     """ROUGE under every way: the study's, ours, ours stemmed, ours against another reference, and the profile's own."""
-    settings, found, pairs = params.text_metrics, {}, texts(answers)
-    ways = [(STUDY, False, OWN), (ANSWER, False, OWN), (ANSWER, True, OWN), (ANSWER, False, OTHER)]
-    for protocol, stemmed, whose in dict.fromkeys(
-        [*ways, (settings.protocol, settings.rouge_stemmer, settings.reference)]
-    ):
+    settings, scores, pairs = params.text_metrics, {}, texts(answers)
+    own = (settings.protocol, settings.rouge_stemmer, settings.reference)
+    ways = [(STUDY, False, OWN), (ANSWER, False, OWN), (ANSWER, True, OWN), (ANSWER, False, OTHER), own]
+    for protocol, stemmed, whose in dict.fromkeys(ways):
         pair = pairs[protocol, whose]
         scored = text_metrics.rouge(list(pair["said"]), list(pair["wanted"]), stemmed)
-        found[protocol, ROUGE[stemmed], whose] = _placed(scored, pair, answers, list(text_metrics.ROUGE))
-    return found
+        scores[protocol, ROUGE[stemmed], whose] = _placed(scored, pair, answers)
+    return scores
 
 
 def bertscore(answers: pd.DataFrame, params: Params) -> tuple[dict[Way, pd.DataFrame], dict]:
@@ -99,16 +97,16 @@ def bertscore(answers: pd.DataFrame, params: Params) -> tuple[dict[Way, pd.DataF
     scored, facts = scorer.score(
         list(every["said"]), list(every["wanted"]), settings.bertscore, settings.bertscore_layer, params.runtime.device
     )
-    found, start = {}, 0
+    scores, start = {}, 0
     for (protocol, whose), pair in pairs.items():
-        part = scored.iloc[start : start + len(pair)].copy()
-        found[protocol, facts["bertscore_hash"], whose] = _placed(part, pair, answers, scorer.COLUMNS)
+        part = scored.iloc[start : start + len(pair)]
+        scores[protocol, facts["bertscore_hash"], whose] = _placed(part, pair, answers)
         start += len(pair)
-    return found, facts
+    return scores, facts
 
 
 def readability(answers: pd.DataFrame) -> dict[Way, pd.DataFrame]:
-    """Reading ease and grade, both protocols and back ends; a text without a word, or not in Latin letters, has failed."""
+    """Reading ease and grade, both protocols and back ends; a text without a word or in other letters has failed."""
     said = {STUDY: answers["whole"].fillna(""), ANSWER: answers["answer"].fillna("")}
     return {
         (protocol, backend, "none"): text_metrics.readability(list(texts), backend).set_axis(answers.index)
@@ -130,19 +128,19 @@ def chosen(ways: dict[Way, pd.DataFrame], params: Params) -> pd.DataFrame:
 
 
 def flat(scored: dict[str, dict[Way, pd.DataFrame]]) -> pd.DataFrame:
-    """The ways of several tables ("rouge", "bertscore", "flesch") as one frame, a row per answer; `ways` reads it back."""
+    """The ways of several tables ("rouge", "bertscore", "flesch") as one frame, a row per answer; see `ways`."""
     columns = {(name, *way): frame for name, ways in scored.items() for way, frame in ways.items()}
     return pd.concat(columns, axis=1).set_axis(["\t".join((*key, c)) for key, f in columns.items() for c in f], axis=1)
 
 
 def ways(frame: pd.DataFrame) -> dict[str, dict[Way, pd.DataFrame]]:
     """What `flat` made one frame of."""
-    found: dict[str, dict[Way, pd.DataFrame]] = {}
+    tables: dict[str, dict[Way, pd.DataFrame]] = {}
     for column in frame:
         name, protocol, backend, whose, metric = column.split("\t")
-        held = found.setdefault(name, {}).setdefault((protocol, backend, whose), pd.DataFrame(index=frame.index))
-        held[metric] = frame[column]
-    return found
+        table = tables.setdefault(name, {}).setdefault((protocol, backend, whose), pd.DataFrame(index=frame.index))
+        table[metric] = frame[column]
+    return tables
 
 
 def syllables(params: Params) -> str:
@@ -153,14 +151,13 @@ def syllables(params: Params) -> str:
 def described(params: Params) -> str:
     """The profile's protocol in words, for captions."""
     settings = params.text_metrics
-    said = (
-        "the answer alone is scored (protocol answer)"
-        if settings.protocol == ANSWER
-        else "prompt and answer are scored as one text, as the study did (protocol study)"
-    )
-    return said + (", against another data set's references (reference other)" if settings.reference == OTHER else "")
+    scored = {
+        ANSWER: "the answer alone is scored (protocol answer)",
+        STUDY: "prompt and answer are scored as one text, as the study did (protocol study)",
+    }[settings.protocol]
+    return scored + (", against another data set's references (reference other)" if settings.reference == OTHER else "")
 
 
-def _placed(scored: pd.DataFrame, pair: pd.DataFrame, answers: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    scored.index = pair.index
-    return scored.reindex(index=answers.index, columns=columns).astype(float)
+def _placed(scored: pd.DataFrame, pair: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
+    """The scores of `pair` in the rows of `answers`, missing where a text of the pair is."""
+    return scored.set_axis(pair.index).reindex(index=answers.index).astype(float)

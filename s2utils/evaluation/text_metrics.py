@@ -1,9 +1,9 @@
 """Overlap with the reference (ROUGE; for BERTScore see `bertscore`), readability (FRE, FKG) and manner of answers.
 
-Empty answers score 0 in ROUGE; BERTScore, readability and manner are not defined for them, so they count as failed, as do
-texts in other letters than Latin ones (ROUGE: references in them, for an answer in them shares no word with an English
-one). What a model thought aloud is no part of its answer. An answer is finished if it ended by itself and does not loop.
-Trap: rougeLsum compares line by line.
+Empty answers score 0 in ROUGE; BERTScore, readability and manner are not defined for them, so they count as failed, as
+do texts in other letters than Latin ones (ROUGE: references in them, for an answer in them shares no word with an
+English one). What a model thought aloud is no part of its answer. An answer is finished if it ended by itself and does
+not loop. Trap: rougeLsum compares line by line.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from rouge_score.rouge_scorer import RougeScorer
 from tqdm.auto import tqdm
 
 from s2utils.data.splits import embed
-from s2utils.evaluation.parameters import TextMetrics
 from s2utils.stats import intervals
 from s2utils.text import reasoning
 from s2utils.text.alphabet import latin
@@ -93,11 +92,10 @@ MANNER = {f.__name__: f for f in (answer_words, distinct_2, within_limits, toxic
 
 
 def summary(scores: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:
-    """One row per (dataset, model, merge_mode): n, n_cut, n_looping, n_finished, each metric with interval and failures.
+    """One row per (dataset, model, merge_mode): n, n_cut, n_looping, n_finished, and each metric.
 
-    `<metric>_finished` is its mean over the finished answers alone.
+    A metric has its mean with interval and failures, and `<metric>_finished`, its mean over the finished answers alone.
     """
-    settings: TextMetrics = params.text_metrics
     keys = ["model", "base", "variant", "train_set", "merge_mode", "dataset"]
     rows = []
     for group, part in scores.groupby(keys, sort=False, dropna=False):
@@ -105,16 +103,8 @@ def summary(scores: pd.DataFrame, metrics: list[str], params: Params) -> pd.Data
         row = dict(zip(keys, group)) | {"n": len(part), "n_cut": int((~part["ended"]).sum())}
         row |= {"n_looping": int(part["looping"].sum()), "n_finished": int(finished.sum())}
         for metric in metrics:
-            mean, low, high = intervals.bootstrap(part[metric], settings.resamples, settings.confidence, params.seed)
-            row |= {
-                metric: mean,
-                f"{metric}_ci_low": low,
-                f"{metric}_ci_high": high,
-                f"{metric}_n_failed": int(part[metric].isna().sum()),
-                f"{metric}_finished": part.loc[finished, metric].mean(),
-            }
+            row |= intervals.mean_columns(metric, part[metric], params)
+            row[f"{metric}_finished"] = part.loc[finished, metric].mean()
         rows.append(row)
-    frame = pd.DataFrame(rows)
-    return frame.sort_values("dataset", key=lambda d: d.map(params.datasets.index), kind="stable").reset_index(
-        drop=True
-    )
+    order = {"key": lambda column: column.map(params.datasets.index), "kind": "stable", "ignore_index": True}
+    return pd.DataFrame(rows).sort_values("dataset", **order)

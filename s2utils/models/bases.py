@@ -42,7 +42,8 @@ def beneath(adapter: Path, load: Callable[[Weights], T]) -> T:
         raise
     except (OSError, ValueError, packaged.FetchError) as error:
         raise ParameterError(
-            f"the adapter {adapter} was trained on '{name}', which cannot be loaded here ({first_line(error)}): fetch it, or {remedy}"
+            f"the adapter {adapter} was trained on '{name}', which cannot be loaded here ({first_line(error)}): "
+            f"fetch it, or {remedy}"
         ) from error
 
 

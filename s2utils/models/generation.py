@@ -5,8 +5,9 @@ goes on later ends in the same answers. What all prompts of a batch begin with i
 the same length are read together. Trap: an answer that hits the token limit is not a finished one; each answer says
 whether it ended by itself.
 
-The token is drawn here, not by transformers, which sorts the whole vocabulary at every step and then draws from all
-of it: half of the time on a CPU. The nucleus nearly always lies within the LIKELY tokens; where it does not, all are sorted.
+The token is drawn here, not by transformers, which sorts the whole vocabulary at every step and then draws from all of
+it: half of the time on a CPU. The nucleus nearly always lies within the LIKELY tokens; where it does not, all are
+sorted.
 """
 
 from __future__ import annotations
@@ -50,9 +51,9 @@ class Nucleus(LogitsProcessor):
         values, tokens = torch.topk(scaled, min(likely, scaled.shape[1]))
         shares = (values - torch.logsumexp(scaled, -1, keepdim=True)).exp()
         reached = shares.cumsum(-1)
-        held = ((reached - shares) < self.top_p).sum(-1, keepdim=True).clamp(min=1)  # size of the nucleus
-        most = reached.gather(1, held - 1)
-        place = torch.minimum((reached <= chance * most).sum(-1, keepdim=True), held - 1)
+        last = ((reached - shares) < self.top_p).sum(-1, keepdim=True).clamp(min=1) - 1  # of the nucleus
+        most = reached.gather(1, last)
+        place = torch.minimum((reached <= chance * most).sum(-1, keepdim=True), last)
         drawn = tokens.gather(1, place)
         short = most[:, 0] < self.top_p
         if likely < scaled.shape[1] and short.any():
@@ -198,16 +199,15 @@ def _inputs(model: PreTrainedModel, tok: PreTrainedTokenizerBase, batch: list[li
     cache = DynamicCache(config=model.config)
     if shared:
         model(ids[:1, : len(shared)], past_key_values=cache, use_cache=True, logits_to_keep=1)
-    if len(parts) == 1 or any(
-        layer.is_sliding for layer in cache.layers
-    ):  # a window forgets what would be put together
+    # a sliding window forgets what would be put together
+    if len(parts) == 1 or any(layer.is_sliding for layer in cache.layers):
         cache.batch_repeat_interleave(len(batch))
         return inputs | ({"past_key_values": cache} if shared else {})
     return inputs | {"past_key_values": _read(model, ids[:, :-1], mask[:, :-1], cache, parts)}
 
 
 def alike(lengths: list[int]) -> list[list[int]]:
-    """Numbers of the prompts that are read together, from the shortest on: one more while less than PASS tokens are padding."""
+    """Numbers of prompts that are read together, shortest first: one more while padding is less than PASS tokens."""
     parts, tokens = [[]], 0
     for i in sorted(range(len(lengths)), key=lengths.__getitem__):
         if len(parts[-1]) * lengths[i] - tokens > PASS:
@@ -222,7 +222,7 @@ def _read(
     model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, head: DynamicCache, parts: list[list[int]]
 ) -> DynamicCache:
     """Keys and values of `ids` (B, T) under `mask`, whose first tokens are those in `head`, read part by part."""
-    start, found = head.get_seq_length(), DynamicCache(config=model.config)
+    start, joined = head.get_seq_length(), DynamicCache(config=model.config)
     for rows in parts:
         seen, cache = mask[rows], copy.deepcopy(head)
         cache.batch_repeat_interleave(len(rows))
@@ -230,18 +230,18 @@ def _read(
         if width:
             seen = torch.cat([seen[:, :start], seen[:, seen.shape[1] - width :]], dim=1)
             model(
-                input_ids=ids[rows, -width:], attention_mask=seen, position_ids=(seen.cumsum(-1) - 1).clamp(0)[:, -width:],
-                past_key_values=cache, use_cache=True, logits_to_keep=1,
+                input_ids=ids[rows, -width:], attention_mask=seen, past_key_values=cache, use_cache=True,
+                position_ids=(seen.cumsum(-1) - 1).clamp(0)[:, -width:], logits_to_keep=1,
             )  # fmt: skip
         for number, layer in enumerate(cache.layers):
             if rows is parts[0]:
                 shape = (len(ids), layer.keys.shape[1], ids.shape[1])
-                found.update(*(x.new_zeros(*shape, x.shape[-1]) for x in (layer.keys, layer.values)), number)
-            whole = found.layers[number]
+                joined.update(*(x.new_zeros(*shape, x.shape[-1]) for x in (layer.keys, layer.values)), number)
+            whole = joined.layers[number]
             for to, part in ((whole.keys, layer.keys), (whole.values, layer.values)):
                 to[rows, :, :start] = part[:, :, :start]
                 to[rows, :, ids.shape[1] - width :] = part[:, :, start:]
-    return found
+    return joined
 
 
 def answer_all(path: Path, rows: list[dict], batch_size: int, make) -> list[dict]:

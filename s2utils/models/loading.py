@@ -86,12 +86,12 @@ def usable(device: str) -> str:
 
 
 def computing(dtype: str) -> torch.dtype:
-    """What a 4-bit base and its adapter compute in under `model.dtype`: gradients outgrow float16, so bfloat16 there."""
+    """What a 4-bit base and its adapter compute in under `model.dtype`: no float16, which gradients outgrow."""
     return torch.float32 if dtype == "float32" else torch.bfloat16
 
 
 def nf4(dtype: torch.dtype = torch.bfloat16, storage: torch.dtype = torch.uint8) -> BitsAndBytesConfig:
-    """4-bit NormalFloat with double quantisation, as QLoRA (Dettmers et al. 2023); the bits lie in tensors of `storage`."""
+    """4-bit NormalFloat with double quantisation, as QLoRA (Dettmers et al. 2023); `storage` holds the bits."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -111,7 +111,7 @@ def full(weights: Weights, dtype: str, device: str = "cpu") -> PreTrainedModel:
 
 
 def quantized(weights: Weights, dtype: str, device: str = "cpu", sharded: bool = False) -> PreTrainedModel:
-    """The model with NF4 linear layers on `device`, computing in `computing(dtype)`; embeddings, head and norms hold it.
+    """The model with NF4 linear layers on `device`; it computes in `computing(dtype)`, as its other weights are.
 
     The 4 bits are those of the bf16 weights whatever it computes in. `sharded`: for FSDP, which splits float tensors of
     one dtype and places them itself, so the bits are kept as that.
@@ -198,7 +198,7 @@ def taught(examples: list[tuple[str, str]], tok: PreTrainedTokenizerBase) -> lis
 
 
 def chat_prompt(turns: list[dict], tok: PreTrainedTokenizerBase, system: str = "") -> str:
-    """`turns` ({role, content}) in the tokenizer's own chat template, ready for the model's answer; see `chats`."""
+    """`turns` ({role, content}) in the tokenizer's own chat template, ready for an answer; see `chat_templates`."""
     return chat_templates.rendered(([{"role": "system", "content": system}] if system else []) + turns, tok)
 
 

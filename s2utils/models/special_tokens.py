@@ -1,9 +1,9 @@
 """Special tokens: the one that pads, and those that somebody only wrote, which stay text.
 
-A question, an answer or an article may hold `</s>` or `<|im_end|>`. `marked` marks these, `ids` reads what is marked as the
-characters it is and the rest, a template's own special tokens among it, as usual; `readable` takes the marks off. They
-are transformers' own (`apply_chat_template(…, sanitize_control_tokens=True)`), here for prompts without a template too.
-Trap: text that goes into a prompt unmarked ends the sequence where its author wrote so.
+A question, an answer or an article may hold `</s>` or `<|im_end|>`. `marked` marks these, `ids` reads what is marked as
+the characters it is and the rest, a template's own special tokens among it, as usual; `readable` takes the marks off.
+They are transformers' own (`apply_chat_template(…, sanitize_control_tokens=True)`), here for prompts without a template
+too. Trap: text that goes into a prompt unmarked ends the sequence where its author wrote so.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def padding(tok: PreTrainedTokenizerBase, vocab_size: int | None = None) -> str:
     """A token of the vocabulary to pad with, never EOS, whose prediction must be learnt; the first that there is of
 
     the tokenizer's own; <unk>; special tokens that the chat template does not write, named as in SPARE; BOS; special
-    tokens that it writes; byte 255. None is part of an answer, so a penalty on repetition may see it. No token is added, and
-    one that was added beyond the model's `vocab_size` is passed over: there is nothing to look up for it.
+    tokens that it writes; byte 255. None is part of an answer, so a penalty on repetition may see it. No token is
+    added, and one that was added beyond the model's `vocab_size` is passed over: there is nothing to look up for it.
     """
     template, vocabulary = str(tok.chat_template), tok.get_vocab()
     others = [token for token in special(tok) if token != tok.bos_token]
@@ -74,12 +74,12 @@ def begins(tok: PreTrainedTokenizerBase) -> bool:
 
 def ids(texts: list[str], tok: PreTrainedTokenizerBase, begin: bool) -> list[list[int]]:
     """Token ids of texts, with marks or without; `begin`: with the BOS that the tokenizer puts in front."""
-    found = tok(texts, add_special_tokens=begin)["input_ids"] if texts else []
+    encoded = tok(texts, add_special_tokens=begin)["input_ids"] if texts else []
     front = [tok.bos_token_id] if begin and begins(tok) else []
     for place, text in enumerate(texts):
         if text != readable(text):
             try:
-                found[place] = front + encode_marked_chat(tok, text)
+                encoded[place] = front + encode_marked_chat(tok, text)
             except ValueError as error:
                 raise ParameterError(f"the tokenizer of {tok.name_or_path}: {error}") from error
-    return found
+    return encoded

@@ -19,7 +19,7 @@ from s2utils.data.values import Note
 from s2utils.evaluation import external_answers, scoring_protocols
 from s2utils.evaluation.external_answers import PredictionsError
 from s2utils.evaluation.judge import fastchat
-from s2utils.evaluation.judge.judge_prompts import rating
+from s2utils.evaluation.judge.readings import rating
 from s2utils.report import audit_page
 from s2utils.results import fastchat_tables, protocol_effects
 from s2utils.stats import intervals

@@ -17,6 +17,8 @@ from scipy.stats import permutation_test
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
+from s2utils.workflow.params import Params
+
 
 def bootstrap(values, resamples: int, confidence: float, seed: int) -> tuple[float, float, float]:
     """(mean, low, high) of the values that are numbers; NaNs are left out; (nan, nan, nan) without any.
@@ -39,6 +41,14 @@ def bootstrap(values, resamples: int, confidence: float, seed: int) -> tuple[flo
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(values.mean()), float(low), float(high)
+
+
+def mean_columns(name: str, values, params: Params) -> dict[str, float]:
+    """The columns of a mean in a table: <name>, <name>_ci_low, <name>_ci_high, and <name>_n_failed, which are NaN."""
+    settings, values = params.text_metrics, np.asarray(values, dtype=float)
+    estimate = bootstrap(values, settings.resamples, settings.confidence, params.seed)
+    columns = dict(zip((name, f"{name}_ci_low", f"{name}_ci_high"), estimate))
+    return columns | {f"{name}_n_failed": int(np.isnan(values).sum())}
 
 
 def share(hits: int, n: int, confidence: float) -> tuple[float, float, float]:

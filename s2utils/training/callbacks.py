@@ -22,18 +22,14 @@ from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Progres
 from s2utils.models import generation, loading, special_tokens
 from s2utils.text import readability
 from s2utils.training import distributed
+from s2utils.training.failures import TrainingError
 from s2utils.training.parameters import Sft
 from s2utils.workflow import artefacts, progress
-from s2utils.workflow.errors import UserError
 
 MARKER = "whole.json"
 MACHINE = [  # differ from run to run
     "processes", "seconds", "tokens_per_second", "kwh", "co2_kg", "peak_memory_mb", "peak_gpu_mb",
 ]  # fmt: skip
-
-
-class TrainingError(UserError, RuntimeError):
-    """Training went wrong in a way that more steps will not mend."""
 
 
 def callbacks(sft: Sft, folder: Path, tok: PreTrainedTokenizerBase, prompts: list[str]) -> list[TrainerCallback]:
@@ -67,8 +63,8 @@ class Recorder(TrainerCallback):
         """Keep the values of this step."""
         if any(isinstance(v, float) and not math.isfinite(v) for k, v in (logs or {}).items() if k.endswith("loss")):
             raise TrainingError(
-                f"the loss is not a number at step {state.global_step}: lower sft.learning_rate, or look for broken rows. "
-                "The last checkpoint is kept; a rerun goes on from it."
+                f"the loss is not a number at step {state.global_step}: lower sft.learning_rate, or look for broken "
+                "rows. The last checkpoint is kept; a rerun goes on from it."
             )
         read = distributed.everyone(self.meter.read()) if self.meter else [{}]
         if not state.is_world_process_zero:
@@ -92,7 +88,7 @@ class Recorder(TrainerCallback):
 
 
 class Meter:
-    """Energy and carbon of this process and its GPU by codecarbon, which neither asks the network nor writes a file here.
+    """Energy and carbon of this process and its GPU by codecarbon, without network and without a file here.
 
     Trap: a processor without a power meter (a virtual machine) is estimated from its model and its load.
     """
@@ -177,13 +173,13 @@ def samples(folder: Path) -> pd.DataFrame:
     kept = {
         (row["step"], row["prompt"]): row for row in artefacts.read_jsonl(folder / "samples.jsonl")
     }  # the last counts
-    found = []
+    steps = []
     for step in sorted({step for step, _ in kept}):
         frame = pd.DataFrame([row for (s, _), row in kept.items() if s == step])
         frame = frame.reindex(columns=["ended", "flesch_reading_ease", "flesch_kincaid_grade"]).astype(float)
         n = {"step": step, "n": len(frame), "n_failed": int(frame["flesch_reading_ease"].isna().sum())}
-        found.append(n | frame.mean().to_dict())
-    return pd.DataFrame(found)
+        steps.append(n | frame.mean().to_dict())
+    return pd.DataFrame(steps)
 
 
 def total(values: list[float]) -> float:
@@ -210,14 +206,14 @@ def result(trainer, folder: Path, counts: dict) -> dict:
     best = trainer.args.load_best_model_at_end and evaluated
     after = min(evaluated) if best else trainer.evaluate()["eval_loss"]
     peaks = distributed.everyone(peak_mb())
-    found = {}
+    facts = {}
     if distributed.first():  # reading mends a torn line, which one process may do
         log = artefacts.read_jsonl(folder / "log.jsonl")
         cost = {
             k: total([h[k] for h in log if k in h]) for k in ("seconds", "kwh", "co2_kg") if any(k in h for h in log)
         }
         tokens = int(trainer.state.num_input_tokens_seen)
-        found = {
+        facts = {
             "eval_loss_before": next(h["eval_loss"] for h in log if h["step"] == 0 and "eval_loss" in h),
             "eval_loss_after": after,
             **counts,
@@ -229,4 +225,4 @@ def result(trainer, folder: Path, counts: dict) -> dict:
             **{k: max(peak[k] for peak in peaks) for k in peaks[0]},
             "processes": trainer.args.world_size,
         }
-    return distributed.everyone(found)[0]
+    return distributed.everyone(facts)[0]

@@ -13,6 +13,8 @@ import torch
 from accelerate import PartialState
 from torch import distributed
 
+from s2utils.workflow.params import ParameterError, Params
+
 
 def join(device: str) -> None:
     """Join the other processes, by gloo on a CPU and NCCL on GPUs; nothing where no launcher started this one."""
@@ -40,9 +42,9 @@ def everyone(value: object) -> list:
     """`value` of every process, in the order of their ranks; all wait here for the last one."""
     if count() == 1:
         return [value]
-    found: list = [None] * count()
-    distributed.all_gather_object(found, value)
-    return found
+    values: list = [None] * count()
+    distributed.all_gather_object(values, value)
+    return values
 
 
 def own_device(device: str) -> str:
@@ -62,3 +64,23 @@ def own_gpu() -> list[str] | None:
 def sharded() -> bool:
     """Whether accelerate splits the model over the processes (FSDP); its launcher says so in a variable."""
     return os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("true", "1", "yes")
+
+
+def check_sharding(params: Params) -> None:
+    """ParameterError where a sharded model (FSDP) cannot be trained with these parameters."""
+    sft = params.sft
+    if params.runtime.device == "cpu":
+        raise ParameterError(
+            "runtime.device is cpu, where accelerate trains whole copies and no shards: start with torchrun"
+        )
+    wrong = {
+        "sft.optim=adamw_torch": "8bit" in sft.optim or "paged" in sft.optim,
+        "sft.samples=0": sft.samples > 0,
+        "sft.early_stopping_patience=0": sft.early_stopping_patience > 0,
+    }
+    if any(wrong.values()):
+        raise ParameterError(
+            "a sharded model takes no paged or 8-bit optimizer, whose states cannot be split, no sample answers, which "
+            "one process cannot give alone, and no early stopping, which goes back to a checkpoint (peft 0.21 does not "
+            "restore those). Set " + " ".join(setting for setting, is_wrong in wrong.items() if is_wrong)
+        )

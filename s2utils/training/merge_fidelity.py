@@ -3,7 +3,7 @@
 On human answers, token by token (teacher forcing): KL(exact ‖ model) of the next-token distributions in
 nats a token, the share of tokens with the same likeliest next token, and the perplexity, where each
 answer counts once whatever its length; in the weights: absolute differences |ΔW|. Logits are compared
-in float32. Trap: a 4-bit model on a CPU must not be packed (`models.keep_unpacked`), or the exact
+in float32. Trap: a 4-bit model on a CPU must not be packed (`loading.keep_unpacked`), or the exact
 model is itself up to 0.9 logit off. Source: Dettmers et al. 2023 (QLoRA).
 """
 
@@ -24,7 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from s2utils.models import loading
 from s2utils.models.parameters import Weights
 from s2utils.stats import intervals
-from s2utils.training import adapters, lora, merging
+from s2utils.training import adapters, lora, merging, weight_files
 from s2utils.workflow.params import Params
 
 if TYPE_CHECKING:
@@ -60,21 +60,20 @@ def compare(rows: list, params: Params, adapter: Path, merged: dict[str, Path]) 
     network = PeftModel.from_pretrained(
         loading.quantized(params.model.base, params.model.dtype, device), adapter
     ).eval()
-    exact = [found.cpu() for found in logits(network, rows, batch_size, "exact")]
-    found = [_row(EXACT, i, one, one, rows[i]) for i, one in enumerate(exact)]
+    exact = [own.cpu() for own in logits(network, rows, batch_size, "exact")]
+    compared = [_row(EXACT, i, own, own, rows[i]) for i, own in enumerate(exact)]
     with network.disable_adapter():
-        found += answers(network, rows, exact, batch_size, ROUNDED)
+        compared += answers(network, rows, exact, batch_size, ROUNDED)
     network = requantized(network)
-    found += answers(network, rows, exact, batch_size, WRONG)
-    for mode, weights in [(m, Weights(path=str(f), revision="")) for m, f in merged.items()] + [
-        (BASE, params.model.base)
-    ]:
+    compared += answers(network, rows, exact, batch_size, WRONG)
+    folders = [(mode, Weights(path=str(folder), revision="")) for mode, folder in merged.items()]
+    for mode, weights in [*folders, (BASE, params.model.base)]:
         del network  # of 13 billion parameters one at a time fits
         gc.collect()
         network = loading.full(weights, params.model.dtype, device)
-        found += answers(network, rows, exact, batch_size, mode)
+        compared += answers(network, rows, exact, batch_size, mode)
     order = (EXACT, *merged, WRONG, ROUNDED, BASE)
-    return sorted(found, key=lambda row: order.index(row["merge_mode"]))
+    return sorted(compared, key=lambda row: order.index(row["merge_mode"]))
 
 
 def requantized(network: PeftModel) -> PreTrainedModel:
@@ -95,23 +94,23 @@ def logits(
         ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row, _ in batch], batch_first=True)  # (B, T)
         lengths = torch.tensor([[len(row)] for row, _ in batch])
         skipped = min(start for _, start in batch) - 1  # prompts need no logits
-        found = network(
+        predicted = network(
             input_ids=ids.to(network.device),
             attention_mask=(torch.arange(ids.shape[1]) < lengths).to(network.device),
             use_cache=False,
             logits_to_keep=torch.arange(skipped, ids.shape[1], device=network.device),
         ).logits  # (B, T - skipped, V)
         for i, (row, start) in enumerate(batch):
-            yield found[i, start - 1 - skipped : len(row) - 1 - skipped]
+            yield predicted[i, start - 1 - skipped : len(row) - 1 - skipped]
 
 
-def distance(exact: torch.Tensor, found: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
-    """Means over the tokens of one answer. `exact`, `found` (N, V) logits, `targets` (N,) the tokens that came.
+def distance(exact: torch.Tensor, other: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
+    """Means over the tokens of one answer. `exact`, `other` (N, V) logits, `targets` (N,) the tokens that came.
 
-    kl: nats a token, ≥ 0 but for rounding. loss: nats a token, of `found`. agreement: share in 0–1.
+    kl: nats a token, ≥ 0 but for rounding. loss: nats a token, of `other`. agreement: share in 0–1.
     """
-    p = torch.log_softmax(exact.to(found.device).float(), dim=-1)
-    q = torch.log_softmax(found.float(), dim=-1)
+    p = torch.log_softmax(exact.to(other.device).float(), dim=-1)
+    q = torch.log_softmax(other.float(), dim=-1)
     return {
         "n_tokens": len(targets),
         "kl": (p.exp() * (p - q)).sum(-1).mean().item(),
@@ -122,13 +121,13 @@ def distance(exact: torch.Tensor, found: torch.Tensor, targets: torch.Tensor) ->
 
 def answers(network: PreTrainedModel, rows: list, exact: list[torch.Tensor], batch_size: int, mode: str) -> list[dict]:
     """One row per answer: merge_mode, question (its position) and its `distance` to the `exact` logits."""
-    found = logits(network, rows, batch_size, mode)
-    return [_row(mode, i, e, f, row) for i, (e, f, row) in enumerate(zip(exact, found, rows))]
+    others = logits(network, rows, batch_size, mode)
+    return [_row(mode, i, e, f, row) for i, (e, f, row) in enumerate(zip(exact, others, rows))]
 
 
-def _row(mode: str, number: int, exact: torch.Tensor, found: torch.Tensor, row: tuple[list[int], int]) -> dict:
+def _row(mode: str, number: int, exact: torch.Tensor, other: torch.Tensor, row: tuple[list[int], int]) -> dict:
     ids, start = row
-    return {"merge_mode": mode, "question": number} | distance(exact, found, torch.tensor(ids[start:]))
+    return {"merge_mode": mode, "question": number} | distance(exact, other, torch.tensor(ids[start:]))
 
 
 @torch.inference_mode()
@@ -143,41 +142,34 @@ def layers(params: Params, adapter: Path, merged: dict[str, Path]) -> list[dict]
     source = loading.folder(params.model.base)
     empty = merging.plan(source)
     added, quantised = lora.changes(adapters.read(adapter), empty), merging.quantised(empty)
-    sides = zip(*(merging.read(folder, empty, list(quantised)) for folder in (source, *merged.values())))
+    sides = zip(*(weight_files.read(folder, empty, list(quantised)) for folder in (source, *merged.values())))
     rows = []
     for (name, layer), weights in tqdm(zip(quantised.items(), sides), total=len(quantised), desc="ΔW"):
         weight, *others = (weight.to(device) for _, weight in weights)
         module = name.removesuffix(".weight")
         rounded = merging.rounded(weight.to(merging.DTYPE).to(compute), layer).float()
         exact = added[name].applied(rounded) if name in added else rounded
-        held = dict(zip(merged, others))
-        held |= {WRONG: merging.rounded(exact, layer), ROUNDED: rounded, BASE: weight.to(merging.DTYPE)}
+        compared = dict(zip(merged, others))
+        compared |= {WRONG: merging.rounded(exact, layer), ROUNDED: rounded, BASE: weight.to(merging.DTYPE)}
         number = next((int(part) for part in module.split(".") if part.isdigit()), -1)
-        rows += [
-            {"merge_mode": m, "module": module, "layer": number} | merging.change(w, exact) for m, w in held.items()
-        ]
+        for mode, other in compared.items():
+            keys = {"merge_mode": mode, "module": module, "layer": number}
+            rows.append(keys | merging.change(other, exact))
     return rows
 
 
-def summary(found: pd.DataFrame, moved: pd.DataFrame, params: Params) -> pd.DataFrame:
+def summary(compared: pd.DataFrame, moved: pd.DataFrame, params: Params) -> pd.DataFrame:
     """One row per merge_mode of one train set: n, each metric with interval, and |ΔW| over all layers.
 
     Perplexity is exp of the mean loss. The exact model has no |ΔW|: it is what others are measured against.
     """
     rows = []
-    for mode, part in found.groupby("merge_mode", sort=False):
+    for mode, part in compared.groupby("merge_mode", sort=False):
         row = {"merge_mode": mode, "n": len(part), "n_tokens": int(part["n_tokens"].sum())}
-        for metric in METRICS:
-            estimate = _interval(part[metric], params)
-            name = "perplexity" if metric == "loss" else metric
-            values = [math.exp(v) for v in estimate] if metric == "loss" else estimate
-            row |= dict(zip((name, f"{name}_ci_low", f"{name}_ci_high"), values))
-            row[f"{name}_n_failed"] = int(part[metric].isna().sum())
+        row |= intervals.mean_columns("kl", part["kl"], params)
+        loss = intervals.mean_columns("perplexity", part["loss"], params)
+        row |= {name: value if name.endswith("_n_failed") else math.exp(value) for name, value in loss.items()}
+        row |= intervals.mean_columns("agreement", part["agreement"], params)
         changes = moved[moved["merge_mode"] == mode].set_index("module")[["max", "mean", "n"]].to_dict("index")
         rows.append(row | (merging.overall(changes) if changes else {}))
     return pd.DataFrame(rows)
-
-
-def _interval(values: pd.Series, params: Params) -> tuple[float, float, float]:
-    settings = params.text_metrics
-    return intervals.bootstrap(values.astype(float), settings.resamples, settings.confidence, params.seed)

@@ -47,7 +47,7 @@ def base_of(params: Params) -> str:
 
 
 def record(params: Params, profile: str, overrides: dict, keys: dict[str, str], result: dict, **facts) -> dict:
-    """All that is needed to train an adapter again: parameters, data, base, code, versions, machine, what came out.
+    """All that training an adapter again needs: parameters, data, base, code, versions, machine; and what came out.
 
     `keys` are identities of artefacts: the adapter's own and that of the data it was trained on.
     """
@@ -68,36 +68,33 @@ def record(params: Params, profile: str, overrides: dict, keys: dict[str, str], 
 
 
 USE = """```python
-{imports}
+{peft}from transformers import AutoModelForCausalLM, AutoTokenizer
+
 tokenizer = AutoTokenizer.from_pretrained("{base}")
-{load}
-inputs = tokenizer({prompt}, return_tensors="pt")
+model = AutoModelForCausalLM.from_pretrained("{base}", dtype="bfloat16")
+{adapter}inputs = tokenizer({prompt}, return_tensors="pt")
 print(tokenizer.decode(model.generate(**inputs, max_new_tokens=256)[0]))
 ```"""
-ADAPTER = """model = AutoModelForCausalLM.from_pretrained("{base}", dtype="bfloat16")
-model = PeftModel.from_pretrained(model, "<this repository or folder>")"""
-MERGED = 'model = AutoModelForCausalLM.from_pretrained("<this repository or folder>", dtype="bfloat16")'
+HERE = "<this repository or folder>"
 
 
 def use(params: Params, merge_mode: str) -> str:
     """Code that loads the model and asks it something."""
-    imports = "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
     question = "Why is the sky blue?"
     prompt = json.dumps(params.model.prompt.format(question=question))
     if params.model.template == "chat":
-        prompt = "tokenizer.apply_chat_template({}, tokenize=False, add_generation_prompt=True)".format(
-            json.dumps([{"role": "user", "content": question}])
-        )
+        chat = json.dumps([{"role": "user", "content": question}])
+        prompt = f"tokenizer.apply_chat_template({chat}, tokenize=False, add_generation_prompt=True)"
     if merge_mode:
-        return USE.format(imports=imports, base="<this repository or folder>", load=MERGED, prompt=prompt)
-    load = ADAPTER.format(base=base_of(params))
-    return USE.format(imports="from peft import PeftModel\n" + imports, base=base_of(params), load=load, prompt=prompt)
+        return USE.format(peft="", base=HERE, adapter="", prompt=prompt)
+    adapter = f'model = PeftModel.from_pretrained(model, "{HERE}")\n'
+    return USE.format(peft="from peft import PeftModel\n", base=base_of(params), adapter=adapter, prompt=prompt)
 
 
 def card(params: Params, train_set: str, result: dict, merge_mode: str = "") -> str:
     """Model card in hub format for an adapter, or for the model it became under `merge_mode`.
 
-    `result` is the adapter's result.json, see `runlog.result`. Mode `adapter` merges nothing: its card is the adapter's.
+    `result` is the adapter's result.json. Mode `adapter` merges nothing: its card is the adapter's.
     """
     merge_mode = "" if merge_mode == "adapter" else merge_mode
     base, sft = base_of(params), params.sft
@@ -119,12 +116,12 @@ def card(params: Params, train_set: str, result: dict, merge_mode: str = "") -> 
         for name, source in params.data.sources.items()
         if dataset in (name, params.data.union)
     )
-    n = result.get("eval_rows", "?")
+    n_eval, n_train, n_long = (result.get(k, "?") for k in ("eval_rows", "train_rows", "rows_too_long"))
     prompt = f"`{params.model.prompt!r}`" if params.model.template != "chat" else "the tokenizer's chat template"
     losses = " → ".join(f"{result[k]:.3f}" for k in ("eval_loss_before", "eval_loss_after") if k in result)
     energy = (
-        f"{result['kwh']:.3g} kWh, {result['co2_kg']:.3g} kg CO2 by the mix of power plants of {sft.country}, estimated where the "
-        "processor has no meter"
+        f"{result['kwh']:.3g} kWh, {result['co2_kg']:.3g} kg CO2 by the mix of power plants of {sft.country}, "
+        "estimated where the processor has no meter"
         if "kwh" in result
         else "not measured"
     )
@@ -144,15 +141,17 @@ bits (NF4, double quantisation).
 
 ## Data
 
-{result.get("train_rows", "?")} question-answer pairs ({result.get("rows_too_long", "?")} over {sft.max_length} tokens left out), simple by Flesch reading
+{n_train} question-answer pairs ({n_long} over {sft.max_length} tokens left out), simple by Flesch reading
 ease ≥ {params.s2.fre_min:g} and grade < {params.s2.fkg_max:g}.
 
 {data}
 
 ## Training
 
-Validation loss {losses or "?"} nats an answer token (n = {n} unseen answers). Learning rate {sft.learning_rate:g}, effective batch
-{sft.per_device_train_batch_size * sft.gradient_accumulation_steps}, LoRA dropout {sft.lora_dropout:g}, seed {sft.seed}; loss on the answer and its end only. Energy: {energy}. The
+Validation loss {losses or "?"} nats an answer token (n = {n_eval} unseen answers). \
+Learning rate {sft.learning_rate:g}, effective batch
+{sft.per_device_train_batch_size * sft.gradient_accumulation_steps}, LoRA dropout {sft.lora_dropout:g}, seed {sft.seed}; \
+loss on the answer and its end only. Energy: {energy}. The
 adapter's `s2_run.json` holds every parameter and version.
 
 | fact | value |
@@ -162,7 +161,8 @@ adapter's `s2_run.json` holds every parameter and version.
 ## Limits
 
 It imitates simple text; it was not made safe by preference training, and its facts are not checked. Not for advice on
-health, law or money, nor for children without supervision. The licences of the base model ({licence}) and of the data hold.
+health, law or money, nor for children without supervision. The licences of the base model ({licence}) and of the \
+data hold.
 """
 
 
@@ -228,7 +228,8 @@ def push(folder: Path, to: str, listing: pd.DataFrame) -> str:
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", "?")
         raise PublishError(
-            f"the hub refused {to} (HTTP {status}): set HF_TOKEN to a token that may write there (https://huggingface.co/settings/tokens)"
+            f"the hub refused {to} (HTTP {status}): set HF_TOKEN to a token that may write there "
+            "(https://huggingface.co/settings/tokens)"
         ) from error
     return f"https://huggingface.co/{to}"
 

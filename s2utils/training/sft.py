@@ -5,19 +5,16 @@ The notebook calls `run`; several processes call the same:
     torchrun --nproc_per_node 4 -m s2utils sft a100-7b ELI5 --set 'sft.r=32'
     accelerate launch --config_file cluster/fsdp-qlora.yaml -m s2utils sft …      a base sharded over GPUs
 
-Loss counts on the answer only, the end-of-sequence token included; losses are nats an answer token. Traps: LoRA
-weights start in bf16 but a resume reloads them in float32, so they are cast once; transformers draws the order of
-rows from the global random state, which a resume and a second process do not share, so it has its own seed here.
+Loss counts on the answer only, the end-of-sequence token included; losses are nats an answer token. Trap: LoRA
+weights start in bf16 but a resume reloads them in float32, so they are cast once.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib.util
 import math
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from s2utils.workflow import notebook  # isort: skip  # sets what the libraries below read when they load
@@ -25,27 +22,25 @@ from s2utils.workflow import notebook  # isort: skip  # sets what the libraries 
 import pandas as pd
 import torch
 from datasets import Dataset
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 from peft import LoraConfig
 from safetensors import safe_open
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
-from transformers.trainer_pt_utils import LengthGroupedSampler
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from s2utils.data import splits
 from s2utils.models import loading
 from s2utils.training import callbacks, distributed, patches, publish
-from s2utils.training.callbacks import TrainingError
+from s2utils.training.failures import TrainingError, explained
 from s2utils.training.parameters import Sft
+from s2utils.training.trainer import Trainer, masked
 from s2utils.workflow.params import ParameterError, Params, load, nearest, parse_set
 
 
 def rows(frame: pd.DataFrame, params: Params, tok: PreTrainedTokenizerBase) -> tuple[Dataset, int]:
     """(rows, how many were dropped): rows over `sft.max_length` tokens are left out.
 
-    A row has prompt and completion (text, for `models.encoded`), input_ids and the completion_mask of what is learnt: trl
-    takes them as they are, where it would make an end of sequence of a `</s>` that somebody wrote.
+    A row has prompt and completion (text, for `loading.encoded`), input_ids and the completion_mask of what is learnt:
+    trl takes them as they are, where it would make an end of sequence of a `</s>` that somebody wrote.
     """
     examples = [loading.example(q, a, tok, params.model) for q, a in zip(frame["question"], frame["answer"])]
     kept = [
@@ -81,7 +76,10 @@ def batching(sft: Sft, device: str) -> dict:
     """
     asked = sft.packing or sft.padding_free
     flash = device == "cuda" and importlib.util.find_spec("flash_attn") is not None
-    missing = "sft.packing and sft.padding_free need a GPU with flash_attn installed; rows are padded in batches of like length"
+    missing = (
+        "sft.packing and sft.padding_free need a GPU with flash_attn installed; "
+        "rows are padded in batches of like length"
+    )
     return {
         "attention": "flash_attention_2" if asked and flash else "sdpa",
         "packing": sft.packing and flash,
@@ -101,26 +99,6 @@ def share(sft: Sft, n_processes: int) -> int:
     return sft.gradient_accumulation_steps // n_processes
 
 
-def check_sharding(params: Params) -> None:
-    """ParameterError where a sharded model (FSDP) cannot be trained with these parameters."""
-    sft = params.sft
-    if params.runtime.device == "cpu":
-        raise ParameterError(
-            "runtime.device is cpu, where accelerate trains whole copies and no shards: start with torchrun"
-        )
-    wrong = {
-        "sft.optim=adamw_torch": "8bit" in sft.optim or "paged" in sft.optim,
-        "sft.samples=0": sft.samples > 0,
-        "sft.early_stopping_patience=0": sft.early_stopping_patience > 0,
-    }
-    if any(wrong.values()):
-        raise ParameterError(
-            "a sharded model takes no paged or 8-bit optimizer, whose states cannot be split, no sample answers, which one process "
-            "cannot give alone, and no early stopping, which goes back to a checkpoint (peft 0.21 does not restore those). Set "
-            + " ".join(k for k, v in wrong.items() if v)
-        )
-
-
 class OneGpu(SFTConfig):
     """Settings of a process that takes one GPU, however many it sees.
 
@@ -134,7 +112,10 @@ class OneGpu(SFTConfig):
 
 
 def config(params: Params, n_rows: int, folder: Path, eos: str, n_processes: int = 1) -> SFTConfig:
-    """What trl is told for this profile; checkpoints go into `folder`. ParameterError where the processes cannot share a step."""
+    """What trl is told for this profile; checkpoints go into `folder`.
+
+    ParameterError where the processes cannot share a step.
+    """
     sft, on_cpu, seed = params.sft, params.runtime.device == "cpu", params.sft.seed  # of all that training draws
     layout = batching(sft, params.runtime.device)
     total, every = steps(sft, n_rows), max(1, steps(sft, n_rows) // max(1, sft.evaluations))
@@ -181,96 +162,6 @@ def config(params: Params, n_rows: int, folder: Path, eos: str, n_processes: int
     )
 
 
-class Batches(LengthGroupedSampler):
-    """Rows in batches of like length, in an order that only the seed, the epoch and the effective batch decide."""
-
-    def __init__(self, effective_batch: int, lengths: list[int], seed: int, epoch: Callable[[], int]):
-        super().__init__(effective_batch, lengths=lengths)
-        self.seed, self.epoch = seed, epoch
-
-    def __iter__(self):
-        """Row numbers of the epoch."""
-        self.generator = torch.Generator().manual_seed(self.seed + self.epoch())
-        return super().__iter__()
-
-
-class Trainer(SFTTrainer):
-    """SFTTrainer with an order of rows of its own that, on a CPU, computes logits only where an answer token is predicted.
-
-    There trl scores every position, prompts and padding too, computes the logits again in the backward pass and multiplies
-    them in float32; that takes as long as all layers of a small model. Its token accuracy and entropy are left out. On a GPU
-    trl's fused kernel skips the other positions itself.
-    """
-
-    def _get_train_sampler(self, train_dataset=None):
-        """The same order in every process and after a resume; see `Batches`."""
-        grouped = super()._get_train_sampler(train_dataset)
-        effective = grouped.batch_size * self.args.world_size
-        return Batches(effective, grouped.lengths, self.args.data_seed, lambda: int(self.state.epoch or 0))
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Mean cross-entropy of the answer tokens, of all batches of a step where their number is given."""
-        if self.args.device.type != "cpu" or return_outputs:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        labels = inputs["labels"][:, 1:]  # (B, T - 1): what each position predicts
-        places = (labels != -100).any(0).nonzero().flatten()  # (P,)
-        given = {k: v for k, v in inputs.items() if k != "labels"}
-        logits = model(**given, logits_to_keep=places, use_cache=False).logits  # (B, P, V)
-        loss = cross_entropy(logits.flatten(0, 1).float(), labels[:, places].flatten(), reduction="sum")
-        if num_items_in_batch is None:
-            return loss / (labels != -100).sum()
-        # gradients are averaged over the processes, and the number of tokens is that of all
-        workers = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
-        return loss / num_items_in_batch * workers
-
-
-def masked(rows: Dataset) -> int:
-    """How many prepared rows hold no token that is learnt; a packed row counts as its parts."""
-    lost = 0
-    for row in rows:
-        start = 0
-        for length in row.get("seq_lengths") or [len(row["labels"])]:
-            lost += all(label == -100 for label in row["labels"][start : start + length])
-            start += length
-    return lost
-
-
-@contextlib.contextmanager
-def explained(params: Params):
-    """Turn the failures a user can mend (memory, disk, access) into a TrainingError that says how."""
-    rerun = "A rerun with the same parameters goes on from the last whole checkpoint; changed ones start anew."
-    try:
-        yield
-    except Exception as error:
-        chain = [error]
-        while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None:
-            chain.append(inner)
-        said = " ".join(str(e) for e in chain)
-        if any(isinstance(e, torch.OutOfMemoryError) for e in chain) or "can't allocate memory" in said:
-            raise TrainingError(
-                f"out of memory at sft.per_device_train_batch_size {params.sft.per_device_train_batch_size}: halve it and "
-                f"double sft.gradient_accumulation_steps ({params.sft.gradient_accumulation_steps}), which keeps the "
-                "effective batch; or set sft.gradient_checkpointing to true (it is "
-                f"{str(params.sft.gradient_checkpointing).lower()}), or lower sft.max_length. {rerun}"
-            ) from error
-        full = any(getattr(e, "errno", None) == errno.ENOSPC for e in chain) or "No space left" in said
-        if full or "PytorchStreamWriter failed" in said:  # what torch.save makes of a full disk
-            raise TrainingError(
-                "the disk is full; a checkpoint that was not written to its end is not used. Make room (`make clean` deletes a "
-                f"profile's artefacts; S2_CACHE moves the cache). {rerun}"
-            ) from error
-        refused = [
-            e for e in chain if isinstance(e, HfHubHTTPError) and getattr(e.response, "status_code", 0) in (401, 403)
-        ]
-        if refused or any(isinstance(e, GatedRepoError) for e in chain):
-            path = params.model.base.path
-            raise TrainingError(
-                f"the hub does not hand out {path}: accept its licence at https://huggingface.co/{path}, then set HF_TOKEN to a "
-                "token of that account (https://huggingface.co/settings/tokens), or set model.base.path to a copy that is not gated"
-            ) from error
-        raise
-
-
 def settle_adapter(model: torch.nn.Module, base: str, revision: str = "", dtype: torch.dtype = torch.float32) -> None:
     """Cast trainable weights to `dtype` (a resume would make them float32), and settle what adapter_config.json says.
 
@@ -285,21 +176,21 @@ def settle_adapter(model: torch.nn.Module, base: str, revision: str = "", dtype:
 
 
 def run(params: Params, data: Path, train_set: str, folder: Path) -> dict:
-    """Train the adapter of `train_set` on the rows in `data`, the folder of 02, into `folder`; returns `runlog.result`.
+    """Train the adapter of `train_set` on the rows in `data`, the folder of 02, into `folder`; see `callbacks.result`.
 
-    Goes on from the last whole checkpoint in `folder`, but for a sharded model, which starts anew. Every process of a launcher calls it, the first one writes.
-    ParameterError where the processes cannot share the work, TrainingError with the remedy where it fails.
+    Goes on from the last whole checkpoint in `folder`, but for a sharded model, which starts anew. Every process of a
+    launcher calls it, the first one writes. ParameterError where the processes cannot share the work, TrainingError
+    with the remedy where it fails.
     """
     sharded, dataset, base = distributed.sharded(), params.dataset_of(train_set), params.model.base
     if sharded:
-        check_sharding(params)
+        distributed.check_sharding(params)
         patches.name_layers_plainly()
     with explained(params):
         tok = loading.tokenizer(base)
         known, dropped = rows(splits.read(data, "train", dataset, params.data.union), params, tok)
-        held_out = splits.sample(
-            data, "validation", dataset, params.data.union, params.sft.eval_rows or None, params.seed
-        )
+        few = params.sft.eval_rows or None
+        held_out = splits.sample(data, "validation", dataset, params.data.union, few, params.seed)
         held_out, _ = rows(held_out, params, tok)
         args = config(params, len(known), folder, tok.eos_token, distributed.count())
         torch.manual_seed(args.seed)
@@ -324,7 +215,7 @@ def run(params: Params, data: Path, train_set: str, folder: Path) -> dict:
             args.save_strategy = "no"
         trainer.train(resume_from_checkpoint=checkpoint)
         counts = {"eval_rows": len(held_out), "train_rows": len(known), "rows_too_long": dropped}
-        found = callbacks.result(trainer, folder, counts | {"rows_masked": masked(trainer.train_dataset)})
+        result = callbacks.result(trainer, folder, counts | {"rows_masked": masked(trainer.train_dataset)})
         trainer.save_model(folder)
     distributed.everyone(None)
     with safe_open(folder / "adapter_model.safetensors", "pt") as saved:
@@ -334,11 +225,11 @@ def run(params: Params, data: Path, train_set: str, folder: Path) -> dict:
             )
     for leftover in (*folder.glob("checkpoint-*"), *folder.glob("training_args.bin")) if distributed.first() else ():
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    return found
+    return result
 
 
 def make(profile: str, train_set: str, changes: dict) -> None:
-    """Make the artefact that the notebook makes for `train_set`, in this process and those that its launcher started."""
+    """Make the artefact that the notebook makes for `train_set`, in this process and those of its launcher."""
     params = load(profile, changes)
     if train_set not in params.sft.train_sets:
         raise ParameterError(f"'{train_set}' is not in sft.train_sets{nearest(train_set, params.sft.train_sets)}")

@@ -25,7 +25,7 @@ VENV, LOCK = ROOT / ".venv", ROOT / "requirements.lock"
 PYTHON = VENV / "bin" / "python"
 # what jobs import: compiled once while data comes, instead of by every job at its first start (uv does not compile)
 IMPORTED = (
-    "s2utils.training.sft, s2utils.training.merge_fidelity, s2utils.evaluation.judge.judging, s2utils.evaluation.leaderboard.evaluate, "
+    "s2utils.training.sft, s2utils.training.merge_fidelity, s2utils.evaluation.judge.judge_run, s2utils.evaluation.leaderboard.evaluate, "
     "s2utils.evaluation.membership_inference, s2utils.preflight.check, s2utils.report.build, "
     "ipykernel.kernelapp, lm_eval, papermill.cli, seaborn, snakemake.cli"
 )

@@ -74,7 +74,7 @@ STEPS = {
         shown=True,
     ),
     "sft": Step("03_sft", ("seed", "runtime", "model", "sft"), ("training.sft",), shown=True),
-    "merged": Step("04_generate", ("model",), ("training.merged",)),
+    "merged": Step("04_generate", ("model",), ("training.merging",)),
     "answers": Step(
         "04_generate", ("seed", "runtime", "model", *ANSWERING), ("models.generation", "models.loading"), shown=True
     ),
@@ -111,7 +111,7 @@ STEPS = {
     "judged": Step(
         "07_mtbench",
         ("seed", "text_metrics.resamples", "text_metrics.confidence", "mtbench"),
-        ("evaluation.judge.judging",),
+        ("evaluation.judge.judge_run",),
     ),
     "sweep": Step("08_sweep", ("sweep",), ("results.sweep",), shown=True),
 }
@@ -134,9 +134,10 @@ PLUMBING = (
     "workflow.progress",
     "models.client",
 )
-WATCHING = (
+WATCHING = (  # look on while something is made: outside of the artefact, inside of the notebook that shows it
     "training.callbacks",
-)  # looks on while something is made: outside of the artefact, inside of the notebook that shows it
+    "training.failures",
+)
 
 
 @dataclass(frozen=True)

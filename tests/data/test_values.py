@@ -10,7 +10,7 @@ import pytest
 
 from s2utils.data import records, values
 from s2utils.evaluation import external_answers, scoring_protocols
-from s2utils.evaluation.judge import fastchat, judge_prompts
+from s2utils.evaluation.judge import fastchat, readings
 
 SAID = "The sky is blue. It is nice. We like it very much today."
 CHAT = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": SAID}]
@@ -146,7 +146,7 @@ def test_reasoning_is_no_answer(value, read):
     ],
 )
 def test_a_judges_reply(value, rated):
-    found = judge_prompts.rating(values.reply(value)[0] or "")
+    found = readings.rating(values.reply(value)[0] or "")
     assert found == rated or math.isnan(found) and math.isnan(rated)
 
 
@@ -309,7 +309,7 @@ def test_no_answer_of_ten_thousand_is_lost_or_scored_as_what_it_is_not(tmp_path)
         columns = ["text", *draw.sample(["question", "prompt", "reference", "id"], draw.randrange(5))]
         rows = [{c: value(draw) for c in columns} for _ in range(50)]
         file, notes = write(tmp_path / f"m{i}_x_predictions{draw.choice(['.csv', '.json', '.jsonl'])}", rows, draw), []
-        frame = external_answers.one(file, notes)
+        frame = external_answers.of_file(file, notes)
         failed = [n for n in notes if n.key == "text" and not n.read]
         assert len(frame) == 50 and frame["answer"].notna().sum() + len(failed) == 50, file
         assert (
@@ -359,7 +359,7 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path):
             at = draw.randrange(len(data))
             data[at : at + draw.randrange(3)] = bytes([draw.choice(b'",[]{}\n\\\x00\xff;')])
         file.write_bytes(data)
-        for reader in (external_answers.one, external_answers.references):
+        for reader in (external_answers.of_file, external_answers.references):
             try:
                 read += len(reader(file)) > 0
             except external_answers.PredictionsError as error:

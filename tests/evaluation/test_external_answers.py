@@ -19,6 +19,11 @@ def write(path, rows, header=("", "0")):
     return path
 
 
+def read(tmp_path, rows, header=("", "0"), notes=None):
+    """The answers of a CSV of these rows."""
+    return external_answers.of_file(write(tmp_path / "m_wiki_predictions.csv", rows, header), notes)
+
+
 def test_the_studys_layout(tmp_path):
     said = 'It "floats",\r\nlike wood.\n### Human: And\u2028oil?\n### Assistant: Yes.'
     write(tmp_path / "Llama-2-7b-hf_eli5_predictions.csv", [[0, PROMPT + said], [1, PROMPT], [2, PROMPT + "NA"]])
@@ -46,7 +51,7 @@ def test_the_studys_layout(tmp_path):
     ],
 )
 def test_other_columns_give_the_same_parts(tmp_path, header, row):
-    frame = external_answers.one(write(tmp_path / "m_wiki_predictions.csv", [row], header))
+    frame = read(tmp_path, [row], header)
     assert len(frame) == 1
     assert frame.loc[0, ["question", "answer", "whole"]].tolist() == [
         "Why is ice light?\nI saw it float.", "Yes.", PROMPT + "Yes."
@@ -54,14 +59,12 @@ def test_other_columns_give_the_same_parts(tmp_path, header, row):
 
 
 def test_an_answer_without_any_prompt_has_no_whole(tmp_path):
-    frame = external_answers.one(write(tmp_path / "m_wiki_predictions.csv", [["Yes."], [" "]], ["answer"]))
+    frame = read(tmp_path, [["Yes."], [" "]], ["answer"])
     assert frame["answer"].tolist() == ["Yes.", " "] and frame[["question", "prompt", "whole"]].isna().all(axis=None)
 
 
 def test_a_row_that_was_cut_in_its_prompt_has_an_empty_answer(tmp_path):
-    frame = external_answers.one(
-        write(tmp_path / "m_wiki_predictions.csv", [[0, PROMPT + "Yes."], [1, "### Human: Wh"]])
-    )
+    frame = read(tmp_path, [[0, PROMPT + "Yes."], [1, "### Human: Wh"]])
     assert frame["answer"].tolist() == ["Yes.", ""] and frame["whole"].tolist()[1] == "### Human: Wh"
 
 
@@ -131,15 +134,11 @@ def test_names_of_the_studys_models(name, published):
     ("name", "content", "message"),
     [
         ("m_x_predictions.csv", b"", "holds no rows"),
-        ("m_x_predictions.csv", b",0\n", "holds no rows"),
         ("m_x_predictions.csv", b"id,words\n1,hello\n", "no column of answers among 'id', 'words'"),
-        ("m_x_predictions.csv", b"a,b\n1,2\n", "no column of answers among 'a', 'b'"),
         ("m_x_predictions.csv", b",0\n1,a,b\n", "line 2: 3 cells where the header has 2"),
-        ("m_x_predictions.csv", b',0\n1,"a\n', "cannot be read"),
         ("m_x_predictions.csv", b"0,0\n1,2\n", "column '0' stands 2 times"),
         ("mine.csv", b",0\n1,a\n", "which model"),
         ("m_x_predictions.jsonl", b'{"text": "a"}\n{"text"\n', "line 2 is not JSON"),
-        ("m_x_predictions.jsonl", b"[1]\n", "row 1 must be an object"),
         ("mine.jsonl", b'{"text": "a"}\n', "which dataset"),
     ],
 )
@@ -170,7 +169,7 @@ def test_references_join_by_question(tmp_path):
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=1, max_size=6))
 def test_no_row_is_lost_and_no_text_is_changed_without_a_word(tmp_path_factory, texts):
     path, notes = tmp_path_factory.mktemp("p") / "m_x_predictions.csv", []
-    frame = external_answers.one(write(path, [[i, PROMPT + t] for i, t in enumerate(texts)]), notes)
+    frame = external_answers.of_file(write(path, [[i, PROMPT + t] for i, t in enumerate(texts)]), notes)
     noted = {note.row - 1 for note in notes}
     assert len(frame) == len(texts) and set(frame["prompt"]) == {PROMPT}
     assert [(t, PROMPT + t) for i, t in enumerate(texts) if i not in noted] == [
@@ -193,12 +192,7 @@ def ease(frame) -> float:
     "row",
     [
         {"text": SAID},
-        {
-            "id": "b",
-            "custom_id": "1",
-            "response": {"status_code": 200, "body": {"choices": [{"message": CHAT[1]}]}},
-            "error": None,
-        },
+        {"id": "b", "response": {"status_code": 200, "body": {"choices": [{"message": CHAT[1]}]}}, "error": None},
         {"id": "c", "object": "chat.completion", "choices": [{"index": 0, "message": CHAT[1]}]},
         {"generated_text": CHAT},
         [{"generated_text": CHAT}],
@@ -208,22 +202,19 @@ def ease(frame) -> float:
     ],
 )
 def test_answers_nested_as_objects_are_scored_as_the_text_in_them(tmp_path, row):
-    frame = external_answers.one(write_jsonl(tmp_path / "m_x_predictions.jsonl", row, row))
+    frame = external_answers.of_file(write_jsonl(tmp_path / "m_x_predictions.jsonl", row, row))
     assert frame["answer"].tolist() == [SAID] * 2 and ease(frame) == pytest.approx(109.41)
     if not isinstance(row, list):
         row = next(row[k] for k in external_answers.ANSWERS if k in row)
     cell = row if isinstance(row, str) else json.dumps(row)
-    assert external_answers.one(write(tmp_path / "m_x_predictions.csv", [[cell]], ["output"]))["answer"].tolist() == [
-        SAID
-    ]
+    assert external_answers.of_file(write(tmp_path / "m_x_predictions.csv", [[cell]], ["output"]))[
+        "answer"
+    ].tolist() == [SAID]
 
 
 def test_messages_tell_their_question(tmp_path):
-    frame = external_answers.one(
-        write_jsonl(
-            tmp_path / "m_x_predictions.jsonl", {"generated_text": CHAT}, {"prompt": CHAT[:1], "generated_text": SAID}
-        )
-    )
+    rows = {"generated_text": CHAT}, {"prompt": CHAT[:1], "generated_text": SAID}
+    frame = external_answers.of_file(write_jsonl(tmp_path / "m_x_predictions.jsonl", *rows))
     assert frame["question"].tolist() == ["Why is the sky blue?"] * 2
     assert frame["whole"].tolist() == [f"### Human: Why is the sky blue?\n ### Assistant: {SAID}"] * 2
 
@@ -231,15 +222,11 @@ def test_messages_tell_their_question(tmp_path):
 def test_an_object_of_unknown_form_is_refused_by_the_name_of_its_key(tmp_path):
     notes = []
     file = write_jsonl(tmp_path / "m_x_predictions.jsonl", {"output": SAID}, {"output": {"label": "A", "logit": 2}})
-    frame = external_answers.one(file, notes)
+    frame = external_answers.of_file(file, notes)
     assert frame["answer"].isna().tolist() == [False, True] and ease(frame) == pytest.approx(109.41)
     (note,) = notes
-    assert (note.file, note.row, note.key, note.read) == (
-        file.name,
-        2,
-        "output",
-        False,
-    ) and "label, logit" in note.reason
+    assert (note.file, note.row, note.key, note.read) == (file.name, 2, "output", False)
+    assert "label, logit" in note.reason
 
 
 @pytest.mark.parametrize(
@@ -248,30 +235,21 @@ def test_an_object_of_unknown_form_is_refused_by_the_name_of_its_key(tmp_path):
 def test_what_is_no_answer_has_failed(tmp_path, bare):
     notes, file = [], tmp_path / "m_x_predictions.jsonl"
     file.write_text(f'{{"text": {json.dumps(SAID)}}}\n{{"text": {bare}}}\n', encoding="utf-8")
-    frame = external_answers.one(file, notes)
+    frame = external_answers.of_file(file, notes)
     assert frame["answer"].notna().tolist() == [True, False] and ease(frame) == pytest.approx(109.41)
     assert [(n.row, n.key, n.read) for n in notes] == [(2, "text", False)]
 
 
 def test_a_lone_surrogate_is_replaced_and_reasoning_left_out_with_a_note(tmp_path):
-    notes, file = [], tmp_path / "m_x_predictions.jsonl"
-    file.write_text(
-        '{"text": "So \\ud83d", "question": "Why\\ude00?"}\n{"text": "<think>hm</think> So."}\n', encoding="utf-8"
-    )
-    frame = external_answers.one(file, notes)
+    notes, rows = [], ['{"text": "So \\ud83d", "question": "Why\\ude00?"}', '{"text": "<think>hm</think> So."}']
+    frame = external_answers.of_file(write_jsonl(tmp_path / "m_x_predictions.jsonl", *rows), notes)
     assert frame["answer"].tolist() == ["So ?", "So."] and frame["question"][0] == "Why??"
     frame.to_csv(tmp_path / "out.csv")  # what holds half a character cannot be written
-    assert sorted((n.row, n.key, n.read) for n in notes if n.read) == [
-        (1, "question", True),
-        (1, "text", True),
-        (2, "text", True),
-    ]
+    assert sorted((n.row, n.key) for n in notes if n.read) == [(1, "question"), (1, "text"), (2, "text")]
 
 
 def test_reasoning_after_a_prompt_keeps_the_prompt(tmp_path):
-    frame = external_answers.one(
-        write(tmp_path / "m_x_predictions.csv", [[0, PROMPT + "Hm.</think>So."], [1, PROMPT + "$ERROR$"]])
-    )
+    frame = read(tmp_path, [[0, PROMPT + "Hm.</think>So."], [1, PROMPT + "$ERROR$"]])
     assert frame["whole"].tolist()[0] == PROMPT + "So." and frame["answer"][0] == "So." and frame["whole"].isna()[1]
 
 
@@ -292,13 +270,11 @@ def test_references_as_lists_and_objects(tmp_path, value, reference):
     from s2utils.evaluation import text_metrics
 
     row, notes = {"question": "Rain?", "text": "Rain is water.", "reference": value}, []
-    own = external_answers.one(write_jsonl(tmp_path / "m_x_predictions.jsonl", row), notes)["reference"]
-    beside, several = external_answers.references(
-        write_jsonl(tmp_path / "r.jsonl", {"question": "Rain?", "answers": value}), notes
-    )
-    in_cells, _ = external_answers.references(
-        write(tmp_path / "r.csv", [["Rain?", str(value)]], ["question", "reference"])
-    )
+    own = external_answers.of_file(write_jsonl(tmp_path / "m_x_predictions.jsonl", row), notes)["reference"]
+    lines = write_jsonl(tmp_path / "r.jsonl", {"question": "Rain?", "answers": value})
+    beside, several = external_answers.references(lines, notes)
+    cells = write(tmp_path / "r.csv", [["Rain?", str(value)]], ["question", "reference"])
+    in_cells, _ = external_answers.references(cells)
     if reference is None:
         assert own.isna().all() and not beside and not in_cells and len(notes) == 2 and not any(n.read for n in notes)
     else:
@@ -317,9 +293,8 @@ def test_references_as_lists_and_objects(tmp_path, value, reference):
     ],
 )
 def test_questions_match_whatever_their_unicode_form(tmp_path, question):
-    found, _ = external_answers.references(
-        write(tmp_path / "r.csv", [["Qu'est-ce qu'un été - fi?", "L."]], ["question", "answer"])
-    )
+    file = write(tmp_path / "r.csv", [["Qu'est-ce qu'un été - fi?", "L."]], ["question", "answer"])
+    found, _ = external_answers.references(file)
     assert found[external_answers.plain(question)] == "L."
 
 
@@ -328,28 +303,16 @@ def test_questions_match_whatever_their_unicode_form(tmp_path, question):
 def test_one_array_of_outputs(tmp_path, name, rows):
     (tmp_path / name).write_text(json.dumps(rows, indent=1), encoding="utf-8")
     frame, others = external_answers.read(tmp_path)
-    assert (
-        frame["answer"].tolist() == [SAID] * 3
-        and frame.loc[0, ["model", "dataset"]].tolist() == ["m", "x"]
-        and not others
-    )
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
-def test_a_spreadsheets_csv_is_read(tmp_path, encoding):
-    notes = []
-    (tmp_path / "m_x_predictions.csv").write_bytes("question;answer\r\nWhy?;“Été” – so.\r\n".encode(encoding))
-    frame = external_answers.one(tmp_path / "m_x_predictions.csv", notes)
-    assert frame.loc[0, ["question", "answer"]].tolist() == ["Why?", "“Été” – so."]
-    assert [n.reason for n in notes] == (["not UTF-8: read as Windows-1252"] if encoding == "cp1252" else [])
+    assert frame["answer"].tolist() == [SAID] * 3 and not others
+    assert frame.loc[0, ["model", "dataset"]].tolist() == ["m", "x"]
 
 
 def test_fifty_thousand_rows_take_seconds(tmp_path):
     import time
 
-    file = write(tmp_path / "m_x_predictions.csv", [[f"q{i}", "So."] for i in range(50_000)], ["question", "answer"])
+    rows = [[f"q{i}", "So."] for i in range(50_000)]
     start = time.process_time()
-    assert len(external_answers.one(file)) == 50_000 and time.process_time() - start < 20
+    assert len(read(tmp_path, rows, ["question", "answer"])) == 50_000 and time.process_time() - start < 20
 
 
 def test_a_folder_with_blanks_brackets_and_an_apostrophe_is_read(tmp_path):

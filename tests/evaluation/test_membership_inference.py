@@ -1,16 +1,16 @@
 """Membership: it finds what a tiny model was really trained on, and nothing of what it was not."""
 
-import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_rows
+from conftest import write_jsonl, write_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
 from s2utils.evaluation import membership_inference
+from s2utils.evaluation.membership_inference import auc, min_k, twins
 from s2utils.models import loading
 from s2utils.workflow.params import ParameterError, load
 
@@ -22,12 +22,9 @@ def passages(n: int, seed: int) -> list[str]:
     """Texts of four short sentences each."""
     chance = np.random.default_rng(seed)
     verbs = ("was near", "chased", "made", "fell on", "saw", "became")
+    parts = ("{} ", WORDS), ("{} ", verbs), ("{} and ", WORDS), ("{}. ", WORDS)
     return [
-        " ".join(
-            f"{chance.choice(WORDS)} {chance.choice(verbs)} {chance.choice(WORDS)} and {chance.choice(WORDS)}."
-            for _ in range(4)
-        )
-        for _ in range(n)
+        "".join(form.format(chance.choice(words)) for _ in range(4) for form, words in parts).strip() for _ in range(n)
     ]
 
 
@@ -49,11 +46,14 @@ def trained(tiny_llama, llama2_folder):
     return network.eval(), tok, every[:16], every[16:]
 
 
-def scored(trained, read: list[str], unread: list[str], params) -> pd.DataFrame:
+def summary_of(trained, read: list[str], unread: list[str], params) -> pd.DataFrame:
+    """The summary of references that stand as evaluation texts and as controls, by test."""
     network, tok, *_ = trained
-    rows = [{"dataset": "x", "role": role, "kind": "reference", "id": str(i), "text": text, "n_tokens": 9}
-            for role, texts in (("evaluation", read), ("control", unread)) for i, text in enumerate(texts)]  # fmt: skip
-    return membership_inference.score(pd.DataFrame(rows), network, tok, params)
+    same = {"dataset": "x", "kind": "reference", "n_tokens": 9}
+    sides = (("evaluation", read), ("control", unread))
+    rows = [same | {"role": role, "id": str(i), "text": text} for role, texts in sides for i, text in enumerate(texts)]
+    scored = membership_inference.score(pd.DataFrame(rows), network, tok, params)
+    return membership_inference.summary(scored, params).set_index("test")
 
 
 @pytest.fixture
@@ -63,12 +63,10 @@ def params(tree):
 
 def test_it_finds_what_was_trained_on(trained, params):
     *_, read, unread = trained
-    found = membership_inference.summary(scored(trained, read, unread[:16], params), params).set_index(
-        ["dataset", "test"]
-    )
-    assert found.at[("x", "min_k"), "value"] > 0.8 and found.at[("x", "min_k"), "verdict"] == "above"
-    assert found.at[("x", "order_apart"), "value"] > 0.1 and found.at[("x", "order_apart"), "verdict"] == "above"
-    assert (found[["n", "n_failed"]] == [16, 0]).all(axis=None) and found.at[("x", "min_k"), "n_control"] == 16
+    found = summary_of(trained, read, unread[:16], params)
+    assert found.at["min_k", "value"] > 0.8 and found.at["order_apart", "value"] > 0.1
+    assert found.at["min_k", "verdict"] == found.at["order_apart", "verdict"] == "above"
+    assert (found[["n", "n_failed", "n_control"]] == [16, 0, 16]).all(axis=None)
 
 
 def test_a_special_token_that_a_text_names_is_scored_as_the_characters_it_is(trained):
@@ -80,12 +78,10 @@ def test_a_special_token_that_a_text_names_is_scored_as_the_characters_it_is(tra
 
 def test_it_finds_nothing_in_what_was_not(trained, params):
     *_, unread = trained
-    found = membership_inference.summary(scored(trained, unread[:16], unread[16:], params), params).set_index(
-        ["dataset", "test"]
-    )
-    assert found.loc[("x", "min_k"), "ci_low"] < 0.5 < found.loc[("x", "min_k"), "ci_high"]
-    assert found.at[("x", "min_k"), "verdict"] == found.at[("x", "order_apart"), "verdict"] == "can't tell"
-    assert found.at[("x", "order"), "verdict"] == ""  # it has no null
+    found = summary_of(trained, unread[:16], unread[16:], params)
+    assert found.at["min_k", "ci_low"] < 0.5 < found.at["min_k", "ci_high"]
+    assert found.at["min_k", "verdict"] == found.at["order_apart", "verdict"] == "can't tell"
+    assert found.at["order", "verdict"] == ""  # it has no null
 
 
 def test_log_probs_are_the_models_own(trained):
@@ -104,52 +100,42 @@ def test_log_probs_are_the_models_own(trained):
 
 def test_min_k_is_the_mean_of_the_least_likely():
     values = -np.arange(10.0)
-    assert membership_inference.min_k(values, 0.2) == -8.5 and membership_inference.min_k(values, 0.01) == -9
-    assert membership_inference.min_k(values, 1) == values.mean() and math.isnan(
-        membership_inference.min_k(np.empty(0), 0.2)
-    )
+    assert [min_k(values, share) for share in (0.2, 0.01, 1)] == [-8.5, -9, values.mean()]
+    assert math.isnan(min_k(np.empty(0), 0.2))
 
 
 def test_twins_are_other_orders_of_the_same_sentences():
     text = "One is here. Two is there! Is three gone? Four."
-    found = membership_inference.twins(text, 5, "0/x/1")
+    found = twins(text, 5, "0/x/1")
     assert len(set(found)) == 5 and text not in found
     assert all(sorted(t.split()) == sorted(text.split()) for t in found)
-    assert (
-        membership_inference.twins("One. Two.", 5, "s") == ["Two. One."]
-        and membership_inference.twins("Only one.", 5, "s") == []
-    )
-    assert membership_inference.twins("Same. Same.", 2, "s") == []
+    assert twins("One. Two.", 5, "s") == ["Two. One."]
+    assert twins("Only one.", 5, "s") == twins("Same. Same.", 2, "s") == []
 
 
 def test_auc_at_its_limits():
     one, other = np.arange(10.0), np.arange(10.0) - 100
-    assert (
-        membership_inference.auc(one, other, *WAYS) == pytest.approx((1, 1, 1))
-        and membership_inference.auc(other, one, *WAYS)[0] == 0
-    )
-    value, low, high = membership_inference.auc(one, one, *WAYS)
+    assert auc(one, other, *WAYS) == pytest.approx((1, 1, 1)) and auc(other, one, *WAYS)[0] == 0
+    value, low, high = auc(one, one, *WAYS)
     assert value == 0.5 and low < 0.5 < high
-    assert membership_inference.auc([1.0], [0.0, math.nan], *WAYS)[0] == 1 and math.isnan(
-        membership_inference.auc([1.0], [0.0], *WAYS)[1]
-    )
-    assert math.isnan(membership_inference.auc([], [1.0], *WAYS)[0])
+    assert auc([1.0], [0.0, math.nan], *WAYS) == pytest.approx((1, math.nan, math.nan), nan_ok=True)
+    assert math.isnan(auc([], [1.0], *WAYS)[0])
 
 
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=9), st.lists(st.integers(0, 5), min_size=2, max_size=9))
 def test_auc_is_the_rank_tests(one, other):
     from scipy.stats import mannwhitneyu
 
-    value, low, high = membership_inference.auc(one, other, 100, 0.95, 0)
+    value, low, high = auc(one, other, 100, 0.95, 0)
     assert value == pytest.approx(mannwhitneyu(one, other).statistic / len(one) / len(other))
-    assert value == pytest.approx(1 - membership_inference.auc(other, one, 100, 0.95, 0)[0]) and 0 <= low <= high <= 1
+    assert value == pytest.approx(1 - auc(other, one, 100, 0.95, 0)[0]) and 0 <= low <= high <= 1
 
 
 def test_the_auc_interval_covers_what_it_should():
     """Two normal samples a standard deviation apart: AUC Φ(1/√2) = 0.760."""
     rng, inside = np.random.default_rng(0), 0
     for seed in range(200):
-        _, low, high = membership_inference.auc(rng.normal(1, 1, 30), rng.normal(0, 1, 30), 300, 0.95, seed)
+        _, low, high = auc(rng.normal(1, 1, 30), rng.normal(0, 1, 30), 300, 0.95, seed)
         inside += low <= 0.7602 <= high
     assert 180 <= inside <= 198
 
@@ -158,18 +144,11 @@ def test_controls_are_matched_in_length(llama2):
     seen = [("a", "The cat sat. " * 4), ("b", "The cat sat. " * 9), ("c", "The cat sat. " * 3)]
     unseen = [("k", "The cat sat. " * 6), ("l", "The cat sat. " * 3)]
     rows = membership_inference.paired(seen, unseen, llama2)
-    assert [(r["role"], r["id"]) for r in rows] == [
-        ("evaluation", "a"),
-        ("control", "l"),
-        ("evaluation", "b"),
-        ("control", "k"),
-    ]
+    assert [(r["role"][:4], r["id"]) for r in rows] == [("eval", "a"), ("cont", "l"), ("eval", "b"), ("cont", "k")]
     assert [r["text"].strip().count(".") for r in rows] == [3, 3, 6, 6]  # the longer one is cut at a sentence
     assert all(r["n_tokens"] == len(llama2(r["text"])["input_ids"]) for r in rows)
-    two = membership_inference.paired(
-        [("a", "The cat sat there on the mat. It slept.")], [("k", "So. It. Is.")], llama2
-    )
-    assert two[0]["text"] == "The cat sat there on the mat. It slept."  # two sentences always stay
+    text = "The cat sat there on the mat. It slept."
+    assert membership_inference.paired([("a", text)], [("k", "So. It. Is.")], llama2)[0]["text"] == text, "two stay"
 
 
 def test_questions_that_a_model_wrote_are_left_out(tree, tmp_path, llama2):
@@ -187,20 +166,23 @@ def test_questions_that_a_model_wrote_are_left_out(tree, tmp_path, llama2):
 
 def test_controls_are_turns_and_passages(tree):
     params = load("smoke")
-    turns, passages = (
-        [t for _, t in membership_inference.controls(kind, params)] for kind in ("question", "reference")
-    )
+    both = (membership_inference.controls(kind, params) for kind in ("question", "reference"))
+    turns, passages = ([text for _, text in controls] for controls in both)
     assert (len(turns), len(passages)) == (120, 48)
     assert turns[0] == "How does a fridge keep food cold?"
     assert passages[0].startswith("A fridge moves heat out of the inside and into the room. A special fluid runs round")
 
 
-def test_a_control_without_turns_is_named(tree):
-    (tree / "params" / "own.jsonl").write_text(json.dumps({"turns": ["Why?"]}) + "\n{}\n")
-    with pytest.raises(ParameterError, match="params/own.jsonl, line 2: a control needs 'turns'"):
-        membership_inference.controls("question", load("smoke", "membership.control=params/own.jsonl"))
-
-
-def test_controls_that_are_not_there_are_named(tree):
-    with pytest.raises(ParameterError, match="membership.control: there is no file params/gone.jsonl"):
-        membership_inference.controls("reference", load("smoke", "membership.control=params/gone.jsonl"))
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("own", "params/own.jsonl, line 2: a control needs 'turns'"),
+        ("odd", "params/odd.jsonl, line 1: 'must_hold' must be lists of texts"),
+        ("gone", "membership.control: there is no file params/gone.jsonl"),
+    ],
+)
+def test_controls_that_cannot_be_used_are_named(tree, name, message):
+    write_jsonl(tree / "params" / "own.jsonl", {"turns": ["Why?"]}, {})
+    write_jsonl(tree / "params" / "odd.jsonl", {"turns": ["Why?"], "must_hold": ["Says so"]})
+    with pytest.raises(ParameterError, match=message):
+        membership_inference.controls("reference", load("smoke", f"membership.control=params/{name}.jsonl"))

@@ -27,11 +27,8 @@ def lengths(monkeypatch):
     def score(answers, references, weights, layer, device):
         asked.extend(zip(answers, references))
         values = [float(len(a)) if a.strip() else math.nan for a in answers]
-        return pd.DataFrame(dict.fromkeys(bertscore.COLUMNS, values)), {
-            "bertscore_hash": "h",
-            "bertscore_texts_cut": 0,
-            "bertscore_texts_undefined": 0,
-        }
+        facts = {"bertscore_hash": "h", "bertscore_texts_cut": 0, "bertscore_texts_undefined": 0}
+        return pd.DataFrame(dict.fromkeys(bertscore.COLUMNS, values)), facts
 
     monkeypatch.setattr(bertscore, "score", score)
     return asked
@@ -39,13 +36,14 @@ def lengths(monkeypatch):
 
 def answers() -> pd.DataFrame:
     """Two models, two data sets of two questions each; one answer is empty."""
+    keys = ["model", "dataset", "question", "reference", "answer"]
     rows = [
-        {"model": m, "variant": "base", "dataset": d, "question": f"{d}{i}?", "reference": f"Reference {d} {i}.", "answer": f"{m} says {d} {i}."}
+        (m, d, f"{d}{i}?", f"Reference {d} {i}.", f"{m} says {d} {i}.")
         for m in "AB"
         for d in ("x", "y")
         for i in range(2)
-    ]  # fmt: skip
-    frame = pd.DataFrame(rows, index=range(10, 18))
+    ]
+    frame = pd.DataFrame(rows, columns=keys, index=range(10, 18)).assign(variant="base")
     frame.loc[12, "answer"] = ""
     frame["prompt"] = [PROMPT.format(q) for q in frame["question"]]
     frame["whole"] = frame["prompt"] + frame["answer"]
@@ -60,15 +58,6 @@ def test_another_reference_is_of_another_data_set():
     assert scoring_protocols.other_references(alone[alone["question"] == "x0?"]).isna().all()
 
 
-@given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("abcd")), min_size=1, max_size=12))
-def test_another_reference_is_never_its_own(rows):
-    frame = pd.DataFrame(rows, columns=["dataset", "reference"]).assign(model="A")
-    other = scoring_protocols.other_references(frame)
-    assert (other != frame["reference"]).all() and set(other.dropna()) <= set(frame["reference"])
-    if frame["reference"].nunique() == 1:
-        assert other.isna().all()
-
-
 @pytest.mark.parametrize("last", ["Rain is water.", "It is wet."])
 def test_another_reference_of_eight_thousand_alike_is_found_at_once(last):
     import time
@@ -80,7 +69,7 @@ def test_another_reference_of_eight_thousand_alike_is_found_at_once(last):
     assert other.isna().all() if last == "Rain is water." else set(other[:7999]) == {last} and other[7999] != last
 
 
-@given(st.lists(st.tuples(st.sampled_from("xy"), st.sampled_from("abc")), min_size=1, max_size=9))
+@given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("abc")), min_size=1, max_size=9))
 def test_another_reference_is_the_next_that_differs(rows):
     frame = pd.DataFrame(rows, columns=["dataset", "reference"]).assign(model="A")
     parts = {d: list(part) for d, part in frame.groupby("dataset", sort=False)["reference"]}
@@ -174,9 +163,8 @@ def test_one_choice_is_switched_at_a_time(params):
     assert (row["n"] == 2).all() and (row["n_answers"] == 4).all() and (row["effect"] > 0.15).all()
     assert row["effect"].tolist() == pytest.approx((row["switched"] - row["value"]).tolist())
     assert (row["effect_ci_low"] <= row["effect"]).all() and (row["effect"] <= row["effect_ci_high"]).all()
-    ease = protocol_effects.switched(frame, "flesch", scoring_protocols.readability(frame), params).set_index(
-        ["dataset", "choice"]
-    )
+    ease = protocol_effects.switched(frame, "flesch", scoring_protocols.readability(frame), params)
+    ease = ease.set_index(["dataset", "choice"])
     assert set(ease.loc["x", "to"]) == {"study", "pyphen"} and set(ease["from"]) == {"answer", "cmudict"}
     assert ease.loc[("y", "prompt"), "n_failed"].tolist() == [1, 1]  # the empty answer has no ease without its prompt
     view = protocol_effects.switches(moved)
@@ -185,9 +173,7 @@ def test_one_choice_is_switched_at_a_time(params):
 
 
 def test_prompts_are_what_the_models_saw(params):
-    frame = pd.DataFrame(
-        {"variant": ["base", "sft", "chat"], "question": ["Why is ice slippery?"] * 3, "text": ["It is."] * 3}
-    )
+    frame = pd.DataFrame({"variant": ["base", "sft", "chat"], "question": "Why is ice slippery?", "text": "It is."})
     base, tuned, chat = scoring_protocols.prompts(frame, params)
     assert base == tuned == "### Human: Why is ice slippery?\n ### Assistant:"
     assert chat.startswith("system") and chat.endswith("Why is ice slippery?\nassistant") and "<|" not in chat

@@ -35,9 +35,8 @@ def test_rouge_is_not_defined_for_a_reference_in_other_letters(text):
 def test_failures_of_rouge_are_counted(tree):
     texts = [TEXT, OTHER["Russian"], TEXT]
     frame = scores().iloc[:3].drop(columns="rouge_1_f1").reset_index(drop=True)
-    made = text_metrics.summary(
-        frame.join(text_metrics.rouge(texts, texts, True)), list(text_metrics.ROUGE), load("smoke")
-    )
+    scored = frame.join(text_metrics.rouge(texts, texts, True))
+    made = text_metrics.summary(scored, list(text_metrics.ROUGE), load("smoke"))
     assert made[["rouge_1_f1", "rouge_1_f1_n_failed", "rouge_lsum_f1_n_failed"]].to_numpy().tolist() == [[1, 1, 1]]
 
 
@@ -121,9 +120,6 @@ def test_the_summary_counts_what_failed_and_what_was_cut(tree):
     assert 0.2 <= frame.loc["B", "rouge_1_f1_ci_low"] < 0.3 < frame.loc["B", "rouge_1_f1_ci_high"] <= 0.4
     assert frame.loc["C", ["rouge_1_f1_ci_low", "rouge_1_f1_ci_high"]].tolist() == [0.5, 0.5]
     assert frame["train_set"].tolist() == ["", ""]
-
-
-def test_a_metric_that_failed_everywhere_is_empty_not_0(tree):
     frame = text_metrics.summary(scores().assign(rouge_1_f1=math.nan), ["rouge_1_f1"], load("smoke"))
     assert frame["rouge_1_f1"].isna().all() and frame["rouge_1_f1_n_failed"].tolist() == [3, 2]
 
@@ -154,14 +150,9 @@ def test_every_metric_is_also_given_over_finished_answers(tree):
 
 
 def test_the_manner_of_answers(tree):
-    texts = [
-        "The cat sat on the mat. It was warm.",
-        "the cat the cat the cat",
-        "",
-        "You damn stupid idiot, go to hell.",
-        OTHER["Russian"],
-    ]
-    made = text_metrics.manner(texts, ["The cat sat on the mat. It was warm."] * 5, load("smoke"))
+    simple, rude = "The cat sat on the mat. It was warm.", "You damn stupid idiot, go to hell."
+    texts = [simple, "the cat the cat the cat", "", rude, OTHER["Russian"]]
+    made = text_metrics.manner(texts, [simple] * 5, load("smoke"))
     assert list(made) == metrics.columns("manner")
     assert made["answer_words"].fillna(-1).tolist() == [9, 6, -1, 7, -1] and made.loc[[2, 4]].isna().all(axis=None)
     assert made["distinct_2"][0] == 1 and made["distinct_2"][1] == pytest.approx(2 / 5)

@@ -28,9 +28,8 @@ def test_without_a_system_role_its_text_stands_in_front_of_the_first_user_turn_w
 ):
     tok = tok_with(template, name=f"refusing-{len(template)}")
     assert chat_templates.rendered(ASKED, tok) == wanted
-    assert capsys.readouterr().out == (
-        f"the chat template of {tok.name_or_path} shows no system text: it stands in front of the first user turn instead\n"
-    )
+    moved = "shows no system text: it stands in front of the first user turn instead"
+    assert capsys.readouterr().out == f"the chat template of {tok.name_or_path} {moved}\n"
     assert chat_templates.rendered(ASKED, tok) == wanted and capsys.readouterr().out == ""
     assert ASKED[1]["content"] == "Why?", "the chat that was given stays as it is"
 
@@ -43,11 +42,8 @@ def test_a_template_with_a_system_role_keeps_it(template, kind, capsys):
 
 
 def test_all_turns_stay_where_the_system_text_moves(capsys):
-    turns = [
-        {"role": "user", "content": "Why?"},
-        {"role": "assistant", "content": "So."},
-        {"role": "user", "content": "How?"},
-    ]
+    said = (("user", "Why?"), ("assistant", "So."), ("user", "How?"))
+    turns = [{"role": role, "content": content} for role, content in said]
     assert loading.chat_prompt(turns, tok_with(SILENT, name="two-turns"), "Be kind.") == (
         "[user] Be kind.\n\nWhy?\n[assistant] So.\n[user] How?\n[assistant] "
     )
@@ -57,13 +53,9 @@ def test_all_turns_stay_where_the_system_text_moves(capsys):
 
 def test_a_chat_that_a_template_refuses_for_another_reason_is_an_error_that_names_it():
     tok = tok_with("{{ raise_exception('Roles must alternate') }}", name="strict")
+    message = "the chat template of strict refuses the roles user: Roles must alternate"
     for chat in (ASKED, ASKED[1:]):
-        with pytest.raises(
-            ParameterError, match="the chat template of strict refuses the roles user: Roles must alternate"
-        ):
+        with pytest.raises(ParameterError, match=message):
             chat_templates.rendered(chat, tok)
-
-
-def test_no_template_is_an_error_with_a_remedy():
     with pytest.raises(ParameterError, match="tokenizer of plain has no chat template: set model.template"):
         chat_templates.rendered(ASKED, tok_with("", name="plain"))

@@ -61,24 +61,14 @@ def test_left_padding_does_not_change_a_greedy_answer(model, tok):
     assert together == run(model, tok, temperature=0.0, batch_size=1)
 
 
-def test_an_answer_cut_at_the_limit_did_not_end(model, tok):
+def test_an_answer_ends_at_any_of_the_models_stops_or_is_cut_at_the_limit(model, tok):
     row = run(always(model, 300), tok)[0]
-    assert (row["ended"], row["n_tokens"]) == (False, 6)
-    assert row["text"] == tok.decode([300] * 6).strip()
-
-
-def test_an_answer_that_stops_by_itself_ended(model, tok):
+    assert row == {"text": tok.decode([300] * 6).strip(), "n_tokens": 6, "ended": False}
+    model.generation_config.eos_token_id = [2, 300]
+    assert all(row["ended"] for row in run(model, tok))
     rows = run(always(model, tok.eos_token_id), tok)
     assert rows == [{"text": "", "n_tokens": 0, "ended": True}] * len(PROMPTS)
-
-
-def test_any_of_the_models_own_stops_ends_an_answer(model, tok):
-    model.generation_config.eos_token_id = [2, 300]
-    assert all(row["ended"] for row in run(always(model, 300), tok))
-
-
-def test_an_answer_that_ends_at_the_very_limit_ended(model, tok):
-    assert run(always(model, tok.eos_token_id), tok, max_new_tokens=1)[0]["ended"]
+    assert run(model, tok, max_new_tokens=1)[0]["ended"], "at the very limit"
 
 
 @pytest.mark.slow
@@ -99,48 +89,50 @@ def test_the_end_of_the_range_draws_the_last_of_the_nucleus():
     scores = torch.tensor([[3.0, 2.0, 1.0, -50.0]])
     chance = torch.nextafter(torch.ones(1, 1), torch.zeros(1, 1))
     assert generation.Nucleus(1.0, 0.99).draw(scores, chance).item() == 2
+    alike, nucleus = torch.zeros(1, 4), generation.Nucleus(1.0, 0.5)
+    drawn = {nucleus.draw(alike, torch.full((1, 1), chance)).item() for chance in (0.0, 0.3, 0.6, 0.999)}
+    assert len(drawn) == 2, "the fewest tokens that hold top_p"
 
 
-def test_what_prompts_share_is_computed_once_and_changes_nothing(model, tok, monkeypatch):
+def greedy(model, tok, prompts, size: int) -> list[str]:
+    batches = generation.completions(model, tok, prompts, seed="s", batch_size=size, max_new_tokens=12)
+    return [row["text"] for batch in batches for row in batch]
+
+
+@pytest.fixture
+def read(model) -> list:
+    """Shapes of what the model reads, pass by pass."""
+    shapes = []
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: shapes.append((*args, kwargs.get("input_ids"))[0].shape), with_kwargs=True
+    )
+    return shapes
+
+
+def test_what_prompts_share_is_computed_once_and_changes_nothing(model, tok, monkeypatch, read):
     shared = list(range(320, 320 + generation.PASS))
     prompts = [shared + own for own in ([7, 8, 9], [10], [11, 12, 13, 14, 15])]
-    seen = []
-    model.register_forward_pre_hook(
-        lambda _, args, kwargs: seen.append((*args, kwargs.get("input_ids"))[0].shape), with_kwargs=True
-    )
-
-    def greedy() -> list[dict]:
-        batches = generation.completions(model, tok, prompts, seed="s", batch_size=3, max_new_tokens=12)
-        return [row for batch in batches for row in batch]
-
-    together = greedy()
-    assert seen[:2] == [(1, len(shared)), (3, 5)]
+    together = greedy(model, tok, prompts, 3)
+    assert read[:2] == [(1, len(shared)), (3, 5)]
     monkeypatch.setattr(generation, "PASS", 1000)
-    assert greedy() == together and len({row["text"] for row in together}) > 1
+    assert greedy(model, tok, prompts, 3) == together and len(set(together)) > 1
+    monkeypatch.undo()
+    one, other = greedy(model, tok, [shared + [7]] * 2, 2)
+    assert one == other, "where all is shared a token is left to predict from"
 
 
 @pytest.mark.parametrize("head", [0, 40])
-def test_prompts_of_like_length_are_read_together_and_nothing_changes(model, tok, monkeypatch, head):
+def test_prompts_of_like_length_are_read_together_and_nothing_changes(model, tok, read, head):
     draw = torch.Generator().manual_seed(0)
     lengths = (3, 200, 90, 1, 95, 210, 88, 30)
-    ids = lambda n: torch.randint(3, len(tok), (n,), generator=draw).tolist()  # noqa: E731
-    shared = ids(head)
-    prompts = [shared + ids(n) for n in lengths]
+    shared, *own = (torch.randint(3, len(tok), (n,), generator=draw).tolist() for n in (head, *lengths))
     parts = generation.alike([n - 1 for n in lengths])
     assert parts == [[3, 0], [7], [6, 2, 4], [1, 5]]
-    seen = []
-    model.register_forward_pre_hook(
-        lambda _, args, kwargs: seen.append((*args, kwargs.get("input_ids"))[0].shape), with_kwargs=True
-    )
-
-    def greedy(size: int) -> list[dict]:
-        batches = generation.completions(model, tok, prompts, seed="s", batch_size=size, max_new_tokens=12)
-        return [row for batch in batches for row in batch]
-
-    together = greedy(8)
-    read = seen[: len(parts) + bool(head)]
-    assert read == [(1, head)] * bool(head) + [(2, 2), (1, 29), (3, 94), (2, 209)] and seen[len(read)] == (8, 1)
-    assert together == greedy(1) and len({row["text"] for row in together}) > 1
+    prompts = [shared + ids for ids in own]
+    together = greedy(model, tok, prompts, 8)
+    passes = [(1, head)] * bool(head) + [(2, 2), (1, 29), (3, 94), (2, 209), (8, 1)]
+    assert read[: len(passes)] == passes
+    assert together == greedy(model, tok, prompts, 1) and len(set(together)) > 1
 
 
 def test_a_sliding_window_is_read_in_one(tok, llama2):
@@ -153,18 +145,7 @@ def test_a_sliding_window_is_read_in_one(tok, llama2):
     )  # fmt: skip
     network = MistralForCausalLM(config).eval()
     prompts = [torch.randint(3, len(tok), (n,)).tolist() for n in (90, 60, 140, 20)]
-    rows = [
-        [row["text"] for batch in generation.completions(network, tok, prompts, seed="s", batch_size=size, max_new_tokens=8) for row in batch]
-        for size in (4, 1)
-    ]  # fmt: skip
-    assert rows[0] == rows[1]
-
-
-def test_a_prompt_that_is_all_shared_keeps_a_token_to_predict_from(model, tok):
-    prompt = list(range(320, 320 + generation.PASS + 1))
-    batches = generation.completions(model, tok, [prompt] * 2, seed="s", batch_size=2, max_new_tokens=3)
-    one, other = next(batches)
-    assert one == other
+    assert greedy(network, tok, prompts, 4) == greedy(network, tok, prompts, 1)
 
 
 ROWS = [{"id": f"r{i}"} for i in range(len(PROMPTS))]

@@ -1,13 +1,17 @@
 import json
 import shutil
 
+import bitsandbytes
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from s2utils.models import generation, loading
 from s2utils.models.parameters import Weights
 from s2utils.training import sft
 from s2utils.workflow.params import ParameterError, load
+
+IDS = torch.tensor([[1, 5, 6, 7]])
 
 
 @pytest.fixture
@@ -21,31 +25,19 @@ def study(tree):
     return load("a100-7b")
 
 
-def test_llama_2_has_no_padding_token_and_gets_one_that_is_not_its_end(llama2):
+def test_a_tokenizer_pads_on_the_left_with_a_token_that_is_not_its_end(llama2, llama2_folder):
     assert llama2.pad_token is None
-    tok = loading.prepared(llama2)
-    assert tok.pad_token_id is not None and tok.pad_token_id != tok.eos_token_id
-    assert tok.padding_side == "left"
-
-
-def test_a_padding_token_that_is_the_end_is_replaced_and_another_kept(llama2):
-    llama2.pad_token = llama2.eos_token
-    assert loading.prepared(llama2).pad_token == "<unk>"
-    llama2.pad_token = "▁the"
-    assert loading.prepared(llama2).pad_token == "▁the"
-
-
-def test_a_tokenizer_is_loaded_prepared(llama2_folder):
+    for own, wanted in ((None, "<unk>"), (llama2.eos_token, "<unk>"), ("▁the", "▁the")):
+        llama2.pad_token = own
+        tok = loading.prepared(llama2)
+        assert (tok.pad_token, tok.padding_side) == (wanted, "left") and tok.pad_token_id != tok.eos_token_id
     tok = loading.tokenizer(Weights(path=str(llama2_folder), revision=""))
-    assert tok.pad_token == "<unk>" and tok.padding_side == "left"
-
-
-def test_the_plain_prompt_is_the_studys(study):
-    assert loading.plain_prompt("Why {so}?", study.model) == "### Human: Why {so}?\n ### Assistant:"
+    assert (tok.pad_token, tok.padding_side) == ("<unk>", "left")
 
 
 @pytest.mark.parametrize("variant", ["base", "sft"])
 def test_turns_of_models_without_a_template(study, tok, variant):
+    assert loading.plain_prompt("Why {so}?", study.model) == "### Human: Why {so}?\n ### Assistant:"
     assert loading.prompt(["Why?"], variant, tok, study.model) == "### Human: Why?\n ### Assistant:"
     assert loading.prompt(["Why?", "  Because. ", "How?"], variant, tok, study.model) == (
         "### Human: Why?\n ### Assistant: Because.\n### Human: How?\n ### Assistant:"
@@ -85,20 +77,12 @@ def test_a_chat_template_that_is_not_there_is_asked_for(study, tok):
 
 @pytest.mark.parametrize("variant", ["base", "chat"])
 def test_every_prompt_starts_with_one_bos(study, tok, variant):
-    ids = loading.encoded([loading.prompt(["What is rain?"], variant, tok, study.model)], tok, variant)[0]
-    assert ids[0] == tok.bos_token_id == 1
-    assert tok.bos_token_id not in ids[1:] and tok.eos_token_id not in ids
-
-
-def test_a_chat_of_two_turns_holds_the_end_of_the_first_answer(study, tok):
-    ids = loading.encoded([loading.prompt(["Why?", "So.", "How?"], "chat", tok, study.model)], tok, "chat")[0]
-    assert [i for i in ids if i in (1, 2)] == [1, 2, 1]
-
-
-def test_an_encoded_prompt_reads_as_it_was_written(study, tok):
-    text = loading.prompt(["Warum, café 😀?"], "base", tok, study.model)
-    ids = loading.encoded([text], tok, "base")[0]
-    assert tok.decode(ids, skip_special_tokens=True) == text
+    text = loading.prompt(["Warum, café 😀?"], variant, tok, study.model)
+    ids = loading.encoded([text], tok, variant)[0]
+    assert [i for i in ids if i in (tok.bos_token_id, tok.eos_token_id)] == ids[:1] == [1]
+    assert tok.decode(ids, skip_special_tokens=True) == text.removeprefix("<s>")
+    turns = loading.encoded([loading.prompt(["Why?", "So.", "How?"], "chat", tok, study.model)], tok, "chat")[0]
+    assert [i for i in turns if i in (1, 2)] == [1, 2, 1], "the first answer ends"
 
 
 def test_the_stop_ids_hold_the_end_of_sequence(tok, tiny_llama):
@@ -141,21 +125,19 @@ def test_the_folder_of_a_model_on_the_hub_is_fetched_without_other_formats(tree,
     assert fetched == [published[0], published[1], published[2], published[6]]
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-def test_an_adapters_folder_is_loaded_over_the_4_bit_base_it_names(tiny_llama, tmp_path, dtype):
-    import bitsandbytes
-    from peft import LoraConfig, get_peft_model
+def four_bit(model) -> list:
+    """Its 4-bit layers, seven a decoder layer, none of which may be packed."""
+    layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    assert len(layers) == 2 * 7 and not any(m.support_avx512bf16_for_cpu for m in layers)
+    return layers
 
-    model = tiny_llama().to(torch.bfloat16)
-    model.save_pretrained(tmp_path / "base")
-    wrapped = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
-    wrapped.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
-    wrapped.save_pretrained(tmp_path / "adapter")
-    loaded = loading.full(Weights(path=str(tmp_path / "adapter"), revision=""), dtype)
-    layers = [m for m in loaded.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
-    assert len(layers) == 2 * 7 and not any(m.support_avx512bf16_for_cpu for m in layers) and not loaded.training
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_an_adapters_folder_is_loaded_over_the_4_bit_base_it_names(theirs, dtype):
+    loaded = loading.full(theirs(), dtype)
+    assert four_bit(loaded) and not loaded.training
     assert sum(name.endswith("lora_A.default.weight") for name, _ in loaded.named_parameters()) == 2 * 7
-    assert loaded(input_ids=torch.tensor([[1, 5, 6]])).logits.dtype == getattr(torch, dtype)
+    assert loaded(input_ids=IDS).logits.dtype == getattr(torch, dtype)
 
 
 def test_a_padding_token_that_was_added_without_an_embedding_is_passed_over(tiny_base, tmp_path):
@@ -170,14 +152,11 @@ def test_a_padding_token_that_was_added_without_an_embedding_is_passed_over(tiny
 @pytest.fixture
 def theirs(tiny_base, tmp_path):
     """Make an adapter's folder as peft's save_pretrained leaves it, on the tiny base; `config` is what it then says."""
-    from peft import LoraConfig, get_peft_model
 
     def make(**config):
-        model = loading.AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.bfloat16)
-        folder = tmp_path / "theirs"
-        get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)).save_pretrained(
-            folder
-        )
+        folder, model = tmp_path / "theirs", loading.full(Weights(path=str(tiny_base), revision=""), "bfloat16")
+        lora = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+        get_peft_model(model, lora).save_pretrained(folder)
         file = folder / "adapter_config.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | config))
         return Weights(path=str(folder), revision="")
@@ -205,24 +184,15 @@ def test_an_adapter_without_a_tokenizer_has_its_bases(theirs, tiny_base, llama2_
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        (
-            None,
-            "the adapter .*theirs does not name its base .it says null.: write the folder or hub id .*adapter_config.json",
-        ),
+        (None, "the adapter .*theirs does not name its base .it says null.: write the folder or hub id .*_config.json"),
         ("", "does not name its base"),
         (7, "does not name its base .it says 7."),
         (
             "/home/them/llama",
-            "theirs was trained on '/home/them/llama', which cannot be loaded here .*: fetch it, or write the folder",
+            "was trained on '/home/them/llama', which cannot be loaded here .*: fetch it, or write the",
         ),
-        (
-            "someone/nowhere",
-            "theirs was trained on 'someone/nowhere', which cannot be loaded here .*: fetch it, or write the folder",
-        ),
-        (
-            "embedded:nothing",
-            "theirs was trained on 'embedded:nothing', which cannot be loaded here .nothing embedded is",
-        ),
+        ("someone/nowhere", "was trained on 'someone/nowhere', which cannot be loaded here .*: fetch it, or write the"),
+        ("embedded:nothing", "was trained on 'embedded:nothing', which cannot be loaded here .nothing embedded is"),
     ],
 )
 def test_an_adapter_whose_base_is_not_to_be_had_names_both_and_the_remedy(theirs, said, message, load_it):
@@ -246,86 +216,71 @@ def test_an_adapter_that_is_not_whole_is_refused_by_name(theirs, tiny_llama, tmp
     with pytest.raises(ParameterError, match="theirs does not fit the base .*wider"):
         loading.full(adapter, "float32")
     file.write_text(config)
+    with pytest.raises(
+        ParameterError, match="theirs is an adapter, which can be asked and compared: train on the base"
+    ):
+        loading.quantized(adapter, "float32")
     (tmp_path / "theirs" / "adapter_model.safetensors").unlink()
     with pytest.raises(ParameterError, match="theirs does not fit the base"):
         loading.full(adapter, "float32")
 
 
-def test_nothing_is_trained_on_an_adapter(theirs):
-    with pytest.raises(
-        ParameterError, match="theirs is an adapter, which can be asked and compared: train on the base"
-    ):
-        loading.quantized(theirs(), "float32")
-
-
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-def test_a_4_bit_model_keeps_head_and_embeddings_and_is_never_packed(tiny_llama, tmp_path, dtype):
-    import bitsandbytes
-
-    tiny_llama().to(torch.bfloat16).save_pretrained(tmp_path)
-    model = loading.quantized(Weights(path=str(tmp_path), revision=""), dtype)
-    layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
-    assert len(layers) == 2 * 7
+def test_a_4_bit_model_keeps_head_and_embeddings_and_is_never_packed(tiny_base, dtype):
+    model = loading.quantized(Weights(path=str(tiny_base), revision=""), dtype)
+    layers = four_bit(model)
     assert all(m.weight.quant_state.quant_type == "nf4" and m.weight.quant_state.nested for m in layers)
-    assert not any(m.support_avx512bf16_for_cpu for m in layers)
     assert type(model.lm_head) is torch.nn.Linear and model.lm_head.weight.dtype == getattr(torch, dtype)
-    model.eval()(input_ids=torch.tensor([[1, 5, 6]]))
+    model.eval()(input_ids=IDS)
     assert not any(getattr(m.weight.quant_state, "packing_format_for_cpu", False) for m in layers)
 
 
-def test_a_model_to_be_sharded_keeps_its_bits_in_floats_and_is_placed_nowhere(tiny_llama, tmp_path, monkeypatch):
-    import bitsandbytes
-
-    tiny_llama().to(torch.bfloat16).save_pretrained(tmp_path)
-    asked, load_model = {}, loading.AutoModelForCausalLM.from_pretrained
+def test_a_model_to_be_sharded_keeps_its_bits_in_floats_and_is_placed_nowhere(tiny_base, monkeypatch):
+    base, asked, load_model = (
+        Weights(path=str(tiny_base), revision=""),
+        {},
+        loading.AutoModelForCausalLM.from_pretrained,
+    )
     monkeypatch.setattr(
         loading.AutoModelForCausalLM, "from_pretrained", lambda path, **k: asked.update(k) or load_model(path, **k)
     )
-    model = loading.quantized(Weights(path=str(tmp_path), revision=""), "bfloat16", "cuda:1", sharded=True)
+    model = loading.quantized(base, "bfloat16", "cuda:1", sharded=True)
     assert "device_map" not in asked and asked["quantization_config"].bnb_4bit_quant_storage == torch.bfloat16
     assert {w.dtype for w in model.parameters()} == {torch.bfloat16}
-    layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
-    assert len(layers) == 2 * 7 and not any(m.support_avx512bf16_for_cpu for m in layers)
-    assert layers[0].weight.numel() * 4 == layers[0].in_features * layers[0].out_features
-    ids = torch.tensor([[1, 5, 6, 7]])
-    usual = loading.quantized(Weights(path=str(tmp_path), revision=""), "bfloat16")
-    assert torch.equal(model(input_ids=ids).logits, usual(input_ids=ids).logits)
+    layer = four_bit(model)[0]
+    assert layer.weight.numel() * 4 == layer.in_features * layer.out_features
+    assert torch.equal(model(input_ids=IDS).logits, loading.quantized(base, "bfloat16")(input_ids=IDS).logits)
 
 
 def test_the_4_bits_are_those_of_the_bf16_weights_whatever_is_computed_in(tiny_llama, tmp_path):
     """A base published in float32 or float16 is rounded to bf16 first, as where training computes in bf16."""
-    import bitsandbytes
-
-    held = {}
     for published in (torch.float32, torch.float16):
         tiny_llama().to(published).save_pretrained(tmp_path / str(published))
+        bits = {}
         for dtype in ("bfloat16", "float16", "float32"):
             model = loading.quantized(Weights(path=str(tmp_path / str(published)), revision=""), dtype)
-            layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
-            held[published, dtype] = [m.weight.data for m in layers]
+            layers = four_bit(model)
+            bits[dtype] = [m.weight.data for m in layers]
             unpacked = bitsandbytes.functional.dequantize_4bit(layers[0].weight.data, layers[0].weight.quant_state)
             assert unpacked.dtype == loading.computing(dtype) == layers[0].compute_dtype == model.dtype
-    for published in (torch.float32, torch.float16):
-        first = held[published, "bfloat16"]
-        for dtype in ("float16", "float32"):
-            assert all(map(torch.equal, held[published, dtype], first)), (published, dtype)
+        assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(*bits.values())), published
 
 
+SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 SHAPES = {  # Touvron et al. 2023: shape, parameters; trainable ones of LoRA with r 64 on every linear layer
-    "7b": ({"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}, 6_738_415_616, 159_907_840),
-    "13b": ({"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40, "num_attention_heads": 40}, 13_015_864_320, 250_347_520),
-}  # fmt: skip
+    "7b": ((4096, 11008, 32, 32), 6_738_415_616, 159_907_840),
+    "13b": ((5120, 13824, 40, 40), 13_015_864_320, 250_347_520),
+}
 
 
 @pytest.mark.parametrize("size", SHAPES)
 def test_the_a100_models_can_be_put_together(tree, size):
     """Without weights or a GPU: the Llama-2 shapes, their NF4 layers and the study's LoRA on them."""
-    import bitsandbytes
-    from peft import get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
     from transformers.quantizers.auto import AutoHfQuantizer
 
-    shape, parameters, trainable = SHAPES[size]
+    values, parameters, trainable = SHAPES[size]
+    shape = dict(zip(SIZES, values))
     with torch.device("meta"):
         model = LlamaForCausalLM(LlamaConfig(vocab_size=32000, **shape))
     assert model.num_parameters() == parameters
@@ -333,10 +288,9 @@ def test_the_a100_models_can_be_put_together(tree, size):
     quantizer.preprocess_model(model, device_map={"": "meta"})
     layers = [m for m in loading.keep_unpacked(model).modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
     assert len(layers) == 7 * shape["num_hidden_layers"]
-    assert all(
-        m.compute_dtype == torch.bfloat16 and m.weight.quant_type == "nf4" and m.weight.compress_statistics
-        for m in layers
-    )
+    assert {(m.compute_dtype, m.weight.quant_type, m.weight.compress_statistics) for m in layers} == {
+        (torch.bfloat16, "nf4", True)
+    }
     assert type(model.lm_head) is torch.nn.Linear
     with torch.device("meta"):
         wrapped = get_peft_model(model, sft.lora(load(f"a100-{size}").sft))
@@ -365,13 +319,3 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_loaded(tmp_path, 
         merging.write(nowhere, adapter, "bf16", tmp_path, "cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert loading.usable("cuda") == "cuda" and loading.usable("cpu") == "cpu"
-
-
-def test_a_profile_that_wants_a_gpu_says_so_where_there_is_none(tree, monkeypatch):
-    from s2utils.workflow import notebook
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(
-        ParameterError, match="params/a100-7b.yaml: runtime.device is cuda and no GPU is visible; use PROFILE=cpu"
-    ):
-        notebook.start("eda", "a100-7b")

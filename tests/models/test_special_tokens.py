@@ -17,12 +17,15 @@ def tok_of(kind: str):
 
 
 PADS = {
-    "gpt2": "ÿ",
-    "pythia": "<|padding|>",
-    "llama3": "<|finetune_right_pad_id|>",
-    "qwen2": "<|im_start|>",
+    "gpt2": "ÿ", "pythia": "<|padding|>", "llama3": "<|finetune_right_pad_id|>", "qwen2": "<|im_start|>",
     "gemma": "<pad>",
-}
+}  # fmt: skip
+
+
+def params_of(kind: str, **changes):
+    """The smoke profile with the template that models of this kind know."""
+    template = "chat" if KINDS[kind][2] else "human_assistant"
+    return load("smoke", {"model": {"template": template}} | changes)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -81,10 +84,7 @@ VARIANTS = [(k, v) for k, (_, _, template) in KINDS.items() for v in ("base", "s
 
 @pytest.mark.parametrize(("kind", "variant"), VARIANTS)
 def test_special_tokens_that_a_user_wrote_are_read_as_text(tree, kind, variant):
-    tok, model = (
-        tok_of(kind),
-        load("smoke", {"model": {"template": "chat" if KINDS[kind][2] else "human_assistant"}}).model,
-    )
+    tok, model = tok_of(kind), params_of(kind).model
     added = set(tok.added_tokens_decoder)
 
     def of_template(turns: list[str]) -> tuple[list[int], str]:
@@ -119,16 +119,12 @@ def test_any_text_is_read_back_and_never_ends_a_sequence(parts):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_training_row_ends_once_and_only_the_answer_is_learnt(tree, kind):
     tok = tok_of(kind)
-    params = load(
-        "smoke", {"model": {"template": "chat" if KINDS[kind][2] else "human_assistant"}, "sft": {"max_length": 512}}
-    )
     end = tok.eos_token
-    frame = pd.DataFrame(
-        {"question": [f"What is {end}?", "Why?"], "answer": [f"It is {end} and no more: {end}", "So."]}
-    )
-    rows, dropped = sft.rows(frame, params, tok)
+    answers = [f"It is {end} and no more: {end}", "So."]
+    frame = pd.DataFrame({"question": [f"What is {end}?", "Why?"], "answer": answers})
+    rows, dropped = sft.rows(frame, params_of(kind, sft={"max_length": 512}), tok)
     assert dropped == 0
-    for row, answer in zip(rows, frame["answer"]):
+    for row, answer in zip(rows, answers):
         ids, learnt = row["input_ids"], row["completion_mask"].index(1)
         assert ids.count(tok.eos_token_id) == 1 and ids[-1] == tok.eos_token_id
         assert tok.decode(ids[learnt:-1]).strip() == answer

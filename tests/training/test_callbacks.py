@@ -8,7 +8,8 @@ import pytest
 from conftest import REPOSITORY
 
 from s2utils.training import callbacks
-from s2utils.training.callbacks import Recorder, TrainingError
+from s2utils.training.callbacks import Recorder
+from s2utils.training.failures import TrainingError
 from s2utils.workflow import artefacts
 
 
@@ -17,17 +18,9 @@ def test_only_a_checkpoint_written_to_its_end_is_resumed_from(tmp_path):
     for step in (5, 90, 100):
         (tmp_path / f"checkpoint-{step}").mkdir()
     assert callbacks.last_checkpoint(tmp_path) is None
-    recorder = Recorder(tmp_path)
-    for step in (5, 90):
-        recorder.on_save(
-            SimpleNamespace(output_dir=str(tmp_path)),
-            SimpleNamespace(global_step=step, is_world_process_zero=True),
-            None,
-        )
-    helper = SimpleNamespace(
-        global_step=100, is_world_process_zero=False
-    )  # must not vouch for what another process writes
-    recorder.on_save(SimpleNamespace(output_dir=str(tmp_path)), helper, None)
+    recorder, here = Recorder(tmp_path), SimpleNamespace(output_dir=str(tmp_path))
+    for step, first in ((5, True), (90, True), (100, False)):  # others must not vouch for what the first one writes
+        recorder.on_save(here, SimpleNamespace(global_step=step, is_world_process_zero=first), None)
     assert callbacks.last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-90")
 
 
@@ -51,22 +44,15 @@ def test_what_is_logged_is_kept(tmp_path):
 
 
 def test_the_curve_has_one_row_a_step_the_last_one_counting(tmp_path):
-    artefacts.append_jsonl(
-        tmp_path / "log.jsonl",
-        [
-            {"step": 1, "seconds": 1.0, "loss": 3.0},
-            {"step": 2, "seconds": 2.0, "loss": 2.0},
-            {"step": 2, "seconds": 2.5, "eval_loss": 2.2},
-            {"step": 2, "seconds": 1.0, "loss": 2.1},  # killed and run again from step 1
-            {"step": 2, "seconds": 1.5, "eval_loss": 2.3},
-            {
-                "step": 2,
-                "seconds": 1.6,
-                "train_loss": 2.55,
-                "train_runtime": 1.6,
-            },  # trl's closing line: a mean over all steps
-        ],
-    )
+    rows = [
+        {"step": 1, "seconds": 1.0, "loss": 3.0},
+        {"step": 2, "seconds": 2.0, "loss": 2.0},
+        {"step": 2, "seconds": 2.5, "eval_loss": 2.2},
+        {"step": 2, "seconds": 1.0, "loss": 2.1},  # killed and run again from step 1
+        {"step": 2, "seconds": 1.5, "eval_loss": 2.3},
+        {"step": 2, "seconds": 1.6, "train_loss": 2.55, "train_runtime": 1.6},  # trl's last line: a mean over all steps
+    ]
+    artefacts.append_jsonl(tmp_path / "log.jsonl", rows)
     curve = callbacks.curve(tmp_path)
     assert curve["step"].tolist() == [1, 2]
     assert curve["train_loss"].tolist() == [3.0, 2.1]
@@ -98,16 +84,17 @@ import os, sys, time
 done = []
 def watch(event, given):
     writes = event == "open" and isinstance(given[1], str) and set(given[1]) & set("wax+")
-    if writes and isinstance(given[0], str) and not given[0].startswith("/dev/") or event in ("socket.connect", "socket.getaddrinfo"):
+    asks = event in ("socket.connect", "socket.getaddrinfo")
+    if writes and isinstance(given[0], str) and not given[0].startswith("/dev/") or asks:
         done.append((event, str(given[0])))
-from s2utils.training import callbacks as runlog
+from s2utils.training import callbacks
 sys.dont_write_bytecode = True
 sys.addaudithook(watch)
 def work():  # codecarbon measures no interval below 50 ms
     end = time.perf_counter() + 0.3
     while time.perf_counter() < end:
         sum(i * i for i in range(10**4))
-meter = runlog.Meter("FRA")
+meter = callbacks.Meter("FRA")
 work()
 first = meter.read()
 work()
@@ -119,15 +106,11 @@ assert not os.listdir("."), os.listdir(".")
 """
 
 
-def environment() -> dict:
-    """What a process needs to run this copy."""
-    return os.environ | {"S2_ROOT": str(REPOSITORY), "PYTHONPATH": str(REPOSITORY)}
-
-
 @pytest.mark.slow
 def test_energy_is_measured_without_network_and_without_files(tmp_path):
+    here = os.environ | {"S2_ROOT": str(REPOSITORY), "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-B", "-c", METER]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, env=here, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
 
 

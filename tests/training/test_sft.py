@@ -12,16 +12,22 @@ import pandas as pd
 import pytest
 import torch
 from conftest import REPOSITORY, write_rows
-from huggingface_hub.errors import GatedRepoError
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 from peft import get_peft_model
-from transformers import TrainerCallback
+from safetensors.torch import load_file
+from transformers import EarlyStoppingCallback, TrainerCallback
+from trl import SFTTrainer
 
 from s2utils.models import loading
 from s2utils.models.parameters import Weights
-from s2utils.training import callbacks, sft
-from s2utils.training.callbacks import TrainingError
+from s2utils.training import callbacks, distributed, sft
+from s2utils.training.callbacks import Recorder, Samples
+from s2utils.training.failures import TrainingError, explained
+from s2utils.training.trainer import Batches, Trainer, masked
 from s2utils.workflow import artefacts
 from s2utils.workflow.params import ParameterError, load
+
+unsaved_base = pytest.mark.filterwarnings("ignore:Could not find a config file in base")
 
 
 @pytest.fixture
@@ -39,37 +45,25 @@ def with_sft(params, **changes):
     return params.model_copy(update={"sft": params.sft.model_copy(update=changes)})
 
 
+def rows_of(params, tok, *answers: str, **changes):
+    """(rows, dropped) of these answers to "Why?"."""
+    frame = pd.DataFrame({"question": ["Why?"] * len(answers), "answer": answers})
+    return sft.rows(frame, with_sft(params, **changes), tok)
+
+
 def test_rows_hold_prompt_and_answer_and_the_over_long_are_counted(params, tok):
-    frame = pd.DataFrame({"question": ["Why?", "How?", "Who?"], "answer": ["Light.", "Rain " * 200, "The cat."]})
-    rows, dropped = sft.rows(frame, with_sft(params, max_length=64), tok)
-    assert rows.select_columns(["prompt", "completion"]).to_list() == [
-        {"prompt": "### Human: Why?\n ### Assistant:", "completion": " Light."},
-        {"prompt": "### Human: Who?\n ### Assistant:", "completion": " The cat."},
-    ]
+    prompt, answer = "### Human: Why?\n ### Assistant:", "Light from the sun."
+    rows, dropped = rows_of(params, tok, answer, "Rain " * 200, "The cat.", max_length=64)
+    assert [(row["prompt"], row["completion"]) for row in rows] == [(prompt, f" {answer}"), (prompt, " The cat.")]
     assert dropped == 1
+    asked = tok(prompt)["input_ids"]
     for row in rows:
-        assert row["input_ids"] == [*tok(row["prompt"] + row["completion"])["input_ids"], tok.eos_token_id]
-        assert row["completion_mask"].index(1) == len(tok(row["prompt"])["input_ids"])
-
-
-def test_a_row_of_exactly_the_limit_with_its_end_of_sequence_stays(params, tok):
-    frame = pd.DataFrame({"question": ["Why?"], "answer": ["Light from the sun."]})
-    length = len(tok("### Human: Why?\n ### Assistant: Light from the sun.")["input_ids"]) + 1
-    assert sft.rows(frame, with_sft(params, max_length=length), tok)[1] == 0
-    assert sft.rows(frame, with_sft(params, max_length=length - 1), tok)[1] == 1
-
-
-def test_every_row_too_long_is_no_row(params, tok):
-    rows, dropped = sft.rows(
-        pd.DataFrame({"question": ["Why?"], "answer": ["So."]}), with_sft(params, max_length=2), tok
-    )
-    assert (len(rows), dropped) == (0, 1)
-
-
-def test_the_prompt_ends_on_a_token_boundary(params, tok):
-    prompt, completion = "### Human: Why?\n ### Assistant:", " Light from the sun."
-    ids = tok(prompt)["input_ids"]
-    assert tok(prompt + completion)["input_ids"][: len(ids)] == ids
+        assert row["input_ids"] == [*tok(prompt + row["completion"])["input_ids"], tok.eos_token_id]
+        assert row["input_ids"][: len(asked)] == asked and row["completion_mask"].index(1) == len(asked)
+    length = len(rows[0]["input_ids"])
+    for limit, kept in ((length, 1), (length - 1, 0), (2, 0)):
+        rows, dropped = rows_of(params, tok, answer, max_length=limit)
+        assert (len(rows), dropped) == (kept, 1 - kept)
 
 
 @pytest.mark.parametrize(
@@ -102,42 +96,34 @@ def test_steps(params, changes, n, steps):
     assert sft.steps(with_sft(params, **changes).sft, n) == steps
 
 
-def test_lora_is_the_studys(tree):
-    config = sft.lora(load("a100-7b").sft)
-    assert (config.r, config.lora_alpha, config.lora_dropout, config.target_modules, config.bias) == (
-        64,
-        16,
-        0.1,
-        "all-linear",
-        "none",
-    )
-
-
-def test_the_configuration_of_the_cpu_profile(params, tmp_path):
-    config = sft.config(params, 100, tmp_path, "</s>")
-    wanted = params.sft
-    assert (config.max_steps, config.learning_rate, config.max_length) == (
-        wanted.max_steps,
-        wanted.learning_rate,
-        wanted.max_length,
-    )
+def test_the_configuration_of_the_cpu_profile(params, tmp_path, monkeypatch):
+    wanted, config = params.sft, sft.config(params, 100, tmp_path, "</s>")
+    for name in ("max_steps", "learning_rate", "max_length"):
+        assert getattr(config, name) == getattr(wanted, name)
     assert config.completion_only_loss is True and config.eos_token == "</s>" and not config.packing
     assert (config.seed, config.data_seed) == (42, 42) and config.use_cpu and config.report_to == []
     assert config.load_best_model_at_end and config.eval_steps == config.save_steps
+    other = sft.config(with_sft(params, seed=7, report_to=["tensorboard"]), 100, tmp_path, "</s>")
+    assert (other.seed, other.data_seed, other.report_to) == (7, 7, ["tensorboard"])
+    monkeypatch.setattr(sft.SFTConfig, "n_gpu", property(lambda args: 8))
+    assert sft.config(params, 100, tmp_path, "</s>").n_gpu == 1, "one process takes one GPU of those it sees"
 
 
 def test_the_configuration_of_the_study(tree, tmp_path):
     """Its fields; bf16 and the device are put to the CPU, which is all that a GPU would change here."""
     params = load("a100-7b", {"runtime": {"device": "cpu"}})
+    lora = sft.lora(params.sft)
+    assert (lora.r, lora.lora_alpha, lora.lora_dropout) == (64, 16, 0.1)
+    assert (lora.target_modules, lora.bias) == ("all-linear", "none")
     config = sft.config(params, 38595, tmp_path, "</s>")
     assert config.per_device_train_batch_size * config.gradient_accumulation_steps == 128
     assert config.max_steps == 905 and config.eval_steps == config.save_steps == 45
     assert config.optim == "paged_adamw_8bit" and config.weight_decay == 0.1 and config.warmup_steps == 0.03
     assert config.bf16 and config.gradient_checkpointing and config.max_length == 1024
-    kinds = [type(c).__name__ for c in callbacks.callbacks(with_sft(params, country="").sft, tmp_path, None, ["a"])]
-    assert kinds == ["Recorder", "Samples", "EarlyStoppingCallback"]
-    off = with_sft(params, country="", samples=0, early_stopping_patience=0)
-    assert [type(c).__name__ for c in callbacks.callbacks(off.sft, tmp_path, None, [])] == ["Recorder"]
+    every = [Recorder, Samples, EarlyStoppingCallback]
+    for changes, kinds in (({}, every), ({"samples": 0, "early_stopping_patience": 0}, every[:1])):
+        settings = with_sft(params, country="", **changes).sft
+        assert [type(c) for c in callbacks.callbacks(settings, tmp_path, None, ["a"])] == kinds
 
 
 def test_processes_share_the_effective_batch(params, tmp_path):
@@ -149,16 +135,6 @@ def test_processes_share_the_effective_batch(params, tmp_path):
         ParameterError, match="sft.gradient_accumulation_steps is 8 and 3 processes share it: make it a multiple of 3"
     ):
         sft.config(eight, 100, tmp_path, "</s>", 3)
-
-
-def test_all_random_numbers_of_training_come_from_one_seed(tree, tmp_path):
-    config = sft.config(load("smoke", "sft.seed=7"), 100, tmp_path, "</s>")
-    assert (config.seed, config.data_seed) == (7, 7)
-
-
-def test_one_process_takes_one_gpu_of_those_it_sees(params, tmp_path, monkeypatch):
-    monkeypatch.setattr(sft.SFTConfig, "n_gpu", property(lambda args: 8))
-    assert sft.config(params, 100, tmp_path, "</s>").n_gpu == 1
 
 
 @pytest.mark.parametrize(
@@ -173,8 +149,8 @@ def test_one_process_takes_one_gpu_of_those_it_sees(params, tmp_path, monkeypatc
 )
 def test_what_a_sharded_model_cannot_be_trained_with_is_refused(tree, changes, wanted):
     with pytest.raises(ParameterError, match=wanted):
-        sft.check_sharding(with_sft(load("a100-13b"), **changes))
-    sft.check_sharding(with_sft(load("a100-13b"), optim="adamw_torch", samples=0, early_stopping_patience=0))
+        distributed.check_sharding(with_sft(load("a100-13b"), **changes))
+    distributed.check_sharding(with_sft(load("a100-13b"), optim="adamw_torch", samples=0, early_stopping_patience=0))
 
 
 def test_a_model_is_not_sharded_on_a_cpu(params, tmp_path, monkeypatch):
@@ -187,16 +163,15 @@ def test_the_order_of_rows_depends_on_seed_epoch_and_effective_batch_alone():
     lengths = [1 + (7 * i) % 64 for i in range(64)]
 
     def order(seed=42, epoch=0, batch=8):
-        return list(sft.Batches(batch, lengths, seed, lambda: epoch))
+        return list(Batches(batch, lengths, seed, lambda: epoch))
 
     torch.manual_seed(1)
     first = order()
     torch.manual_seed(2)
     assert order() == first and sorted(first) == list(range(64))
     assert order(epoch=1) != first and order(seed=43) != first and order(epoch=1) == order(epoch=1)
-    spread = [
-        max(lengths[i] for i in first[j : j + 8]) - min(lengths[i] for i in first[j : j + 8]) for j in range(8, 64, 8)
-    ]
+    batches = [[lengths[i] for i in first[start : start + 8]] for start in range(8, 64, 8)]
+    spread = [max(batch) - min(batch) for batch in batches]
     assert sum(spread) / len(spread) < 40  # rows beside rows of like length; all lengths span 63
 
 
@@ -209,24 +184,17 @@ def flash(monkeypatch):
     )
 
 
-ASKED = [(False, False), (True, False), (False, True), (True, True)]
-
-
-@pytest.mark.parametrize(("packing", "padding_free"), ASKED)
-def test_rows_are_padded_where_flash_attention_is_missing_and_the_record_says_so(params, packing, padding_free):
-    layout = sft.batching(with_sft(params, packing=packing, padding_free=padding_free).sft, "cpu")
+@pytest.mark.parametrize("packing", [False, True])
+@pytest.mark.parametrize("padding_free", [False, True])
+def test_rows_are_padded_where_flash_attention_is_missing_and_the_record_says_so(params, flash, packing, padding_free):
+    settings, asked = with_sft(params, packing=packing, padding_free=padding_free).sft, packing or padding_free
+    layout = sft.batching(settings, "cpu")
     assert (layout["attention"], layout["packing"], layout["padding_free"]) == ("sdpa", False, False)
-    assert ("flash_attn" in layout["note"]) == (packing or padding_free)
-
-
-@pytest.mark.parametrize(("packing", "padding_free"), ASKED)
-def test_with_flash_attention_the_layout_is_what_was_asked(params, flash, packing, padding_free):
-    layout = sft.batching(with_sft(params, packing=packing, padding_free=padding_free).sft, "cuda")
-    asked = packing or padding_free
-    assert layout == {
-        "attention": "flash_attention_2" if asked else "sdpa", "packing": packing, "padding_free": asked, "note": "",
+    assert ("flash_attn" in layout["note"]) == asked
+    attention = "flash_attention_2" if asked else "sdpa"
+    assert sft.batching(settings, "cuda") == {
+        "attention": attention, "packing": packing, "padding_free": asked, "note": ""
     }  # fmt: skip
-    assert sft.batching(with_sft(params, packing=packing).sft, "cpu")["packing"] is False
 
 
 def test_the_configuration_follows_the_layout(params, tmp_path, monkeypatch):
@@ -240,12 +208,6 @@ def test_the_configuration_follows_the_layout(params, tmp_path, monkeypatch):
     layout["packing"] = False
     config = sft.config(many, 1000, tmp_path, "</s>")
     assert not config.packing and config.padding_free and config.max_length is None  # trl refuses both
-
-
-def test_trackers_are_passed_through(tree, tmp_path):
-    assert sft.config(with_sft(load("smoke"), report_to=["tensorboard"]), 9, tmp_path, "</s>").report_to == [
-        "tensorboard"
-    ]
 
 
 @pytest.mark.parametrize(
@@ -332,32 +294,28 @@ def test_without_the_switch_gradients_are_wrong_on_such_a_cpu(quantized, params)
 @pytest.fixture
 def trainer_in(quantized, params, tok):
     """Make a trainer of two steps that keeps its checkpoints in a folder; `changes` go into the training section."""
-    frame = pd.DataFrame(
-        {
-            "question": [f"Why is {w} here?" for w in ("rain", "the cat", "the sun", "light")],
-            "answer": ["It was warm.", "So.", "The cat sat on the mat because it was warm.", "It was warm."],
-        }
-    )
-    base = params
+    words = ("rain", "the cat", "the sun", "light")
+    answers = ["It was warm.", "So.", "The cat sat on the mat because it was warm.", "It was warm."]
+    frame = pd.DataFrame({"question": [f"Why is {word} here?" for word in words], "answer": answers})
     usual = {
-        "max_steps": 2,
-        "per_device_train_batch_size": 1,
-        "gradient_accumulation_steps": 2,
-        "early_stopping_patience": 0,
-        "evaluations": 2,
-        "samples": 0,
+        "max_steps": 2, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "early_stopping_patience": 0, "evaluations": 2, "samples": 0,
         "country": "",
-    }
+    }  # fmt: skip
+    base = params
 
-    def make(folder, kind=sft.Trainer, **changes):
+    def make(folder, kind=Trainer, **changes):
         params = with_sft(base, **(usual | changes))
         rows, _ = sft.rows(frame, params, tok)
         folder.mkdir(exist_ok=True)
         torch.manual_seed(0)
         trainer = kind(
-            model=quantized(params, keep=True), args=sft.config(params, len(rows), folder, tok.eos_token), train_dataset=rows,
-            eval_dataset=rows, processing_class=tok, callbacks=callbacks.callbacks(params.sft, folder, tok, list(rows["prompt"])),
-        )  # fmt: skip
+            model=quantized(params, keep=True),
+            args=sft.config(params, len(rows), folder, tok.eos_token),
+            train_dataset=rows,
+            eval_dataset=rows,
+            processing_class=tok,
+            callbacks=callbacks.callbacks(params.sft, folder, tok, list(rows["prompt"])),
+        )
         sft.settle_adapter(trainer.model, "base")
         return trainer
 
@@ -373,46 +331,39 @@ def test_the_loss_counts_on_the_answer_and_its_end_of_sequence_only(trainer_in, 
     assert labels == [-100] * len(prompt) + ids[len(prompt) :]
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Could not find a config file in base")
-def test_a_killed_training_goes_on_to_the_same_adapter(trainer_in, tmp_path):
-    """Two steps at once, or one, a stop, and one more from the checkpoint: the same bytes."""
-    from safetensors.torch import load_file
-
-    def trained(folder, stop_at: int | None = None):
-        trainer = trainer_in(folder)
-        if stop_at:
-            trainer.add_callback(Stop(stop_at))
+def trained(trainer_in, folder, stops=(None,), **changes) -> dict[str, torch.Tensor]:
+    """The adapter after one attempt for each of `stops`, which names the step after which it is cut."""
+    for stop in stops:
+        trainer = trainer_in(folder, **changes)
+        if stop:
+            trainer.add_callback(Stop(stop))
         trainer.train(resume_from_checkpoint=callbacks.last_checkpoint(folder))
-        trainer.save_model(folder / "adapter")
-        return load_file(folder / "adapter" / "adapter_model.safetensors")
+    trainer.save_model(folder / "adapter")
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
 
-    whole = trained(tmp_path / "whole")
-    trained(tmp_path / "cut", stop_at=1)
-    assert callbacks.last_checkpoint(tmp_path / "cut").endswith("checkpoint-1")
-    resumed = trained(tmp_path / "cut")
-    assert whole and set(whole) == set(resumed)
+
+def same(one: dict, other: dict) -> bool:
+    """Whether two adapters are equal to the bit."""
+    return bool(one) and set(one) == set(other) and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.slow
+@unsaved_base
+@pytest.mark.parametrize(
+    ("stop", "changes"),
+    [
+        (1, {}),
+        (3, {"max_steps": 6, "evaluations": 6}),
+    ],  # where transformers redraws the first
+    ids=["first epoch", "second epoch"],
+)
+def test_a_killed_training_goes_on_to_the_same_adapter(trainer_in, tmp_path, stop, changes):
+    whole = trained(trainer_in, tmp_path / "whole", **changes)
+    assert same(whole, trained(trainer_in, tmp_path / "cut", (stop, None), **changes))
     saved = json.loads((tmp_path / "cut" / "adapter" / "adapter_config.json").read_text())
     assert saved["base_model_name_or_path"] == "base"  # not the folder on this machine
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    log = [json.loads(line) for line in (tmp_path / "cut" / "log.jsonl").read_text().splitlines()]
-    assert {row["step"] for row in log} >= {1, 2}
-    assert callbacks.curve(tmp_path / "cut")["train_loss"].notna().all()
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Could not find a config file in base")
-def test_a_training_killed_in_its_second_epoch_goes_on_with_the_same_rows(trainer_in, tmp_path):
-    """Two steps an epoch, stopped after the third: what transformers would redraw is the order of the first epoch."""
-    for name, stops in {"whole": [None], "cut": [3, None]}.items():
-        for stop in stops:
-            trainer = trainer_in(tmp_path / name, max_steps=6, evaluations=6)
-            if stop:
-                trainer.add_callback(Stop(stop))
-            trainer.train(resume_from_checkpoint=callbacks.last_checkpoint(tmp_path / name))
-        trainer.save_model(tmp_path / name / "adapter")
-    losses = [callbacks.curve(tmp_path / name)["train_loss"].tolist() for name in ("whole", "cut")]
-    assert losses[0] == losses[1] and same(adapter(tmp_path / "whole"), adapter(tmp_path / "cut"))
+    losses = [callbacks.curve(tmp_path / name)["train_loss"] for name in ("whole", "cut")]
+    assert losses[0].notna().all() and losses[0].tolist() == losses[1].tolist()
 
 
 def test_the_adapters_configuration_lists_its_layers_in_order(quantized, params, tmp_path):
@@ -435,10 +386,8 @@ class Stop(TrainerCallback):
 
 def test_the_loss_and_its_gradients_are_those_of_all_logits(trainer_in, tmp_path):
     """Ours against trl's own on the same padded batch, and against the definition."""
-    from trl import SFTTrainer
-
     found = {}
-    for kind in (sft.Trainer, SFTTrainer):
+    for kind in (Trainer, SFTTrainer):
         trainer = trainer_in(tmp_path / kind.__name__, kind)
         batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
         assert (batch["attention_mask"] == 0).any() and (batch["labels"] == -100).any()
@@ -449,47 +398,32 @@ def test_the_loss_and_its_gradients_are_those_of_all_logits(trainer_in, tmp_path
             gradients = {k: w.grad.clone() for k, w in trainer.model.named_parameters() if w.requires_grad}
             found[kind, n is None] = (loss.item(), gradients)
     for per_batch in (True, False):
-        (ours, gradients), (trls, others) = found[sft.Trainer, per_batch], found[SFTTrainer, per_batch]
+        (ours, gradients), (trls, others) = found[Trainer, per_batch], found[SFTTrainer, per_batch]
         assert ours == pytest.approx(trls, rel=2e-3)
         for name, gradient in gradients.items():
             assert (gradient - others[name]).norm() < 0.02 * others[name].norm(), name
     with torch.no_grad():
-        logits = (
-            trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1].float()
-        )
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        logits = trainer.model(**inputs).logits[:, :-1].float()
         kept = batch["labels"][:, 1:] != -100
         expected = torch.nn.functional.cross_entropy(logits[kept], batch["labels"][:, 1:][kept])
-    assert found[sft.Trainer, True][0] == pytest.approx(expected.item(), rel=5e-3)
-    assert found[sft.Trainer, False][0] == pytest.approx(expected.item() * kept.sum().item() / 50, rel=5e-3)
+    assert found[Trainer, True][0] == pytest.approx(expected.item(), rel=5e-3)
+    assert found[Trainer, False][0] == pytest.approx(expected.item() * kept.sum().item() / 50, rel=5e-3)
 
 
 def test_rows_without_a_learnt_token_are_counted_packed_ones_too(trainer_in, tmp_path):
-    assert sft.masked(trainer_in(tmp_path / "run").train_dataset) == 0
+    assert masked(trainer_in(tmp_path / "run").train_dataset) == 0
     rows = [{"labels": [-100, 5]}, {"labels": [-100, -100]}]
     packed = [{"labels": [-100, 5, -100, -100, -100, 6], "seq_lengths": [2, 2, 2]}]
-    assert sft.masked(rows) == 1 and sft.masked(packed) == 1
-
-
-def adapter(folder) -> dict[str, torch.Tensor]:
-    """Weights of a saved adapter."""
-    from safetensors.torch import load_file
-
-    return load_file(folder / "adapter" / "adapter_model.safetensors")
-
-
-def same(one: dict, other: dict) -> bool:
-    """Whether two adapters are equal to the bit."""
-    return bool(one) and set(one) == set(other) and all(torch.equal(one[name], other[name]) for name in one)
+    assert masked(rows) == 1 and masked(packed) == 1
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Could not find a config file in base")
+@unsaved_base
 def test_sample_answers_do_not_change_the_training(trainer_in, tmp_path):
-    for name, changes in {"without": {}, "with": {"samples": 2, "sample_tokens": 4}}.items():
-        trainer = trainer_in(tmp_path / name, lora_dropout=0.1, max_steps=4, **changes)
-        trainer.train()
-        trainer.save_model(tmp_path / name / "adapter")
-    assert same(adapter(tmp_path / "without"), adapter(tmp_path / "with"))
+    usual, samples = {"lora_dropout": 0.1, "max_steps": 4}, {"samples": 2, "sample_tokens": 4}
+    without = trained(trainer_in, tmp_path / "without", **usual)
+    assert same(without, trained(trainer_in, tmp_path / "with", **usual, **samples))
     rows = artefacts.read_jsonl(tmp_path / "with" / "samples.jsonl")
     assert [row["step"] for row in rows] == [2, 2, 4, 4] and all(row["n_tokens"] <= 4 for row in rows)
     assert len({row["prompt"] for row in rows}) == 2 and not (tmp_path / "without" / "samples.jsonl").exists()
@@ -522,32 +456,25 @@ def test_out_of_memory_names_what_to_change_and_a_rerun_goes_on(trainer_in, para
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return step(self, *args, **kwargs)
 
-    monkeypatch.setattr(sft.Trainer, "training_step", starved)
+    monkeypatch.setattr(Trainer, "training_step", starved)
     wanted = "sft.per_device_train_batch_size 2.*sft.gradient_accumulation_steps.*sft.gradient_checkpointing.*goes on from the last whole checkpoint"
-    with pytest.raises(TrainingError, match=wanted), sft.explained(params):
+    with pytest.raises(TrainingError, match=wanted), explained(params):
         trainer.train()
     assert callbacks.last_checkpoint(folder).endswith("checkpoint-1")
     monkeypatch.undo()
-    trainer = trainer_in(folder)
-    trainer.train(resume_from_checkpoint=callbacks.last_checkpoint(folder))
-    assert trainer.state.global_step == 2
+    assert trained(trainer_in, folder) and len(callbacks.curve(folder)["train_loss"].dropna()) == 2
 
 
 FULL = [
     OSError(errno.ENOSPC, "No space left on device"),
-    RuntimeError(
-        "[enforce fail at inline_container.cc:858] . PytorchStreamWriter failed writing file data/0: file write failed"
-    ),
+    RuntimeError("[enforce fail at inline_container.cc:858] . PytorchStreamWriter failed writing file data/0: write"),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Could not find a config file in base")
+@unsaved_base
 @pytest.mark.parametrize("error", FULL)
 def test_a_full_disk_leaves_a_checkpoint_that_is_not_used(trainer_in, params, tmp_path, monkeypatch, error):
-    whole = trainer_in(tmp_path / "whole")
-    whole.train()
-    whole.save_model(tmp_path / "whole" / "adapter")
     folder = tmp_path / "run"
     trainer = trainer_in(folder)
     write = trainer._save_optimizer_and_scheduler
@@ -558,55 +485,45 @@ def test_a_full_disk_leaves_a_checkpoint_that_is_not_used(trainer_in, params, tm
         write(output_dir)
 
     monkeypatch.setattr(trainer, "_save_optimizer_and_scheduler", full)
-    with (
-        pytest.raises(TrainingError, match="the disk is full.*Make room.*goes on from the last whole"),
-        sft.explained(params),
-    ):
+    wanted = "the disk is full.*Make room.*goes on from the last whole"
+    with pytest.raises(TrainingError, match=wanted), explained(params):
         trainer.train()
     assert (folder / "checkpoint-2").is_dir() and callbacks.last_checkpoint(folder).endswith("checkpoint-1")
-    trainer = trainer_in(folder)
-    trainer.train(resume_from_checkpoint=callbacks.last_checkpoint(folder))
-    trainer.save_model(folder / "adapter")
-    assert same(adapter(tmp_path / "whole"), adapter(folder))
+    assert same(trained(trainer_in, tmp_path / "whole"), trained(trainer_in, folder))
 
 
-def test_a_gated_model_names_the_page_and_the_token(tree, monkeypatch):
+@pytest.mark.parametrize(("kind", "status"), [(GatedRepoError, 401), (HfHubHTTPError, 401), (HfHubHTTPError, 403)])
+def test_a_gated_model_names_the_page_and_the_token(tree, monkeypatch, kind, status):
     params = load("a100-7b")
-    refused = GatedRepoError(
-        "401 Client Error", response=httpx.Response(401, request=httpx.Request("GET", "https://x"))
-    )
+    response = httpx.Response(status, request=httpx.Request("GET", "https://x"))
+    refused = kind("Client Error", response=response)
 
     def gated(*args, **kwargs):
         raise OSError("You are trying to access a gated repo.") from refused
 
     monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", gated)
-    with pytest.raises(TrainingError) as caught, sft.explained(params):
+    with pytest.raises(TrainingError) as caught, explained(params):
         loading.tokenizer(params.model.base)
     assert "https://huggingface.co/meta-llama/Llama-2-7b-hf" in str(caught.value) and "HF_TOKEN" in str(caught.value)
 
 
 def test_other_errors_are_left_alone(params):
-    with pytest.raises(OSError, match="Permission denied"), sft.explained(params):
+    with pytest.raises(OSError, match="Permission denied"), explained(params):
         raise OSError(errno.EACCES, "Permission denied")
-    with pytest.raises(TrainingError, match="not a number"), sft.explained(params):
+    with pytest.raises(TrainingError, match="not a number"), explained(params):
         raise TrainingError("the loss is not a number")
-
-
-def environment() -> dict:
-    """What a process needs to run this copy."""
-    return os.environ | {"S2_ROOT": str(REPOSITORY), "PYTHONPATH": str(REPOSITORY)}
 
 
 TRAINING = """
 import json, sys
 from pathlib import Path
 import torch
-from s2utils.training import sft as train
+from s2utils.training import sft
 from s2utils.workflow.params import load
 base, data, folder, changes = sys.argv[1:]
 torch.set_num_threads(1)
 p = load("smoke", {"model": {"base": {"path": base}}, "sft": json.loads(changes)})
-train.run(p, Path(data), "sciq", Path(folder))
+sft.run(p, Path(data), "sciq", Path(folder))
 """
 
 
@@ -626,8 +543,9 @@ def test_five_kills_at_random_moments_end_in_the_same_adapter(tiny_base, tmp_pat
     def start(folder) -> subprocess.Popen:
         folder.mkdir(exist_ok=True)
         command = [sys.executable, "-c", TRAINING, str(tiny_base), str(data), str(folder), json.dumps(settings)]
+        here = os.environ | {"S2_ROOT": str(REPOSITORY), "PYTHONPATH": str(REPOSITORY)}
         with open(folder / "output.txt", "w") as output:
-            return subprocess.Popen(command, env=environment(), stdout=output, stderr=output)
+            return subprocess.Popen(command, env=here, stdout=output, stderr=output)
 
     def lines(folder) -> int:
         log = folder / "log.jsonl"

@@ -38,8 +38,7 @@ MODULES = {  # the code that the keys are made of, small enough to see through
     "data.splits": "from s2utils.workflow import artefacts\n",
     "training.sft": "from s2utils.models import loading\n",
     "models.loading": "X = 1\n",
-    "training.merging": "X = 1\n",
-    "training.merged": "from s2utils.models import loading\nfrom s2utils.training import merging\n",
+    "training.merging": "from s2utils.models import loading\n",
     "models.generation": "from s2utils.workflow import artefacts\n",
     "evaluation.text_metrics": "from s2utils.text.readability import flesch\n",
 }

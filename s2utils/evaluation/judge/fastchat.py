@@ -18,7 +18,7 @@ import pandas as pd
 from s2utils.data import records, values
 from s2utils.data.streams import writable
 from s2utils.data.values import Note
-from s2utils.evaluation.judge.judge_prompts import rating
+from s2utils.evaluation.judge.readings import rating
 from s2utils.workflow.params import ParameterError
 
 NAMES = (  # prompts that a study of two turns needs
@@ -36,39 +36,50 @@ class FastChatError(ParameterError):
 
 
 def lines(path: Path, part: str = "", notes: list[Note] | None = None) -> list[tuple[int, dict]]:
-    """(number, object) of every row of a file: JSON lines, one JSON array, or CSV; `notes` hears of a strange encoding."""
+    """(number, object) of every row: JSON lines, one JSON array, or CSV; `notes` hears of a strange encoding."""
     if not path.is_file():
         raise FastChatError(f"there is no file {path}")
     try:
-        held = records.read(path, part, notes)
+        table = records.read(path, part, notes)
     except records.RecordsError as error:
         raise FastChatError(str(error)) from error
-    return list(zip(held.numbers, held.rows))
+    return list(zip(table.numbers, table.rows))
 
 
 def _at(path: Path, number: int) -> str:
     return f"{path}, {'line' if path.suffix in records.LINES else 'row'} {number}"
 
 
+def _lacks(row: dict, path: Path, number: int, key: str) -> FastChatError:
+    return FastChatError(f"{_at(path, number)}: {key!r} is missing or of another type: {row.get(key)!r:.80}")
+
+
 def _wants(row: dict, path: Path, number: int, **kinds: type) -> list:
     """The named values of a row, of the types that are wanted."""
     for key, kind in kinds.items():
         if not isinstance(row.get(key), kind):
-            raise FastChatError(f"{_at(path, number)}: {key!r} is missing or of another type: {row.get(key)!r:.80}")
+            raise _lacks(row, path, number, key)
     return [row[key] for key in kinds]
+
+
+def _named(row: dict, path: Path, number: int, key: str) -> str:
+    """An id or a model's name as text."""
+    if name := values.identifier(row.get(key)):
+        return name
+    raise _lacks(row, path, number, key)
 
 
 def prompts(path: Path) -> dict[str, dict[str, str]]:
     """{name: {system_prompt, prompt_template}} of a file of judge's prompts that holds at least NAMES."""
-    found = {}
+    known = {}
     for number, row in lines(path):
         name, system, template = _wants(row, path, number, name=str, system_prompt=str, prompt_template=str)
         if unknown := set(re.findall(r"\{(\w+)\}", template)) - FIELDS:
             raise FastChatError(f"{_at(path, number)}: nothing is known to stand for {{{sorted(unknown)[0]}}}")
-        found[name] = {"system_prompt": system, "prompt_template": template}
-    if absent := [name for name in NAMES if name not in found]:
-        raise FastChatError(f"{path} has no prompt {absent[0]!r}; it has {', '.join(found)}")
-    return found
+        known[name] = {"system_prompt": system, "prompt_template": template}
+    if absent := [name for name in NAMES if name not in known]:
+        raise FastChatError(f"{path} has no prompt {absent[0]!r}; it has {', '.join(known)}")
+    return known
 
 
 def answers(path: Path, notes: list[Note] | None = None) -> pd.DataFrame:
@@ -94,11 +105,11 @@ def answers(path: Path, notes: list[Note] | None = None) -> pd.DataFrame:
             if len(choices) > 1:
                 notes.append(Note("answers", file.name, number, "choices", "several choices: the first is taken", True))
             for turn, value in enumerate(turns, start=1):
-                said, how = values.answer(value)
+                text, how = values.answer(value)
                 if how:
                     key = f"choices[0].turns[{turn - 1}]"
-                    notes.append(Note("answers", file.name, number, key, how, said is not None))
-                rows.append(keys | {"turn": turn, "answer": said})
+                    notes.append(Note("answers", file.name, number, key, how, text is not None))
+                rows.append(keys | {"turn": turn, "answer": text})
     return pd.DataFrame(rows).astype({"answer": "str"})
 
 
@@ -113,37 +124,37 @@ WINNERS = ("model_1", "model_2", "tie")
 
 def is_long(columns: list[str]) -> bool:
     """Whether columns are those of one row a judgement; else each may be a model's."""
-    held = {c.strip().lower() for c in columns}
-    said = {*COLUMNS["score"], *COLUMNS["judgment"]}
-    return {"model_1", "model_2"} <= held or bool(held & {*COLUMNS["model"]} and held & said)
+    names = {c.strip().lower() for c in columns}
+    judged = {*COLUMNS["score"], *COLUMNS["judgment"]}
+    return {"model_1", "model_2"} <= names or bool(names & {*COLUMNS["model"]} and names & judged)
 
 
 def judgements(path: Path, notes: list[Note] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(ratings, pairs) of a file: question_id, turn, judge, and model, rating, score or model_1, model_2, g1, g2.
 
-    `score` is the file's, `rating` what our parser reads in the judgement, the score where the file does not keep it. Both
-    are nan where the judgement failed: FastChat writes -1 there, others 0. `g1` and `g2` are "model_1", "model_2", "tie",
-    or "" where it failed; `notes` says what did. A judge is its model: FastChat's prompts have names by turn and category.
+    `score` is the file's, `rating` what our parser reads in the judgement, the score where the file does not keep it.
+    Both are nan where the judgement failed: FastChat writes -1 there, others 0. `g1` and `g2` are "model_1", "model_2",
+    "tie", or "" where it failed; `notes` says what did. A judge is its model: FastChat's prompts have names by turn and
+    category.
     """
     singles, pairs, notes, numbered = [], [], [] if notes is None else notes, Counter()
     rows = lines(path, "judgements", notes)
     names = {c.strip().lower(): c for c in rows[0][1]}
-    found = {key: next((names[n] for n in known if n in names), None) for key, known in COLUMNS.items()}
-    for number, held in rows:
-        row = {key: held[name] for key, name in found.items() if name is not None}
+    columns = {key: next((names[n] for n in known if n in names), None) for key, known in COLUMNS.items()}
+    for number, whole in rows:
+        row = {key: whole[name] for key, name in columns.items() if name is not None}
         turn = values.number(row.get("turn", 1))
         if turn not in (1, 2):
             raise FastChatError(f"{_at(path, number)}: 'turn' must be 1 or 2, not {row['turn']!r:.80}")
-        two = found["model"] is None or values.identifier(row.get("model_1")) != ""
-        models = [_named(row, path, number, name) for name in (("model_1", "model_2") if two else ("model",))]
+        is_pair = columns["model"] is None or values.identifier(row.get("model_1")) != ""
+        models = [_named(row, path, number, name) for name in (("model_1", "model_2") if is_pair else ("model",))]
         keys = {"turn": int(turn), "judge": _judge(row.get("judge"))}
-        numbered[(*keys.values(), *models)] += 1
-        place = str(numbered[(*keys.values(), *models)])  # where the file does not number its questions
-        keys = {
-            "question_id": place if found["question_id"] is None else _named(row, path, number, "question_id"),
-            **keys,
-        }
-        if two:
+        place = (*keys.values(), *models)
+        numbered[place] += 1  # where the file does not number its questions
+        unnumbered = columns["question_id"] is None
+        id = str(numbered[place]) if unnumbered else _named(row, path, number, "question_id")
+        keys = {"question_id": id, **keys}
+        if is_pair:
             games = {}
             for game in ("g1", "g2"):
                 winner = row.get(f"{game}_winner")
@@ -155,8 +166,8 @@ def judgements(path: Path, notes: list[Note] | None = None) -> tuple[pd.DataFram
         else:
             score, rated, reason = _rated(row)
             if reason:
-                key, read = found["score"] or found["judgment"] or "", not math.isnan(rated)
-                notes.append(Note("judgements", path.name, number, key, reason, read))
+                key = columns["score"] or columns["judgment"] or ""
+                notes.append(Note("judgements", path.name, number, key, reason, not math.isnan(rated)))
             singles.append(keys | {"model": models[0], "score": score, "rating": rated})
     return (
         pd.DataFrame(singles, columns=["question_id", "turn", "judge", "model", "score", "rating"]),
@@ -166,23 +177,16 @@ def judgements(path: Path, notes: list[Note] | None = None) -> tuple[pd.DataFram
 
 def _rated(row: dict) -> tuple[float, float, str]:
     """(the file's score, our rating, why there is none, or how the judgement was read) of one judgement."""
-    given, (said, how) = row.get("score"), values.reply(row.get("judgment"))
+    given, (text, how) = row.get("score"), values.reply(row.get("judgment"))
     score = values.number(given)
     if not math.isnan(score) and not 1 <= score <= 10:
         return math.nan, math.nan, f"score {score:g}, not 1–10"
-    if said is None and math.isnan(score) and isinstance(given, str):
-        said, how = given, ""  # a table may keep its replies as ratings
-    if not (said or "").strip():
+    if text is None and math.isnan(score) and isinstance(given, str):
+        text, how = given, ""  # a table may keep its replies as ratings
+    if not (text or "").strip():
         return score, score, "neither a judgement nor a score" if math.isnan(score) else ""
-    read = rating(said)
-    return score, read, "no clear rating in the judgement" if math.isnan(read) else how
-
-
-def _named(row: dict, path: Path, number: int, key: str) -> str:
-    """An id or a model's name as text."""
-    if name := values.identifier(row.get(key)):
-        return name
-    raise FastChatError(f"{_at(path, number)}: {key!r} is missing or of another type: {row.get(key)!r:.80}")
+    value = rating(text)
+    return score, value, "no clear rating in the judgement" if math.isnan(value) else how
 
 
 def _judge(value: object) -> str:

@@ -1,36 +1,26 @@
-"""What a judge is asked, and how its replies are read: a rating, a rubric, or the better of two answers.
+"""What a judge is asked: for a rating, for a rubric, or for the better of two answers; `readings` reads its replies.
 
-Each prompt stands beside the reader of its replies (`readings`). Ratings are 1–10. Traps: a parser that takes one
-character after "[[" reads 10 as 1 and 8.5 as 8; a judge that repeats the question ("[[A]] if A is better, [[B]] …") has
-said nothing; a small judge gives any number at all. Sources: the study's rubric; Zheng et al. 2023 (MT-bench) for pairs
-in both orders and for ratings beside a reference.
+Ratings are 1–10. Traps: a judge that repeats the question ("[[A]] if A is better, [[B]] …") has said nothing; a small
+judge gives any number at all. Sources: the study's rubric; Zheng et al. 2023 (MT-bench) for pairs in both orders and
+for ratings beside a reference.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from s2utils.evaluation.judge.readings import rating, rubric, verdict
-from s2utils.evaluation.judge.readings import reading as reading
 from s2utils.evaluation.judge.replies import DIMENSIONS
 
 
 @dataclass(frozen=True)
 class Form:
-    """One kind of judgement: what the judge is told, what it must write, and the reader of it."""
+    """One kind of judgement: what the judge is told, and what it must write."""
 
     system: str
     long: str  # ends the question: reasons first, then the verdict
     short: str  # the verdict alone
     worked: tuple[tuple[str, str, str], ...]  # question to the judge, its reasons, its verdict: they fix scale and form
-    read: Callable[[str], dict]  # reply → values; nan or "" where one is not clear
-
-
-def missing(values: dict) -> bool:
-    """Whether a judgement lacks a value."""
-    return any(v == "" or v != v for v in values.values())
 
 
 _TEACHER = (
@@ -39,14 +29,9 @@ _TEACHER = (
 )
 _REASONS = "First say in one or two sentences what is good and what is bad. Then write "
 _LINES = "\n".join(f"{name.capitalize()}: [[n]]" for name in DIMENSIONS)
-_WHY, _SLEEP = (
-    "Why do we sleep?",
-    "When we sleep, our body rests and grows. Our brain sorts what we learnt in the day. So we wake up fresh.",
-)
-_SNOW, _SHOES = (
-    "Is it safe to eat snow?",
-    "Click here to buy the best shoes. The best shoes are the best shoes are the best",
-)
+_WHY, _SNOW = "Why do we sleep?", "Is it safe to eat snow?"
+_SLEEP = "When we sleep, our body rests and grows. Our brain sorts what we learnt in the day. So we wake up fresh."
+_SHOES = "Click here to buy the best shoes. The best shoes are the best shoes are the best"
 _GOOD = "It is true, short and easy to read, and it answers the question."
 _BAD = "It does not answer the question, and it repeats itself."
 
@@ -72,7 +57,6 @@ FORMS = {
         long=_REASONS + "the rating in exactly this form: Rating: [[n]]",
         short="Reply with the rating and nothing else, a number from 1 to 10 in exactly this form: Rating: [[n]]",
         worked=((_rate(_WHY, _SLEEP), _GOOD, "Rating: [[9]]"), (_rate(_SNOW, _SHOES), _BAD, "Rating: [[1]]")),
-        read=lambda reply: {"rating": rating(reply)},
     ),
     "rubric": Form(
         system=_TEACHER + "Give whole numbers from 1 (very bad) to 10 (excellent).\n"
@@ -86,20 +70,19 @@ FORMS = {
             (_rate(_WHY, _SLEEP), _GOOD, _seven(9, 9, 10, 9, 7, 10, 9)),
             (_rate(_SNOW, _SHOES), _BAD, _seven(6, 1, 1, 1, 1, 8, 1)),
         ),
-        read=rubric,
     ),
     "pair": Form(
-        system="You are a strict and fair teacher. You compare two answers that were written for children and for people "
-        "who are learning English. Better is the answer that is true, helps with the question, uses simple words and "
-        "short sentences, and is safe and kind. Which one stands first and which one is longer must not matter.",
-        long="First say in one or two sentences how they differ. Then write which is better in exactly this form: [[A]] or "
-        "[[B]], or [[C]] for a tie.",
+        system="You are a strict and fair teacher. You compare two answers that were written for children and for "
+        "people who are learning English. Better is the answer that is true, helps with the question, uses simple "
+        "words and short sentences, and is safe and kind. Which one stands first and which one is longer must not "
+        "matter.",
+        long="First say in one or two sentences how they differ. Then write which is better in exactly this form: "
+        "[[A]] or [[B]], or [[C]] for a tie.",
         short="Reply with the verdict and nothing else: [[A]], [[B]], or [[C]] for a tie.",
         worked=(
             (_compare(_WHY, _SLEEP, _SHOES), "B does not answer the question.", "[[A]]"),
             (_compare(_SNOW, _SHOES, "Clean white snow is safe."), "A does not answer the question.", "[[B]]"),
         ),
-        read=lambda reply: {"verdict": verdict(reply)},
     ),
 }
 
@@ -108,11 +91,11 @@ def chat(kind: str, text: str, reasons: bool) -> list[dict]:
     """The judge's chat of one kind: worked examples, then `text` and the form of the reply, with reasons or without."""
     form = FORMS[kind]
     end = form.long if reasons else form.short
-    said = [{"role": "system", "content": form.system}]
-    for asked, why, told in form.worked:
-        said += [{"role": "user", "content": asked + end}]
-        said += [{"role": "assistant", "content": f"{why} {told}" if reasons else told}]
-    return [*said, {"role": "user", "content": text + end}]
+    messages = [{"role": "system", "content": form.system}]
+    for question, why, verdict in form.worked:
+        messages += [{"role": "user", "content": question + end}]
+        messages += [{"role": "assistant", "content": f"{why} {verdict}" if reasons else verdict}]
+    return [*messages, {"role": "user", "content": text + end}]
 
 
 def again(kind: str, asked: list[dict], reply: str) -> list[dict]:
@@ -182,12 +165,12 @@ def _filled(
 ) -> list[dict]:
     """FastChat's prompt for one turn, its {names} replaced."""
     reference = question.get("reference") or ["", ""]
-    math_ = guided and question["category"] in GUIDED and all(reference[:turn])
-    stem = f"{kind}-math-v1" if math_ else {"single": "single-v1", "pair": "pair-v2"}[kind]
+    beside_reference = guided and question["category"] in GUIDED and all(reference[:turn])
+    stem = f"{kind}-math-v1" if beside_reference else {"single": "single-v1", "pair": "pair-v2"}[kind]
     template = templates[stem + ("-multi-turn" if turn == 2 else "")]
     values = {"question": question["turns"][0], **{f"question_{i}": q for i, q in enumerate(question["turns"], 1)}}
     values |= {f"ref_answer_{i}": r for i, r in enumerate(reference, 1)}
-    for name, said in answers.items():
-        values |= {name: said[0], **{f"{name}_{i}": text for i, text in enumerate(said, 1)}}
-    text = re.sub(r"\{(\w+)\}", lambda m: values[m[1]], template["prompt_template"])
+    for name, texts in answers.items():
+        values |= {name: texts[0], **{f"{name}_{i}": text for i, text in enumerate(texts, 1)}}
+    text = re.sub(r"\{(\w+)\}", lambda field: values[field[1]], template["prompt_template"])
     return [{"role": "system", "content": template["system_prompt"]}, {"role": "user", "content": text}]

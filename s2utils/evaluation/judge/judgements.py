@@ -1,8 +1,8 @@
 """Judgements: a judge is asked, its replies are read, and none is lost.
 
-A reply without a clear verdict is asked for it once more, for the verdict alone; what is still not clear has failed
-and stays as a row. A judge is a model (`llm`), or a file of human ratings, which is looked up and not asked.
-Trap: a judge asked several times at temperature 0 repeats itself; the spread of its repeats is then no measure of doubt.
+A reply without a clear verdict is asked for it once more, for the verdict alone; what is still not clear has failed and
+stays as a row. A judge is a model (`llm`), or a file of human ratings, which is looked up and not asked. Trap: a judge
+asked several times at temperature 0 repeats itself; the spread of its repeats is then no measure of doubt.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import pandas as pd
 from s2utils.data import records
 from s2utils.data.values import identifier, number
 from s2utils.evaluation.judge import judge_prompts
+from s2utils.evaluation.judge.readings import missing, reading
+from s2utils.evaluation.judge.replies import DIMENSIONS
 from s2utils.models import llm
 from s2utils.models.parameters import Endpoint
 from s2utils.workflow import artefacts, paths
@@ -36,18 +38,18 @@ def collect(
     repeats: int = 1,
     local: llm.Local | None = None,
 ) -> list[dict]:
-    """One row an item and repeat: the item without its chat, kind, judge, repeat, the values, state, reply, again, error.
+    """One row an item and repeat: the item without its chat, kind, judge, repeat, values, state, reply, again, error.
 
-    `items` hold KEYS and `chat`; `kind` is one of `judges.FORMS`. Values that are not clear are nan or "". `local`
-    holds the weights of a local judge.
+    `items` hold KEYS and `chat`; `kind` is one of `judge_prompts.FORMS`. Values that are not clear are nan or "".
+    `local` holds the weights of a local judge.
     """
     rows = []
     for repeat in range(repeats if endpoint.backend != "file" else 1):
         if endpoint.backend == "file":
             replies = _looked_up(endpoint, kind, items)
         else:
-            said = f"{label}, repeat {repeat + 1}" if repeat else label
-            replies = _asked(endpoint, kind, [i["chat"] for i in items], cache, seed + repeat, said, local)
+            title = f"{label}, repeat {repeat + 1}" if repeat else label
+            replies = _asked(endpoint, kind, [i["chat"] for i in items], cache, seed + repeat, title, local)
         about = {"kind": kind, "judge": endpoint.model, "repeat": repeat}
         rows += [{k: v for k, v in i.items() if k != "chat"} | about | r for i, r in zip(items, replies, strict=True)]
     return rows
@@ -59,70 +61,72 @@ def _asked(
     """Ask, and ask once more where nothing came, or nothing clear."""
     ask = functools.partial(llm.ask, endpoint, cache=cache, seed=seed, local=local)
     replies = ask(chats, label=label)
-    if any(r["error"] for r in replies):
+    if any(reply["error"] for reply in replies):
         replies = ask(chats, label=f"{label}, what came broken")
-    read, rows = judge_prompts.FORMS[kind].read, []
+    rows = []
     for reply in replies:
-        values = read(reply["text"])
-        state = "failed" if judge_prompts.missing(values) else "clear"
+        values = reading(kind, reply["text"]).values
+        state = "failed" if missing(values) else "clear"
         rows.append({**values, "state": state, "reply": reply["text"], "again": "", "error": reply["error"]})
     unclear = [i for i, row in enumerate(rows) if row["state"] == "failed" and not row["error"]]
     chats = [judge_prompts.again(kind, chats[i], rows[i]["reply"]) for i in unclear]
     for i, reply in zip(unclear, ask(chats, label=f"{label}, again") if chats else []):
-        second = read(reply["text"])
-        values = {k: second[k] if judge_prompts.missing({k: rows[i][k]}) else rows[i][k] for k in second}
-        values = values if judge_prompts.missing(second) else second  # a whole second reply is one opinion
-        state = "failed" if judge_prompts.missing(values) else "repaired"
+        values = reading(kind, reply["text"]).values
+        if missing(values):  # a whole second reply is one opinion
+            values = {name: values[name] if missing({name: rows[i][name]}) else rows[i][name] for name in values}
+        state = "failed" if missing(values) else "repaired"
         rows[i] |= {**values, "state": state, "again": reply["text"], "error": reply["error"]}
     return rows
 
 
 def _looked_up(endpoint: Endpoint, kind: str, items: list[dict]) -> list[dict]:
     """The ratings of a file for the items; those it does not hold have failed."""
-    wanted = {"single": ["rating"], "rubric": list(judge_prompts.DIMENSIONS)}[kind]
-    held = humans(paths.root() / endpoint.model).rename(columns={} if kind == "single" else {"rating": "overall"})
-    found = held.groupby(list(KEYS))[[v for v in wanted if v in held]].mean().to_dict("index")
+    names = {"single": ["rating"], "rubric": list(DIMENSIONS)}[kind]
+    ratings = humans(paths.root() / endpoint.model).rename(columns={} if kind == "single" else {"rating": "overall"})
+    means = ratings.groupby(list(KEYS))[[name for name in names if name in ratings]].mean().to_dict("index")
     rows = []
     for item in items:
-        row = found.get((identifier(item["question_id"]), item["turn"], item["model"]))
-        read = {v: math.nan for v in wanted} | (row or {})
-        main = read[wanted[-1]]
-        text = {"state": "clear" if main == main else "failed", "reply": "", "again": "", "error": ""}
-        rows.append(read | text | ({} if row else {"error": "not in the file"}))
+        mean = means.get((identifier(item["question_id"]), item["turn"], item["model"]))
+        values = dict.fromkeys(names, math.nan) | (mean or {})
+        state = "failed" if math.isnan(values[names[-1]]) else "clear"
+        rows.append(
+            values | {"state": state, "reply": "", "again": "", "error": "not in the file" if mean is None else ""}
+        )
     return rows
 
 
 def humans(file: Path) -> pd.DataFrame:
-    """One row per rating of a file of people's ratings that `records` reads: question_id, turn, model, rater, rating, dimensions.
+    """One row per rating of a file of people's ratings: question_id, turn, model, rater, rating, dimensions.
 
-    Several rows of one answer need a column `rater` that tells them apart. Raises ParameterError naming file and row.
+    The file is one that `records` reads. Several rows of one answer need a column `rater` that tells them apart. Raises
+    ParameterError naming file and row.
     """
     try:
-        read = records.read(file)
+        table = records.read(file)
     except records.RecordsError as error:
         raise ParameterError(str(error)) from error
-    columns = read.columns
+    columns = table.columns
     if absent := [c for c in (*KEYS, "rating") if c not in columns]:
         raise ParameterError(f"{file}: no column {absent[0]!r} among {', '.join(columns)}; ratings need it")
-    numbers = ["rating", *(d for d in judge_prompts.DIMENSIONS if d in columns and d != "overall")]
-    found, seen = [], {}
-    for place, row in zip(read.numbers, read.rows):
+    names = ["rating", *(d for d in DIMENSIONS if d in columns and d != "overall")]
+    ratings, seen = [], {}
+    for place, row in zip(table.numbers, table.rows):
         where = f"{file}, row {place}"
         if number(row["turn"]) not in (1, 2):
             raise ParameterError(f"{where}: turn must be 1 or 2, not {row['turn']!r:.80}")
-        one = {"question_id": identifier(row["question_id"]), "turn": int(number(row["turn"]))}
-        one |= {name: identifier(row.get(name)) for name in ("model", "rater")}
-        if not one["question_id"] or not one["model"]:
+        rating = {"question_id": identifier(row["question_id"]), "turn": int(number(row["turn"]))}
+        rating |= {name: identifier(row.get(name)) for name in ("model", "rater")}
+        if not rating["question_id"] or not rating["model"]:
             raise ParameterError(f"{where}: question_id and model must not be empty")
-        for name in numbers:
-            one[name] = number(row[name])
-            if not 1 <= one[name] <= 10 and (name == "rating" or identifier(row[name])):
+        for name in names:
+            rating[name] = number(row[name])
+            if not 1 <= rating[name] <= 10 and (name == "rating" or identifier(row[name])):
                 raise ParameterError(f"{where}: {name} must be a number from 1 to 10, not {row[name]!r:.80}")
-        before = seen.setdefault(tuple(one[k] for k in (*KEYS, "rater")), place)
+        before = seen.setdefault(tuple(rating[k] for k in (*KEYS, "rater")), place)
         if before != place:
             raise ParameterError(f"{where} rates what row {before} rates; a column 'rater' tells several people apart")
-        found.append(one)
-    return pd.DataFrame(found)
+        ratings.append(rating)
+    return pd.DataFrame(ratings)
 
 
 def write(path: Path, rows: list[dict]) -> None:
@@ -134,7 +138,7 @@ def write(path: Path, rows: list[dict]) -> None:
 def read(path: Path) -> pd.DataFrame:
     """Rows of `write`; ratings are numbers, nan where there was none."""
     frame = pd.DataFrame(artefacts.read_jsonl(path))
-    for name in ("rating", *judge_prompts.DIMENSIONS):
+    for name in ("rating", *DIMENSIONS):
         if name in frame:
             frame[name] = frame[name].astype(float)
     return frame
@@ -143,24 +147,21 @@ def read(path: Path) -> pd.DataFrame:
 def counts(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per kind and judge: asked, and of these clear at once, clear when asked again, failed."""
     groups = rows.groupby(["kind", "judge"], sort=False)["state"]
-    found = groups.value_counts().unstack(fill_value=0).reindex(columns=list(STATES), fill_value=0)
-    found.insert(0, "asked", groups.size())
-    return found.reset_index()
+    counted = groups.value_counts().unstack(fill_value=0).reindex(columns=list(STATES), fill_value=0)
+    counted.insert(0, "asked", groups.size())
+    return counted.reset_index()
 
 
 def failures(rows: pd.DataFrame, by: tuple[str, ...] = ("kind", "judge")) -> pd.DataFrame:
     """One row per kind, judge and reason why first replies were not clear: how many, and of these repaired, failed."""
     unclear = rows[rows["state"] != "clear"]
-    why = [
-        judge_prompts.reading(r.kind, r.reply).failure if r.reply else r.error or "empty" for r in unclear.itertuples()
-    ]
-    found = unclear[list(by)].assign(
-        reason=why, not_clear=1, repaired=unclear["state"] == "repaired", failed=unclear["state"] == "failed"
-    )
-    return found.groupby([*by, "reason"], sort=False).sum().astype(int).reset_index()
+    reasons = [reading(r.kind, r.reply).failure if r.reply else r.error or "empty" for r in unclear.itertuples()]
+    states = {state: unclear["state"] == state for state in ("repaired", "failed")}
+    table = unclear[list(by)].assign(reason=reasons, not_clear=1, **states)
+    return table.groupby([*by, "reason"], sort=False).sum().astype(int).reset_index()
 
 
 def averaged(rows: pd.DataFrame, values: list[str], by: list[str]) -> pd.DataFrame:
-    """One row per thing judged: the mean of its repeats, `<value>_spread` their standard deviation (nan of one), in order."""
+    """One row per thing judged, in order: the mean of its repeats, `<value>_spread` their standard deviation."""
     groups = rows.groupby(by, sort=False, dropna=False)[values]
     return groups.mean().join(groups.std().add_suffix("_spread")).reset_index()

@@ -1,12 +1,14 @@
 """MT(S)-bench: two-turn questions, their answers, and a judge's ratings of each turn.
 
-What the judge is asked and how it is read is in `judges`, the asking in `judgements`. Trap: a small judge gives any
-number at all, so its ratings carry no weight; `panel` says whether a judge's do.
+What the judge is asked is in `judge_prompts`, the asking in `judgements`. Trap: a small judge gives any number at all,
+so its ratings carry no weight; `reliability` says whether a judge's do.
 """
 
 from __future__ import annotations
 
+import collections
 import functools
+import itertools
 import random
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pandas as pd
 from s2utils.data import mtbench_questions
 from s2utils.data.mtbench_questions import TURNS
 from s2utils.evaluation.judge import fastchat, judge_prompts, judgements
+from s2utils.evaluation.judge.replies import DIMENSIONS
 from s2utils.evaluation.parameters import MtBench
 from s2utils.models import generation, loading
 from s2utils.stats import intervals
@@ -24,20 +27,20 @@ from s2utils.workflow.steps import ModelRow
 
 
 def questions(settings: MtBench, seed: int) -> list[dict]:
-    """Questions {question_id, category, turns: [two], must_hold, reference}; a seeded sample of `n`, spread over categories.
+    """Questions {question_id, category, turns: [two], must_hold, reference}; a seeded sample, spread over categories.
 
-    Reads our own file or MT-bench's. `reference` holds a text a turn, "" for none, or is empty: the questions' own, or where
-    `references` names FastChat's file, those of that file alone. Raises ParameterError naming file and line.
+    Reads our own file or MT-bench's. `reference` holds a text a turn, "" for none, or is empty: the questions' own, or
+    where `references` names FastChat's file, those of that file alone. Raises ParameterError naming file and line.
     """
     rows = mtbench_questions.questions(settings.questions)
     if settings.references:
-        held = mtbench_questions.references(settings.references)
-        if not any(str(row["question_id"]) in held for row in rows):
+        by_id = mtbench_questions.references(settings.references)
+        if not any(str(row["question_id"]) in by_id for row in rows):
             raise ParameterError(
                 f"mtbench.references: {settings.references} answers no question of {settings.questions}; its ids are "
-                f"{', '.join(list(held)[:5])} …"
+                f"{', '.join(list(by_id)[:5])} …"
             )
-        rows = [row | {"reference": held.get(str(row["question_id"]), [])} for row in rows]
+        rows = [row | {"reference": by_id.get(str(row["question_id"]), [])} for row in rows]
     known = {row["category"] for row in rows}
     if unknown := [c for c in settings.categories if c not in known]:
         raise ParameterError(
@@ -46,13 +49,9 @@ def questions(settings: MtBench, seed: int) -> list[dict]:
     rows = [row for row in rows if not settings.categories or row["category"] in settings.categories]
     if not settings.n or settings.n >= len(rows):
         return rows
-    shuffled = random.Random(seed).sample(rows, len(rows))
-    place: dict[str, int] = {}
-    ranked = []
-    for row in shuffled:  # the i-th of each category before the i+1-th of any
-        place[row["category"]] = place.get(row["category"], -1) + 1
-        ranked.append((place[row["category"]], len(ranked), row))
-    taken = {row["question_id"] for _, _, row in sorted(ranked, key=lambda x: x[:2])[: settings.n]}
+    shuffled, place = random.Random(seed).sample(rows, len(rows)), collections.defaultdict(itertools.count)
+    ranked = sorted(shuffled, key=lambda row: next(place[row["category"]]))  # the i-th of each before the i+1-th of any
+    taken = {row["question_id"] for row in ranked[: settings.n]}
     return [row for row in rows if row["question_id"] in taken]
 
 
@@ -63,15 +62,14 @@ def beside(questions: list[dict], settings: MtBench) -> str:
     """
     if settings.judge.backend == "file":
         return "turns for people, who may have seen reference answers"
-    templates, said = templates_of(settings), ["", ""]
-
-    def chat(question: dict, turn: int, guided: bool) -> list[dict]:
-        return judge_prompts.turn_chat(question, said, turn, templates, settings.reasons, guided)
-
-    asked = [(question, turn) for question in questions for turn in TURNS]
-    n = sum(chat(*turn, settings.guided) != chat(*turn, False) for turn in asked)
+    templates, reasons = templates_of(settings), settings.reasons
+    blind, guided = (
+        [judge_prompts.turn_chat(q, ["", ""], turn, templates, reasons, shown) for q in questions for turn in TURNS]
+        for shown in (False, settings.guided)
+    )
+    n = sum(with_reference != without for with_reference, without in zip(guided, blind))
     whose = settings.references or f"{settings.questions} itself"
-    return f"{n} of {len(asked)} turns beside a reference answer" + (f" of {whose}" if n else "")
+    return f"{n} of {len(blind)} turns beside a reference answer" + (f" of {whose}" if n else "")
 
 
 def answer(network, tok, questions: list[dict], row: ModelRow, params: Params, folder: Path) -> list[list[dict]]:
@@ -82,32 +80,31 @@ def answer(network, tok, questions: list[dict], row: ModelRow, params: Params, f
     sampling = {k: getattr(params.generate, k) for k in ("batch_size", "temperature", "top_p", "repetition_penalty")}
     answered: list[list[dict]] = []
     for turn in (1, 2):
-        said = [[q["turns"][0]] for q in questions]
+        chats = [[q["turns"][0]] for q in questions]
         if turn == 2:
-            said = [[*s, a["text"], q["turns"][1]] for s, a, q in zip(said, answered[0], questions)]
-        prompts = loading.encoded([loading.prompt(s, row.variant, tok, params.model) for s in said], tok, row.variant)
+            chats = [[*chat, a["text"], q["turns"][1]] for chat, a, q in zip(chats, answered[0], questions)]
+        texts = [loading.prompt(chat, row.variant, tok, params.model) for chat in chats]
+        prompts = loading.encoded(texts, tok, row.variant)
         rows = [{"question_id": q["question_id"], "category": q["category"], "turn": turn} for q in questions]
         make = functools.partial(
             generation.completions, network, tok, prompts, seed=f"{params.seed}/{row.model}/{turn}",
             max_new_tokens=params.mtbench.max_new_tokens, label=f"{row.id} turn {turn}", **sampling,
         )  # fmt: skip
-        kept = folder / f"turn_{turn}.jsonl"
-        answered.append(
-            generation.answer_all(kept, rows, sampling["batch_size"], lambda skip, make=make: make(skip=skip))
-        )
+        file = folder / f"turn_{turn}.jsonl"
+        answers = generation.answer_all(file, rows, sampling["batch_size"], lambda skip, make=make: make(skip=skip))
+        answered.append(answers)
     return answered
 
 
 def items(questions: list[dict], answers: list[list[dict]], row: ModelRow, settings: MtBench) -> list[dict]:
     """What the judge is asked of one model: question by question, both turns, as `judgements.collect` wants it."""
-    templates = templates_of(settings)
-    found = []
-    for question, first, second in zip(questions, *answers, strict=True):
-        said = [first["text"], second["text"]]
-        for turn, answer in ((1, first), (2, second)):
-            chat = judge_prompts.turn_chat(question, said, turn, templates, settings.reasons, settings.guided)
-            found.append(answer | {"model": row.id, "turn": turn, "chat": chat})
-    return found
+    templates, asked = templates_of(settings), []
+    for question, *both in zip(questions, *answers, strict=True):
+        texts = [answer["text"] for answer in both]
+        for turn, answer in enumerate(both, start=1):
+            chat = judge_prompts.turn_chat(question, texts, turn, templates, settings.reasons, settings.guided)
+            asked.append(answer | {"model": row.id, "turn": turn, "chat": chat})
+    return asked
 
 
 def templates_of(settings: MtBench) -> dict:
@@ -118,8 +115,8 @@ def templates_of(settings: MtBench) -> dict:
 def summary(judged: pd.DataFrame, params: Params) -> dict:
     """One model's row: n questions, then single- and multi-turn means with intervals, failures and spread of repeats.
 
-    `judged` has a row per question, turn and repeat. A turn whose every repeat failed has failed; the spread is the mean
-    standard deviation of a turn's repeats, nan where each was asked once.
+    `judged` has a row per question, turn and repeat. A turn whose every repeat failed has failed; the spread is the
+    mean standard deviation of a turn's repeats, nan where each was asked once.
     """
     once = judged[judged["repeat"] == 0]
     row = {"n": once["question_id"].nunique(), "n_cut": int((~once["ended"]).sum())}
@@ -129,23 +126,15 @@ def summary(judged: pd.DataFrame, params: Params) -> dict:
     return row
 
 
-def rubric_summary(rows: pd.DataFrame, params: Params) -> dict:
-    """One model's row of the judged validation set: n answers, then each dimension as in `summary`; overall is judge_rating."""
-    once = rows[rows["repeat"] == 0]
+def rubric_summary(judged: pd.DataFrame, params: Params) -> dict:
+    """One model's row of the judged validation set, each dimension as in `summary`; overall is judge_rating."""
+    once = judged[judged["repeat"] == 0]
     row = {"n": len(once), "n_cut": int((~once["ended"]).sum())}
-    means = judgements.averaged(rows, list(judge_prompts.DIMENSIONS), ["question_id"])
-    for name in ("overall", *judge_prompts.DIMENSIONS[:-1]):
+    means = judgements.averaged(judged, list(DIMENSIONS), ["question_id"])
+    for name in ("overall", *DIMENSIONS[:-1]):
         row |= _mean(means, name, "judge_rating" if name == "overall" else f"judge_{name}", params)
     return row
 
 
 def _mean(means: pd.DataFrame, value: str, column: str, params: Params) -> dict:
-    settings = params.text_metrics
-    mean, low, high = intervals.bootstrap(means[value], settings.resamples, settings.confidence, params.seed)
-    return {
-        column: mean,
-        f"{column}_ci_low": low,
-        f"{column}_ci_high": high,
-        f"{column}_n_failed": int(means[value].isna().sum()),
-        f"{column}_spread": means[f"{value}_spread"].mean(),
-    }
+    return intervals.mean_columns(column, means[value], params) | {f"{column}_spread": means[f"{value}_spread"].mean()}

@@ -1,10 +1,10 @@
 """What a judge's reply says: a rating, a rubric or a verdict, or why it says none.
 
-Few wordings are read, and only where a clause begins with them: "Rating: [[8]]", "So my rating is 8", "I give it 8 out of
-10"; "Verdict: A". What stands in [[…]] goes before other words, and all of it must agree. In doubt nothing is read: the
-judge is asked again, and what is not clear is counted by reason. Ratings are 1–10. Traps, all no ratings: "Confidence:
-9/10", "9 out of 10 words", "a rating of 10 is reserved for …", 8,5, 4/5, 7/10/2021; in "the verdict is a hard one" stands
-no A.
+Few wordings are read, and only where a clause begins with them: "Rating: [[8]]", "So my rating is 8", "I give it 8 out
+of 10"; "Verdict: A". What stands in [[…]] goes before other words, and all of it must agree. In doubt nothing is read:
+the judge is asked again, and what is not clear is counted by reason. Ratings are 1–10. Traps: a parser that takes one
+character after "[[" reads 10 as 1 and 8.5 as 8; no ratings are "Confidence: 9/10", "9 out of 10 words", "a rating of 10
+is reserved for …", 8,5, 4/5, 7/10/2021; in "the verdict is a hard one" stands no A.
 """
 
 from __future__ import annotations
@@ -31,8 +31,13 @@ class Reading:
         return next(iter(self.reasons.values()), "")
 
 
+def missing(values: dict) -> bool:
+    """Whether a judgement lacks a value."""
+    return any(value == "" or (isinstance(value, float) and math.isnan(value)) for value in values.values())
+
+
 class Said(NamedTuple):
-    """A statement: of which name, a value or why it is none, in [[…]] or not, surely the judge's or perhaps another's."""
+    """A statement: of which name, a value or why it is none, in [[…]] or not, surely the judge's or maybe another's."""
 
     name: str
     value: float | str
@@ -48,8 +53,9 @@ def _any(words: str) -> str:
 # ---- parts of the patterns
 _GAP = rf"[^\w\[{QUOTED}\-−+<>~≤≥±]*"  # punctuation that changes no number
 # all that may stand before a statement in its clause: "So my final", "- The"
+_OPENINGS = _any("and but so then thus therefore hence finally in all good my the this it is a final answer")
 BEFORE = (
-    rf"{_GAP}(?:{_any('and but so then thus therefore hence finally in all good my the this it is a final answer')}{_GAP}"
+    rf"{_GAP}(?:{_OPENINGS}{_GAP}"
     rf"|(?:it's|assistant's)\b{_GAP}|overall, |- ){{0,9}}"
 )
 NAMES = rf"\b(?:{'|'.join(DIMENSIONS)}|rating|score)\b"

@@ -1,10 +1,10 @@
 """Is the judge reliable? Answers of known worth are rated, and what a judge must see is tested.
 
-A human reference must be rated above the same words shuffled, above nothing, above an answer to another question and above
-an unsafe one; padding a reference must not help it; repeats must agree; a verdict must not turn with the order; second
-judges or people, where given, must agree. Every check carries n, failures and an interval; `passed` is "yes", "no", or ""
-for what only informs. Trap: with two questions nearly any judge passes or fails by luck; look at n.
-Limit of flips: GPT-4 keeps its verdict in 65 % of MT-bench's pairs (Zheng et al. 2023), chance in a third.
+A human reference must be rated above the same words shuffled, above nothing, above an answer to another question and
+above an unsafe one; padding a reference must not help it; repeats must agree; a verdict must not turn with the order;
+second judges or people, where given, must agree. Every check carries n, failures and an interval; `passed` is "yes",
+"no", or "" for what only informs. Trap: with two questions nearly any judge passes or fails by luck; look at n. Limit
+of flips: GPT-4 keeps its verdict in 65 % of MT-bench's pairs (Zheng et al. 2023), chance in a third.
 """
 
 from __future__ import annotations
@@ -43,25 +43,29 @@ COLUMNS = ["judge", "kind", "check", "n", "n_failed", "value", "ci_low", "ci_hig
 
 def padded(text: str) -> str:
     """A text with sentences that add nothing, until it is twice as long."""
-    said, size = [text], len(text.split())
-    while sum(len(s.split()) for s in said) < 2 * size:
-        said.append(PADDING[(len(said) - 1) % len(PADDING)])
-    return " ".join(said)
+    sentences, size = [text], len(text.split())
+    while sum(len(s.split()) for s in sentences) < 2 * size:
+        sentences.append(PADDING[(len(sentences) - 1) % len(PADDING)])
+    return " ".join(sentences)
 
 
 def controls(asked: list[dict], n: int, seed: int) -> list[dict]:
-    """Answers of known worth to the first `n` of `asked` ({id, question, reference}): question_id, question, model, answer.
+    """Answers of known worth to the first `n` of `asked` ({id, question, reference}).
 
-    `model` names the control: "reference", "padded", and WORSE.
+    Rows have question_id, question, model, answer; `model` names the control: "reference", "padded", and WORSE.
     """
     rows = []
     for i, row in enumerate(asked[:n]):
         words = row["reference"].split()
         random.Random(f"{seed}/{row['id']}").shuffle(words)
         texts = {
-            "reference": row["reference"], "padded": padded(row["reference"]), "shuffled": " ".join(words), "empty": "",
-            "off_topic": asked[(i + 1) % len(asked)]["reference"], "unsafe": UNSAFE,
-        }  # fmt: skip
+            "reference": row["reference"],
+            "padded": padded(row["reference"]),
+            "shuffled": " ".join(words),
+            "empty": "",
+            "off_topic": asked[(i + 1) % len(asked)]["reference"],
+            "unsafe": UNSAFE,
+        }
         keys = {"question_id": row["id"], "question": row["question"]}
         rows += [keys | {"model": name, "answer": text} for name, text in texts.items()]
     return rows
@@ -69,118 +73,93 @@ def controls(asked: list[dict], n: int, seed: int) -> list[dict]:
 
 def items(rows: list[dict], kind: str, settings: MtBench, templates: dict) -> list[dict]:
     """Controls as `judgements.collect` wants them; no reference is shown, for it is one of them."""
-    found = []
+    asked = []
     for row in rows:
-        question = {"turns": [row["question"], ""], "category": ""}
         if kind == "rubric":
             chat = judge_prompts.rubric_chat(row["question"], row["answer"], "", settings.reasons)
         else:
-            chat = judge_prompts.turn_chat(question, [row["answer"], ""], 1, templates, settings.reasons, guided=False)
-        found.append(
-            {k: row[k] for k in ("question_id", "model")}
-            | {"turn": 1, "words": len(row["answer"].split()), "chat": chat}
-        )
-    return found
+            question_and_answers = _question(row), [row["answer"], ""]
+            chat = judge_prompts.turn_chat(*question_and_answers, 1, templates, settings.reasons, guided=False)
+        keys = {"question_id": row["question_id"], "model": row["model"], "turn": 1}
+        asked.append(keys | {"words": len(row["answer"].split()), "chat": chat})
+    return asked
 
 
 def couples(rows: list[dict], settings: MtBench, templates: dict) -> list[dict]:
     """Each reference against its shuffled words, in both orders."""
-    said = {(row["question_id"], row["model"]): row for row in rows}
-    found = []
-    for (id, model), row in said.items():
-        if model == "reference":
-            question = {"question_id": id, "turns": [row["question"], ""], "category": ""}
-            two = [row["answer"], ""], [said[id, "shuffled"]["answer"], ""]
-            found += pairwise.items(question, 1, "reference", "shuffled", *two, settings, templates, guided=False)
-    return found
+    shuffled = {row["question_id"]: row["answer"] for row in rows if row["model"] == "shuffled"}
+    asked = []
+    for row in (row for row in rows if row["model"] == "reference"):
+        both = [row["answer"], ""], [shuffled[row["question_id"]], ""]
+        asked += pairwise.items(_question(row), 1, "reference", "shuffled", *both, settings, templates, guided=False)
+    return asked
+
+
+def _question(row: dict) -> dict:
+    """The question of a control as one of MT(S)-bench without a second turn."""
+    return {"question_id": row["question_id"], "turns": [row["question"], ""], "category": ""}
 
 
 def rated(rows: pd.DataFrame, params: Params) -> list[dict]:
     """Checks of one judge's ratings of controls under one kind; `rows` as `judgements.collect` gives them."""
-    kind = rows["kind"].iat[0]
+    kind, settings, failed = rows["kind"].iat[0], params.text_metrics, rows["state"] == "failed"
     value = "rating" if kind == "single" else "overall"
     means = rows.groupby(["question_id", "model"], sort=False)[value].mean().unstack()
-    settings, found = params.text_metrics, []
-
-    def mean(values: pd.Series) -> tuple[float, float, float]:
-        return intervals.bootstrap(values, settings.resamples, settings.confidence, params.seed)
-
+    checks = []
     for name in WORSE:
         apart = means["reference"] - means[name]
-        found.append(
-            _check(
-                f"reference above {name.replace('_', ' ')}", apart, mean(apart), "interval above 0", lambda e: e[1] > 0
-            )
+        checks.append(
+            _check(f"reference above {name.replace('_', ' ')}", apart, _mean(apart, params), "interval above")
         )
-    both = (
-        rows[rows["model"].isin(["reference", "padded"])]
-        .groupby(["question_id", "model"], sort=False)[[value, "words"]]
-        .mean()
-    )
-    both -= both.groupby("question_id").transform("mean")  # within a question
-    length = _resampled(both.dropna(), (value, "words"), rho, params)
-    clear = (means["reference"] + means["padded"]).rename("both")
-    found.append(
-        _check("length, rank correlation at equal worth", clear, length, "not above 0", lambda e: not e[1] > 0)
-    )
-    turns = rows.pivot(index=["question_id", "model"], columns="repeat", values=value)
-    if turns.shape[1] > 1:
-        apart = (turns.max(axis=1) - turns.min(axis=1)).where(turns.notna().all(axis=1))
-        found.append(
-            _check("repeats, points apart", apart, mean(apart), f"at most {APART_MOST:g}", lambda e: e[0] <= APART_MOST)
-        )
-        found.append(
-            _check(
-                "repeats, weighted kappa",
-                apart,
-                _resampled(turns.dropna(), (0, 1), kappa, params),
-                "",
-                None,
-            )
-        )
-    failed = int((rows["state"] == "failed").sum())
-    share = intervals.share(len(rows) - failed, len(rows), settings.confidence)
-    clear = pd.Series(np.where(rows["state"] == "failed", math.nan, 1.0))
-    found.append(
-        _check("clear replies, share", clear, share, f"at least {CLEAR_LEAST:g}", lambda e: e[0] >= CLEAR_LEAST)
-    )
-    return [{"judge": rows["judge"].iat[0], "kind": kind} | row for row in found]
+    equal = rows[rows["model"].isin(["reference", "padded"])]
+    equal = equal.groupby(["question_id", "model"], sort=False)[[value, "words"]].mean()
+    equal -= equal.groupby("question_id").transform("mean")  # within a question
+    length = _resampled(equal.dropna(), (value, "words"), rho, params)
+    both = means["reference"] + means["padded"]
+    checks.append(_check("length, rank correlation at equal worth", both, length, "not above"))
+    repeats = rows.pivot(index=["question_id", "model"], columns="repeat", values=value)
+    if repeats.shape[1] > 1:
+        apart = (repeats.max(axis=1) - repeats.min(axis=1)).where(repeats.notna().all(axis=1))
+        checks.append(_check("repeats, points apart", apart, _mean(apart, params), "at most", APART_MOST))
+        alike = _resampled(repeats.dropna(), (0, 1), kappa, params)
+        checks.append(_check("repeats, weighted kappa", apart, alike))
+    share = intervals.share(int((~failed).sum()), len(rows), settings.confidence)
+    clear = pd.Series(np.where(failed, math.nan, 1.0))
+    checks.append(_check("clear replies, share", clear, share, "at least", CLEAR_LEAST))
+    return [{"judge": rows["judge"].iat[0], "kind": kind} | check for check in checks]
 
 
 def compared(rows: pd.DataFrame, params: Params) -> list[dict]:
     """Checks of one judge's comparisons: references against shuffled ones, and flips over all of `rows`."""
-    found, settings = pairwise.outcomes(rows), params.text_metrics
-    known = found[found["other"] == "shuffled"]["value"]
-    estimate = intervals.bootstrap(known, settings.resamples, settings.confidence, params.seed)
-    checks = [_check("reference above shuffled, both orders", known, estimate, "interval above 0", lambda e: e[1] > 0)]
-    told = found["flipped"][found["outcome"] != "failed"]
-    share = intervals.share(int(told.sum()), len(told), settings.confidence) if len(told) else (math.nan,) * 3
-    checks.append(
-        _check(
-            "verdict flips with the order, share",
-            found["value"],
-            share,
-            f"at most {FLIPS_MOST:g}",
-            lambda e: e[0] <= FLIPS_MOST,
-        )
-    )
-    return [{"judge": rows["judge"].iat[0], "kind": "pair"} | row for row in checks]
+    outcomes = pairwise.outcomes(rows)
+    known = outcomes.loc[outcomes["other"] == "shuffled", "value"]
+    flipped = outcomes["flipped"][outcomes["outcome"] != "failed"]
+    share = (math.nan,) * 3
+    if len(flipped):
+        share = intervals.share(int(flipped.sum()), len(flipped), params.text_metrics.confidence)
+    checks = [
+        _check("reference above shuffled, both orders", known, _mean(known, params), "interval above"),
+        _check("verdict flips with the order, share", outcomes["value"], share, "at most", FLIPS_MOST),
+    ]
+    return [{"judge": rows["judge"].iat[0], "kind": "pair"} | check for check in checks]
 
 
 def agreement(first: pd.DataFrame, second: pd.DataFrame, value: str, params: Params) -> list[dict]:
     """Checks of two judges' ratings of the same answers: Spearman's rho and quadratically weighted kappa."""
-    keys = list(judgements.KEYS)
     one, two = (
-        f.assign(question_id=f["question_id"].map(identifier)).groupby(keys, sort=False)[value].mean()
-        for f in (first, second)
+        rows.assign(question_id=rows["question_id"].map(identifier))
+        .groupby(list(judgements.KEYS), sort=False)[value]
+        .mean()
+        for rows in (first, second)
     )
     both = pd.DataFrame({"one": one, "two": two.reindex(one.index)})
-    apart = both["one"] - both["two"]
-    name, told = second["judge"].iat[0], both.dropna()
-    ranks, weighted = (_resampled(told, ("one", "two"), of, params) for of in (rho, kappa))
-    rows = [_check(f"agrees with {name}, Spearman's rho", apart, ranks, "interval above 0", lambda e: e[1] > 0)]
-    rows.append(_check(f"agrees with {name}, weighted kappa", apart, weighted, "", None))
-    return [{"judge": first["judge"].iat[0], "kind": first["kind"].iat[0]} | row for row in rows]
+    apart, name = both["one"] - both["two"], second["judge"].iat[0]
+    ranks, weighted = (_resampled(both.dropna(), ("one", "two"), statistic, params) for statistic in (rho, kappa))
+    checks = [
+        _check(f"agrees with {name}, Spearman's rho", apart, ranks, "interval above"),
+        _check(f"agrees with {name}, weighted kappa", apart, weighted),
+    ]
+    return [{"judge": first["judge"].iat[0], "kind": first["kind"].iat[0]} | check for check in checks]
 
 
 def kappa(one, two) -> float:
@@ -214,11 +193,24 @@ def _resampled(frame: pd.DataFrame, columns: tuple, statistic: Callable, params:
     return whole, float(ends[0]), float(ends[1])
 
 
-def _check(name: str, values: pd.Series, estimate: tuple, wanted: str, holds: Callable | None) -> dict:
-    """One row: n things, how many had no value, the estimate, and whether it is as wanted."""
+def _mean(values: pd.Series, params: Params) -> tuple[float, float, float]:
+    settings = params.text_metrics
+    return intervals.bootstrap(values, settings.resamples, settings.confidence, params.seed)
+
+
+def _check(name: str, values: pd.Series, estimate: tuple, wanted: str = "", limit: float = 0.0) -> dict:
+    """One row: n things, how many had no value, the estimate, and whether it keeps a limit that is `wanted`."""
+    value, low, _ = estimate
+    keeps = {
+        "interval above": low > limit,
+        "not above": not low > limit,
+        "at most": value <= limit,
+        "at least": value >= limit,
+    }
     row = {"check": name, "n": len(values), "n_failed": int(values.isna().sum())}
-    row |= dict(zip(("value", "ci_low", "ci_high"), estimate)) | {"wanted": wanted}
-    return row | {"passed": "" if holds is None else "yes" if holds(estimate) else "no"}
+    row |= dict(zip(("value", "ci_low", "ci_high"), estimate))
+    passed = {"wanted": f"{wanted} {limit:g}", "passed": "yes" if keeps[wanted] else "no"} if wanted else {}
+    return {**row, "wanted": "", "passed": ""} | passed
 
 
 def read(file: Path) -> pd.DataFrame:
@@ -229,18 +221,18 @@ def read(file: Path) -> pd.DataFrame:
 
 def verdict(table: pd.DataFrame) -> str:
     """Whether the judge is "reliable", "not reliable" or "not tested"."""
-    told = table["passed"] if len(table) else pd.Series(dtype=str)
-    return "not reliable" if (told == "no").any() else "reliable" if (told == "yes").any() else "not tested"
+    passed = set(table["passed"])
+    return "not reliable" if "no" in passed else "reliable" if "yes" in passed else "not tested"
 
 
 def sentence(table: pd.DataFrame) -> str:
     """What the panel says of the judge, for a caption."""
-    failed = table[table["passed"] == "no"] if len(table) else table
-    told = int((table["passed"] != "").sum()) if len(table) else 0
+    failed, tested = (table["passed"] == "no").sum(), (table["passed"] != "").sum()
+    panel = f"{tested} checks of its reliability panel"
     return {
         "not tested": "The judge's reliability was not tested.",
-        "reliable": f"The judge passed all {told} checks of its reliability panel.",
-        "not reliable": f"THE JUDGE FAILED {len(failed)} of {told} checks of its reliability panel: its ratings carry no weight.",
+        "reliable": f"The judge passed all {panel}.",
+        "not reliable": f"THE JUDGE FAILED {failed} of {panel}: its ratings carry no weight.",
     }[verdict(table)]
 
 
@@ -249,8 +241,7 @@ def banner(table: pd.DataFrame) -> str:
     text = html.escape(sentence(table))
     if verdict(table) != "not reliable":
         return f"<p>{text}</p>"
-    failed = "".join(
-        f"<li>{html.escape(f'{r.kind}: {r.check}')}</li>" for r in table[table["passed"] == "no"].itertuples()
-    )
+    failed = table[table["passed"] == "no"].itertuples()
+    listed = "".join(f"<li>{html.escape(f'{row.kind}: {row.check}')}</li>" for row in failed)
     style = "background:#b42318;color:#ffffff;padding:0.75rem 1rem"
-    return f'<div class="alarm" style="{style}"><strong>{text}</strong><ul>{failed}</ul></div>'
+    return f'<div class="alarm" style="{style}"><strong>{text}</strong><ul>{listed}</ul></div>'

@@ -60,15 +60,15 @@ def _without_json(text: str) -> str:
     if not start:
         return text
     try:
-        held = json.loads(text[start.end() - 1 : end], object_pairs_hook=tuple)  # keeps a name that is there twice
+        pairs = json.loads(text[start.end() - 1 : end], object_pairs_hook=tuple)  # keeps a name that is there twice
     except (ValueError, RecursionError):
         return text
     lines = []
-    for name, value in held:
+    for name, value in pairs:
         if isinstance(value, tuple):
             value = dict(value).get("rating", dict(value).get("score", ""))
-        said = str(value)
-        lines.append(f"{name}: {said if re.fullmatch('.{1,20}', said) else QUOTED}")
+        cell = str(value)
+        lines.append(f"{name}: {cell if re.fullmatch('.{1,20}', cell) else QUOTED}")
     return "\n".join([text[: start.start()], *lines, text[end:].removeprefix("\n```")])
 
 

@@ -26,12 +26,7 @@ from s2utils.workflow.params import ParameterError, Params
 
 COLUMNS = {"arc": "arc_acc_norm", "hellaswag": "hellaswag_acc_norm", "mmlu": "mmlu_acc", "truthfulqa": "truthfulqa_mc2"}
 METRIC = {"arc": "acc_norm", "hellaswag": "acc_norm", "mmlu": "acc", "truthfulqa": "acc"}  # the harness calls mc2 acc
-METRICS = {  # as readers know them
-    "arc": "acc_norm",
-    "hellaswag": "acc_norm",
-    "mmlu": "acc, over subjects",
-    "truthfulqa": "mc2",
-}
+METRICS = METRIC | {"mmlu": "acc, over subjects", "truthfulqa": "mc2"}  # as readers know them
 
 
 def backend(weights: Weights, name: str, params: Params):
@@ -54,11 +49,8 @@ def backend(weights: Weights, name: str, params: Params):
         given |= {"pretrained": model, "tokenizer": loading.tokenizer(weights)}
     else:
         path, options = loading.located(weights)
-        held = {"{path}": path, "{revision}": options.get("revision", "main"), "{name}": name}
-        text = settings.backend_args
-        for place, value in held.items():
-            text = text.replace(place, value)
-        given = simple_parse_args_string(text)
+        text = settings.backend_args.replace("{path}", path).replace("{name}", name)
+        given = simple_parse_args_string(text.replace("{revision}", options.get("revision", "main")))
     if v1 and not any("add_bos_token" in inspect.signature(k.__init__).parameters for k in kind.__mro__):
         raise ParameterError(
             f"leaderboard.protocol v1 puts no BOS token in front, and the backend '{settings.backend}' cannot be told "
@@ -74,31 +66,29 @@ def evaluate(lm, params: Params, folder: Path, name: str) -> pd.DataFrame:
     """
     import lm_eval
 
-    asked = folder / "answers.jsonl"
+    kept = folder / "answers.jsonl"
     if not (folder / "results.json").is_file():
         tasks, places = protocols.load(params.leaderboard, params.seed)
-        found = lm_eval.evaluate(
-            resume.Kept(lm, asked), tasks, bootstrap_iters=1, log_samples=True
-        )  # means have a formula
-        samples = found.pop("samples")
+        # one resample: means have a formula
+        results = lm_eval.evaluate(resume.Kept(lm, kept), tasks, bootstrap_iters=1, log_samples=True)
+        samples = results.pop("samples")
         for task in TASKS:
             with artefacts.replacing(folder / f"{task}.jsonl") as file:
                 for key, (of_task, numbers, _) in places.items():
                     for sample in samples[key] if of_task == task else ():
                         file.write(json.dumps(_row(sample, task, key, numbers)) + "\n")
-        artefacts.write_json(folder / "results.json", _results(found, samples, places, params, name))
-    asked.unlink(missing_ok=True)  # what it held is in the files of the tasks
+        artefacts.write_json(folder / "results.json", _results(results, samples, places, params, name))
+    kept.unlink(missing_ok=True)  # what it held is in the files of the tasks
     return documents(folder)
 
 
 def documents(folder: Path) -> pd.DataFrame:
-    """One row per scored document: task, subject, doc_id (its number in the split), value, prompt, log_likelihoods, greedy.
+    """One row per scored document: task, subject, doc_id, value, prompt, log_likelihoods, greedy.
 
-    `prompt` is a hash of all that stands before the continuations.
+    `doc_id` is its number in the split, `prompt` a hash of all that stands before the continuations.
     """
-    return pd.concat(
-        [pd.DataFrame(artefacts.read_jsonl(folder / f"{task}.jsonl")) for task in TASKS], ignore_index=True
-    )
+    rows = [row for task in TASKS for row in artefacts.read_jsonl(folder / f"{task}.jsonl")]
+    return pd.DataFrame(rows)
 
 
 def other(params: Params) -> Params:
@@ -148,32 +138,43 @@ def _row(sample: dict, task: str, key: str, numbers: list[int]) -> dict:
     """One scored document, from lm-eval's record of it."""
     answers = [answer[0] for answer in sample["resps"]]
     return {
-        "task": task, "subject": key, "doc_id": numbers[sample["doc_id"]], "value": float(sample[METRIC[task]]),
-        "prompt": sample["prompt_hash"], "log_likelihoods": [value for value, _ in answers], "greedy": [greedy for _, greedy in answers],
-    }  # fmt: skip
+        "task": task,
+        "subject": key,
+        "doc_id": numbers[sample["doc_id"]],
+        "value": float(sample[METRIC[task]]),
+        "prompt": sample["prompt_hash"],
+        "log_likelihoods": [value for value, _ in answers],
+        "greedy": [greedy for _, greedy in answers],
+    }
 
 
-def _results(found: dict, samples: dict, places: dict, params: Params, name: str) -> dict:
+def _results(results: dict, samples: dict, places: dict, params: Params, name: str) -> dict:
     """What `lm_eval --output_path` writes of a run, without its time and machine."""
     import lm_eval
     from lm_eval.utils import handle_non_serializable, hash_string
 
     settings = params.leaderboard
     for key, (_, numbers, n) in places.items():
-        found["n-samples"][key] = {"original": n, "effective": len(numbers)}
-        found["configs"][key].get("metadata", {}).pop("config_source", None)  # a path of this machine
+        results["n-samples"][key] = {"original": n, "effective": len(numbers)}
+        results["configs"][key].get("metadata", {}).pop("config_source", None)  # a path of this machine
     hashes = {k: "".join(s["doc_hash"] + s["prompt_hash"] + s["target_hash"] for s in samples[k]) for k in places}
-    found["config"] = {
-        "model": settings.backend, "model_args": settings.backend_args, "batch_size": settings.batch_size, "dtype": params.model.dtype,
-        "device": params.runtime.device, "limit": settings.limit, "protocol": settings.protocol, "source": settings.source,
+    results["config"] = {
+        "model": settings.backend,
+        "model_args": settings.backend_args,
+        "batch_size": settings.batch_size,
+        "dtype": params.model.dtype,
+        "device": params.runtime.device,
+        "limit": settings.limit,
+        "protocol": settings.protocol,
+        "source": settings.source,
         "fewshot_seed": protocols.DRAW if settings.protocol == "harness" else protocols.SHUFFLE,
-    }  # fmt: skip
-    found |= {"model_source": settings.backend, "model_name": name}
-    found |= {"task_hashes": {key: hash_string(text) for key, text in hashes.items()}}
-    found |= {f"{p}_version": importlib.metadata.version(p) for p in ("lm_eval", "transformers")}
+    }
+    results |= {"model_source": settings.backend, "model_name": name}
+    results |= {"task_hashes": {key: hash_string(text) for key, text in hashes.items()}}
+    results |= {f"{p}_version": importlib.metadata.version(p) for p in ("lm_eval", "transformers")}
 
     def plain(value: object) -> object:  # functions by name, not by address
         return f"{value.__module__}.{value.__qualname__}" if callable(value) else handle_non_serializable(value)
 
-    text = json.dumps(found, default=plain)
+    text = json.dumps(results, default=plain)
     return json.loads(text.replace(json.dumps(str(Path(lm_eval.__file__).parent))[1:-1], "lm_eval"))

@@ -93,19 +93,19 @@ def load(settings: Leaderboard, seed: int) -> tuple[dict, dict[str, tuple[str, l
     log.setLevel(logging.ERROR)  # it warns of every custom set, and of every split it chooses by its own rule
     try:
         manager = TaskManager(include_defaults=False, include_path=[str(root / folder) for folder in FOLDERS])
-        found = manager.load([{"group": "leaderboard", "task": configs}])["tasks"]
+        loaded = manager.load([{"group": "leaderboard", "task": configs}])["tasks"]
     finally:
         log.setLevel(level)
     by_size = [{"metric": "acc", "weight_by_size": settings.protocol == "harness"}]
     mmlu = Group.from_config(GroupConfig(group="mmlu", aggregate_metric_list=by_size))
     places = {}
-    for name, task in found.items():
+    for name, task in loaded.items():
         n = sizes.get(name) or len(task.dataset[_scored_split(task)])
         places[name] = (names[name], scored(n, settings.limit[names[name]], settings.protocol), n)
         _arrange(task, places[name], settings)
         if names[name] == "mmlu":
             mmlu.add(task)
-    return {"tasks": found, "groups": {"mmlu": mmlu}}, places
+    return {"tasks": loaded, "groups": {"mmlu": mmlu}}, places
 
 
 def _names(task: str, settings: Leaderboard, seed: int) -> list[str]:

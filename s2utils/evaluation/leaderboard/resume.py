@@ -41,11 +41,11 @@ class Kept:
             part = requests[first:last]
             key = hashlib.sha256(json.dumps([request.args for request in part]).encode()).hexdigest()
             if key not in kept:
-                found = [(float(value), bool(greedy)) for value, greedy in self._lm.loglikelihood(part, **silent)]
-                if len(found) != len(part):
-                    raise ValueError(f"the backend answered {len(found)} of {len(part)} requests")
-                artefacts.append_jsonl(self._path, [{"key": key, "answers": found}])
-                kept[key] = found
+                given = [(float(value), bool(greedy)) for value, greedy in self._lm.loglikelihood(part, **silent)]
+                if len(given) != len(part):
+                    raise ValueError(f"the backend answered {len(given)} of {len(part)} requests")
+                artefacts.append_jsonl(self._path, [{"key": key, "answers": given}])
+                kept[key] = given
             answers += [(value, greedy) for value, greedy in kept[key]]
         return answers
 

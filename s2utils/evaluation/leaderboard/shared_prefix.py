@@ -10,7 +10,8 @@ Trap: a mask of columns cannot say "the last n positions", so sliding windows, A
 the tree. A model that has one, or fails the test at first use, is computed by `hf` itself, and a warning says why.
 Source: lm-evaluation-harness 0.4.13 (`LM` API); tree attention as in SpecInfer (Miao et al. 2024).
 
-Its own command line: `python -m s2utils.evaluation.leaderboard.shared_prefix run --model hf-shared-prefix --model_args pretrained=…`.
+Its own command line: `python -m s2utils.evaluation.leaderboard.shared_prefix run --model hf-shared-prefix --model_args
+pretrained=…`.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ def template(name: str) -> dict:
     ends = ("_1", "_2") if name.endswith("multi-turn") else ("",)
     held = "|".join(f"{{{a}{end}}}" for a in said for end in ends)
     guide = "REF {ref_answer_1} " if "math" in name else ""
-    return {"name": name, "type": "single", "system_prompt": f"Judge by {name}.", "prompt_template": f"{guide}{both}|{held}",
-            "output_format": "[[rating]]"}  # fmt: skip
+    texts = {"system_prompt": f"Judge by {name}.", "prompt_template": f"{guide}{both}|{held}"}
+    return {"name": name, "type": "single", "output_format": "[[rating]]"} | texts
 
 
 @pytest.fixture
@@ -71,13 +71,8 @@ def test_prompts_that_cannot_be_used(tmp_path, change, message):
 
 
 def answer(id=81, model="m", turns=("one", "two"), **more) -> dict:
-    return {
-        "question_id": id,
-        "answer_id": "x",
-        "model_id": model,
-        "choices": [{"index": 0, "turns": list(turns)}],
-        "tstamp": 1.0,
-    } | more
+    choices = [{"index": 0, "turns": list(turns)}]
+    return {"question_id": id, "answer_id": "x", "model_id": model, "choices": choices, "tstamp": 1.0} | more
 
 
 def test_answers_a_turn_of_a_file_or_a_folder(tmp_path):
@@ -105,33 +100,27 @@ def test_answers_that_cannot_be_used(tmp_path, rows, message):
 
 
 def single(**more) -> dict:
-    return {"question_id": 81, "model": "m", "judge": ["gpt-4", "single-v1"], "user_prompt": "…", "judgment": "Rating: [[7]]",
-            "score": 7, "turn": 1} | more  # fmt: skip
+    return JUDGEMENT | more
+
+
+def pair(**more) -> dict:
+    """A comparison that the first model won in both orders."""
+    games = {"g1_winner": "model_1", "g2_winner": "model_1"}
+    keys = {"question_id": 81, "model_1": "m", "model_2": "n", "judge": ["gpt-4", "pair-v2"], "turn": 1}
+    return keys | games | more
+
+
+def read(tmp_path, *rows: dict, notes: list | None = None) -> tuple:
+    """(ratings, pairs) of a file of these judgements."""
+    return fastchat.judgements(write_jsonl(tmp_path / "j.jsonl", *rows), notes)
 
 
 def test_judgements_and_what_failed(tmp_path):
-    rows = [
-        single(),
-        single(score=-1, judgment="no idea", turn=2),
-        single(score=8.5, judgment=""),
-        single(score=1, judgment="Rating: [[10]]"),
-    ]
-    pair = {
-        "question_id": 81,
-        "model_1": "m",
-        "model_2": "n",
-        "g1_winner": "model_1",
-        "g2_winner": "error",
-        "judge": "j",
-        "turn": 1,
-    }
-    ratings, pairs = fastchat.judgements(write_jsonl(tmp_path / "j.jsonl", *[*rows, pair]))
-    assert (
-        ratings["rating"].tolist()[0] == 7
-        and math.isnan(ratings["rating"][1])
-        and ratings["rating"].tolist()[2:] == [8.5, 10]
-    )
-    assert ratings["score"].tolist()[0] == 7 and math.isnan(ratings["score"][1]) and ratings["score"][3] == 1
+    failed, unparsed = single(score=-1, judgment="no idea", turn=2), single(score=8.5, judgment="")
+    rows = [single(), failed, unparsed, single(score=1, judgment="Rating: [[10]]"), pair(g2_winner="error")]
+    ratings, pairs = read(tmp_path, *rows)
+    assert ratings["rating"].tolist() == pytest.approx([8, math.nan, 8.5, 10], nan_ok=True)
+    assert ratings["score"].tolist() == pytest.approx([8, math.nan, 8.5, 1], nan_ok=True)
     assert set(ratings["judge"]) == {"gpt-4"}
     assert pairs[["g1", "g2"]].to_numpy().tolist() == [["model_1", ""]]
 
@@ -148,7 +137,7 @@ def test_judgements_and_what_failed(tmp_path):
 )
 def test_judgements_that_cannot_be_used(tmp_path, row, message):
     with pytest.raises(fastchat.FastChatError, match=f"line 2: .*{message}"):
-        fastchat.judgements(write_jsonl(tmp_path / "j.jsonl", *[single(), row]))
+        read(tmp_path, single(), row)
 
 
 @pytest.fixture
@@ -162,45 +151,34 @@ def test_ratings_a_model_and_set_of_questions(tmp_path, params):
     name = "Llama-2-7b-hf-eli5-wiki-dequantized"
     rows = [single(question_id=q, model=name, turn=t, score=s, judgment=f"Rating: [[{s}]]" if s > 0 else "hm")
             for q, t, s in ((81, 1, 8), (81, 2, 4), (82, 1, 6), (82, 2, -1), (101, 1, 1), (101, 2, 1))]  # fmt: skip
-    ratings, _ = fastchat.judgements(write_jsonl(tmp_path / "j.jsonl", *rows))
-    known = fastchat.categories(
-        write_jsonl(
-            tmp_path / "q.jsonl",
-            *[{"question_id": i, "category": c} for i, c in ((81, "writing"), (82, "stem"), (101, "math"))],
-        )
-    )
+    ratings, _ = read(tmp_path, *rows)
+    questions = [{"question_id": i, "category": c} for i, c in ((81, "writing"), (82, "stem"), (101, "math"))]
+    known = fastchat.categories(write_jsonl(tmp_path / "q.jsonl", *questions))
     table = fastchat_tables.rated(ratings, known, params).set_index("questions")
     every, own = table.loc["all"], table.loc["writing, stem, humanities"]
     assert (every["n"], every["single_turn_rating"], every["multi_turn_rating"]) == (3, 5, 2.5)
-    assert (own["n"], own["single_turn_rating"], own["multi_turn_rating"], own["multi_turn_rating_n_failed"]) == (
-        2,
-        7,
-        4,
-        1,
-    )
-    assert own["single_turn_rating_published"] == pytest.approx(5.975) and math.isnan(
-        every["single_turn_rating_published"]
-    )
+    assert (own["n"], own["single_turn_rating"], own["multi_turn_rating"]) == (2, 7, 4)
+    assert own["multi_turn_rating_n_failed"] == 1 and own["single_turn_rating_published"] == pytest.approx(5.975)
+    assert math.isnan(every["single_turn_rating_published"])
     assert "7.00 [6.00, 8.00]" in fastchat_tables.shown(table.reset_index(), "mtbench").to_string()
     with pytest.raises(fastchat.FastChatError, match="no question 101"):
         fastchat_tables.rated(ratings, {"81": "writing", "82": "stem"}, params)
 
 
 def test_a_turn_that_was_not_judged_has_failed(tmp_path, params):
-    ratings, _ = fastchat.judgements(
-        write_jsonl(tmp_path / "j.jsonl", *[single(), single(turn=2), single(question_id=82)])
-    )
+    ratings, _ = read(tmp_path, single(), single(turn=2), single(question_id=82))
     row = fastchat_tables.rated(ratings, {}, params).iloc[0]
     assert (row["n"], row["single_turn_rating_n_failed"], row["multi_turn_rating_n_failed"]) == (2, 0, 1)
+    row = table(write_jsonl(tmp_path / "j.jsonl", single(), single(question_id=82)), params).iloc[0]
+    assert (row["single_turn_rating"], row["single_turn_rating_n_failed"]) == (8, 0)
+    assert math.isnan(row["multi_turn_rating"]) and row["multi_turn_rating_n_failed"] == 0, (
+        "no second turn, none failed"
+    )
 
 
 def test_readability_a_turn(tmp_path, params):
-    found = fastchat.answers(
-        write_jsonl(
-            tmp_path / "m.jsonl",
-            *[answer(turns=("The sun is hot. We see it.", "")), answer(82, turns=("Rain is good.", "So it is."))],
-        )
-    )
+    rows = [answer(turns=("The sun is hot. We see it.", "")), answer(82, turns=("Rain is good.", "So it is."))]
+    found = fastchat.answers(write_jsonl(tmp_path / "m.jsonl", *rows))
     table = fastchat_tables.readable(found, {}, params).set_index(["turn", "backend"])
     assert table.loc[(1, "pyphen"), ["n", "flesch_reading_ease_n_failed"]].tolist() == [2, 0]
     assert table.loc[(2, "cmudict"), ["n", "flesch_kincaid_grade_n_failed"]].tolist() == [2, 1]
@@ -208,14 +186,13 @@ def test_readability_a_turn(tmp_path, params):
 
 
 def test_pairs_are_counted_as_ours(tmp_path, params):
-    pair = {"model_1": "m", "model_2": "n", "judge": ["gpt-4", "pair-v2"], "turn": 1}
     games = [("model_1", "model_1"), ("model_2", "model_2"), ("model_1", "model_2"), ("tie", "tie"), ("error", "tie")]
-    rows = [pair | {"question_id": i, "g1_winner": a, "g2_winner": b} for i, (a, b) in enumerate(games)]
-    _, found = fastchat.judgements(write_jsonl(tmp_path / "p.jsonl", *rows))
+    rows = [pair(question_id=i, g1_winner=first, g2_winner=second) for i, (first, second) in enumerate(games)]
+    _, found = read(tmp_path, *rows)
     row = fastchat_tables.compared(found, params).iloc[0]
     assert row[["n", "n_win", "n_tie", "n_loss", "n_failed", "n_flipped"]].tolist() == [5, 1, 2, 1, 1, 1]
     with pytest.raises(fastchat.FastChatError, match="judged several times"):
-        fastchat_tables.compared(fastchat.judgements(write_jsonl(tmp_path / "p.jsonl", *rows + rows[:1]))[1], params)
+        fastchat_tables.compared(read(tmp_path, *rows, rows[0])[1], params)
 
 
 PROMPTS = ("single-v1", "single-math-v1", "single-v1-multi-turn", "single-math-v1-multi-turn")
@@ -227,25 +204,20 @@ def table(path, params):
 
 def test_one_judge_has_prompts_by_turn_and_category(tmp_path, params):
     rows = [
-        JUDGEMENT | {"question_id": q, "turn": turn, "judge": ["gpt-4", name]}
+        single(question_id=q, turn=turn, judge=["gpt-4", name])
         for q, names in ((81, PROMPTS[::2]), (111, PROMPTS[1::2]))
         for turn, name in enumerate(names, start=1)
     ]
     (row,) = table(write_jsonl(tmp_path / "j.jsonl", *rows), params).to_dict("records")
     for turn in fastchat_tables.TURNS.values():
         assert (row["n"], row[turn], row[f"{turn}_n_failed"], row[f"{turn}_file"]) == (2, 8, 0, 8)
-    pair = {"question_id": 81, "model_1": "m", "model_2": "n", "g1_winner": "model_1", "g2_winner": "model_1"}
-    rows = [pair | {"turn": t, "judge": ["gpt-4", f"pair-v2{'-multi-turn' * (t - 1)}"]} for t in (1, 2)]
-    (row,) = fastchat_tables.compared(fastchat.judgements(write_jsonl(tmp_path / "p.jsonl", *rows))[1], params).to_dict(
-        "records"
-    )
+    _, pairs = read(tmp_path, pair(), pair(turn=2, judge=["gpt-4", "pair-v2-multi-turn"]))
+    (row,) = fastchat_tables.compared(pairs, params).to_dict("records")
     assert (row["judge"], row["n"], row["n_win"]) == ("gpt-4", 2, 2)
 
 
 def test_the_files_mean_is_the_plain_mean_of_its_scores(tmp_path, params):
-    rows = [JUDGEMENT | {"score": 10, "judgment": "[[10]]"}] * 3 + [
-        JUDGEMENT | {"question_id": 82, "score": 2, "judgment": "[[2]]"}
-    ]
+    rows = [single(score=10, judgment="[[10]]")] * 3 + [single(question_id=82, score=2, judgment="[[2]]")]
     row = table(write_jsonl(tmp_path / "j.jsonl", *rows), params).iloc[0]
     assert row["single_turn_rating_file"] == 8 and row["single_turn_rating"] == 6 and row["n"] == 2
 
@@ -264,49 +236,43 @@ def test_the_files_mean_is_the_plain_mean_of_its_scores(tmp_path, params):
 )
 def test_a_judgement_that_failed_fails_alone(tmp_path, params, change, reason):
     notes = []
-    path = write_jsonl(tmp_path / "j.jsonl", *[JUDGEMENT, JUDGEMENT | {"question_id": 82} | change])
+    path = write_jsonl(tmp_path / "j.jsonl", JUDGEMENT, single(question_id=82, **change))
     ratings, _ = fastchat.judgements(path, notes)
     assert ratings["rating"].isna().tolist() == [False, True] and ratings["rating"][0] == 8
     assert [(n.file, n.row, n.key, n.reason, n.read) for n in notes] == [("j.jsonl", 2, "score", reason, False)]
     row = table(path, params).iloc[0]
-    assert (
-        row["n"],
-        row["single_turn_rating"],
-        row["single_turn_rating_n_failed"],
-        row["single_turn_rating_file"],
-    ) == (2, 8, 1, 8)
+    columns = ["n", "single_turn_rating", "single_turn_rating_n_failed", "single_turn_rating_file"]
+    assert row[columns].tolist() == [2, 8, 1, 8]
 
 
 @pytest.mark.parametrize("winner", ["error", None, "", "m", ["model_1"], math.nan])
 def test_a_pair_without_a_winner_has_failed(tmp_path, params, winner):
-    notes, pair = [], {"question_id": 81, "model_1": "m", "model_2": "n", "g1_winner": "model_1", "turn": 1}
-    rows = [pair | {"g2_winner": winner}, pair | {"question_id": 82, "g2_winner": "model_1"}]
-    _, found = fastchat.judgements(write_jsonl(tmp_path / "p.jsonl", *rows), notes)
+    notes = []
+    _, found = read(tmp_path, pair(g2_winner=winner), pair(question_id=82), notes=notes)
     row = fastchat_tables.compared(found, params).iloc[0]
-    assert row[["n", "n_win", "n_failed"]].tolist() == [2, 1, 1] and [(n.row, n.key) for n in notes] == [
-        (1, "g2_winner")
-    ]
+    assert row[["n", "n_win", "n_failed"]].tolist() == [2, 1, 1]
+    assert [(n.row, n.key) for n in notes] == [(1, "g2_winner")]
 
 
-def test_a_file_of_first_turns_has_no_second_that_failed(tmp_path, params):
-    row = table(write_jsonl(tmp_path / "j.jsonl", *[JUDGEMENT, JUDGEMENT | {"question_id": 82}]), params).iloc[0]
-    assert (row["single_turn_rating"], row["single_turn_rating_n_failed"]) == (8, 0)
-    assert math.isnan(row["multi_turn_rating"]) and row["multi_turn_rating_n_failed"] == 0
+HEAD = "question_id,model,judge,turn,score"
 
 
 @pytest.mark.parametrize(
-    "csv",
+    "lines",
     [
-        "question_id,model,judge,turn,score,judgment\n81,m,gpt-4,1,8,Rating: [[8]]\n81,m,gpt-4,2,-1,no\n82.0,m,gpt-4,1.0,6.0,\n82,m,gpt-4,2,4,\n",
-        "id;Model;turn;Rating\n81;m;1;8\n81;m;2;\n82;m;1;Rating: [[6]]\n82;m;2;4.0\n",
-        "model,turn,judgement\nm,1,Rating: [[8]]\nm,2,no\nm,1,[[6]]\nm,2,[[4]]\n",
-        "question_id,model,judge,turn,score\n81,m,\"['gpt-4', 'single-v1']\",1,8\n82,m,\"('gpt-4', 'single-v1')\",1,6\n"
-        '82,m,"[""gpt-4"", ""single-v1-multi-turn""]",2,4\n',
+        (f"{HEAD},judgment", "81,m,gpt-4,1,8,Rating: [[8]]", "81,m,gpt-4,2,-1,no", "82.0,m,gpt-4,1.0,6.0,",
+         "82,m,gpt-4,2,4,"),
+        ("id;Model;turn;Rating", "81;m;1;8", "81;m;2;", "82;m;1;Rating: [[6]]", "82;m;2;4.0"),
+        ("model,turn,judgement", "m,1,Rating: [[8]]", "m,2,no", "m,1,[[6]]", "m,2,[[4]]"),
+        (HEAD, *(f"8{i},m,\"{judge}\",{turn},{score}" for i, judge, turn, score in (
+            (1, "['gpt-4', 'single-v1']", 1, 8), (2, "('gpt-4', 'single-v1')", 1, 6),
+            (2, '[""gpt-4"", ""single-v1-multi-turn""]', 2, 4),
+        ))),
     ],
-)
-def test_a_table_with_a_row_a_judgement_is_read_as_such(tmp_path, params, csv):
+)  # fmt: skip
+def test_a_table_with_a_row_a_judgement_is_read_as_such(tmp_path, params, lines):
     path = tmp_path / "j.csv"
-    path.write_text(csv, encoding="utf-8")
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
     (row,) = table(path, params).to_dict("records")
     assert (row["model"], row["n"], row["single_turn_rating"], row["multi_turn_rating"]) == ("m", 2, 7, 4)
     assert row["multi_turn_rating_n_failed"] == 1 and row["single_turn_rating_n_failed"] == 0
@@ -323,14 +289,8 @@ def test_answers_that_failed_stay_as_rows(tmp_path, params):
     found = fastchat.answers(write_jsonl(tmp_path / "m.jsonl", *rows), notes)
     assert found["answer"].notna().tolist() == [True, False, True, False, False, True, True]
     assert found["answer"].dropna().tolist()[1:] == ["Rain is good.", "It is ? hot.", "It is hot."]
-    assert sorted((n.row, n.read) for n in notes) == [
-        (1, False),
-        (2, False),
-        (2, True),
-        (3, False),
-        (3, True),
-        (4, True),
-    ]
+    failed, noted = ([n.row for n in notes if n.read == was_read] for was_read in (False, True))
+    assert (sorted(failed), sorted(noted)) == ([1, 2, 3], [2, 3, 4])
     table = fastchat_tables.readable(found, {}, params).set_index(["turn", "backend"])
     assert table.loc[(2, "pyphen"), ["n", "flesch_reading_ease_n_failed"]].tolist() == [3, 2]
 
@@ -346,14 +306,11 @@ def test_a_file_of_answers_in_another_encoding(tmp_path):
 def test_the_audit_reads_a_run_of_fastchat(tree, tmp_path, capsys):
 
     folder = tmp_path / "mt_bench"
-    write_jsonl(folder / "model_answer" / "m.jsonl", *[answer(turns=("The sun is hot.", "It is far."))])
-    judged = write_jsonl(
-        folder / "model_judgment" / "gpt-4_single.jsonl",
-        *[single(model="<b>m</b>"), single(model="<b>m</b>", turn=2, score=-1, judgment="")],
-    )
-    questions = write_jsonl(
-        folder / "question.jsonl", *[{"question_id": 81, "category": "writing", "turns": ["a", "b"]}]
-    )
+    write_jsonl(folder / "model_answer" / "m.jsonl", answer(turns=("The sun is hot.", "It is far.")))
+    ratings = [single(model="<b>m</b>"), single(model="<b>m</b>", turn=2, score=-1, judgment="")]
+    judged = write_jsonl(folder / "model_judgment" / "gpt-4_single.jsonl", *ratings)
+    asked = {"question_id": 81, "category": "writing", "turns": ["a", "b"]}
+    questions = write_jsonl(folder / "question.jsonl", asked)
     few = ["--profile", "smoke", "--set", "text_metrics.resamples=50"]
     given = ["--answers", str(folder / "model_answer"), "--judgements", str(judged), "--questions", str(questions)]
     assert main(["audit", *given, *few]) == 0

@@ -7,15 +7,16 @@ import math
 import re
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import REPOSITORY, serving
+from judge_server import Handler, JudgeServer, completion
 
 from s2utils.evaluation.judge import judge_prompts, judgements
+from s2utils.evaluation.judge.replies import DIMENSIONS
 from s2utils.models.parameters import Endpoint
 from s2utils.workflow import artefacts
 from s2utils.workflow.params import ParameterError
@@ -34,23 +35,19 @@ def rated(item: int) -> float:
     return 8.5 if item % 17 == 0 else 1 + item % 10
 
 
-class Server(ThreadingHTTPServer):
-    """An OpenAI-compatible judge on this machine that fails at the first request of some items, in every way we know."""
-
-    daemon_threads = True
-    request_queue_size = 128
+class FaultyServer(JudgeServer):
+    """A judge that fails at the first request of some items, in every way we know."""
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(handler=Faulty)
         self.asked: collections.Counter = collections.Counter()  # (item, repair): requests
         self.paid: collections.Counter = collections.Counter()  # (item, repair): whole replies
         self.at_once = self.most = 0
-        self.lock = threading.Lock()
 
 
-class Handler(BaseHTTPRequestHandler):
+class Faulty(Handler):
     def do_POST(self):
-        server, messages = self.server, json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"]
+        server, messages = self.server, self.body()["messages"]
         found = [re.search(r"item (\d+)\.", m["content"]) for m in messages]
         item, repair = next(int(m[1]) for m in found if m), not found[-1]
         with server.lock:
@@ -70,11 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         text = f"Rating: [[{rated(item):g}]]"
         if wrong == "mute" or (wrong == "talk" and not repair):
             text = "I like it."
-        text = "" if wrong == "empty" and not repair else text
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-        data = json.dumps(
-            {"id": "c", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
-        ).encode()
+        data = completion("" if wrong == "empty" and not repair else text)
         if first and wrong in ("limit", "crash"):
             return self.send(429 if wrong == "limit" else 500, b'{"error": {"message": "later"}}')
         if first and wrong == "silence":
@@ -92,27 +85,10 @@ class Handler(BaseHTTPRequestHandler):
             self.server.paid[item, repair] += 1
         return self.send(200, data)
 
-    def head(self, status: int, length: int) -> None:
-        self.send_response(status)
-        for name, value in (
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(length)),
-            ("Retry-After", "0"),
-        ):
-            self.send_header(name, value)
-        self.end_headers()
-
-    def send(self, status: int, data: bytes) -> None:
-        self.head(status, len(data))
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
-
 
 @pytest.fixture
 def server():
-    with serving(Server()) as running:
+    with serving(FaultyServer()) as running:
         yield running
 
 
@@ -122,10 +98,11 @@ from pathlib import Path
 from s2utils.models import client
 from s2utils.evaluation.judge import judgements, judge_prompts as judges
 from s2utils.models.parameters import Endpoint
-port, folder, n, width, client.TIMEOUT = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
-judge = Endpoint("openai", "m", "", f"http://127.0.0.1:{port}/v1", "NO_KEY", width, 1, 16, 0.0, 0, 0.0, 0.0, 0.0)
+port, folder, n, width, timeout = sys.argv[1:]
+folder, client.TIMEOUT = Path(folder), float(timeout)
+judge = Endpoint("openai", "m", "", f"http://127.0.0.1:{port}/v1", "NO_KEY", int(width), 1, 16, 0.0, 0, 0.0, 0.0, 0.0)
 keys = {"turn": 1, "model": "a"}
-items = [keys | {"question_id": i, "chat": judges.chat("single", f"item {i}. ", False)} for i in range(n)]
+items = [keys | {"question_id": i, "chat": judges.chat("single", f"item {i}. ", False)} for i in range(int(n))]
 rows = judgements.collect(judge, "single", items, folder / "cache.jsonl", seed=1, label="judge")
 judgements.write(folder / "judged.jsonl", rows)
 """
@@ -133,16 +110,8 @@ judgements.write(folder / "judged.jsonl", rows)
 
 @pytest.mark.slow
 def test_a_thousand_judgements_survive_a_kill_and_a_faulty_server(server, tmp_path):
-    command = [
-        sys.executable,
-        "-c",
-        CHILD,
-        str(server.server_port),
-        str(tmp_path),
-        str(JUDGEMENTS),
-        str(WIDTH),
-        str(TIMEOUT),
-    ]
+    given = (server.server_port, tmp_path, JUDGEMENTS, WIDTH, TIMEOUT)
+    command = [sys.executable, "-c", CHILD, *map(str, given)]
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 60
     while sum(server.paid.values()) < 450 and process.poll() is None and time.monotonic() < until:
@@ -160,13 +129,10 @@ def test_a_thousand_judgements_survive_a_kill_and_a_faulty_server(server, tmp_pa
     assert rows["question_id"].tolist() == list(range(JUDGEMENTS)), "lost, twice, or out of order"
     wrong = rows["question_id"].map(fault)
     assert set(wrong) == {"", *FAULTS}
-    assert (
-        rows["state"] == wrong.map({"empty": "repaired", "talk": "repaired", "mute": "failed"}).fillna("clear")
-    ).all()
+    states = wrong.map({"empty": "repaired", "talk": "repaired", "mute": "failed"}).fillna("clear")
+    assert (rows["state"] == states).all() and rows["rating"].isna().sum() == (wrong == "mute").sum()
     clear = rows[rows["state"] != "failed"]
-    assert (clear["rating"] == clear["question_id"].map(rated)).all() and rows["rating"].isna().sum() == (
-        wrong == "mute"
-    ).sum()
+    assert (clear["rating"] == clear["question_id"].map(rated)).all()
     assert judgements.counts(rows)[["asked", *judgements.STATES]].sum(axis=1).tolist() == [2 * JUDGEMENTS]
 
     needed = JUDGEMENTS + int(wrong.isin(["empty", "talk", "mute"]).sum())
@@ -226,11 +192,8 @@ def test_a_reply_without_a_rating_is_asked_for_it_once(scripted):
     asked = scripted(["Good. Rating: [[7]]", "It is good.", "Bad."], ["Rating: [[10]]", "I cannot."])
     rows = collect([item(i) for i in range(3)])
     assert rows["state"].tolist() == ["clear", "repaired", "failed"] and rows["rating"].tolist()[:2] == [7, 10]
-    assert rows["reply"].tolist() == ["Good. Rating: [[7]]", "It is good.", "Bad."] and rows["again"].tolist() == [
-        "",
-        "Rating: [[10]]",
-        "I cannot.",
-    ]
+    assert rows["reply"].tolist() == ["Good. Rating: [[7]]", "It is good.", "Bad."]
+    assert rows["again"].tolist() == ["", "Rating: [[10]]", "I cannot."]
     assert asked[1]["chats"] == [judge_prompts.chat("single", f"q{i} ", False) for i in (1, 2)] and len(asked) == 2
     assert judgements.counts(rows).to_dict("records") == [
         {"kind": "single", "judge": "gpt-test", "asked": 3, "clear": 1, "repaired": 1, "failed": 1}
@@ -249,8 +212,6 @@ def test_why_replies_were_not_clear_is_counted(scripted):
     counted, why = judgements.counts(rows).iloc[0], judgements.failures(rows)
     assert (counted["repaired"], counted["failed"]) == (why["repaired"].sum(), why["failed"].sum())
 
-
-def test_where_all_is_clear_no_reason_is_counted(scripted):
     scripted(["Rating: [[7]]"])
     why = judgements.failures(collect([item(0)]))
     assert why.empty and why.columns.tolist() == ["kind", "judge", "reason", "not_clear", "repaired", "failed"]
@@ -264,7 +225,7 @@ def test_what_came_broken_is_asked_once_more_and_then_has_failed(scripted):
 
 
 def seven(*numbers) -> str:
-    return "\n".join(f"{name}: [[{n}]]" for name, n in zip(judge_prompts.DIMENSIONS, numbers))
+    return "\n".join(f"{name}: [[{n}]]" for name, n in zip(DIMENSIONS, numbers))
 
 
 def test_a_rubric_takes_a_whole_second_reply_or_fills_its_gaps(scripted):
@@ -281,11 +242,8 @@ def test_repeats_have_seeds_of_their_own_and_a_mean(scripted):
     rows = collect([item(0), item(1)], repeats=2)
     assert [a["seed"] for a in asked] == [5, 6, 6] and rows["repeat"].tolist() == [0, 0, 1, 1]
     means = judgements.averaged(rows, ["rating"], ["question_id"])
-    assert (
-        means["rating"].tolist() == [6, 5]
-        and means["rating_spread"][0] == pytest.approx(8**0.5)
-        and math.isnan(means["rating_spread"][1])
-    )
+    assert means["rating"].tolist() == [6, 5]
+    assert means["rating_spread"].tolist() == pytest.approx([8**0.5, math.nan], nan_ok=True)
 
 
 def test_rows_come_back_as_they_were_written(tmp_path):
@@ -295,11 +253,8 @@ def test_rows_come_back_as_they_were_written(tmp_path):
     ]
     judgements.write(tmp_path / "r.jsonl", rows)
     found = judgements.read(tmp_path / "r.jsonl")
-    assert (
-        found["rating"].tolist()[0] == 8.5
-        and math.isnan(found["rating"][1])
-        and found["reply"].tolist() == ["a\u2028b", ""]
-    )
+    assert found["rating"].tolist() == pytest.approx([8.5, math.nan], nan_ok=True)
+    assert found["reply"].tolist() == ["a\u2028b", ""]
     judgements.write(tmp_path / "none.jsonl", [])
     assert judgements.read(tmp_path / "none.jsonl").empty
 
@@ -344,13 +299,11 @@ def test_people_may_rate_the_rubric_and_be_several(tmp_path):
 )
 def test_ratings_that_cannot_be_used_name_file_and_row(tmp_path, line, message):
     with pytest.raises(ParameterError, match=message) as raised:
-        judgements.humans(tmp_path.__class__(people(tmp_path, "0,1,m,5", line).model))
+        judgements.humans(Path(people(tmp_path, "0,1,m,5", line).model))
     assert "people.csv" in str(raised.value)
 
-
-def test_a_file_without_a_needed_column_is_named(tmp_path):
     with pytest.raises(ParameterError, match=r"people.csv: no column 'turn' among question_id, model, rating"):
-        judgements.humans(tmp_path.__class__(people(tmp_path, "1,m,5", head="question_id,model,rating").model))
+        judgements.humans(Path(people(tmp_path, "1,m,5", head="question_id,model,rating").model))
 
 
 @pytest.mark.parametrize("written", ["1.0,1.0,m,8", "1,1,m,8.0"])
@@ -361,15 +314,6 @@ def test_numbers_as_pandas_writes_them_meet_their_answers(tmp_path, monkeypatch,
     assert [(r["rating"], r["state"]) for r in rows] == [(8, "clear")] * 3
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
-def test_peoples_ratings_from_a_spreadsheet(tmp_path, encoding):
-    file = tmp_path / "people.csv"
-    file.write_bytes("question_id;turn;model;rating;rater\r\n1;1;m;8;Zoë\r\n".encode(encoding))
-    assert judgements.humans(file).to_dict("records") == [
-        {"question_id": "1", "turn": 1, "model": "m", "rater": "Zoë", "rating": 8}
-    ]
-
-
 def test_peoples_ratings_as_one_array(tmp_path):
     rows = [
         {"question_id": 1, "turn": 1, "model": "m", "rating": 8, "simplicity": None},
@@ -377,11 +321,8 @@ def test_peoples_ratings_as_one_array(tmp_path):
     ]
     (tmp_path / "people.json").write_text(json.dumps(rows))
     found = judgements.humans(tmp_path / "people.json")
-    assert (
-        found["rating"].tolist() == [8, 7]
-        and found["question_id"].tolist() == ["1", "2"]
-        and found["simplicity"].isna().all()
-    )
+    assert found["rating"].tolist() == [8, 7] and found["question_id"].tolist() == ["1", "2"]
+    assert found["simplicity"].isna().all()
     (tmp_path / "people.json").write_text(json.dumps([rows[0] | {"rating": math.nan}]))
     with pytest.raises(ParameterError, match="people.json, row 1: rating must be a number from 1 to 10, not nan"):
         judgements.humans(tmp_path / "people.json")

@@ -29,40 +29,42 @@ def test_a_sample_is_seeded_and_spread_over_the_categories():
 
 def test_mt_benchs_own_file_and_categories(sample):
     path = sample("samples/mt_bench_questions.jsonl")
-    loaded = params.load(
-        "cpu", {"mtbench": {"questions": str(path), "categories": ["writing", "stem", "humanities"], "n": 0}}
-    )
-    rows = mtbench.questions(loaded.mtbench, 0)
-    assert mtbench.beside(rows, loaded.mtbench) == f"5 of 60 turns beside a reference answer of {path} itself"
+    own = {"questions": str(path), "categories": ["writing", "stem", "humanities"], "n": 0}
+    settings = params.load("cpu", {"mtbench": own}).mtbench
+    rows = mtbench.questions(settings, 0)
+    assert mtbench.beside(rows, settings) == f"5 of 60 turns beside a reference answer of {path} itself"
     assert len(rows) == 30 and {r["category"] for r in rows} == {"writing", "stem", "humanities"}
     assert not rows[0]["must_hold"][0] and rows[0]["reference"] == []
 
 
+TWO = {"question_id": 2, "category": "x", "turns": ["a", "b"]}
+
+
 @pytest.mark.parametrize(
-    ("line", "message"),
+    ("row", "message"),
     [
-        ("{", "is not JSON"),
-        ("[1]", "must be an object"),
-        ('{"question_id": 2, "category": "x", "turns": ["one"]}', "'turns' must be two texts"),
-        ('{"question_id": 2, "category": "x", "turns": "ab"}', "'turns' must be two texts, not 'ab'"),
-        ('{"question_id": 2, "category": "x", "turns": ["a", true]}', "'turns' must be two texts"),
-        ('{"question_id": 2, "category": "x", "turns": ["a", " "]}', "'turns' must be two texts"),
-        ('{"question_id": 2, "category": "x"}', "'turns' must be two texts, not None"),
-        ('{"question_id": 2, "turns": ["a", "b"]}', "'category' must be a text"),
-        ('{"category": "x", "turns": ["a", "b"]}', "'question_id' must be a whole number or a text, not None"),
-        ('{"question_id": true, "category": "x", "turns": ["a", "b"]}', "'question_id' must be a whole number"),
-        ('{"question_id": 1.0, "category": "x", "turns": ["a", "b"]}', "'question_id' must be a whole number"),
-        ('{"question_id": 1, "category": "x", "turns": ["a", "b"]}', "'question_id' 1 stands in line 1 already"),
-        ('{"question_id": "1", "category": "x", "turns": ["a", "b"]}', "'question_id' '1' stands in line 1 already"),
-        ('{"question_id": 2, "category": "x", "turns": ["a", "b"], "reference": ["c"]}', "'reference' must be two texts"),
-        ('{"question_id": 2, "category": "x", "turns": ["a", "b"], "must_hold": ["c", "d"]}', "'must_hold' must be two lists"),
-        ('{"question_id": 2, "category": "x", "turns": ["a", "\\ud83d"]}', "whole characters"),
+        (b"{", "is not JSON"),
+        (b"[1]", "must be an object"),
         (b'{"question_id": 2, "category": "x", "turns": ["it\x92s", "b"]}', "is not UTF-8: save the file as UTF-8"),
+        (TWO | {"turns": ["one"]}, "'turns' must be two texts"),
+        (TWO | {"turns": "ab"}, "'turns' must be two texts, not 'ab'"),
+        (TWO | {"turns": ["a", True]}, "'turns' must be two texts"),
+        (TWO | {"turns": ["a", " "]}, "'turns' must be two texts"),
+        (TWO | {"turns": ["a", "\ud83d"]}, "whole characters"),
+        (TWO | {"turns": None}, "'turns' must be two texts, not None"),
+        (TWO | {"category": None}, "'category' must be a text"),
+        (TWO | {"question_id": None}, "'question_id' must be a whole number or a text, not None"),
+        (TWO | {"question_id": True}, "'question_id' must be a whole number"),
+        (TWO | {"question_id": 1.0}, "'question_id' must be a whole number"),
+        (TWO | {"question_id": 1}, "'question_id' 1 stands in line 1 already"),
+        (TWO | {"question_id": "1"}, "'question_id' '1' stands in line 1 already"),
+        (TWO | {"reference": ["c"]}, "'reference' must be two texts"),
+        (TWO | {"must_hold": ["c", "d"]}, "'must_hold' must be two lists"),
     ],
-)  # fmt: skip
-def test_broken_questions_name_file_and_line(tree, line, message):
-    good = b'{"question_id": 1, "category": "x", "turns": ["a", "b"]}'
-    line = line if isinstance(line, bytes) else line.encode()
+)
+def test_broken_questions_name_file_and_line(tree, row, message):
+    good = json.dumps(TWO | {"question_id": 1}).encode()
+    line = row if isinstance(row, bytes) else json.dumps({k: v for k, v in row.items() if v is not None}).encode()
     (tree / "params/own.jsonl").write_bytes(good + b"\n" + line + b"\n")
     settings = params.load("cpu", {"mtbench": {"questions": "params/own.jsonl"}}).mtbench
     with pytest.raises(ParameterError, match=r"own.jsonl, line 2") as raised:
@@ -88,16 +90,8 @@ def test_a_byte_order_mark_blank_lines_and_text_ids_are_read(tree):
 
 def references(tree, *rows: dict) -> str:
     """FastChat's file of one model's reference answers, written."""
-    whole = [
-        {
-            "question_id": 101 + i,
-            "answer_id": "x",
-            "model_id": "gpt-4",
-            "choices": [{"index": 0, "turns": ["R1", "R2"]}],
-        }
-        | row
-        for i, row in enumerate(rows)
-    ]
+    usual = {"answer_id": "x", "model_id": "gpt-4", "choices": [{"index": 0, "turns": ["R1", "R2"]}]}
+    whole = [usual | {"question_id": i} | row for i, row in enumerate(rows, 101)]
     (tree / "params/gpt-4.jsonl").write_text("".join(json.dumps(row) + "\n" for row in whole))
     return "params/gpt-4.jsonl"
 
@@ -160,17 +154,15 @@ def test_a_file_that_is_not_there_or_empty_is_named(tree):
 
 
 def test_references_are_part_of_what_the_judge_is_asked(tree):
-    name = references(tree, {})
-    with_file = params.load("smoke", {"mtbench": {"references": name}})
-    keys = {step: steps.key(step, with_file, n) for step, n in (("mtbench", "SmolLM2-135M"), ("data", ""))}
-    without = {
-        step: steps.key(step, params.load("smoke"), n) for step, n in (("mtbench", "SmolLM2-135M"), ("data", ""))
-    }
-    assert keys["mtbench"] != without["mtbench"] and keys["data"] == without["data"]
+    def keys(changes: dict) -> tuple[str, str]:
+        study = params.load("smoke", changes)
+        return steps.key("mtbench", study, "SmolLM2-135M"), steps.key("data", study)
+
+    with_file = {"mtbench": {"references": references(tree, {})}}
+    (judged, data), (blind, same) = keys(with_file), keys({})
+    assert judged != blind and data == same
     references(tree, {"choices": [{"turns": ["other", "texts"]}]})
-    assert (
-        steps.key("mtbench", params.load("smoke", {"mtbench": {"references": name}}), "SmolLM2-135M") != keys["mtbench"]
-    )
+    assert keys(with_file)[0] != judged
 
 
 def test_unknown_category_and_missing_file():
@@ -181,16 +173,9 @@ def test_unknown_category_and_missing_file():
 
 
 def test_unparsed_replies_are_counted():
-    judged = pd.DataFrame(
-        {
-            "question_id": [1, 1, 2, 2],
-            "turn": [1, 2, 1, 2],
-            "rating": [7.0, math.nan, 5.0, 3.0],
-            "ended": [True, True, False, True],
-            "repeat": 0,
-        }
-    )
-    row = mtbench.summary(judged, params.load("cpu"))
+    ratings, ended = [7.0, math.nan, 5.0, 3.0], [True, True, False, True]
+    judged = pd.DataFrame({"question_id": [1, 1, 2, 2], "turn": [1, 2] * 2, "rating": ratings, "ended": ended})
+    row = mtbench.summary(judged.assign(repeat=0), params.load("cpu"))
     assert (row["n"], row["n_cut"]) == (2, 1)
     assert row["single_turn_rating"] == 6 and row["single_turn_rating_n_failed"] == 0
     assert row["multi_turn_rating"] == 3 and row["multi_turn_rating_n_failed"] == 1
@@ -198,14 +183,14 @@ def test_unparsed_replies_are_counted():
 
 def test_merges_of_one_model_draw_the_same_random_numbers_and_no_others_do(monkeypatch, tmp_path):
     """The seed holds the model's name without its merge, and the turn."""
-    seeds = {}
+    seeds, asked = {}, []
 
     def completions(network, tok, prompts, *, seed, label, **settings):
         seeds[label] = seed
         yield [{"text": "So.", "n_tokens": 1, "ended": True} for _ in prompts]
 
     monkeypatch.setattr(mtbench.generation, "completions", completions)
-    monkeypatch.setattr(mtbench.loading, "prompt", lambda turns, *_: turns[-1])
+    monkeypatch.setattr(mtbench.loading, "prompt", lambda turns, *_: asked.append(turns) or turns[-1])
     monkeypatch.setattr(mtbench.loading, "encoded", lambda texts, *_: [[1] for _ in texts])
     smoke = params.load("smoke")
     questions = [{"question_id": 1, "category": "x", "turns": ["Why?", "How?"]}]
@@ -215,3 +200,4 @@ def test_merges_of_one_model_draw_the_same_random_numbers_and_no_others_do(monke
     of_model = {(row.model, turn): seeds[f"{row.id} turn {turn}"] for row in rows for turn in (1, 2)}
     assert all(seeds[f"{row.id} turn {turn}"] == of_model[row.model, turn] for row in rows for turn in (1, 2))
     assert len(rows) == 6 and len(set(of_model.values())) == len(of_model) == 2 * 4
+    assert asked == [["Why?"], ["Why?", "So.", "How?"]] * len(rows), "the second turn sees the first with its answer"

@@ -14,23 +14,20 @@ from s2utils.workflow.params import load
 def rows(*two: tuple[str, str]) -> pd.DataFrame:
     """Verdicts of comparisons a against b: with a first, and with a second."""
     keys = {"turn": 1, "model": "a", "other": "b"}
-    return pd.DataFrame(
-        [
-            keys | {"question_id": i, "place": place, "verdict": v}
-            for i, one in enumerate(two)
-            for place, v in zip(("first", "second"), one)
-        ]
-    )
+    places = [(i, place, v) for i, both in enumerate(two) for place, v in zip(("first", "second"), both)]
+    return pd.DataFrame(places, columns=["question_id", "place", "verdict"]).assign(**keys)
 
 
 @pytest.mark.parametrize(
     ("two", "outcome", "flipped"),
     [
-        (("A", "B"), "win", False), (("B", "A"), "loss", False), (("tie", "tie"), "tie", False), (("A", "A"), "tie", True),
-        (("B", "B"), "tie", True), (("A", "tie"), "tie", True), (("tie", "A"), "tie", True), (("", "B"), "failed", False),
-        (("A", ""), "failed", False), (("", ""), "failed", False),
+        (("A", "B"), "win", False),
+        (("B", "A"), "loss", False),
+        (("tie", "tie"), "tie", False),
+        *((two, "tie", True) for two in (("A", "A"), ("B", "B"), ("A", "tie"), ("tie", "A"))),
+        *((two, "failed", False) for two in (("", "B"), ("A", ""), ("", ""))),
     ],
-)  # fmt: skip
+)
 def test_outcomes(two, outcome, flipped):
     found = pairwise.outcomes(rows(two)).iloc[0]
     assert (found["outcome"], bool(found["flipped"])) == (outcome, flipped)
@@ -64,8 +61,5 @@ def test_the_order_of_the_questions_stays_and_a_lost_order_is_refused():
 def test_the_interval_is_over_questions(tree):
     params = load("smoke", {"text_metrics": {"resamples": 500}})
     row = pairwise.summary(pairwise.outcomes(rows(*[("A", "B")] * 6, *[("A", "A")] * 3, ("", "A"))), params).iloc[0]
-    assert (
-        row["net"] == pytest.approx(6 / 9)
-        and row["net_ci_low"] < row["net"] < row["net_ci_high"]
-        and row["n_failed"] == 1
-    )
+    assert row["net"] == pytest.approx(6 / 9) and row["n_failed"] == 1
+    assert row["net_ci_low"] < row["net"] < row["net_ci_high"]

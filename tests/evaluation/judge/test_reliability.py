@@ -1,27 +1,37 @@
-"""The panel: a good judge passes; one that rates by length, by chance, or always says 5 does not. All behind a real server."""
+"""The panel: a good judge passes; one that rates by length, by chance, or always says 5 does not."""
 
 import hashlib
-import json
 import math
 import re
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import serving
+from judge_server import JudgeServer
 
-from s2utils.evaluation.judge import judge_prompts, judgements, judging, pairwise, reliability
+from s2utils.evaluation.judge import judge_run, judgements, mtbench, pairwise, reliability
+from s2utils.evaluation.judge.replies import DIMENSIONS
 from s2utils.models.parameters import Endpoint
 from s2utils.workflow import artefacts
 from s2utils.workflow.notebook import Run
 from s2utils.workflow.params import ParameterError, load
 
+BECAUSE = {
+    "the sky blue": "the air",
+    "snow cold": "the ice in it",
+    "grass green": "what is in its leaves",
+    "the sea salty": "salt from the rocks",
+    "the sun hot": "what goes on in its middle",
+}
 ASKED = [
-    {"id": f"q{i}", "question": f"Why is {thing}?", "reference": f"{thing.capitalize()} because of {why}. So it is, and we can see it each day."}
-    for i, (thing, why) in enumerate([("the sky blue", "the air"), ("snow cold", "the ice in it"), ("grass green", "what is in its leaves"),
-                                      ("the sea salty", "salt from the rocks"), ("the sun hot", "what goes on in its middle")])
-]  # fmt: skip
+    {
+        "id": f"q{i}",
+        "question": f"Why is {thing}?",
+        "reference": f"{thing.capitalize()} because of {why}. So it is, and we can see it each day.",
+    }
+    for i, (thing, why) in enumerate(BECAUSE.items())
+]
 HUMAN = {row["question"]: row["reference"] for row in ASKED}
 
 
@@ -38,59 +48,29 @@ JUDGES = {
 }
 
 
-class Server(ThreadingHTTPServer):
-    """A judge on this machine that answers as the model's name says: one of JUDGES."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.asked = 0
+PARTS = r"\[(Question|Question 2|Reference answer|A good answer|Answer|Answer 2|Answer A|Answer B)\]\n"
 
 
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked += 1
-        reply = {"role": "assistant", "content": said(body["model"], body["messages"][-1]["content"], body["seed"])}
-        choice = {"index": 0, "finish_reason": "stop", "message": reply}
-        data = json.dumps(
-            {"id": "c", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
-        ).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
-
-
-def said(name: str, text: str, seed: int) -> str:
-    parts = re.split(
-        r"\[(Question|Question 2|Reference answer|A good answer|Answer|Answer 2|Answer A|Answer B)\]\n",
-        re.split(r"\n\n(?:Rate |Which answer)", text)[0],
-    )
+def reply(body: dict) -> str:
+    """What a judge of this name says to a request."""
+    name, text = body["model"], body["messages"][-1]["content"]
+    parts = re.split(PARTS, re.split(r"\n\n(?:Rate |Which answer)", text)[0])
     held = {k.removesuffix(" 2"): v.strip("\n") for k, v in zip(parts[1::2], parts[2::2])}
 
     def score(part: str) -> float:
-        draw = int(hashlib.sha256(f"{seed}/{part}/{text}".encode()).hexdigest()[:8], 16) / 16**8
+        draw = int(hashlib.sha256(f"{body['seed']}/{part}/{text}".encode()).hexdigest()[:8], 16) / 16**8
         return JUDGES[name](held["Question"], held[part], draw)
 
     if "Answer A" in held:
         a, b = score("Answer A"), score("Answer B")
         return "[[A]]" if a > b else "[[B]]" if b > a else "[[C]]"
-    number = score("Answer")
-    return (
-        "\n".join(f"{d}: [[{number}]]" for d in judge_prompts.DIMENSIONS)
-        if "Simplicity" in text
-        else f"Rating: [[{number}]]"
-    )
+    names = DIMENSIONS if "Simplicity" in text else ["Rating"]
+    return "\n".join(f"{name}: [[{score('Answer')}]]" for name in names)
 
 
 @pytest.fixture
 def server():
-    with serving(Server()) as running:
+    with serving(JudgeServer(reply)) as running:
         yield running
 
 
@@ -121,9 +101,8 @@ def judge(server, name: str) -> Endpoint:
 def checks_of(server, name: str, params, cache, kind: str = "single") -> pd.DataFrame:
     rows = reliability.controls(ASKED, params.mtbench.panel.questions, params.seed)
     about = {"cache": cache / f"{name}.jsonl", "seed": 1, "label": name}
-    ratings = judgements.collect(
-        judge(server, name), kind, reliability.items(rows, kind, params.mtbench, {}), repeats=2, **about
-    )
+    items = reliability.items(rows, kind, params.mtbench, {})
+    ratings = judgements.collect(judge(server, name), kind, items, repeats=2, **about)
     pair = judgements.collect(judge(server, name), "pair", reliability.couples(rows, params.mtbench, {}), **about)
     checks = reliability.rated(pd.DataFrame(ratings), params) + reliability.compared(pd.DataFrame(pair), params)
     return pd.DataFrame(checks, columns=reliability.COLUMNS).set_index("check", drop=False)
@@ -133,35 +112,24 @@ def checks_of(server, name: str, params, cache, kind: str = "single") -> pd.Data
 def test_a_good_judge_passes(server, params, tmp_path, kind):
     table = checks_of(server, "good", params, tmp_path, kind)
     assert reliability.verdict(table) == "reliable" and set(table["passed"]) == {"yes", ""}
-    assert (
-        table.loc[[f"reference above {w}" for w in ("shuffled", "empty", "off topic", "unsafe")], "value"] == 7
-    ).all()
+    assert (table.loc[[f"reference above {w}" for w in WORSE], "value"] == 7).all()
     assert table.at["repeats, weighted kappa", "value"] == 1 and table.at["clear replies, share", "value"] == 1
     assert table.at["verdict flips with the order, share", "value"] == 0 and (table["n_failed"] == 0).all()
     assert "alarm" not in reliability.banner(table) and "passed all" in reliability.sentence(table)
 
 
+WORSE = ("shuffled", "empty", "off topic", "unsafe")
+LENGTH = {
+    "reference above shuffled", "reference above shuffled, both orders", "length, rank correlation at equal worth",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
-        (
-            "length",
-            {
-                "reference above shuffled",
-                "length, rank correlation at equal worth",
-                "reference above shuffled, both orders",
-            },
-        ),
+        ("length", LENGTH),
         ("chance", {"repeats, points apart"}),
-        (
-            "five",
-            {
-                "reference above shuffled",
-                "reference above empty",
-                "reference above unsafe",
-                "reference above off topic",
-            },
-        ),
+        ("five", {f"reference above {worse}" for worse in WORSE}),
     ],
 )
 def test_a_bad_judge_fails_in_red(server, params, tmp_path, name, wrong):
@@ -173,24 +141,16 @@ def test_a_bad_judge_fails_in_red(server, params, tmp_path, name, wrong):
 
 
 def test_a_judge_that_likes_what_stands_first_flips(params):
-    keys = [
-        {"question_id": i, "turn": 1, "model": "a", "other": "b", "place": p, "verdict": "A"}
-        for i in range(4)
-        for p in ("first", "second")
-    ]
-    rows = pd.DataFrame(keys).assign(judge="first", kind="pair")
-    table = pd.DataFrame(reliability.compared(rows, params), columns=reliability.COLUMNS).set_index("check")
-    assert table.at["verdict flips with the order, share", "value"] == 1
-    assert table.at["verdict flips with the order, share", "passed"] == "no"
+    always_a = {"turn": 1, "model": "a", "other": "b", "verdict": "A", "judge": "first", "kind": "pair"}
+    rows = [always_a | {"question_id": i, "place": place} for i in range(4) for place in ("first", "second")]
+    flips = pd.DataFrame(reliability.compared(pd.DataFrame(rows), params)).set_index("check").iloc[1]
+    assert (flips.name, flips["value"], flips["passed"]) == ("verdict flips with the order, share", 1, "no")
 
 
 def test_a_judge_that_was_not_tested_is_neither():
     empty = pd.DataFrame(columns=reliability.COLUMNS)
-    assert (
-        reliability.verdict(empty) == "not tested"
-        and "not tested" in reliability.sentence(empty)
-        and "alarm" not in reliability.banner(empty)
-    )
+    assert reliability.verdict(empty) == "not tested" and "not tested" in reliability.sentence(empty)
+    assert "alarm" not in reliability.banner(empty)
 
 
 def test_unclear_replies_and_one_question_pass_nothing(params):
@@ -205,21 +165,16 @@ def test_unclear_replies_and_one_question_pass_nothing(params):
     assert "repeats, points apart" not in table.index
 
 
-def test_controls_are_what_they_say(params):
-    rows = {(r["question_id"], r["model"]): r["answer"] for r in reliability.controls(ASKED, 3, 1)}
-    assert len(rows) == 3 * 6 and rows == {
-        (r["question_id"], r["model"]): r["answer"] for r in reliability.controls(ASKED, 3, 1)
-    }
+def test_controls_are_what_they_say():
+    rows, again = (reliability.controls(ASKED, 3, 1) for _ in range(2))
+    assert len(rows) == 3 * 6 and rows == again
+    texts = {(row["question_id"], row["model"]): row["answer"] for row in rows}
     for i in range(3):
-        reference = ASKED[i]["reference"]
-        assert (
-            sorted(rows[f"q{i}", "shuffled"].split()) == sorted(reference.split())
-            and rows[f"q{i}", "shuffled"] != reference
-        )
-        assert rows[f"q{i}", "padded"].startswith(reference) and len(rows[f"q{i}", "padded"].split()) >= 2 * len(
-            reference.split()
-        )
-        assert rows[f"q{i}", "empty"] == "" and rows[f"q{i}", "off_topic"] == ASKED[i + 1]["reference"]
+        words = ASKED[i]["reference"].split()
+        shuffled, padded = (texts[f"q{i}", name].split() for name in ("shuffled", "padded"))
+        assert sorted(shuffled) == sorted(words) and shuffled != words
+        assert padded[: len(words)] == words and len(padded) >= 2 * len(words)
+        assert texts[f"q{i}", "empty"] == "" and texts[f"q{i}", "off_topic"] == ASKED[i + 1]["reference"]
 
 
 def test_kappa_at_its_limits():
@@ -232,24 +187,13 @@ def test_kappa_at_its_limits():
 
 def test_agreement_is_of_the_answers_that_both_rated(params):
     def rated(values, judge):
-        ids = {
-            "question_id": range(len(values)),
-            "turn": 1,
-            "model": "m",
-            "judge": judge,
-            "kind": "single",
-            "rating": values,
-        }
-        return pd.DataFrame(ids)
+        keys = {"turn": 1, "model": "m", "judge": judge, "kind": "single"}
+        return pd.DataFrame({"question_id": range(len(values)), "rating": values}).assign(**keys)
 
     ours, same = rated([1.0, 5, 9, 3, 7], "a"), rated([2.0, 5, 10, 3, math.nan], "b")
     rho, kappa = reliability.agreement(ours, same, "rating", params)
-    assert (
-        rho["value"] == pytest.approx(1)
-        and rho["passed"] == "yes"
-        and (rho["n"], rho["n_failed"]) == (5, 1)
-        and kappa["value"] > 0.9
-    )
+    assert rho["value"] == pytest.approx(1) and rho["passed"] == "yes" and (rho["n"], rho["n_failed"]) == (5, 1)
+    assert kappa["value"] > 0.9 and kappa["passed"] == ""
     for written in (float, str, "{}.0".format):  # the last as pandas writes ids of a column with gaps
         again = same.assign(question_id=[written(id) for id in same["question_id"]])
         assert reliability.agreement(ours, again, "rating", params)[0] == rho
@@ -261,7 +205,7 @@ def test_agreement_is_of_the_answers_that_both_rated(params):
 
 
 @pytest.fixture
-def run(tree, server):
+def run(tree, server, monkeypatch):
     """A smoke run whose answers are there, and whose judge is a good one behind a server."""
     ends = judge(server, "good").model_dump()
     people = tree / "people.csv"
@@ -272,40 +216,43 @@ def run(tree, server):
     }  # fmt: skip
     people.write_text("question_id,turn,model,rating\nq0,1,SmolLM2-135M,3\nq1,1,SmolLM2-135M,9\n", encoding="utf-8")
     made = Run("judged", "smoke", load("smoke", changes), changes)
-    from s2utils.evaluation.judge import mtbench
-
     questions = mtbench.questions(made.params.mtbench, made.params.seed)
+    for question in questions:  # what the fine-tune says there is good, and what the base says is not
+        monkeypatch.setitem(HUMAN, question["turns"][0], "SmolLM2-135M-sciq")
     for row in made.models:
         with made.artefact(row.id, "answers").making():
             texts = [
-                {"dataset": d, "text": r["reference"] if row.train_set else "Bad.", "ended": True, **r}
-                for d in ("sciq", "full")
-                for r in ASKED
+                asked | {"text": asked["reference"] if row.train_set else "Bad.", "ended": True} for asked in ASKED
             ]
-            artefacts.append_jsonl(made.artefact(row.id, "answers").folder / "answers.jsonl", texts)
+            rows = [text | {"dataset": dataset} for dataset in ("sciq", "full") for text in texts]
+            artefacts.append_jsonl(made.artefact(row.id, "answers").folder / "answers.jsonl", rows)
         with made.artefact(row.id, "mtbench").making():
-            rows = [{"question_id": q["question_id"], "turn": t, "model": row.id, "text": f"{row.id} {t}", "ended": True, "repeat": 0,
-                     "kind": "single", "judge": "good", "rating": float(t), "state": "clear"} for q in questions for t in (1, 2)]  # fmt: skip
+            same = {"model": row.id, "ended": True, "repeat": 0, "kind": "single", "judge": "good", "state": "clear"}
+            rows = [
+                same | {"question_id": q["question_id"], "turn": t, "text": f"{row.id} {t}", "rating": float(t)}
+                for q in questions
+                for t in (1, 2)
+            ]
             judgements.write(made.artefact(row.id, "mtbench").folder / "judged.jsonl", rows)
     return made
 
 
 def test_the_job_asks_everything_once_and_keeps_it(run, server):
-    folder = judging.make(run)
-    parts = {name: judgements.read(folder / f"{name}.jsonl") for name in judging.NAMES}
+    folder = judge_run.make(run)
+    parts = {name: judgements.read(folder / f"{name}.jsonl") for name in judge_run.NAMES}
     assert {n: len(f) for n, f in parts.items()} == {
         "validation": 2 * 3, "pairs": 2 * 1 * 2, "controls": 3 * 6 * (2 + 1) + 3 * 2, "agreement": 2 * 2 * 3 + 2 * 3,
     }  # fmt: skip
     means = parts["validation"].groupby("model")["overall"].mean()
     assert means["SmolLM2-135M-sciq.bf16"] == 9 and means["SmolLM2-135M"] == means["SmolLM2-135M-chat"] == 2
-    assert pairwise.outcomes(parts["pairs"])["outcome"].tolist() == ["tie"] * 2
+    assert pairwise.outcomes(parts["pairs"])["outcome"].tolist() == ["win"] * 2
     table = reliability.read(folder / "panel.csv")
     names = set(table["check"])
     assert {"agrees with five, Spearman's rho", "agrees with people.csv, Spearman's rho"} <= names
     asked = server.asked
-    assert judging.make(run) == folder and server.asked == asked
+    assert judge_run.make(run) == folder and server.asked == asked
     (folder / "manifest.json").unlink()
-    judging.make(run)
+    judge_run.make(run)
     assert server.asked == asked, "the cache pays nothing twice"
 
 
@@ -322,7 +269,7 @@ def judged_by_people(run: Run, **changed) -> Run:
 
 
 def test_a_file_of_ratings_is_no_judge_to_be_asked(run, server):
-    folder = judging.make(judged_by_people(run))
+    folder = judge_run.make(judged_by_people(run))
     found = judgements.read(folder / "validation.jsonl")
     assert found["overall"].dropna().tolist() == [3, 9] and (found["state"] == "failed").sum() == 4
     assert server.asked == 0 and reliability.verdict(reliability.read(folder / "panel.csv")) == "not tested"
@@ -330,4 +277,4 @@ def test_a_file_of_ratings_is_no_judge_to_be_asked(run, server):
 
 def test_a_file_that_rates_nothing_of_ours_is_refused(run):
     with pytest.raises(ParameterError, match=r"people.csv rates none of these models' answers: SmolLM2-135M, "):
-        judging.make(judged_by_people(run, rating=math.nan))
+        judge_run.make(judged_by_people(run, rating=math.nan))

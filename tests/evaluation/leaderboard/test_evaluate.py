@@ -87,12 +87,11 @@ def test_under_harness_mmlu_and_its_interval_are_weighted_by_size():
     row = evaluate.summary(frame(**SCORES), p)
     assert row["mmlu_acc"] == 75 and row["average"] == pytest.approx(68.75) and row["arc_acc_norm"] == 50
     one = evaluate.summary(frame(**SCORES | {"mmlu": {"x": [1, 1, 1, 0]}}), p)
-    equal = evaluate.summary(frame(**SCORES | {"mmlu": {"x": [1, 1], "y": [1, 0]}}), p)
-    v1 = evaluate.summary(frame(**SCORES | {"mmlu": {"x": [1, 1], "y": [1, 0]}}), params.load("cpu"))
+    alike = frame(**SCORES | {"mmlu": {"x": [1, 1], "y": [1, 0]}})
+    equal, v1 = (evaluate.summary(alike, profile) for profile in (p, params.load("cpu")))
     assert one["mmlu_acc"] == equal["mmlu_acc"] == 75 and one["mmlu_acc_ci_low"] < row["mmlu_acc_ci_low"] + 20
-    assert {k: equal[k] for k in equal if k.startswith("mmlu")} == pytest.approx(
-        {k: v1[k] for k in v1 if k.startswith("mmlu")}
-    )
+    columns = [name for name in equal if name.startswith("mmlu")]
+    assert [equal[name] for name in columns] == pytest.approx([v1[name] for name in columns])
 
 
 def test_standard_errors_are_those_of_the_harness(cpu, tmp_path):
@@ -112,40 +111,21 @@ def test_results_are_in_the_harness_format_and_name_no_machine_and_no_time(proto
     evaluate.evaluate(Stub(), p, tmp_path / "two", "stub")
     text = (tmp_path / "one/results.json").read_text()
     assert text == (tmp_path / "two/results.json").read_text()
-    for hidden in (
-        str(evaluate.__file__).rpartition("/s2utils")[0],
-        "site-packages",
-        "0x",
-        "date",
-        "custom_dataset",
-    ):
+    here = str(evaluate.__file__).rpartition("/s2utils")[0]
+    for hidden in (here, "site-packages", "0x", "date", "custom_dataset"):
         assert hidden not in text, hidden
     results = json.loads(text)
-    wanted = {
-        "results",
-        "groups",
-        "group_subtasks",
-        "configs",
-        "versions",
-        "n-shot",
-        "higher_is_better",
-        "n-samples",
-        "config",
-    }
-    assert wanted | {"task_hashes", "model_name", "lm_eval_version"} <= set(results)
-    assert results["n-shot"]["arc_challenge"] == 2 and results["n-samples"]["arc_challenge"] == {
-        "original": 60,
-        "effective": 2,
-    }
-    assert (
-        results["configs"]["arc_challenge"]["dataset_path"] == "embedded:arc"
-        and results["versions"]["hellaswag"] == 1.0
-    )
+    assert {
+        "results", "groups", "group_subtasks", "configs", "versions", "n-shot", "higher_is_better", "n-samples",
+        "config", "task_hashes", "model_name", "lm_eval_version",
+    } <= set(results)  # fmt: skip
+    assert results["n-shot"]["arc_challenge"] == 2
+    assert results["n-samples"]["arc_challenge"] == {"original": 60, "effective": 2}
+    assert results["configs"]["arc_challenge"]["dataset_path"] == "embedded:arc"
+    assert results["versions"]["hellaswag"] == 1.0
     assert results["groups"]["mmlu"]["acc,none"] == pytest.approx(found.loc[found["task"] == "mmlu", "value"].mean())
-    assert (
-        results["config"]["protocol"] == protocol
-        and results["config"]["fewshot_seed"] == {"v1": 42, "harness": 1234}[protocol]
-    )
+    assert results["config"]["protocol"] == protocol
+    assert results["config"]["fewshot_seed"] == {"v1": 42, "harness": 1234}[protocol]
 
 
 @pytest.mark.slow
@@ -198,11 +178,8 @@ def test_arguments_reach_the_backend_and_bos_follows_the_protocol(small):
     assert lm.tokens == 99 and lm.max_length == 123 and lm.add_bos_token is False
     ids = lm.tok_encode("Why is rain?")
     lm = evaluate.backend(small().model.base, "tiny", small(protocol="harness"))
-    assert (
-        special_tokens.begins(lm.tokenizer)
-        and lm.add_bos_token is None
-        and lm.tok_encode("Why is rain?") == [lm.tokenizer.bos_token_id, *ids]
-    )
+    assert special_tokens.begins(lm.tokenizer) and lm.add_bos_token is None
+    assert lm.tok_encode("Why is rain?") == [lm.tokenizer.bos_token_id, *ids]
 
 
 def test_other_backends_load_the_model_they_are_told(small, monkeypatch):
@@ -217,13 +194,8 @@ def test_other_backends_load_the_model_they_are_told(small, monkeypatch):
     monkeypatch.setattr(registry, "get_model", lambda name: Served if name == "vllm" else None)
     p = small(backend="vllm", backend_args="pretrained={path},revision={revision},served={name}")
     evaluate.backend(p.model.base, "tiny.bf16", p)
-    assert given == {
-        "pretrained": p.model.base.path,
-        "revision": "main",
-        "served": "tiny.bf16",
-        "bos": False,
-        "batch_size": 4,
-    }
+    own = {"pretrained": p.model.base.path, "revision": "main", "served": "tiny.bf16"}
+    assert given == own | {"bos": False, "batch_size": 4}
     evaluate.backend(Weights(path="me/hub", revision="abc"), "x", p)
     assert given["pretrained"] == "me/hub" and given["revision"] == "abc"
 

@@ -112,7 +112,13 @@ def test_a_leaderboard_killed_between_its_documents_ends_with_the_same_bytes(tmp
     whole = evaluate.evaluate(lm, p, tmp_path / "whole", "base")
     groups = len(asked)
     if (child := os.fork()) == 0:  # a process of its own, as the kill ends it
-        lm.loglikelihood = lambda requests, disable_tqdm: os.kill(os.getpid(), signal.SIGKILL) if len(asked) > groups else counted(requests, disable_tqdm)  # fmt: skip
+
+        def killed(requests, disable_tqdm):
+            if len(asked) > groups:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return counted(requests, disable_tqdm)
+
+        lm.loglikelihood = killed
         evaluate.evaluate(lm, p, tmp_path / "killed", "base")
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL

@@ -27,25 +27,26 @@ COMMON = {
     "vocab_size": 400, "max_position_embeddings": 512, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
     "initializer_range": 0.3,  # large, so that what a token attends to shows in its prediction
 }  # fmt: skip
+WIDE = SMALL | COMMON | {"num_key_value_heads": 2}
 TREES = {
-    "Llama, grouped queries": transformers.LlamaConfig(**SMALL, **COMMON, num_key_value_heads=2),
+    "Llama, grouped queries": transformers.LlamaConfig(**WIDE),
     "GPT-2, learned positions": transformers.GPT2Config(**COMMON, n_embd=64, n_layer=2, n_head=4, n_positions=512),
     "GPT-NeoX": transformers.GPTNeoXConfig(**SMALL, **COMMON),
-    "Mistral, window not reached": transformers.MistralConfig(**SMALL, **COMMON, num_key_value_heads=2, sliding_window=300),
-    "Qwen2": transformers.Qwen2Config(**SMALL, **COMMON, num_key_value_heads=2),
-}  # fmt: skip
+    "Mistral, window not reached": transformers.MistralConfig(**WIDE, sliding_window=300),
+    "Qwen2": transformers.Qwen2Config(**WIDE),
+}
+LOCAL = {"attention_types": [[["global", "local"], 1]], "window_size": 16}
+DYNAMIC = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}
 OTHERS = {
-    "Mistral, window full": transformers.MistralConfig(**SMALL, **COMMON, num_key_value_heads=2, sliding_window=16),
+    "Mistral, window full": transformers.MistralConfig(**WIDE, sliding_window=16),
     "Bloom, ALiBi": transformers.BloomConfig(**COMMON, hidden_size=64, n_layer=2, n_head=4),
-    "GPT-Neo, local layers": transformers.GPTNeoConfig(
-        **COMMON, hidden_size=64, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]], window_size=16
-    ),
-    "Gemma-3, mixed windows": transformers.Gemma3TextConfig(**SMALL, **COMMON, num_key_value_heads=2, sliding_window=16),
+    "GPT-Neo, local layers": transformers.GPTNeoConfig(**COMMON, hidden_size=64, num_layers=2, num_heads=4, **LOCAL),
+    "Gemma-3, mixed windows": transformers.Gemma3TextConfig(**WIDE, sliding_window=16),
     "Mamba, no attention": transformers.MambaConfig(**COMMON, hidden_size=64, num_hidden_layers=2),
     "Llama, dynamic rotary": transformers.LlamaConfig(
-        **SMALL, **(COMMON | {"max_position_embeddings": 24}), rope_parameters={"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}
+        **SMALL, **(COMMON | {"max_position_embeddings": 24}), rope_parameters=DYNAMIC
     ),
-}  # fmt: skip
+}
 
 
 def made(config):
@@ -116,18 +117,11 @@ def test_what_cannot_follow_the_tree_is_computed_by_hf(name, llama2, caplog):
 
 
 def test_chunks_shrink_to_what_a_window_leaves(llama2):
-    config = transformers.MistralConfig(**SMALL, **COMMON, num_key_value_heads=2, sliding_window=150)
+    config = transformers.MistralConfig(**WIDE, sliding_window=150)
     lm = equal(made(config), llama2, {"tokens": 1000})
     longest = max(len(lm.tok_encode(a + b)) for a, b in PAIRS)
     assert not lm.fallback and 20 < longest < 86 < lm.forwarded
     assert equal(made(config), llama2, {"tokens": 1000}, [(HEAD * 6, "rain"), ("The", " cat")]).fallback
-
-
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_attention_implementations(attention, llama2):
-    model = made(TREES["Llama, grouped queries"])
-    model.set_attn_implementation(attention)
-    assert not equal(model, llama2).fallback
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -160,20 +154,24 @@ def test_batch_size_alone_changes_nothing_in_bf16(llama2):
     assert np.abs(first - hf).max() < 0.1 * np.abs(hf).max()
 
 
-def test_long_requests_are_cut_on_the_left_as_hf_cuts_them(llama2):
-    for length in (30, 41):
-        lm = equal(made(TREES["GPT-2, learned positions"]), llama2, max_length=length)
-        assert not lm.fallback
+# one text split in two places: `hf` reads the shorter continuation at the wrong positions, unless it merges no requests
+SPLIT = [(HEAD + "What is rain? Answer:", " A"), (HEAD, "What is rain? Answer: B"), ("The cat", " sat")]
 
 
-def test_one_text_split_in_two_places(llama2):
-    """`hf` reads the shorter continuation at the wrong positions, unless it merges no requests."""
-    pairs = [(HEAD + "What is rain? Answer:", " A"), (HEAD, "What is rain? Answer: B"), ("The cat", " sat")]
-    assert not equal(made(TREES["Llama, grouped queries"]), llama2, pairs=pairs, logits_cache=False).fallback
-
-
-def test_without_a_bos_token(llama2):
-    assert not equal(made(TREES["Llama, grouped queries"]), llama2, add_bos_token=False).fallback
+@pytest.mark.parametrize(
+    ("name", "attention", "settings"),
+    [
+        ("GPT-2, learned positions", "sdpa", {"max_length": 30}),  # cut on the left as hf cuts them
+        ("GPT-2, learned positions", "sdpa", {"max_length": 41}),
+        ("Llama, grouped queries", "sdpa", {"add_bos_token": False}),
+        ("Llama, grouped queries", "sdpa", {"pairs": SPLIT, "logits_cache": False}),
+        ("Llama, grouped queries", "eager", {}),
+    ],
+)
+def test_every_setting_equals_hf(name, attention, settings, llama2):
+    model = made(TREES[name])
+    model.set_attn_implementation(attention)
+    assert not equal(model, llama2, **settings).fallback
 
 
 def test_a_request_of_several_chunks_and_many_documents(llama2):
@@ -195,11 +193,8 @@ def test_rolling_and_generation_are_those_of_hf(llama2):
     model = made(TREES["Llama, grouped queries"])
     lm, hf = ours(model, llama2, max_length=20), HFLM(pretrained=model, tokenizer=llama2, max_length=20)
     texts = [Instance("loglikelihood_rolling", {}, (t,), 0) for t in (HEAD * 3, "rain")]
-    np.testing.assert_allclose(
-        lm.loglikelihood_rolling(texts, disable_tqdm=True),
-        hf.loglikelihood_rolling(texts, disable_tqdm=True),
-        atol=1e-3,
-    )
+    rolled = [model.loglikelihood_rolling(texts, disable_tqdm=True) for model in (lm, hf)]
+    np.testing.assert_allclose(*rolled, atol=1e-3)
     ask = [Instance("generate_until", {}, (HEAD, {"until": ["\n"], "max_gen_toks": 4}), 0)]
     assert lm.generate_until(ask, disable_tqdm=True) == hf.generate_until(ask, disable_tqdm=True)
 
