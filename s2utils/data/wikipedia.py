@@ -43,11 +43,11 @@ NO_LINK = re.compile(r"(file|image|category)\s*:", re.IGNORECASE)  # pictures an
 OTHER_LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z-]+)?:")  # small letters only: CSI: Miami and Re:Zero are articles
 # templates whose words belong to the sentence: name → the arguments that are printed
 PROSE = {
-    **dict.fromkeys(("nowrap", "nobr", "nobold", "small", "smaller", "big", "em", "strong", "abbr", "ill", "sic"), (1,)),
-    **dict.fromkeys(("interlanguage link", "nihongo", "korean", "zh", "gaps", "val", "formatnum", "ship"), (1,)),
+    **dict.fromkeys(("nowrap", "nobr", "nobold", "small", "smaller", "big", "em", "strong", "abbr", "ill"), (1,)),
+    **dict.fromkeys(("sic", "interlanguage link", "nihongo", "korean", "zh", "gaps", "val", "formatnum", "ship"), (1,)),
     **dict.fromkeys(("lang", "langx", "transl", "transliteration", "tooltip"), (2,)),
     **dict.fromkeys(("convert", "cvt"), (1, 2)),
-}  # fmt: skip
+}
 SIGNS = {"ndash": "–", "mdash": "—", "snd": " – ", "spaced ndash": " – ", "nbsp": " ", "'": "'", "!": "|", "=": "="}
 BETWEEN = ("to", "-", "–", "and", "or", "by", "x", "to(-)")  # {{convert|5|to|10|km}}
 
