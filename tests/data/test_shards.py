@@ -107,28 +107,6 @@ def test_a_meta_post_is_no_prompt_whatever_its_answers_fell_for(profile, tree, t
     assert shards.questions([tmp_path / "0"], p)["question"].tolist() == ["Why is it hot?"]
 
 
-def test_workers_end_with_the_job_that_started_them(tmp_path):
-    script = """
-import os, signal, time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from s2utils.data import shards
-if __name__ == "__main__":
-    pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=shards._die_with_parent)
-    print(pool.submit(os.getpid).result(), flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-    (tmp_path / "job.py").write_text(script)
-    done = subprocess.run([sys.executable, str(tmp_path / "job.py")], capture_output=True, text=True, timeout=120)
-    worker = int(done.stdout)
-    for _ in range(100):
-        if not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE:
-            return
-        time.sleep(0.1)
-    os.kill(worker, signal.SIGKILL)
-    raise AssertionError("the worker lives on")
-
-
 def test_examples_do_not_depend_on_the_shards(profile, tmp_path):
     for n in (1, 4):
         everything(profile(shards=n), tmp_path / str(n))
@@ -146,24 +124,15 @@ def test_rejected_texts_are_kept_only_where_asked_for(profile, tmp_path):
     assert ((frame["answer"] == "") == (frame["dropped"] != "")).all()
 
 
-def test_finished_blocks_are_not_made_again(profile, tmp_path, monkeypatch):
+def test_finished_blocks_are_not_made_again(profile, tmp_path):
     p = profile()
-    want = everything(p, tmp_path / "whole")
-    done, make = [], shards._block
-
-    def dies(*job):
-        if len(done) == 5:
-            raise KeyboardInterrupt
-        done.append(job[-1].name)
-        make(*job)
-
-    monkeypatch.setattr(shards, "_block", dies)
-    with pytest.raises(KeyboardInterrupt):
-        shards.write(tmp_path / "cut", p, 0)
-    monkeypatch.setattr(shards, "_block", lambda *job: (done.append(job[-1].name), make(*job)))
-    shards.write(tmp_path / "cut", p, 0)
-    assert len(done) == len(set(done)) == 13
-    assert [f.read_bytes() for f in shards.files([tmp_path / "cut"], "rows")] == want
+    whole = everything(p, tmp_path)
+    blocks = shards.files([tmp_path / "0"], "rows")
+    for block in blocks[1::3]:
+        block.unlink()
+    times = {block: block.stat().st_mtime_ns for block in blocks if block.exists()}
+    assert everything(p, tmp_path) == whole
+    assert all(block.stat().st_mtime_ns == time for block, time in times.items()) and len(times) == 9
 
 
 def test_a_cut_file_names_itself_and_loses_no_finished_block(profile, tree, tmp_path):
@@ -186,16 +155,19 @@ def test_a_source_without_a_usable_row_is_refused(profile, tree, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_job_goes_on_and_ends_in_the_same_bytes(tree, tmp_path):
-    """A real process, killed for good in the middle, then run again."""
+    """A real process with workers, killed for good in the middle, then run again; its workers end with it."""
     text = (tree / "params" / "smoke.yaml").read_text().replace("max_records: 400", "max_records: 0")
+    text = text.replace("threads: 1 ", "threads: 2 ")
     (tree / "params" / "killed.yaml").write_text(text)
     command = [sys.executable, "-m", "s2utils.job", "filtered", "killed", "0"]
     folder = paths.artefacts("killed") / "filtered" / "0"
     process = subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and len(list(folder.glob("*.parquet"))) < 2:
         time.sleep(0.01)
+    workers = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    assert workers and not psutil.wait_procs(workers, timeout=30)[1]
     finished = {f: f.stat().st_mtime_ns for f in folder.glob("*.parquet")}
     assert finished and not (folder / "manifest.json").exists()
     subprocess.run(command, check=True, capture_output=True)
