@@ -98,9 +98,8 @@ def spread(frame: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
 
     Values that a group does not have come with a share of 0.
     """
-    parts = [shares(frame.assign(_is=False), by, "_is").assign(**{column: ""})[:0]]  # the columns, were there no row
-    for value in sorted(frame[column].unique()):
-        parts.append(shares(frame.assign(_is=frame[column] == value), by, "_is").assign(**{column: value}))
+    values = sorted(frame[column].unique()) or [""]  # the columns, were there no row
+    parts = [shares(frame.assign(_is=frame[column] == value), by, "_is").assign(**{column: value}) for value in values]
     return pd.concat(parts, ignore_index=True)[[*by, column, "n", "share", "share_ci_low", "share_ci_high"]]
 
 

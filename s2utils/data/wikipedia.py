@@ -169,13 +169,8 @@ def _template(node) -> str:
         return name.removeprefix("formatnum:")
     if name in SIGNS:
         return SIGNS[name]
-    if name.startswith("lang-"):
-        places: tuple = (1,)
-    elif name in PROSE:
-        places = PROSE[name]
-    else:
-        return ""
-    words = [_words(p.value).strip() for p in node.params if not p.showkey]
+    places = (1,) if name.startswith("lang-") else PROSE.get(name, ())
+    words = [_words(argument.value).strip() for argument in node.params if places and not argument.showkey]
     if name in ("convert", "cvt") and len(words) > 3 and words[1] in BETWEEN:
         places = (1, 2, 3, 4)
     return " ".join(words[place - 1] for place in places if place <= len(words))
