@@ -2,6 +2,7 @@
 
 import bz2
 import csv
+import dataclasses
 import gzip
 import io
 import json
@@ -37,6 +38,11 @@ COLUMNS = {
     "posts": {"question": "q", "body": "body", "answer": "answers.text", "answer_id": "answers.a_id",
               "score": "answers.score"},
 }  # fmt: skip
+
+
+def changed(section, **values):
+    """A copy of a section of parameters with other values."""
+    return dataclasses.replace(section, **values)
 
 
 def source(path: str | Path, kind: str = "qa", **changes) -> Source:

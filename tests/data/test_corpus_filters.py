@@ -1,10 +1,10 @@
-import dataclasses
 from collections import Counter
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from source_files import changed
 
 from s2utils.data import corpus_filters, preference_sets
 from s2utils.workflow import params
@@ -92,9 +92,9 @@ def test_steps_for_fine_tuning_leave_the_others_alone():
 
 def test_a_seeded_sample_stays():
     def kept(train_max: int, seed: int) -> list[int]:
-        data = dataclasses.replace(P.data, train_max=train_max, validation={"d": 2}, test={"d": 1})
+        data = changed(P.data, train_max=train_max, validation={"d": 2}, test={"d": 1})
         frame = frame_of(*"abcdefghijklmnopqrst", "short", dropped=[""] * 20 + ["short"]).assign(set="sft")
-        corpus_filters.drop_beyond(frame, "d", dataclasses.replace(P, data=data, seed=seed))
+        corpus_filters.drop_beyond(frame, "d", changed(P, data=data, seed=seed))
         return frame.index[frame["dropped"] == ""].tolist()
 
     assert kept(2, 1) == kept(2, 1) != kept(2, 2)

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from source_files import changed
 
 from s2utils.data import decontamination
 from s2utils.data.decontamination import hits, index
@@ -115,7 +115,7 @@ def test_hub_sets_are_those_of_the_harness(monkeypatch, tree):
     profile = params.load("a100-7b")
     row = {"question_id": 1, "category": "x", "turns": ["First?", "Second?"]}
     (tree / "params" / "own.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
-    profile = dataclasses.replace(profile, mtbench=dataclasses.replace(profile.mtbench, questions="params/own.jsonl"))
+    profile = changed(profile, mtbench=changed(profile.mtbench, questions="params/own.jsonl"))
     found = decontamination.evaluation_sets(profile)
     assert {name: " ".join(texts[0].split()) for name, texts in found.items()} == {
         "arc": "q1 a b", "hellaswag": "c1 e1 e2", "mmlu": "m1 x y", "truthfulqa": "t1 v w", "mtbench": "First? Second?",

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from s2utils.data import question_writer
 from s2utils.models import llm
-from s2utils.workflow.params import Endpoint, Questions
+from s2utils.workflow import params
+from s2utils.workflow.params import Questions
 
 TEXT = "Photosynthesis is how green plants make food from light."
 ALBANY = (
@@ -118,8 +119,8 @@ def test_a_chat_alternates_and_ends_with_the_text():
     assert TEXT in turns[-1]["content"]
 
 
-WRITER = Endpoint("local", "m", "", "", "", 1, 1, 32, 0.0, 0, 0.0, 0.0, 0.0)
-SETTINGS = Questions(WRITER, similarity_min=0.3, copied_words=8)
+WRITER = params.load("cpu").questions.writer
+SETTINGS = Questions(writer=WRITER, similarity_min=0.3, copied_words=8)
 
 
 @pytest.fixture

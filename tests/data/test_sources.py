@@ -20,7 +20,7 @@ PAIRS = [(n, k) for n in FORMATS for k in ROWS if (n, k) != ("a.csv", "posts")] 
 
 def of_rows(rows: list[dict], kind: str = "qa", **changes) -> tuple[list[dict], Counter]:
     """(records, reasons) of rows in memory."""
-    return sources.records("d", source("", kind, **changes), list(enumerate(rows, start=1)))
+    return sources.records("d", source("rows", kind, **changes), list(enumerate(rows, start=1)))
 
 
 @pytest.mark.parametrize(("name", "kind"), PAIRS)

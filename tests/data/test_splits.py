@@ -1,10 +1,9 @@
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from source_files import changed, source
 
 from s2utils.data import splits
 from s2utils.workflow import params
@@ -15,8 +14,13 @@ SIZES = {"validation": {"a": 5, "b": 3}, "test": {"a": 4, "b": 2}}
 
 def data(**changes) -> Data:
     """Two data sets, a and b, and the sizes of their splits."""
-    facts = {"sources": {"a": None, "b": None}, "train_max": 0, "held_out": 0.1, "leakage_cosine": 0.6} | SIZES
-    return dataclasses.replace(params.load("cpu").data, **(facts | changes))
+    facts = {
+        "sources": {name: source(name) for name in "ab"},
+        "train_max": 0,
+        "held_out": 0.1,
+        "leakage_cosine": 0.6,
+    } | SIZES
+    return changed(params.load("cpu").data, **(facts | changes))
 
 
 def rows(n_a: int = 30, n_b: int = 20) -> pd.DataFrame:
@@ -170,7 +174,7 @@ def test_a_sample_is_seeded_and_no_longer_than_the_split(written, tmp_path):
 
 
 def test_close_questions_have_close_vectors():
-    weights = Weights("embedded:all-minilm-l6-v2", "")
+    weights = Weights(path="embedded:all-minilm-l6-v2", revision="")
     texts = ["Why is the sky blue?", "What makes the sky look blue?", "How do I bake bread?", ""]
     vectors = splits.embed(texts, weights, 256, batch_size=2)
     assert vectors.shape == (4, 384) and vectors.dtype == np.float32
