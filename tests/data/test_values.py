@@ -171,8 +171,8 @@ ODD = (
     *FAILS.values(), *SHAPES.values(), "NaN", "Infinity", 0, -1, 1e400, 10**30, False, "\ud83d", "a\ud83db",
     "<think>a</think>b", "<think>a", "a</think>", ["a", "b"], [[]], [{}], [None, math.nan], {"text": None},
     {"text": []}, {"choices": []}, {"choices": [{"message": {"content": None}}]}, {"error": {"message": "limit"}},
-    "[", "{'a': }", "[nan]", "['x' 'y']", '["x", "y"', "\x00", "\x1b[31m", "=HYPERLINK(1)", "['\\d']", "{1: 2}", "{'a', 'b'}",
-    "### Human: Why?\n ### Assistant: So.", "### Human: Why?\n ### Assistant: $ERROR$",
+    "[", "{'a': }", "[nan]", "['x' 'y']", '["x", "y"', "\x00", "\x1b[31m", "=HYPERLINK(1)", "['\\d']", "{1: 2}",
+    "{'a', 'b'}", "### Human: Why?\n ### Assistant: So.", "### Human: Why?\n ### Assistant: $ERROR$",
 )  # fmt: skip
 JSON = (str, int, float, bool, list, dict, type(None))  # no bytes, no arrays: no file of text holds them
 

@@ -41,7 +41,7 @@ def test_another_language_is_told_from_english(text):
         "The German word Schadenfreude, the French je ne sais quoi and the Russian Солнце are used like this.",
         "",
         "nope lol, no idea tbh",
-        "12345 67890 " * 9,
+        "59 9960829697391280369629608288469028484 " * 12,
         "Die Sonne\n\n" + " " * 60,
         ENGLISH + "\n\n" + PARAGRAPHS["de"],  # the beginning has words of English
         "the and " + PARAGRAPHS["de"],  # one word in twenty
