@@ -49,9 +49,9 @@ def test_what_repeats_an_evaluation_set_is_dropped_and_listed(monkeypatch):
 
 
 def test_few_votes_are_dropped_and_no_votes_stay():
-    frame = frame_of("a", "b", "c", score=[3, 4, None])
+    frame = frame_of("a", "b", "c", "d", score=[3, 4, None, 1], dropped=["", "", "", "short"])
     corpus_filters.votes(frame, P)
-    assert frame["dropped"].tolist() == ["under 4 votes", "", ""]
+    assert frame["dropped"].tolist() == ["under 4 votes", "", "", "short"]
 
 
 def test_toxic_answers_are_dropped_and_only_kept_ones_are_scored(monkeypatch):
