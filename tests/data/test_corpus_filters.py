@@ -101,6 +101,13 @@ def test_a_seeded_sample_stays():
     assert len(kept(2, 1)) == 6 and kept(99, 1) == kept(0, 1) == list(range(20))
 
 
+def test_the_funnel_ends_with_what_is_kept():
+    frame = frame_of(*"abcd", dropped=["", "", "", "short"]).assign(set=["sft", "rm", "rm", "sft"])
+    table = corpus_filters.funnel("d", Counter({"broken row": 2}), frame)
+    kept = [["kept for reward modelling", 2], ["kept", 1]]
+    assert table[["reason", "n"]].values.tolist() == [["read", 6], ["broken row", 2], ["short", 1], *kept]
+
+
 rows = st.fixed_dictionaries(
     {
         "dataset": st.sampled_from("de"),
