@@ -35,6 +35,8 @@ def test_pairs_are_ranked_by_votes_ties_dropped_and_the_widest_first():
     assert ranked == [["a/1", "a/4", 8], ["a/1", "a/2", 4], ["a/1", "a/3", 4]]
     assert fates.set_index("reason")["n"].to_dict() == {"pairs": 6, "equal votes": 1, "over 3 a question": 2, "kept": 3}
     assert (frame["dropped"] == "").all()
+    pairs, _ = preference_sets.pairs(frame, 9)
+    assert pairs["margin"].tolist() == [8, 4, 4, 4, 4]  # no pair of equal votes
     pairs, _ = preference_sets.pairs(frame, 1)
     assert len(pairs) == 1
     assert frame["dropped"].tolist() == ["", "beyond 1 pairs a question", "beyond 1 pairs a question", ""]
@@ -44,7 +46,7 @@ def test_prompts_are_the_questions_nobody_answers():
     frame = frame_of(("a/1", 5), ("b/1", 5))
     preference_sets.assign(frame)
     frame.loc[1, "dropped"] = "under 4 votes"
-    titles = ["Why a?", "Why b?", "Why c?", "WHY C?", "why A?", "Why f?"]
+    titles = ["Its first title?", "Why b?", "Why c?", "WHY C?", "why A?", "Why f?"]
     asked = pd.DataFrame({"dataset": "d", "post": list("abcdef"), "question": titles, "group": ""})
     assert preference_sets.prompts(frame, asked)["post"].tolist() == ["b", "c", "f"]
 
