@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from s2utils.data import reddit, wikipedia
-from s2utils.data.streams import PACKED, SourceError, Unreadable, lines, unpacked
+from s2utils.data.streams import PACKED, SourceError, Unreadable, lines, parsed, unpacked
 from s2utils.workflow import packaged, paths
 from s2utils.workflow.params import Source
 
@@ -46,7 +46,7 @@ def rows(source: Source) -> Iterator[dict | Unreadable]:
     elif kind == ".json" and not _is_lines(path):
         yield from _json_rows(source, path)
     elif kind in (".json", ".jsonl", ".ndjson"):
-        yield from (_row(_parsed(line)) for _, line in lines(path) if line.strip())
+        yield from (_row(parsed(line)) for _, line in lines(path) if line.strip())
     else:
         known = f"known: {', '.join(SUFFIXES)}; all but parquet and arrow also {' '.join(PACKED)}"
         suffixes = path.name.removeprefix(path.stem.split(".")[0])
@@ -73,18 +73,10 @@ def _row(value: object) -> dict | Unreadable:
     return value if isinstance(value, dict) else Unreadable("broken row")
 
 
-def _parsed(line: str) -> object:
-    """The line's JSON value, None where there is none."""
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _is_lines(path: Path) -> bool:
     """Whether the first line is a whole JSON value and another follows: JSON lines under a .json name."""
     written = (line for _, line in lines(path) if line.strip())
-    return _parsed(next(written, "")) is not None and next(written, None) is not None
+    return parsed(next(written, "")) is not None and next(written, None) is not None
 
 
 def _json_rows(source: Source, path: Path) -> Iterator[dict | Unreadable]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from s2utils.data.streams import SourceError, Unreadable, lines, shown, writable
+from s2utils.data.streams import SourceError, Unreadable, lines, parsed, shown, writable
 
 SUBREDDITS = ("explainlikeimfive", "askscience", "AskHistorians")  # ELI5's
 FORMAT = 2  # of the database; a new number parses the dumps again
@@ -128,9 +128,8 @@ def _read(line: str, kind: str, subreddits: list[str]) -> tuple | str | None:
     low = line.lower()
     if not any(name in low for name in subreddits):
         return "other subreddit"  # most lines, told without parsing them
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+    row = parsed(line)
+    if row is None:
         return "broken line"
     if not isinstance(row.get("subreddit"), str) or row["subreddit"].casefold() not in subreddits:
         return "other subreddit"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bz2
 import io
+import json
 import lzma
 import zlib
 from collections.abc import Iterator
@@ -50,6 +51,14 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     with io.TextIOWrapper(unpacked(path), encoding="utf-8-sig", errors="replace", newline="\n") as file:
         for number, line in enumerate(file, start=1):
             yield number, line.removesuffix("\n")
+
+
+def parsed(line: str) -> object:
+    """The line's JSON value, None where there is none."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def unpacked(path: Path) -> io.BufferedReader:
