@@ -1,12 +1,12 @@
 """What others made, in every shape: its text, or a reason; nothing is lost or scored as what it is not."""
 
-import csv
 import json
 import math
 import random
 
 import numpy as np
 import pytest
+from source_files import put
 
 from s2utils.data import values
 from s2utils.evaluation import external_answers, scoring_protocols
@@ -187,18 +187,14 @@ def value(draw: random.Random) -> object:
 
 
 def write(path, rows: list[dict], draw: random.Random):
+    """Write drawn rows as their makers do: cells of a CSV are texts, files come in several encodings."""
     if path.suffix == ".csv":
         as_text = draw.choice((json.dumps, repr))
-        cells = [{k: v if isinstance(v, str) else "" if v is None else as_text(v) for k, v in r.items()} for r in rows]
-        encoding = draw.choice(["utf-8", "utf-8-sig", "utf-16", "cp1252"])
-        with open(path, "w", newline="", encoding=encoding, errors="replace") as file:
-            out = csv.DictWriter(file, list(rows[0]), delimiter=draw.choice(",;") if len(rows[0]) > 1 else ",")
-            out.writeheader()
-            out.writerows(cells)
-    elif path.suffix == ".json" or draw.random() < 0.2:
-        path.write_text(json.dumps(rows, indent=draw.choice([None, 1])), encoding=draw.choice(["utf-8", "utf-16"]))
-    else:
-        path.write_text("\n".join(json.dumps(r) for r in rows) + "\n", encoding="utf-8")
+        rows = [{k: v if isinstance(v, str) else "" if v is None else as_text(v) for k, v in r.items()} for r in rows]
+    put(path.parent, path.name, rows)
+    if path.suffix != ".jsonl":
+        encoding = draw.choice(["utf-8", "utf-8-sig", "utf-16", "cp1252" if path.suffix == ".csv" else "utf-32"])
+        path.write_bytes(path.read_bytes().decode().encode(encoding, "replace"))
     return path
 
 
