@@ -134,6 +134,10 @@ def test_a_judges_reply(value, rated):
     assert found == rated or math.isnan(found) and math.isnan(rated)
 
 
+def test_a_number_in_brackets_is_a_reply_and_several_are_none():
+    assert values.reply("[8]") == ("[8]", "") and values.reply("[8, 9]") == (None, "a list without a text")
+
+
 def test_what_was_asked():
     for value in (CHAT, json.dumps(CHAT), [{"generated_text": CHAT}], {"messages": CHAT}, SHAPES["ShareGPT"]):
         assert values.asked(value) == "Why?" and values.question(value) == ("Why?", "")
