@@ -71,6 +71,13 @@ def fresh_digests():
 
 
 @pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    """An empty folder, and S2_ROOT pointing at it: enough for what only reads files from the root."""
+    monkeypatch.setenv("S2_ROOT", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
 def tree(tmp_path, monkeypatch) -> Path:
     """A copy of what a run reads (params/, notebooks/, s2utils/, reports/published/), and S2_ROOT pointing at it."""
     root = tmp_path / "repository"

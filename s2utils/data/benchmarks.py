@@ -12,19 +12,12 @@ from s2utils.workflow import packaged
 
 def truthfulqa() -> datasets.Dataset:
     """The embedded TruthfulQA questions in the harness's mc2 form, true answers first."""
-    examples = json.loads(packaged.resolve("truthfulqa").read_text(encoding="utf-8"))["examples"]
-    return datasets.Dataset.from_list(
-        [
-            {
-                "question": e["Question"],
-                "mc2_targets": {
-                    "choices": e["True answers"] + e["False answers"],
-                    "labels": [1] * len(e["True answers"]) + [0] * len(e["False answers"]),
-                },
-            }
-            for e in examples
-        ]
-    )
+    rows = []
+    for example in json.loads(packaged.resolve("truthfulqa").read_text(encoding="utf-8"))["examples"]:
+        right, wrong = example["True answers"], example["False answers"]
+        targets = {"choices": right + wrong, "labels": [1] * len(right) + [0] * len(wrong)}
+        rows.append({"question": example["Question"], "mc2_targets": targets})
+    return datasets.Dataset.from_list(rows)
 
 
 def read(path: Path) -> datasets.Dataset:

@@ -48,15 +48,14 @@ def index(sets: dict[str, list[str]], n: int) -> dict[str, tuple[str, int]]:
     """
     if n < 1:
         raise ValueError(f"n must be above 0, not {n}")
-    found: dict[str, tuple[str, int]] = {}
+    places: dict[str, tuple[str, int]] = {}
     for name, documents in sets.items():
         for number, document in enumerate(documents):
-            bare, place = words(document.lower()), (name, number)
-            if SHORTEST <= len(bare) < n:
-                found.setdefault(" ".join(bare), place)
-            for run in _runs(bare, n):
-                found.setdefault(run, place)
-    return found
+            bare = words(document.lower())
+            if len(bare) >= min(n, SHORTEST):
+                for run in _runs(bare, min(n, len(bare))):
+                    places.setdefault(run, (name, number))
+    return places
 
 
 def hits(texts: list[str], index: dict[str, tuple[str, int]], n: int) -> pd.DataFrame:

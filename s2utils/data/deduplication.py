@@ -64,10 +64,8 @@ def shingles(text: str) -> set[str]:
 
 def band_rows(jaccard: float) -> int:
     """Most rows a band (fewest candidates) at which a pair at the limit is missed less often than `MISSED`."""
-    for rows in range(PERMUTATIONS, 1, -1):
-        if (1 - jaccard**rows) ** (PERMUTATIONS // rows) < MISSED:
-            return rows
-    return 1
+    choices = range(2, PERMUTATIONS + 1)
+    return max((n for n in choices if (1 - jaccard**n) ** (PERMUTATIONS // n) < MISSED), default=1)
 
 
 def band_keys(texts: list[str], rows: int, seed: int) -> np.ndarray:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
+import itertools
 import math
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -51,10 +53,10 @@ TERMS = {
     "2nd person": ("you", "your", "yours", "yourself", "yourselves"),
     # descriptors along axes of HolisticBias: a short list of ours. Words that mostly mean something else
     # (straight, black, white, old) stand in phrases only
-    "gender and sex": ("female", "male", "feminine", "masculine", "transgender", "trans woman", "trans man", "nonbinary",
-                       "non-binary", "cisgender", "intersex"),
-    "sexual orientation": ("gay", "lesbian", "bisexual", "heterosexual", "homosexual", "asexual", "queer", "lgbt", "lgbtq",
-                           "straight people", "straight man", "straight woman"),
+    "gender and sex": ("female", "male", "feminine", "masculine", "transgender", "trans woman", "trans man",
+                       "nonbinary", "non-binary", "cisgender", "intersex"),
+    "sexual orientation": ("gay", "lesbian", "bisexual", "heterosexual", "homosexual", "asexual", "queer", "lgbt",
+                           "lgbtq", "straight people", "straight man", "straight woman"),
     "race and ethnicity": ("asian", "african", "african american", "european", "hispanic", "latino", "latina", "arab",
                            "indigenous", "native american", "caucasian", "black people", "white people", "black man",
                            "white man", "black woman", "white woman", "people of color"),
@@ -74,11 +76,20 @@ _ENDINGS = ("'s", "s", "es", "d", "ed", "ing", "ly", "er", "est")
 
 
 def shares(frame: pd.DataFrame, by: list[str], column: str, name: str = "share") -> pd.DataFrame:
-    """Share of rows where the Boolean `column` holds, one row per group of `by`: n, <name>, <name>_ci_low, <name>_ci_high."""
-    rows = []
-    for key, part in frame.groupby(by, sort=False, observed=True)[column]:
-        value, low, high = intervals.share(int(part.sum()), len(part), CONFIDENCE)
-        rows.append((*key, len(part), value, low, high))
+    """Share of rows where the Boolean `column` holds, by group of `by`: n, <name>, <name>_ci_low, <name>_ci_high."""
+    return _by_group(frame, by, column, name, lambda hits: intervals.share(int(hits.sum()), len(hits), CONFIDENCE))
+
+
+def means(frame: pd.DataFrame, by: list[str], column: str, seed: int) -> pd.DataFrame:
+    """Mean of `column` by group of `by`: n, <column>, <column>_ci_low, <column>_ci_high; NaNs left out."""
+    bootstrap = functools.partial(intervals.bootstrap, resamples=RESAMPLES, confidence=CONFIDENCE, seed=seed)
+    return _by_group(frame, by, column, column, bootstrap)
+
+
+def _by_group(frame: pd.DataFrame, by: list[str], column: str, name: str, estimate: Callable) -> pd.DataFrame:
+    """One row per group of `by`: n, the (value, low, high) that `estimate` gives of its values."""
+    groups = frame.groupby(by, sort=False, observed=True)[column]
+    rows = [(*key, values.notna().sum(), *estimate(values)) for key, values in groups]
     return pd.DataFrame(rows, columns=[*by, "n", name, f"{name}_ci_low", f"{name}_ci_high"])
 
 
@@ -87,28 +98,20 @@ def spread(frame: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
 
     Values that a group does not have come with a share of 0.
     """
-    parts = [shares(frame.assign(_is=False), by, "_is").assign(**{column: ""})[:0]]  # the columns, were there no row
-    for value in sorted(frame[column].unique()):
-        parts.append(shares(frame.assign(_is=frame[column] == value), by, "_is").assign(**{column: value}))
+    values = sorted(frame[column].unique()) or [""]  # the columns, were there no row
+    parts = [shares(frame.assign(_is=frame[column] == value), by, "_is").assign(**{column: value}) for value in values]
     return pd.concat(parts, ignore_index=True)[[*by, column, "n", "share", "share_ci_low", "share_ci_high"]]
-
-
-def means(frame: pd.DataFrame, by: list[str], column: str, seed: int) -> pd.DataFrame:
-    """Mean of `column`, one row per group of `by`: n, <column>, <column>_ci_low, <column>_ci_high; NaNs left out."""
-    rows = []
-    for key, part in frame.groupby(by, sort=False, observed=True)[column]:
-        rows.append((*key, part.notna().sum(), *intervals.bootstrap(part, RESAMPLES, CONFIDENCE, seed)))
-    return pd.DataFrame(rows, columns=[*by, "n", column, f"{column}_ci_low", f"{column}_ci_high"])
 
 
 def limits(frame: pd.DataFrame, ease: list[float], grade: list[float]) -> pd.DataFrame:
     """Share kept under every pair of limits (FRE at least, FKG below): one row per (dataset, fre_min, fkg_max)."""
     parts = []
-    for e in ease:
-        for g in grade:
-            kept = frame.assign(_kept=(frame["fre"] >= e) & (frame["fkg"] < g))
-            parts.append(shares(kept, ["dataset"], "_kept", "kept").assign(fre_min=e, fkg_max=g))
-    return pd.concat(parts, ignore_index=True)[["dataset", "fre_min", "fkg_max", "n", "kept", "kept_ci_low", "kept_ci_high"]]  # fmt: skip
+    for fre_min, fkg_max in itertools.product(ease, grade):
+        kept = frame.assign(_kept=(frame["fre"] >= fre_min) & (frame["fkg"] < fkg_max))
+        parts.append(shares(kept, ["dataset"], "_kept", "kept").assign(fre_min=fre_min, fkg_max=fkg_max))
+    return pd.concat(parts, ignore_index=True)[
+        ["dataset", "fre_min", "fkg_max", "n", "kept", "kept_ci_low", "kept_ci_high"]
+    ]
 
 
 def question_kind(question: str) -> str:
@@ -116,8 +119,8 @@ def question_kind(question: str) -> str:
     title = _TAG.sub("", question.strip().partition("\n")[0].casefold())
     if _YES_NO.match(title):
         return "yes/no"
-    if found := _KIND.search(title):
-        return found.group(1)
+    if word := _KIND.search(title):
+        return word.group(1)
     return "explain" if "explain" in title or "difference between" in title else "other"
 
 
@@ -160,8 +163,8 @@ def is_easy(word: str) -> bool:
 
 def easy_share(text: str) -> float:
     """Share of easy words, NaN without any. Capitalised words are left out: a name is not a hard word."""
-    found = [w.replace("’", "'") for w in _WORD.findall(text) if w[0].islower()]
-    return sum(map(is_easy, found)) / len(found) if found else math.nan
+    words = [word.replace("’", "'") for word in _WORD.findall(text) if word[0].islower()]
+    return sum(map(is_easy, words)) / len(words) if words else math.nan
 
 
 def holds(texts: pd.Series, axis: str) -> np.ndarray:
@@ -169,7 +172,7 @@ def holds(texts: pd.Series, axis: str) -> np.ndarray:
 
     Case is ignored, but US is no pronoun, nor is the i of i.e.
     """
-    alternatives = "|".join(re.escape(t).replace(r"\ ", r"[\s-]") for t in TERMS[axis])
+    alternatives = "|".join(re.escape(term).replace(r"\ ", r"[\s-]") for term in TERMS[axis])
     plural = "" if axis in PRONOUNS else "s?"
     pattern = re.compile(rf"\b(?!i\.e\b)(?-i:(?!US\b))(?:{alternatives}){plural}\b", re.IGNORECASE)
-    return np.fromiter((pattern.search(t) is not None for t in texts), dtype=bool, count=len(texts))
+    return np.fromiter((pattern.search(text) is not None for text in texts), dtype=bool, count=len(texts))

@@ -50,7 +50,8 @@ _META = re.compile(
     re.IGNORECASE,
 )
 _ASKS = re.compile(
-    r"\?|\b(why|how|what|when|where|who|whom|whose|which|eli5|explain|difference between|is it|are there|do|does|can)\b",
+    r"\?|\b(why|how|what|when|where|who|whom|whose|which|eli5|explain|difference between|is it|are there|do|does|can)"
+    r"\b",
     re.IGNORECASE,
 )
 _MAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
@@ -77,7 +78,7 @@ def unescape(text: str) -> str:
 
 
 def strip_markdown(text: str) -> str:
-    """Links and spoilers as their text, escaped characters as themselves; bullets, headings, bold, italic, code marks gone."""
+    """Links and spoilers as their text, escaped characters as themselves; bullets, headings, bold, code marks gone."""
     if "\\" in text:
         text = _ESCAPE.sub(r"\1", text)
     if ">!" in text:
@@ -85,10 +86,8 @@ def strip_markdown(text: str) -> str:
         text = inner if inner != text else _OPENED.sub("", text)
     if "](" in text:
         text = _LINK.sub(r"\1", text)
-    if "\n" in text:
+    if "\n" in text or text[:1] in _LEADS:
         text = _BULLET.sub("", text)
-    elif text[:1] in _LEADS and (found := _BULLET.match(text)):
-        text = text[found.end() :]
     if "*" in text or "`" in text or "~~" in text or "__" in text:
         text = _SLANTED.sub(r"\1", _MARKS.sub("", text))
     return text
@@ -106,9 +105,9 @@ def drop_urls(text: str) -> str:
     return _URL.sub(_after_url, text) if "://" in text or "www." in text else text
 
 
-def _after_url(found: re.Match) -> str:
+def _after_url(match: re.Match) -> str:
     """What stands at the end of a URL and is not part of it: punctuation, and brackets that it did not open."""
-    url = found[0]
+    url = match[0]
     end, spare = len(url), url.count(")") - url.count("(")
     while end and (url[end - 1] in _ENDS or (url[end - 1] == ")" and spare > 0)):
         end -= 1
@@ -235,8 +234,7 @@ def apply(record: dict, kind: str, s2: S2) -> dict:
 
     A dropped record is still cleaned and measured, so that another choice of limits can be looked at.
     """
-    row, reason = dict(record), ""
-    measured = False
+    row, reason, measured = dict(record), "", False
     for is_text, names in itertools.groupby(s2.steps[kind], TEXT_STEPS.__contains__):
         if is_text:
             chain = tuple(names)

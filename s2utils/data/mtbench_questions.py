@@ -1,15 +1,16 @@
 """Files of two-turn questions, and of reference answers to them: read whole, or refused by file, line and reason.
 
-Questions are JSONL of question_id, category, turns and perhaps reference, as MT-bench's; ours say with must_hold what a good
-answer holds. Reference answers are FastChat's reference_answer/<model>.jsonl: question_id, choices[0].turns. Trap:
-MT-bench's questions carry references of their own, which are other texts than FastChat's, and none for 5 of the 60 turns
-that FastChat judges beside one.
+Questions are JSONL of question_id, category, turns and perhaps reference, as MT-bench's; ours say with must_hold what a
+good answer holds. Reference answers are FastChat's reference_answer/<model>.jsonl: question_id, choices[0].turns. Trap:
+MT-bench's questions carry references of their own, which are other texts than FastChat's, and none for 5 of the 60
+turns that FastChat judges beside one.
 """
 
 from __future__ import annotations
 
 import json
 
+from s2utils.data.records import RecordsError, json_lines
 from s2utils.data.values import FAILED_CALL
 from s2utils.workflow.params import ParameterError, shown
 from s2utils.workflow.paths import root
@@ -18,31 +19,28 @@ TURNS = {1: "single_turn_rating", 2: "multi_turn_rating"}  # turn → column of 
 
 
 def lines(name: str, key: str) -> list[tuple[int, dict]]:
-    """(number, object) of every line of the JSONL file `name`, relative to the root; `key` is the parameter that names it."""
+    """(number, object) of every line of the JSONL file `name`, from the root; `key` is the parameter that names it."""
     try:
         data = (root() / name).read_bytes()
     except (OSError, ValueError) as error:
         raise ParameterError(f"{key}: there is no file {name} that can be read") from error
+    rows = []
     try:
-        text = data.decode("utf-8-sig")
+        for number, row in json_lines(data.decode("utf-8-sig"), name):
+            if not isinstance(row, dict):
+                raise ParameterError(f"{name}, line {number}, must be an object of names and values, one a line")
+            json.dumps(row, ensure_ascii=False).encode()
+            rows.append((number, row))
     except UnicodeDecodeError as error:
         number = data[: error.start].count(b"\n") + 1
         raise ParameterError(f"{name}, line {number}, is not UTF-8: save the file as UTF-8") from error
-    found = []
-    for number, line in enumerate(text.split("\n"), start=1):  # splitlines() would also split at U+2028
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            json.dumps(row, ensure_ascii=False).encode()
-        except (ValueError, RecursionError) as error:  # a UnicodeEncodeError of half a surrogate pair is a ValueError
-            raise ParameterError(f"{name}, line {number}, is not JSON of whole characters: {error}") from error
-        if not isinstance(row, dict):
-            raise ParameterError(f"{name}, line {number}, must be an object of names and values, one a line")
-        found.append((number, row))
-    if not found:
+    except UnicodeEncodeError as error:  # half a surrogate pair
+        raise ParameterError(f"{name}, line {number}, is not JSON of whole characters: {error}") from error
+    except RecordsError as error:
+        raise ParameterError(str(error)) from error
+    if not rows:
         raise ParameterError(f"{key}: {name} holds no rows")
-    return found
+    return rows
 
 
 def questions(name: str) -> list[dict]:
@@ -53,33 +51,32 @@ def questions(name: str) -> list[dict]:
     rows, seen = [], {}
     for number, row in lines(name, "mtbench.questions"):
         where = f"{name}, line {number}"
-        found = {"question_id": _identity(row, where, seen, number), "category": row.get("category")}
-        if not isinstance(found["category"], str) or not found["category"].strip():
-            raise ParameterError(f"{where}: 'category' must be a text, not {shown(found['category'])}")
-        found["turns"] = _two(row.get("turns"), "turns", where)
-        found["must_hold"] = row.get("must_hold") or [[], []]
-        if not are(found["must_hold"], list) or not all(are(points, str, None) for points in found["must_hold"]):
-            raise ParameterError(f"{where}: 'must_hold' must be two lists of texts, not {shown(found['must_hold'])}")
-        found["reference"] = _two(row["reference"], "reference", where, empty=True) if row.get("reference") else []
-        rows.append(found)
+        question = {"question_id": _identity(row, where, seen, number), "category": row.get("category")}
+        if not isinstance(question["category"], str) or not question["category"].strip():
+            raise ParameterError(f"{where}: 'category' must be a text, not {shown(question['category'])}")
+        question["turns"] = _two(row.get("turns"), "turns", where)
+        question["must_hold"] = points = row.get("must_hold") or [[], []]
+        if not are(points, list) or not all(are(of_turn, str, None) for of_turn in points):
+            raise ParameterError(f"{where}: 'must_hold' must be two lists of texts, not {shown(points)}")
+        question["reference"] = _two(row["reference"], "reference", where, empty=True) if row.get("reference") else []
+        rows.append(question)
     return rows
 
 
 def references(name: str) -> dict[str, list[str]]:
     """{question_id as text: reference answers to its two turns} of FastChat's file of one model's answers."""
-    found, seen = {}, {}
+    answers, seen = {}, {}
     for number, row in lines(name, "mtbench.references"):
         where = f"{name}, line {number}"
         identity = str(_identity(row, where, seen, number))
         choice = row["choices"][0] if isinstance(row.get("choices"), list) and row["choices"] else None
         if not isinstance(choice, dict):
             raise ParameterError(f"{where}: 'choices' must hold an answer, as FastChat's reference_answer/gpt-4.jsonl")
-        found[identity] = _two(choice.get("turns"), "choices[0].turns", where)
-        if FAILED_CALL in found[identity]:
-            raise ParameterError(
-                f"{where}: {FAILED_CALL} is a call of FastChat that failed, no reference: take the line out"
-            )
-    return found
+        answers[identity] = _two(choice.get("turns"), "choices[0].turns", where)
+        if FAILED_CALL in answers[identity]:
+            failed = f"{FAILED_CALL} is a call of FastChat that failed, no reference"
+            raise ParameterError(f"{where}: {failed}: take the line out")
+    return answers
 
 
 def _identity(row: dict, where: str, seen: dict[str, int], number: int) -> int | str:

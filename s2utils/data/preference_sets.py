@@ -12,7 +12,6 @@ import heapq
 import itertools
 from collections import Counter
 
-import numpy as np
 import pandas as pd
 
 from s2utils.data.corpus_filters import drop, kept
@@ -24,25 +23,29 @@ PROMPTS = ["dataset", "post", "question", "group"]
 def assign(frame: pd.DataFrame) -> None:
     """Give every kept row its `set` ("sft", "rm"), in place; what fits neither is dropped with its reason."""
     frame["set"] = "sft"
-    drop(frame, frame.duplicated(["dataset", "id"]), "id seen before")
+    drop(frame, frame.index[frame.duplicated(["dataset", "id"])], "id seen before")
     left = kept(frame).assign(votes=lambda f: pd.to_numeric(f["score"]).astype(float))
     posts = left.groupby(["dataset", "post"], sort=False)
     several = posts["id"].transform("size") > 1
     differ = posts["votes"].transform("nunique") > 1  # votes that are missing count for nothing
     first = posts.cumcount() == 0
     frame.loc[left.index[several & differ], "set"] = "rm"
-    drop(frame, frame.index.isin(left.index[several & differ & left["votes"].isna()]), "no votes to rank by")
-    drop(frame, frame.index.isin(left.index[several & ~differ & ~first]), "equal votes: no pair, one answer stays")
-    sft, rm = kept(frame)[lambda f: f["set"] == "sft"], kept(frame)[lambda f: f["set"] == "rm"]
-    asked_twice = rm["question"].str.casefold().isin(set(sft["question"].str.casefold()))
-    drop(frame, frame.index.isin(rm.index[asked_twice]), "question is in the fine-tuning set")
+    drop(frame, left.index[several & differ & left["votes"].isna()], "no votes to rank by")
+    drop(frame, left.index[several & ~differ & ~first], "equal votes: no pair, one answer stays")
+    sft, rm = _by_set(frame)
+    drop(frame, rm.index[rm["asked"].isin(sft["asked"])], "question is in the fine-tuning set")
 
 
 def keep_apart(frame: pd.DataFrame) -> None:
-    """Drop written questions that the reward-modelling set asks already, or that were written twice, in place."""
-    left = kept(frame).assign(folded=lambda f: f["question"].str.casefold())
-    sft, rm = left[left["set"] == "sft"], left[left["set"] == "rm"]
-    drop(frame, frame.index.isin(sft.index[sft["folded"].isin(set(rm["folded"]))]), "question is in another set")
+    """Drop written questions that the reward-modelling set asks already, in place."""
+    sft, rm = _by_set(frame)
+    drop(frame, sft.index[sft["asked"].isin(rm["asked"])], "question is in another set")
+
+
+def _by_set(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Kept rows of the fine-tuning set and of the reward-modelling set, with their question in one case: `asked`."""
+    left = kept(frame).assign(asked=lambda f: f["question"].str.casefold())
+    return left[left["set"] == "sft"], left[left["set"] == "rm"]
 
 
 def pairs(frame: pd.DataFrame, most: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -63,15 +66,16 @@ def pairs(frame: pd.DataFrame, most: int) -> tuple[pd.DataFrame, pd.DataFrame]:
             count[fate] += n
         chosen += [rows[a] for a, _ in widest]
         rejected += [rows[b] for _, b in widest]
-    one, other = rm.iloc[chosen].reset_index(drop=True), rm.iloc[rejected].reset_index(drop=True)
-    table = one[["dataset", "post", "question"]].assign(
-        chosen_id=one["id"], rejected_id=other["id"], chosen=one["answer"], rejected=other["answer"],
-        margin=(one["score"] - other["score"]).astype("int64"), dropped="",
+    drop(frame, rm.index.delete([*chosen, *rejected]), f"beyond {most} pairs a question")
+    better, worse = rm.iloc[chosen].reset_index(drop=True), rm.iloc[rejected].reset_index(drop=True)
+    table = better[["dataset", "post", "question"]].assign(
+        chosen_id=better["id"], rejected_id=worse["id"], chosen=better["answer"], rejected=worse["answer"],
+        margin=(better["score"] - worse["score"]).astype("int64"), dropped="",
     )  # fmt: skip
-    unused = ~rm.index.isin(rm.index[[*chosen, *rejected]])
-    drop(frame, frame.index.isin(rm.index[unused]), f"beyond {most} pairs a question")
-    fates = pd.DataFrame([{"dataset": d, "reason": r, "n": n} for d, c in counts.items() for r, n in c.items()])
-    return table, fates
+    fates = [
+        {"dataset": dataset, "reason": fate, "n": n} for dataset, count in counts.items() for fate, n in count.items()
+    ]
+    return table, pd.DataFrame(fates)
 
 
 def prompts(frame: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
@@ -79,10 +83,7 @@ def prompts(frame: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
 
     A question that only repeats another one, in whatever case, is left out.
     """
-    left = kept(frame)
-    taken = set(zip(left["dataset"], left["post"]))
-    words = set(left["question"].str.casefold())
-    rows = zip(asked["dataset"], asked["post"], asked["question"])
-    free = [(dataset, post) not in taken and question.casefold() not in words for dataset, post, question in rows]
-    rest = asked[np.array(free, dtype=bool)]
+    left, post = kept(frame), ["dataset", "post"]
+    answered = pd.MultiIndex.from_frame(asked[post]).isin(pd.MultiIndex.from_frame(left[post]))
+    rest = asked[~answered & ~asked["question"].str.casefold().isin(left["question"].str.casefold())]
     return rest[~rest["question"].str.casefold().duplicated()].assign(dropped="").reset_index(drop=True)

@@ -33,13 +33,13 @@ SECOND = (  # "what was the question?" makes a small model ask just that, so thi
 )
 EXAMPLES = (  # three worked replies: without them a small model answers, explains or apologises
     (
-        "A rainbow is a band of colours in the sky. It shows when the sun shines on drops of rain. The drops bend the light "
-        "and split it into red, orange, yellow, green, blue and violet.",
+        "A rainbow is a band of colours in the sky. It shows when the sun shines on drops of rain. The drops bend the "
+        "light and split it into red, orange, yellow, green, blue and violet.",
         "What is a rainbow and how does it form?",
     ),
     (
-        "Marie Curie was a scientist from Poland. She worked in France and found two new elements, polonium and radium. "
-        "She won the Nobel Prize twice.",
+        "Marie Curie was a scientist from Poland. She worked in France and found two new elements, polonium and "
+        "radium. She won the Nobel Prize twice.",
         "Who was Marie Curie and what did she discover?",
     ),
     (
@@ -132,12 +132,16 @@ def parse(reply: str, text: str) -> tuple[str, str]:
 
 def gives_away(question: str, text: str, copied_words: int) -> bool:
     """Whether a question repeats `copied_words` words of the text in a row, or more than half of what it says."""
-    asked, told = (
-        {tuple(words[i : i + copied_words]) for i in range(len(words) - copied_words + 1)}
-        for words in (_words(question), _words(text))
-    )
     content = _content(text)
-    return bool(asked & told) or (len(content) >= 8 and len(content & _content(question)) > len(content) / 2)
+    if len(content) >= 8 and len(content & _content(question)) > len(content) / 2:
+        return True
+    return not _runs(question, copied_words).isdisjoint(_runs(text, copied_words))
+
+
+def _runs(text: str, n: int) -> set[tuple[str, ...]]:
+    """Runs of `n` words of a text."""
+    words = _words(text)
+    return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
 
 
 def _words(text: str) -> list[str]:

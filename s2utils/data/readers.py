@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
+import operator
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,7 +18,7 @@ from pathlib import Path
 
 from s2utils.data import reddit, wikipedia
 from s2utils.data.parameters import Source
-from s2utils.data.streams import PACKED, SourceError, Unreadable, lines, unpacked
+from s2utils.data.streams import PACKED, SourceError, Unreadable, lines, parsed, unpacked
 from s2utils.workflow import packaged, paths
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".parquet", ".arrow", ".xml")
@@ -44,18 +46,17 @@ def rows(source: Source) -> Iterator[dict | Unreadable]:
     elif kind == ".json" and not _is_lines(path):
         yield from _json_rows(source, path)
     elif kind in (".json", ".jsonl", ".ndjson"):
-        yield from (_row(_parsed(line)) for _, line in lines(path) if line.strip())
+        yield from (_row(parsed(line)) for _, line in lines(path) if line.strip())
     else:
         known = f"known: {', '.join(SUFFIXES)}; all but parquet and arrow also {' '.join(PACKED)}"
-        raise SourceError(
-            f"{source.path}: cannot read '{path.name.removeprefix(path.stem.split('.')[0])}' files; {known}"
-        )
+        suffixes = path.name.removeprefix(path.stem.split(".")[0])
+        raise SourceError(f"{source.path}: cannot read '{suffixes}' files; {known}")
 
 
-def sample(held: Iterable[dict | Unreadable], k: int, seed: int) -> Iterator[dict | Unreadable]:
+def sample(rows: Iterable[dict | Unreadable], k: int, seed: int) -> Iterator[dict | Unreadable]:
     """A seeded sample of `k` usable rows in their order (Algorithm R, Vitter 1985), then the unreadable by reason."""
     draw, kept, unreadable, seen = random.Random(seed), [], Counter(), 0
-    for row in held:
+    for row in rows:
         if isinstance(row, Unreadable):
             unreadable[row.reason] += row.n
             continue
@@ -64,27 +65,18 @@ def sample(held: Iterable[dict | Unreadable], k: int, seed: int) -> Iterator[dic
         elif (place := draw.randrange(seen + 1)) < k:
             kept[place] = (seen, row)
         seen += 1
-    kept.sort(key=lambda item: item[0])
-    yield from (row for _, row in kept)
-    yield from (Unreadable(reason, n) for reason, n in unreadable.items())
+    yield from (row for _, row in sorted(kept, key=operator.itemgetter(0)))
+    yield from itertools.starmap(Unreadable, unreadable.items())
 
 
 def _row(value: object) -> dict | Unreadable:
     return value if isinstance(value, dict) else Unreadable("broken row")
 
 
-def _parsed(line: str) -> object:
-    """The line's JSON value, None where there is none."""
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _is_lines(path: Path) -> bool:
     """Whether the first line is a whole JSON value and another follows: JSON lines under a .json name."""
     written = (line for _, line in lines(path) if line.strip())
-    return _parsed(next(written, "")) is not None and next(written, None) is not None
+    return parsed(next(written, "")) is not None and next(written, None) is not None
 
 
 def _json_rows(source: Source, path: Path) -> Iterator[dict | Unreadable]:
@@ -96,11 +88,9 @@ def _json_rows(source: Source, path: Path) -> Iterator[dict | Unreadable]:
         raise
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{source.path}: not valid json ({error})") from error
-    if not isinstance(value, (list, dict)):
-        value = [value]
-    elif isinstance(value, dict) and not any(isinstance(v, dict) for v in value.values()):
-        value = [value]  # JSON lines of one line
-    yield from map(_row, value.values() if isinstance(value, dict) else value)
+    if isinstance(value, dict) and any(isinstance(inside, dict) for inside in value.values()):
+        value = list(value.values())
+    yield from map(_row, value if isinstance(value, list) else [value])  # one value: JSON lines of one line
 
 
 def _csv_rows(source: Source, path: Path) -> Iterator[dict | Unreadable]:

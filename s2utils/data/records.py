@@ -1,8 +1,9 @@
 """Rows of a file that was made elsewhere: CSV, JSON (one array, or a value a line) or Parquet, however it was encoded.
 
-Values stay what the file has (cells of a CSV are texts); `values` reads them. A text or a list in place of a row is a row
-with the one column "output". Traps: a file that is not UTF-8 is taken for Windows-1252, which reads any bytes, so `note`
-says so; only "\\n" ends a line of JSON, for texts hold U+2028.
+Values stay what the file has (cells of a CSV are texts); `values` reads them. A text or a list in place of a row is a
+row with the one column "output". Unlike in a source (`readers`), a row that cannot be read is an error. Traps: a file
+that is not UTF-8 is taken for Windows-1252, which reads any bytes, so `note` says so; only "\\n" ends a line of JSON,
+for texts hold U+2028.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,23 +56,22 @@ def read(file: Path, part: str = "", notes: list[Note] | None = None) -> Records
         if file.suffix == ".parquet":
             import pyarrow.parquet
 
-            found = list(enumerate(pyarrow.parquet.read_table(file).to_pylist(), start=1))
+            rows = list(enumerate(pyarrow.parquet.read_table(file).to_pylist(), start=1))
         else:
             text, note = decoded(file.read_bytes())
-            found = _json(text, file) if file.suffix in JSON else _csv(text, file)
+            rows = _json(text, file) if file.suffix in JSON else _csv(text, file)
     except RecordsError:
         raise
     except (OSError, ValueError, csv.Error) as error:
         kinds = "CSV, JSON or JSON lines in UTF-8, or Parquet"
         raise RecordsError(f"{file} cannot be read: {error}; wanted: {kinds}") from error
-    if not found:
+    if not rows:
         raise RecordsError(f"{file} holds no rows")
     if note and notes is not None:
         notes.append(Note(part, file.name, 0, "", note, read=True))
-    columns = list(dict.fromkeys(name for _, row in found for name in row))
-    return Records(
-        [{c: row.get(c) for c in columns} for _, row in found], columns, [number for number, _ in found], note
-    )
+    columns = list(dict.fromkeys(name for _, row in rows for name in row))
+    whole = [{name: row.get(name) for name in columns} for _, row in rows]
+    return Records(whole, columns, [number for number, _ in rows], note)
 
 
 def decoded(data: bytes) -> tuple[str, str]:
@@ -105,14 +106,12 @@ def _csv(text: str, file: Path) -> list[tuple[int, dict]]:
     else:
         lines = lines[1:]
     if doubled := [c for c in dict.fromkeys(head) if head.count(c) > 1]:
-        raise RecordsError(
-            f"{file}: column {doubled[0]!r} stands {head.count(doubled[0])} times; give each its own name"
-        )
+        times = head.count(doubled[0])
+        raise RecordsError(f"{file}: column {doubled[0]!r} stands {times} times; give each its own name")
     for number, line in lines:
         if len(line) != len(head):
-            raise RecordsError(
-                f"{file}, line {number}: {len(line)} cells where the header has {len(head)}: {listed(head)}"
-            )
+            wanted = f"{len(head)}: {listed(head)}"
+            raise RecordsError(f"{file}, line {number}: {len(line)} cells where the header has {wanted}")
     return [(i, dict(zip(head, line))) for i, (_, line) in enumerate(lines, start=1)]
 
 
@@ -125,22 +124,27 @@ def _json(text: str, file: Path) -> list[tuple[int, dict]]:
         except (ValueError, RecursionError) as error:
             trouble = error
         else:
-            rows = whole if isinstance(whole, list) else [whole]
             if isinstance(whole, dict) and len(whole) > 1 and all(isinstance(v, (list, dict)) for v in whole.values()):
-                raise RecordsError(
-                    f"{file} is an object of columns; an array of rows is wanted (orient='records' in pandas)"
-                )
-            return [(i, _row(row, f"{file}, row {i}")) for i, row in enumerate(rows, start=1)]
-    found = []
+                wanted = "an array of rows is wanted (orient='records' in pandas)"
+                raise RecordsError(f"{file} is an object of columns; {wanted}")
+            rows = enumerate(whole if isinstance(whole, list) else [whole], start=1)
+            return [(number, _row(row, f"{file}, row {number}")) for number, row in rows]
+    return [(number, _row(value, f"{file}, line {number}")) for number, value in json_lines(text, file, trouble)]
+
+
+def json_lines(text: str, file: object, trouble: Exception | None = None) -> Iterator[tuple[int, object]]:
+    """(number, value) of each line that is not blank. Raises RecordsError with the file and the line.
+
+    `trouble` is what was wrong with the text as one value; of its first line this is said instead.
+    """
     for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise RecordsError(f"{file}, line {number} is not JSON: {(not found and trouble) or error}") from error
-        found.append((number, _row(value, f"{file}, line {number}")))
-    return found
+        if line.strip():
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise RecordsError(f"{file}, line {number} is not JSON: {trouble or error}") from error
+            yield number, value
+            trouble = None
 
 
 def _row(value: object, where: str) -> dict:

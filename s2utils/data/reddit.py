@@ -2,8 +2,8 @@
 
 The dumps hold one JSON object a line, all subreddits mixed, in the order of time, so a post and its
 comments lie months apart. They are parsed once into an SQLite file in the cache, sorted on disk, and
-streamed from there: memory stays flat. A comment's parent is the post (also as null) or, as text or number, the comment that
-it replies to. Trap: AutoModerator answers every post of some subreddits; it is
+streamed from there: memory stays flat. A comment's parent is the post (also as null) or, as text or number, the
+comment that it replies to. Trap: AutoModerator answers every post of some subreddits; it is
 left out, as ELI5 did. Source: facebookresearch/ELI5, data_creation/download_reddit_qalist.py.
 """
 
@@ -22,17 +22,13 @@ from pathlib import Path
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from s2utils.data.streams import SourceError, Unreadable, lines, shown, writable
+from s2utils.data.streams import SourceError, Unreadable, lines, parsed, shown, writable
 
 SUBREDDITS = ("explainlikeimfive", "askscience", "AskHistorians")  # ELI5's
 FORMAT = 2  # of the database; a new number parses the dumps again
-KINDS = {  # whole dumps and those of one subreddit
-    "submission": re.compile(r"^RS[_-]|_(?:submissions|posts)\."),
-    "comment": re.compile(r"^RC[_-]|_comments\."),
-}
-EXAMPLES = {
-    "submission": "RS_2012-01.zst or r_askscience_posts.jsonl",
-    "comment": "RC_2012-01.zst or r_askscience_comments.jsonl",
+KINDS = {  # names of whole dumps and of those of one subreddit, two examples
+    "submission": (re.compile(r"^RS[_-]|_(?:submissions|posts)\."), "RS_2012-01.zst or r_askscience_posts.jsonl"),
+    "comment": (re.compile(r"^RC[_-]|_comments\."), "RC_2012-01.zst or r_askscience_comments.jsonl"),
 }
 NAMES = re.compile(r"\.(zst|gz|bz2|xz|jsonl|ndjson|json)$|^R[SC]_[0-9v-]+$")
 TABLES = """
@@ -56,10 +52,10 @@ def posts(folder: Path, subreddits: list[str], cache: Path) -> Iterator[dict | U
     # immutable: no lock files, so that many jobs read it on a shared disk
     connection = sqlite3.connect(f"{database.as_uri()}?immutable=1", uri=True)
     try:
-        for (post, title, body, subreddit), found in groupby(connection.execute(JOINED), key=lambda row: row[:4]):
-            a_id, text, score = zip(*(row[4:] for row in found))
-            held = {"a_id": list(a_id), "text": list(text), "score": list(score)} if a_id != (None,) else None
-            answers = held or {"a_id": [], "text": [], "score": []}
+        for (post, title, body, subreddit), rows in groupby(connection.execute(JOINED), key=lambda row: row[:4]):
+            comments = [row[4:] for row in rows if row[4] is not None]
+            columns = map(list, zip(*comments)) if comments else ([], [], [])
+            answers = dict(zip(("a_id", "text", "score"), columns))
             yield {"q_id": post, "title": title, "selftext": body, "subreddit": subreddit, "answers": answers}
         for reason, n in connection.execute("SELECT reason, n FROM left_out ORDER BY reason"):
             yield Unreadable(reason, n)
@@ -69,11 +65,13 @@ def posts(folder: Path, subreddits: list[str], cache: Path) -> Iterator[dict | U
 
 def _built(folder: Path, subreddits: list[str], cache: Path) -> Path:
     """The database of these dumps and subreddits; parallel jobs wait for the first one."""
-    found = sorted(path for path in folder.iterdir() if path.is_file() and NAMES.search(path.name))
-    dumps = [(path, kind) for kind, name in KINDS.items() for path in found if name.search(path.name)]
-    for kind, examples in EXAMPLES.items():
-        if kind not in {k for _, k in dumps}:
+    files = sorted(path for path in folder.iterdir() if path.is_file() and NAMES.search(path.name))
+    dumps = []
+    for kind, (name, examples) in KINDS.items():
+        of_kind = [(path, kind) for path in files if name.search(path.name)]
+        if not of_kind:
             raise SourceError(f"{shown(folder)}: no reddit dump of {kind}s in this folder, such as {examples}")
+        dumps += of_kind
     facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path, _ in dumps]
     wanted = sorted({name.casefold() for name in subreddits})
     identity = hashlib.sha256(json.dumps([FORMAT, wanted, facts]).encode()).hexdigest()[:16]
@@ -130,9 +128,8 @@ def _read(line: str, kind: str, subreddits: list[str]) -> tuple | str | None:
     low = line.lower()
     if not any(name in low for name in subreddits):
         return "other subreddit"  # most lines, told without parsing them
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+    row = parsed(line)
+    if row is None:
         return "broken line"
     if not isinstance(row.get("subreddit"), str) or row["subreddit"].casefold() not in subreddits:
         return "other subreddit"

@@ -14,7 +14,6 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -32,9 +31,8 @@ from s2utils.workflow import artefacts, notebook, paths, steps
 from s2utils.workflow.params import Params
 
 BLOCK = 2_000  # rows
-SCHEMA = pa.schema(
-    [(c, {"score": pa.int64(), "n_words": pa.int64(), "fre": pa.float64(), "fkg": pa.float64()}.get(c, pa.string())) for c in filters.COLUMNS]
-)  # fmt: skip
+_NUMBERS = {"score": pa.int64(), "n_words": pa.int64(), "fre": pa.float64(), "fkg": pa.float64()}
+SCHEMA = pa.schema([(column, _NUMBERS.get(column, pa.string())) for column in filters.COLUMNS])
 
 
 def write(folder: Path, params: Params, shard: int) -> None:
@@ -113,10 +111,11 @@ def questions(folders: list[Path], params: Params) -> pd.DataFrame:
 
     Where `asks` is a step, meta posts and open threads are left out, whatever their answers fell for.
     """
-    parts = [pd.DataFrame({c: pd.Series(dtype="str") for c in ("dataset", "post", "question", "group")})]
+    columns = ["dataset", "post", "question", "group"]
+    parts = [pd.DataFrame(columns=columns, dtype="str")]
     for name, source in params.data.sources.items():
         for path in files(folders, name) if source.kind != "articles" else ():
-            frame = pq.read_table(path, columns=list(parts[0].columns)).to_pandas()
+            frame = pq.read_table(path, columns=columns).to_pandas()
             asked = frame[frame["question"] != ""].drop_duplicates("post")
             if source.kind == "posts" and "asks" in params.s2.steps["posts"]:
                 asks = [filters.is_question(*q.partition("\n")[::2]) for q in asked["question"]]
@@ -129,7 +128,8 @@ def rejected(folders: list[Path], frame: pd.DataFrame, n: int, seed: int, path: 
     """`n` seeded examples of each reason, from the blocks and from `frame`; all dropped records go to `path`."""
     writer, picked = None, None
     with artefacts.replacing(path, "wb") if path else contextlib.nullcontext() as file:
-        for part in itertools.chain(_rejected(folders), [frame[frame["dropped"] != ""]]):
+        blocks = (pq.read_table(block, filters=[("dropped", "!=", "")]).to_pandas() for block in files(folders, "*"))
+        for part in itertools.chain(blocks, [frame[frame["dropped"] != ""]]):
             picked = cards.pick(part, picked, n, seed)
             if file:
                 writer = writer or pq.ParquetWriter(file, SCHEMA, compression="zstd")
@@ -137,12 +137,6 @@ def rejected(folders: list[Path], frame: pd.DataFrame, n: int, seed: int, path: 
         if writer:
             writer.close()
     return picked
-
-
-def _rejected(folders: list[Path]) -> Iterator[pd.DataFrame]:
-    """Records that the record steps dropped, block by block."""
-    for path in files(folders, "*"):
-        yield pq.read_table(path, filters=[("dropped", "!=", "")]).to_pandas()
 
 
 def make(params: Params, profile: str, shard: int) -> Path:

@@ -10,6 +10,7 @@ ids and votes). Trap: columns are dotted paths: `answers.text` reads both {"answ
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -28,17 +29,15 @@ def read(name: str, source: Source, seed: int) -> tuple[list[dict], Counter]:
 
     Raises SourceError if not one record is usable.
     """
-    found, unreadable = [], Counter()
+    usable, unreadable = [], Counter()
     for block in blocks(name, source, seed):
         new, left_out = records(name, source, block)
-        found += new
+        usable += new
         unreadable += left_out
-    if not found:
-        count = sum(unreadable.values())
-        raise SourceError(
-            f"{source.path}: {count} rows and not one usable record ({dict(unreadable) or 'it is empty'})"
-        )
-    return found, unreadable
+    if not usable:
+        rows, why = sum(unreadable.values()), dict(unreadable) or "it is empty"
+        raise SourceError(f"{source.path}: {rows} rows and not one usable record ({why})")
+    return usable, unreadable
 
 
 def blocks(name: str, source: Source, seed: int, size: int = 10_000) -> Iterator[list[Row]]:
@@ -53,9 +52,9 @@ def blocks(name: str, source: Source, seed: int, size: int = 10_000) -> Iterator
     checked = False
     while block := list(islice(numbered, size)):
         if not checked:
-            held = [row for _, row in block if isinstance(row, dict)]
-            checked = bool(held)
-            _check_columns(name, source, held)
+            readable = [row for _, row in block if isinstance(row, dict)]
+            checked = bool(readable)
+            _check_columns(name, source, readable)
         yield block
 
 
@@ -65,7 +64,7 @@ def records(name: str, source: Source, rows: list[Row]) -> tuple[list[dict], Cou
     A row of posts counts each of its answers, and once where they cannot be told apart. Any JSON value may
     stand anywhere in a row.
     """
-    found, unreadable = [], Counter()
+    usable, unreadable = [], Counter()
     groups = {group.casefold() for group in source.groups}  # reddit's names come in any case
     for number, row in rows:
         if isinstance(row, Unreadable):
@@ -73,8 +72,8 @@ def records(name: str, source: Source, rows: list[Row]) -> tuple[list[dict], Cou
         elif groups and _text(row, source.group).casefold() not in groups:
             unreadable["other group"] += 1
         else:
-            found += _records(name, source, number, row, unreadable)
-    return found, unreadable
+            usable += _records(name, source, number, row, unreadable)
+    return usable, unreadable
 
 
 def _records(name: str, source: Source, number: int, row: dict, unreadable: Counter) -> list[dict]:
@@ -95,7 +94,7 @@ def _records(name: str, source: Source, number: int, row: dict, unreadable: Coun
         if not answers:
             unreadable["post without answers"] += 1
     shared = {"question": _text(row, source.question), "body": body, "group": _text(row, source.group)}
-    found = []
+    usable = []
     for answer, score, tail in answers:
         try:
             votes = _votes(score)
@@ -107,14 +106,12 @@ def _records(name: str, source: Source, number: int, row: dict, unreadable: Coun
             unreadable["votes are not a number"] += 1
         elif answer.strip() in DELETED:
             unreadable["deleted"] += 1
+        elif row.get("wikitext") is True and not (answer := wikipedia.plain(answer)):
+            unreadable["no prose"] += 1
         else:
-            text = answer
-            if row.get("wikitext") is True and not (text := wikipedia.plain(answer)):
-                unreadable["no prose"] += 1
-                continue
-            own = {"dataset": name, "id": identity + tail, "post": identity, "answer": writable(text), "score": votes}
-            found.append(own | shared)
-    return found
+            own = {"dataset": name, "id": identity + tail, "post": identity, "answer": writable(answer), "score": votes}
+            usable.append(own | shared)
+    return usable
 
 
 def _answers(source: Source, row: dict) -> list[tuple[object, object, str]]:
@@ -125,14 +122,14 @@ def _answers(source: Source, row: dict) -> list[tuple[object, object, str]]:
     if not (isinstance(texts, list) and isinstance(scores, list) and isinstance(ids, list)):
         raise TypeError("not lists")
     numbered = enumerate(zip(texts, scores, ids, strict=True), start=1)
-    return [(text, score, f"/{_identity(held, n)}") for n, (text, score, held) in numbered]
+    return [(text, score, f"/{_identity(answer_id, n)}") for n, (text, score, answer_id) in numbered]
 
 
 def _look_up(row: object, path: str) -> object:
     """What stands at a dotted path: a list where the path crosses a list of objects, MISSING where nothing does."""
     if isinstance(row, list):
-        found = [_look_up(item, path) if isinstance(item, dict) else MISSING for item in row]
-        return found if not found or any(v is not MISSING for v in found) else MISSING
+        inside = [_look_up(item, path) if isinstance(item, dict) else MISSING for item in row]
+        return MISSING if inside and all(value is MISSING for value in inside) else inside
     if not isinstance(row, dict):
         return MISSING
     if path in row:
@@ -157,7 +154,9 @@ def _identity(value: object, number: int) -> str:
 
 def _votes(value: object) -> int | None:
     """Votes as a whole number of at most 2⁵³, None where there are none; ValueError for anything else."""
-    if value is None or value is MISSING or value == "" or value != value:  # NaN: a gap in a column of numbers
+    if value is None or value is MISSING or value == "":
+        return None
+    if isinstance(value, float) and math.isnan(value):  # a gap in a column of numbers
         return None
     if isinstance(value, str) and len(value) < 20:
         value = float(value)  # CSV knows only text
@@ -175,10 +174,8 @@ def _check_columns(name: str, source: Source, rows: list[dict]) -> None:
     if rows and missing:
         there = sorted({column for row in rows for column in _columns(row)})
         listed = ", ".join(there[:40]) + (f" and {len(there) - 40} more" if len(there) > 40 else "")
-        raise SourceError(
-            f"{source.path}: no row has the column{'s' * (len(missing) > 1)} {', '.join(missing)} that "
-            f"data.sources.{name} names; it has {listed}"
-        )
+        wanted = f"column{'s' * (len(missing) > 1)} {', '.join(missing)} that data.sources.{name} names"
+        raise SourceError(f"{source.path}: no row has the {wanted}; it has {listed}")
 
 
 def _columns(row: dict) -> Iterator[str]:

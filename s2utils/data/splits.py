@@ -38,9 +38,8 @@ def embed(
     vectors = np.empty((len(texts), encoder.config.hidden_size), dtype=np.float32)
     for start in tqdm(range(0, len(order), batch_size), desc=label, unit="batch"):
         rows = order[start : start + batch_size]
-        batch = tok(
-            [texts[i] for i in rows], padding=True, truncation=True, max_length=max_tokens, return_tensors="pt"
-        ).to(device)
+        cut = {"padding": True, "truncation": True, "max_length": max_tokens}
+        batch = tok([texts[i] for i in rows], return_tensors="pt", **cut).to(device)
         with torch.inference_mode():
             hidden = encoder(**batch).last_hidden_state  # (B, T, d)
         mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
@@ -101,41 +100,42 @@ def leaks(
 def divide(questions: pd.DataFrame, data: Data, seed: int, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Give every question its `split`, in place, "" where it leaks (`reason` says so) or is beyond `train_max`.
 
-    `questions` has dataset, post, set and question, one row each. Embeddings are kept in `folder` under a hash
-    of the questions, so that a killed run does not compute them again. Returns (pairs that leaked, closest pairs left), as text.
+    `questions` has dataset, post, set and question, one row each. Embeddings are kept in `folder` under a hash of the
+    questions: a killed run does not compute them again. Returns (pairs that leaked, closest pairs left), as text.
     """
     listed = "\0".join(questions["question"]).encode("utf-8", "replace")
     vectors = folder / f"vectors-{hashlib.sha256(listed).hexdigest()[:16]}.npy"
     if not vectors.is_file():
-        made = embed(questions["question"].tolist(), data.embedder, data.embedder_tokens, label="embed questions")
+        embedded = embed(questions["question"].tolist(), data.embedder, data.embedder_tokens, label="embed questions")
         with artefacts.replacing(vectors, "wb") as file:
-            np.save(file, made)
+            np.save(file, embedded)
     split = assign(questions, data, seed)
     remove, pairs, near = leaks(np.load(vectors), split, data.leakage_cosine)
     questions["split"], questions["reason"] = split, ""
-    questions.loc[questions.index[remove], ["split", "reason"]] = [
-        "",
-        f"cosine {data.leakage_cosine:g} or more to a smaller split",
-    ]
+    leaked = f"cosine {data.leakage_cosine:g} or more to a smaller split"
+    questions.loc[questions.index[remove], ["split", "reason"]] = ["", leaked]
     sft = questions[questions["set"] == "sft"]
     for name in data.sources if data.train_max else ():
         rows = sft.index[(sft["split"] == "train") & (sft["dataset"] == name)].to_numpy(copy=True)
         beyond = np.random.default_rng(seed).permutation(rows)[data.train_max :]
         questions.loc[beyond, ["split", "reason"]] = ["", "not needed: data.train_max"]
     left = sft[sft["split"] == "train"]["dataset"].value_counts()
-    if short := [name for name in data.sources if not left.get(name)]:
-        raise ValueError(
-            f"{short[0]}: {(sft['dataset'] == short[0]).sum()} records survive the filter, too few for data.validation and "
-            "data.test: none is left to train on. Take smaller splits, more records, or wider limits in s2."
-        )
-    shown = []
-    for found, (one, other) in ((pairs, ("kept", "removed")), (near, ("one", "other"))):
+    for name in data.sources:
+        if not left.get(name):
+            raise ValueError(
+                f"{name}: {(sft['dataset'] == name).sum()} records survive the filter, too few for data.validation "
+                "and data.test: none is left to train on. Take smaller splits, more records, or wider limits in s2."
+            )
+
+    def as_text(positions: pd.DataFrame, left: str, right: str) -> pd.DataFrame:
+        """The two questions of each pair, and their splits, under these names."""
         columns = {}
-        for name, column in ((one, "left"), (other, "right")):
-            rows = questions.iloc[found[column].astype(int)]
-            columns |= {name: rows["question"].to_numpy(), f"{name}_split": split.loc[rows.index].to_numpy()}
-        shown.append(pd.DataFrame(columns | {"cosine": found["cosine"]}))
-    return shown[0], shown[1]
+        for name, column in ((left, "left"), (right, "right")):
+            rows = positions[column].to_numpy(dtype=int)
+            columns |= {name: questions["question"].to_numpy()[rows], f"{name}_split": split.to_numpy()[rows]}
+        return pd.DataFrame(columns | {"cosine": positions["cosine"]})
+
+    return as_text(pairs, "kept", "removed"), as_text(near, "one", "other")
 
 
 def questions(frame: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
@@ -149,10 +149,10 @@ def apply(questions: pd.DataFrame, *tables: pd.DataFrame) -> None:
     """Carry `split` and `reason` of the questions over to the rows of `tables` that ask them, in place."""
     known = questions.set_index(["dataset", "post"])[["split", "reason"]]
     for table in tables:
-        found = known.reindex(pd.MultiIndex.from_frame(table[["dataset", "post"]])).fillna("")
+        asked = known.reindex(pd.MultiIndex.from_frame(table[["dataset", "post"]])).fillna("")
         kept = (table["dropped"] == "").to_numpy()
-        table["split"] = np.where(kept, found["split"], "")
-        table.loc[kept, "dropped"] = found["reason"].to_numpy()[kept]
+        table["split"] = np.where(kept, asked["split"], "")
+        table.loc[kept, "dropped"] = asked["reason"].to_numpy()[kept]
 
 
 def sizes(frame: pd.DataFrame, pairs: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:

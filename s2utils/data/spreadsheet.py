@@ -1,6 +1,6 @@
 """CSV that a spreadsheet shows and never runs: a text that would begin a formula gets a ' in front, and loses it here.
 
-Trap: names of models come from others; `=HYPERLINK(…)` as a name is a link in whatever opens the table. Numbers stay numbers.
+Trap: names of models come from others; `=HYPERLINK(…)` as a name is a link in whatever opens the table. Numbers stay.
 """
 
 from __future__ import annotations

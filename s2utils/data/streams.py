@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bz2
 import io
+import json
 import lzma
 import zlib
 from collections.abc import Iterator
@@ -52,6 +53,14 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.removesuffix("\n")
 
 
+def parsed(line: str) -> object:
+    """The line's JSON value, None where there is none."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
 def unpacked(path: Path) -> io.BufferedReader:
     """The file's bytes, unpacked while they are read."""
     return io.BufferedReader(_Pieces(_pieces(path)), 2**18)
@@ -71,19 +80,16 @@ class _Pieces(io.RawIOBase):
     """An iterator of bytes as a file."""
 
     def __init__(self, pieces: Iterator[bytes]):
-        self.pieces, self.held = pieces, memoryview(b"")
+        self.pieces, self.rest = pieces, memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer) -> int:
-        while not self.held:
-            piece = next(self.pieces, None)
-            if piece is None:
-                return 0
-            self.held = memoryview(piece)
-        n = min(len(buffer), len(self.held))
-        buffer[:n], self.held = self.held[:n], self.held[n:]
+        while not self.rest and (piece := next(self.pieces, None)) is not None:
+            self.rest = memoryview(piece)
+        n = min(len(buffer), len(self.rest))
+        buffer[:n], self.rest = self.rest[:n], self.rest[n:]
         return n
 
     def close(self) -> None:
@@ -98,20 +104,20 @@ def _pieces(path: Path) -> Iterator[bytes]:
         if start is None:
             yield from iter(lambda: file.read(2**18), b"")
             return
-        machine, count = start(), 0
+        stream, count = start(), 0
         try:
             while data := file.read(PIECE):
                 while data:
-                    if machine.eof:
+                    if stream.eof:
                         data = data.lstrip(b"\0")  # padding between streams
                         if not data:
                             break
-                        machine = start()
-                    piece = machine.decompress(data)
+                        stream = start()
+                    piece = stream.decompress(data)
                     count += piece.count(b"\n")
                     yield piece
-                    data = machine.unused_data if machine.eof else b""
-            if not machine.eof:
+                    data = stream.unused_data if stream.eof else b""
+            if not stream.eof:
                 raise EOFError("the end of its last stream is missing")
         except (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
             raise SourceError(

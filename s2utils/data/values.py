@@ -2,8 +2,8 @@
 
 Forms that are read: a text; a list, of which the first text counts; chat messages (the assistant's last); parts of a
 message; what a chat server answers (`choices`), alone or in a line of OpenAI's batches (`response.body`); a pipeline's
-`generated_text`; KILT's `output`; ELI5's `answers`. All of these also as JSON, or as Python writes it, in a text. Trap: a
-list or an object that is written as text holds words, so it has a score; it is read, or refused, and never scored.
+`generated_text`; KILT's `output`; ELI5's `answers`. All of these also as JSON, or as Python writes it, in a text. Trap:
+a list or an object that is written as text holds words, so it has a score; it is read, or refused, and never scored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from s2utils.data.streams import writable
 from s2utils.text import reasoning
@@ -52,7 +52,7 @@ class Note:
 
 
 def text(value: object, depth: int = 0) -> tuple[str | None, str]:
-    """(text, how it was chosen, "" for a plain one), or (None, the reason why there is none). An empty text is a text."""
+    """(text, how it was chosen, "" for a plain one), or (None, why there is none). An empty text is a text."""
     if hasattr(value, "tolist"):  # NumPy's arrays and numbers
         value = value.tolist()
     if isinstance(value, str):
@@ -86,31 +86,25 @@ def answer(value: object) -> tuple[str | None, str]:
 
 def reply(value: object) -> tuple[str | None, str]:
     """`text` of a judge's reply; of one in JSON, {"rating": 8, …}, the rating as a judge is asked to write it."""
-    try:
-        held = _structure(value.strip()) if isinstance(value, str) else value
-    except ValueError:
-        held = None
-    if isinstance(held, dict):
-        rated = (number(inside) for name, inside in held.items() if str(name).lower() in RATED)
-        if (first := next(rated, math.nan)) == first:
-            return f"Rating: [[{first:g}]]", "a rating in an object"
-    if isinstance(held, list) and len(held) == 1 and isinstance(value, str) and not math.isnan(number(held[0])):
+    structure = _parsed(value)
+    if isinstance(structure, dict):
+        ratings = (number(inside) for name, inside in structure.items() if str(name).lower() in RATED)
+        if not math.isnan(rating := next(ratings, math.nan)):
+            return f"Rating: [[{rating:g}]]", "a rating in an object"
+    if isinstance(value, str) and isinstance(structure, list) and [math.isnan(number(v)) for v in structure] == [False]:
         return value, ""  # [8], as some judges write
     return text(value)
 
 
 def asked(value: object) -> str | None:
     """What the user said last, where a value is or holds chat messages."""
-    try:
-        held = _structure(value.strip()) if isinstance(value, str) else value
-    except ValueError:
-        return None
+    chat = _parsed(value)
     for _ in range(DEEPEST):
-        if isinstance(held, dict):
-            held = next((held[k] for k in ("generated_text", "messages", "conversations") if k in held), None)
-        elif isinstance(held, (list, tuple)) and held and not _is_chat(held):
-            held = held[0]
-    return _of_chat(held, "user", 0)[0] if _is_chat(held) else None
+        if isinstance(chat, dict):
+            chat = next((chat[key] for key in ("generated_text", "messages", "conversations") if key in chat), None)
+        elif isinstance(chat, (list, tuple)) and chat and not _is_chat(chat):
+            chat = chat[0]
+    return _of_chat(chat, "user", 0)[0] if _is_chat(chat) else None
 
 
 def question(value: object) -> tuple[str | None, str]:
@@ -129,7 +123,7 @@ def number(value: object) -> float:
 
 def identifier(value: object) -> str:
     """An id as text, a whole number without decimals ("1.0", as pandas writes ids of a column with gaps, is 1)."""
-    if isinstance(value, (bool, list, dict)) or value is None or value != value:
+    if isinstance(value, (bool, list, dict)) or value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return re.sub(r"\A(-?\d+)\.0+\Z", r"\1", writable(str(value)).strip())
 
@@ -141,14 +135,16 @@ def visible(said: str) -> bool:
 
 def counted(notes: Iterable[Note], most: int = 10) -> list[dict]:
     """One row per part, file, key and reason: whether it was read, how often, and the first rows."""
-    held: dict[Note, list[int]] = {}
+    rows: dict[Note, list[int]] = {}
     for note in notes:
-        held.setdefault(replace(note, row=0), []).append(note.row)
-    return [
-        {"part": n.part, "file": n.file, "key": n.key, "reason": n.reason, "read": "yes" if n.read else "no", "n": len(rows),
-         "rows": ", ".join(map(str, filter(None, rows[:most]))) + (", …" if len(rows) > most else "")}
-        for n, rows in held.items()
-    ]  # fmt: skip
+        rows.setdefault(replace(note, row=0), []).append(note.row)
+    table = []
+    for note, places in rows.items():
+        first = ", ".join(map(str, filter(None, places[:most]))) + (", …" if len(places) > most else "")
+        facts = asdict(note) | {"read": "yes" if note.read else "no", "n": len(places), "rows": first}
+        facts.pop("row")
+        table.append(facts)
+    return table
 
 
 def _of_text(value: str, depth: int) -> tuple[str | None, str]:
@@ -161,12 +157,19 @@ def _of_text(value: str, depth: int) -> tuple[str | None, str]:
     if bare and not visible(bare):
         return None, "no visible character"
     try:
-        held = _structure(bare)
+        structure = _structure(bare)
     except ValueError:
         return None, "a list or an object that cannot be parsed"
-    if held is not None:
-        return text(held, depth + 1)
+    if structure is not None:
+        return text(structure, depth + 1)
     return clean, "" if clean == value else "half a character became ?"
+
+
+def _parsed(value: object) -> object:
+    """The value, or the list or object that it writes as text; None where that is broken or another text."""
+    with contextlib.suppress(ValueError):
+        return _structure(value.strip()) if isinstance(value, str) else value
+    return None
 
 
 def _structure(bare: str) -> object:
@@ -198,49 +201,46 @@ def _broken(bare: str) -> None:
         raise ValueError("neither JSON nor Python")
 
 
-def _of_list(held: list, depth: int) -> tuple[str | None, str]:
-    if not held:
+def _of_list(values: list, depth: int) -> tuple[str | None, str]:
+    if not values:
         return None, "an empty list"
-    if _is_chat(held):
-        return _of_chat(held, "assistant", depth)
-    if any(isinstance(v, dict) and v.get("type") in PARTS for v in held):
-        parts = [text(v, depth)[0] for v in held if isinstance(v, dict) and v.get("type") in PARTS]
-        said = "".join(filter(None, parts))
+    if _is_chat(values):
+        return _of_chat(values, "assistant", depth)
+    if parts := [v for v in values if isinstance(v, dict) and v.get("type") in PARTS]:
+        said = "".join(filter(None, (text(part, depth)[0] for part in parts)))
         return (said, "") if said else (None, "a message without a text")
-    if not any(isinstance(v, (str, list, tuple, dict)) for v in held):
+    if not any(isinstance(v, (str, list, tuple, dict)) for v in values):
         return None, "a list without a text"
-    read = [text(v, depth) for v in held]
-    texts = [(t, how) for t, how in read if t and t.strip()]
+    read = [text(v, depth) for v in values]
+    texts = [(said, how) for said, how in read if said and said.strip()]
     if not texts:
-        return None, next((how for t, how in read if t is None), "a list of empty texts")
+        return None, next((reason for said, reason in read if said is None), "a list of empty texts")
     first, how = texts[0]
-    return first, SEVERAL if any(t != first for t, _ in texts) else how
+    return first, SEVERAL if any(said != first for said, _ in texts) else how
 
 
-def _of_object(held: dict, depth: int) -> tuple[str | None, str]:
+def _of_object(value: dict, depth: int) -> tuple[str | None, str]:
     reasons = []
     for name in (*WRAPPERS, *NAMES):
-        inside = held.get(name)
+        inside = value.get(name)
         if isinstance(inside, (list, tuple, dict)) or (isinstance(inside, str) and name in NAMES):
-            read = text(inside, depth)
-            if read[0] is not None:
-                return read
-            reasons.append(read[1])
-    named = ", ".join(writable(str(k))[:20] for k in list(held)[:4])
-    return None, reasons[0] if reasons else f"an object of {named or 'nothing'}: no text in it is known"
+            said, how = text(inside, depth)
+            if said is not None:
+                return said, how
+            reasons.append(how)
+    keys = ", ".join(writable(str(key))[:20] for key in list(value)[:4]) or "nothing"
+    return None, reasons[0] if reasons else f"an object of {keys}: no text in it is known"
 
 
-def _is_chat(held: object) -> bool:
-    return (
-        isinstance(held, (list, tuple))
-        and bool(held)
-        and all(isinstance(m, dict) and ("role" in m or "from" in m) for m in held)
-    )
+def _is_chat(value: object) -> bool:
+    if not isinstance(value, (list, tuple)):
+        return False
+    return bool(value) and all(isinstance(turn, dict) and ("role" in turn or "from" in turn) for turn in value)
 
 
-def _of_chat(held: Iterable[dict], role: str, depth: int) -> tuple[str | None, str]:
+def _of_chat(chat: Iterable[dict], role: str, depth: int) -> tuple[str | None, str]:
     """What one side said last in a chat."""
-    said = [m for m in held if str(m.get("role", m.get("from"))).lower() in ROLES[role]]
+    said = [turn for turn in chat if str(turn.get("role", turn.get("from"))).lower() in ROLES[role]]
     if not said:
         return None, f"messages without one of the {role}"
     return text(said[-1].get("content", said[-1].get("value")), depth + 1)

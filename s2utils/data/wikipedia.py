@@ -43,11 +43,11 @@ NO_LINK = re.compile(r"(file|image|category)\s*:", re.IGNORECASE)  # pictures an
 OTHER_LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z-]+)?:")  # small letters only: CSI: Miami and Re:Zero are articles
 # templates whose words belong to the sentence: name → the arguments that are printed
 PROSE = {
-    **dict.fromkeys(("nowrap", "nobr", "nobold", "small", "smaller", "big", "em", "strong", "abbr", "ill", "sic"), (1,)),
-    **dict.fromkeys(("interlanguage link", "nihongo", "korean", "zh", "gaps", "val", "formatnum", "ship"), (1,)),
+    **dict.fromkeys(("nowrap", "nobr", "nobold", "small", "smaller", "big", "em", "strong", "abbr", "ill"), (1,)),
+    **dict.fromkeys(("sic", "interlanguage link", "nihongo", "korean", "zh", "gaps", "val", "formatnum", "ship"), (1,)),
     **dict.fromkeys(("lang", "langx", "transl", "transliteration", "tooltip"), (2,)),
     **dict.fromkeys(("convert", "cvt"), (1, 2)),
-}  # fmt: skip
+}
 SIGNS = {"ndash": "–", "mdash": "—", "snd": " – ", "spaced ndash": " – ", "nbsp": " ", "'": "'", "!": "|", "=": "="}
 BETWEEN = ("to", "-", "–", "and", "or", "by", "x", "to(-)")  # {{convert|5|to|10|km}}
 
@@ -169,13 +169,8 @@ def _template(node) -> str:
         return name.removeprefix("formatnum:")
     if name in SIGNS:
         return SIGNS[name]
-    if name.startswith("lang-"):
-        places: tuple = (1,)
-    elif name in PROSE:
-        places = PROSE[name]
-    else:
-        return ""
-    words = [_words(p.value).strip() for p in node.params if not p.showkey]
+    places = (1,) if name.startswith("lang-") else PROSE.get(name, ())
+    words = [_words(argument.value).strip() for argument in node.params if places and not argument.showkey]
     if name in ("convert", "cvt") and len(words) > 3 and words[1] in BETWEEN:
         places = (1, 2, 3, 4)
     return " ".join(words[place - 1] for place in places if place <= len(words))

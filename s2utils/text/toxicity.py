@@ -8,7 +8,6 @@ Trap: the offline model is a pickle inside its package, so its files are checked
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import pickle
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from s2utils.workflow import paths
+from s2utils.workflow import artefacts, paths
 
 PICKLES = {
     "data/model.joblib": "aeafc04849d4d93db4721cf30a86ebf22085595294b8a07d51918e7fa98f538b",
@@ -44,10 +43,10 @@ def check_pickles() -> None:
     """Raise unless the offline model's files are the pinned ones."""
     folder = Path(importlib.util.find_spec("profanity_check").origin).parent
     for name, pinned in PICKLES.items():
-        found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        if found != pinned:
+        digest = artefacts.sha256(folder / name)
+        if digest != pinned:
             raise RuntimeError(
-                f"{folder / name} has sha256 {found}, pinned is {pinned}: reinstall alt-profanity-check==1.9.1"
+                f"{folder / name} has sha256 {digest}, pinned is {pinned}: reinstall alt-profanity-check==1.9.1"
             )
 
 
@@ -86,12 +85,12 @@ def _detoxify(path: Path) -> tuple:
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-        labels, facts = held["config"]["dataset"]["args"]["classes"], held["config"]["arch"]["args"]
-        weights = held["state_dict"]
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        labels = checkpoint["config"]["dataset"]["args"]["classes"]
+        model_type, weights = checkpoint["config"]["arch"]["args"]["model_type"], checkpoint["state_dict"]
     except (KeyError, TypeError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} is not a Detoxify checkpoint ({type(error).__name__}: {str(error)[:120]})") from error
-    base = path.parent if (path.parent / "config.json").is_file() else facts["model_type"]
+    base = path.parent if (path.parent / "config.json").is_file() else model_type
     config = AutoConfig.from_pretrained(
         base, id2label=dict(enumerate(labels)), label2id={k: i for i, k in enumerate(labels)}
     )

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from source_files import changed
 
 from s2utils.data import corpus_filters, preference_sets
 from s2utils.data.parameters import CorpusStep
@@ -15,10 +16,9 @@ P = params.load("cpu")
 
 def frame_of(*answers: str, **columns) -> pd.DataFrame:
     """Measured rows, one an answer."""
-    n = len(answers)
-    facts = {"dataset": "d", "id": [str(i) for i in range(n)], "post": [str(i) for i in range(n)], "question": "Why?", "score": None, "dropped": ""}  # fmt: skip
-    frame = pd.DataFrame({"answer": list(answers)} | facts | columns)
-    return frame.astype({"score": "Int64"})
+    numbers = [str(i) for i in range(len(answers))]
+    facts = {"dataset": "d", "id": numbers, "post": numbers, "question": "Why?", "score": None, "dropped": ""}
+    return pd.DataFrame({"answer": list(answers)} | facts | columns).astype({"score": "Int64"})
 
 
 def test_the_parameters_know_every_step():
@@ -26,9 +26,8 @@ def test_the_parameters_know_every_step():
 
 
 def test_the_first_of_equal_answers_stays():
-    frame = frame_of(
-        "Hot.", "HOT.", "Cold.", "Cold.", "hot.", dataset=["d", "d", "d", "d", "e"], dropped=["", "", "short", "", ""]
-    )
+    answers = ("Hot.", "HOT.", "Cold.", "Cold.", "hot.")
+    frame = frame_of(*answers, dataset=list("dddde"), dropped=["", "", "short", "", ""])
     corpus_filters.duplicates(frame, P)
     assert frame["dropped"].tolist() == ["", "duplicate answer", "short", "", ""]
 
@@ -36,9 +35,9 @@ def test_the_first_of_equal_answers_stays():
 def test_near_duplicates_are_listed_with_what_they_repeat():
     text = " ".join(f"word{i}" for i in range(60))
     frame = frame_of(text, "Something else that is said here about the rain.", text + " more")
-    shown = corpus_filters.near_duplicates(frame, P)
+    table = corpus_filters.near_duplicates(frame, P)
     assert frame["dropped"].tolist() == ["", "", "near-duplicate answer (0.8)"]
-    assert shown[["id", "of"]].values.tolist() == [["2", "0"]] and shown["similarity"].iat[0] > 0.9
+    assert table[["id", "of"]].values.tolist() == [["2", "0"]] and table["similarity"].iat[0] > 0.9
 
 
 def test_what_repeats_an_evaluation_set_is_dropped_and_listed(monkeypatch):
@@ -46,15 +45,15 @@ def test_what_repeats_an_evaluation_set_is_dropped_and_listed(monkeypatch):
     monkeypatch.setattr(corpus_filters.overlap, "evaluation_sets", lambda p: {"arc": ["Other.", f"Well, {run}!"]})
     frame = frame_of("It is hot.", f"So {run.upper()} it goes.", f"{run} again", "Cold.", dropped=["", "", "short", ""])
     frame["dataset"], frame["id"] = ["d", "d", "d", "e"], ["0", "1", "2", "1"]  # ids are a data set's own
-    shown = corpus_filters.contamination(frame, P)
+    table = corpus_filters.contamination(frame, P)
     assert frame["dropped"].tolist() == ["", "13 words of an evaluation set", "short", ""]
-    assert shown[["id", "set", "document", "run"]].values.tolist() == [["1", "arc", 1, run]]
+    assert table[["id", "set", "document", "run"]].values.tolist() == [["1", "arc", 1, run]]
 
 
 def test_few_votes_are_dropped_and_no_votes_stay():
-    frame = frame_of("a", "b", "c", score=[3, 4, None])
+    frame = frame_of("a", "b", "c", "d", score=[3, 4, None, 1], dropped=["", "", "", "short"])
     corpus_filters.votes(frame, P)
-    assert frame["dropped"].tolist() == ["under 4 votes", "", ""]
+    assert frame["dropped"].tolist() == ["under 4 votes", "", "", "short"]
 
 
 def test_toxic_answers_are_dropped_and_only_kept_ones_are_scored(monkeypatch):
@@ -95,26 +94,38 @@ def test_steps_for_fine_tuning_leave_the_others_alone():
 
 def test_a_seeded_sample_stays():
     def kept(train_max: int, seed: int) -> list[int]:
-        data = P.data.model_copy(update={"train_max": train_max, "validation": {"d": 2}, "test": {"d": 1}})
+        data = changed(P.data, train_max=train_max, validation={"d": 2}, test={"d": 1})
         frame = frame_of(*"abcdefghijklmnopqrst", "short", dropped=[""] * 20 + ["short"]).assign(set="sft")
-        corpus_filters.drop_beyond(frame, "d", P.model_copy(update={"data": data, "seed": seed}))
+        corpus_filters.drop_beyond(frame, "d", changed(P, data=data, seed=seed))
         return frame.index[frame["dropped"] == ""].tolist()
 
     assert kept(2, 1) == kept(2, 1) != kept(2, 2)
     assert len(kept(2, 1)) == 6 and kept(99, 1) == kept(0, 1) == list(range(20))
 
 
+def test_the_funnel_ends_with_what_is_kept():
+    frame = frame_of(*"abcd", dropped=["", "", "", "short"]).assign(set=["sft", "rm", "rm", "sft"])
+    table = corpus_filters.funnel("d", Counter({"broken row": 2}), frame)
+    kept = [["kept for reward modelling", 2], ["kept", 1]]
+    assert table[["reason", "n"]].values.tolist() == [["read", 6], ["broken row", 2], ["short", 1], *kept]
+
+
 rows = st.fixed_dictionaries(
-    {"dataset": st.sampled_from("de"), "post": st.sampled_from("pqrs"), "question": st.sampled_from(["Why?", "WHY?", "How?", "What?"]),
-     "answer": st.sampled_from(["a", "A", "b Edit: c", "d"]), "score": st.none() | st.integers(-5, 9), "dropped": st.sampled_from(["", "", "short"])}
-)  # fmt: skip
-
-
-@given(
-    held=st.lists(rows, min_size=1, max_size=25), before=st.dictionaries(st.sampled_from(["x", "y"]), st.integers(1, 9))
+    {
+        "dataset": st.sampled_from("de"),
+        "post": st.sampled_from("pqrs"),
+        "question": st.sampled_from(["Why?", "WHY?", "How?", "What?"]),
+        "answer": st.sampled_from(["a", "A", "b Edit: c", "d"]),
+        "score": st.none() | st.integers(-5, 9),
+        "dropped": st.sampled_from(["", "", "short"]),
+    }
 )
-def test_kept_and_dropped_are_what_was_read(held, before):
-    frame = pd.DataFrame(held).assign(id=[f"{r['post']}/{i}" for i, r in enumerate(held)]).astype({"score": "Int64"})
+
+
+@given(st.lists(rows, min_size=1, max_size=25), st.dictionaries(st.sampled_from(["x", "y"]), st.integers(1, 9)))
+def test_kept_and_dropped_are_what_was_read(records, before):
+    frame = pd.DataFrame(records).astype({"score": "Int64"})
+    frame["id"] = frame["post"] + "/" + frame.index.astype(str)
     corpus_filters.run(["duplicates"], frame, P)
     preference_sets.assign(frame)
     pairs, fates = preference_sets.pairs(frame, 2)

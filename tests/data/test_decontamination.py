@@ -1,9 +1,13 @@
 import json
+from pathlib import Path
 
 import datasets
+import lm_eval
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from source_files import changed
 
 from s2utils.data import decontamination
 from s2utils.data.decontamination import hits, index
@@ -17,9 +21,8 @@ SETS = {"arc": ["red green blue", LONG], "mmlu": [SHORT, f"zero {LONG}"]}
 def test_a_shared_run_is_found_whatever_its_case_and_punctuation():
     text = "Well: " + LONG.upper().replace(" ", ", ") + "!"
     found = hits(["nothing of the kind", text], index(SETS, 13), 13)
-    assert found.to_dict("records") == [
-        {"position": 1, "set": "arc", "document": 1, "run": " ".join(LONG.split()[:13])}
-    ]
+    run = " ".join(LONG.split()[:13])
+    assert found.to_dict("records") == [{"position": 1, "set": "arc", "document": 1, "run": run}]
 
 
 def test_one_word_fewer_is_no_hit():
@@ -110,13 +113,9 @@ def test_hub_sets_are_those_of_the_harness(monkeypatch, tree):
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     profile = params.load("a100-7b")
-    own = tree / "params" / "own.jsonl"
-    own.write_text(
-        json.dumps({"question_id": 1, "category": "x", "turns": ["First?", "Second?"]}) + "\n", encoding="utf-8"
-    )
-    profile = profile.model_copy(
-        update={"mtbench": profile.mtbench.model_copy(update={"questions": "params/own.jsonl"})}
-    )
+    row = {"question_id": 1, "category": "x", "turns": ["First?", "Second?"]}
+    (tree / "params" / "own.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    profile = changed(profile, mtbench=changed(profile.mtbench, questions="params/own.jsonl"))
     found = decontamination.evaluation_sets(profile)
     assert {name: " ".join(texts[0].split()) for name, texts in found.items()} == {
         "arc": "q1 a b", "hellaswag": "c1 e1 e2", "mmlu": "m1 x y", "truthfulqa": "t1 v w", "mtbench": "First? Second?",
@@ -126,18 +125,11 @@ def test_hub_sets_are_those_of_the_harness(monkeypatch, tree):
 
 @pytest.mark.parametrize("name", decontamination.HUB)
 def test_paths_are_written_as_in_the_harness(name):
-    from pathlib import Path
-
-    import lm_eval
-    import yaml
-
     file = {
         "arc": "arc/arc_easy.yaml", "hellaswag": "hellaswag/hellaswag.yaml",
         "mmlu": "mmlu/default/_default_template_yaml", "truthfulqa": "truthfulqa/truthfulqa_mc1.yaml",
     }[name]  # fmt: skip
     lines = (Path(lm_eval.__file__).parent / "tasks" / file).read_text(encoding="utf-8").splitlines()
-    facts = yaml.safe_load(
-        "\n".join(line for line in lines if line.startswith(("dataset_path", "test_split", "valid")))
-    )
+    facts = yaml.safe_load("\n".join(x for x in lines if x.startswith(("dataset_path", "test_split", "valid"))))
     path, _, split = decontamination.HUB[name]
     assert facts["dataset_path"] == path and split in (facts.get("test_split"), facts.get("validation_split"))

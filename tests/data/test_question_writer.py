@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from s2utils.data import question_writer
 from s2utils.data.parameters import Questions
 from s2utils.models import llm
-from s2utils.models.parameters import Endpoint
+from s2utils.workflow import params
 
 TEXT = "Photosynthesis is how green plants make food from light."
 ALBANY = (
@@ -17,21 +17,15 @@ ALBANY = (
 
 
 @pytest.mark.parametrize(
-    ("reply", "question"),
+    "reply",
     [
-        ("How do plants make food?", "How do plants make food?"),
-        ("  How do plants make food?  \n", "How do plants make food?"),
-        ("Question: How do plants make food?", "How do plants make food?"),
-        ("Q: How do plants make food?", "How do plants make food?"),
-        ('"How do plants make food?"', "How do plants make food?"),
-        ("**Question:** How do plants make food?", "How do plants make food?"),
-        ('Question: "How do plants make food?"', "How do plants make food?"),
-        ("\n\nHow do plants make food?\nThis asks about plants.", "How do plants make food?"),
-        ("What is PHOTOSYNTHESIS?", "What is PHOTOSYNTHESIS?"),
+        "{}", "  {}  \n", "Question: {}", "Q: {}", '"{}"', "**Question:** {}", 'Question: "{}"',
+        "\n\n{}\nThis asks about plants.",
     ],
-)
+)  # fmt: skip
+@pytest.mark.parametrize("question", ["How do plants make food?", "What is PHOTOSYNTHESIS?"])
 def test_a_good_reply_is_a_question(reply, question):
-    assert question_writer.parse(reply, TEXT) == (question, "")
+    assert question_writer.parse(reply.format(question), TEXT) == (question, "")
 
 
 @pytest.mark.parametrize(
@@ -66,14 +60,10 @@ def test_a_bad_reply_has_its_reason(reply, reason):
         ("What is Mudvayne's genre?", "Mudvayne was a heavy metal band from Illinois."),
         ("What is the M60?", "The M60 is a machine gun."),
         ("Who is Lu Han and what is his background?", "Lù Hán (born 1990) is a singer."),
+        *((question, text) for text, question in question_writer.EXAMPLES),
     ],
 )
-def test_a_question_that_names_its_subject_is_in_form(question, text):
-    assert question_writer.parse(question, text) == (question, "")
-
-
-@pytest.mark.parametrize(("text", "question"), question_writer.EXAMPLES)
-def test_the_worked_examples_pass_their_own_checks(text, question):
+def test_a_question_that_names_its_subject_is_in_form_and_gives_nothing_away(question, text):
     assert question_writer.parse(question, text) == (question, "")
     assert not question_writer.gives_away(question, text, 5)
 
@@ -129,29 +119,15 @@ def test_a_chat_alternates_and_ends_with_the_text():
     assert TEXT in turns[-1]["content"]
 
 
-WRITER = Endpoint(
-    backend="local",
-    model="m",
-    revision="",
-    base_url="",
-    key_env="",
-    concurrency=1,
-    batch_size=1,
-    max_new_tokens=32,
-    temperature=0.0,
-    requests_per_minute=0,
-    price_in=0.0,
-    price_out=0.0,
-    budget=0.0,
-)
+WRITER = params.load("cpu").questions.writer
 SETTINGS = Questions(writer=WRITER, similarity_min=0.3, copied_words=8)
 
 
 @pytest.fixture
-def writer(monkeypatch):
-    """A writer whose replies are given: one list an attempt; None is a failed request. Returns what it was asked."""
+def write(monkeypatch, tmp_path):
+    """Write with replies that are given: one list an attempt; None is a failed request. Returns what was asked, too."""
 
-    def says(*attempts):
+    def write(texts, *attempts, **options):
         asked, left = [], list(attempts)
 
         def ask(endpoint, chats, cache, *, seed, label, local):
@@ -160,18 +136,18 @@ def writer(monkeypatch):
             return [{"text": r or "", "ended": True, "error": "" if r is not None else "Timeout"} for r in left.pop(0)]
 
         monkeypatch.setattr(llm, "ask", ask)
-        return asked
+        return asked, *question_writer.write(SETTINGS, texts, tmp_path / "c.jsonl", seed=1, **options)
 
-    return says
+    return write
 
 
-def test_a_bad_question_is_asked_for_again_in_other_words(writer, tmp_path):
-    asked = writer(
+def test_a_bad_question_is_asked_for_again_in_other_words(write):
+    asked, questions, reasons, history = write(
+        [TEXT] * 4,
         ["How do plants make food?", "No question.", None, "No question."],
         ["How do plants use light?", None, "Still none."],
     )
-    found, reasons, history = question_writer.write(SETTINGS, [TEXT] * 4, tmp_path / "c.jsonl", seed=1)
-    assert found == ["How do plants make food?", "How do plants use light?", "", ""]
+    assert questions == ["How do plants make food?", "How do plants use light?", "", ""]
     assert reasons == ["", "", "no reply", "does not end in ?"]
     assert [len(chats) for chats in asked] == [4, 3]
     assert all(TEXT in chat for chats in asked for chat in chats) and asked[0][1] != asked[1][0]
@@ -181,55 +157,45 @@ def test_a_bad_question_is_asked_for_again_in_other_words(writer, tmp_path):
     }  # fmt: skip
 
 
-def test_every_attempt_is_accounted_for(writer, tmp_path):
+def test_a_question_that_gives_the_answer_away_is_asked_for_again(write):
     copied = "Is it true that Albany is the capital city of the U.S. state of New York?"
-    writer([copied, "What is Albany?", "How do plants make food?"], ["Where does Albany lie?"])
-    texts = [ALBANY, ALBANY, TEXT]
-    found, reasons, history = question_writer.write(SETTINGS, texts, tmp_path / "c.jsonl", seed=1)
-    assert found == ["Where does Albany lie?", "What is Albany?", "How do plants make food?"] and reasons == [""] * 3
-    first, second = history[history["attempt"] == 1], history[history["attempt"] == 2]
-    assert dict(zip(first["reason"], first["n"])) == {"": 2, "gives the answer away": 1}
-    assert dict(zip(second["reason"], second["n"])) == {"": 1}
+    first = [copied, "What is Albany?", "How do plants make food?"]
+    _, questions, reasons, history = write([ALBANY, ALBANY, TEXT], first, ["Where does Albany lie?"])
+    assert questions == ["Where does Albany lie?", *first[1:]] and reasons == [""] * 3
+    assert history.values.tolist() == [[1, "", 2], [1, "gives the answer away", 1], [2, "", 1]]
 
 
-def test_a_question_far_from_its_text_is_refused(writer, tmp_path):
-    writer(["How do plants make food?", "What is green?", "No."], ["What is plain green?", "How do plants eat?"])
-    places = {
-        TEXT: (1, 0),
-        "How do plants make food?": (0.3, 0.954),
-        "How do plants eat?": (1, 0),
-    }  # others: at right angles
+def test_a_question_far_from_its_text_is_refused(write):
+    near = {TEXT: (1, 0), "How do plants make food?": (0.3, 0.954), "How do plants eat?": (1, 0)}
     seen = []
 
     def embed(texts: list[str]) -> np.ndarray:
         seen.append(texts)
-        return np.array([places.get(text, (0.29, 0.957)) for text in texts])
+        return np.array([near.get(text, (0.29, 0.957)) for text in texts])
 
-    found, reasons, _ = question_writer.write(SETTINGS, [TEXT] * 3, tmp_path / "c.jsonl", seed=1, embed=embed)
-    assert found == ["How do plants make food?", "", "How do plants eat?"]
+    replies = ["How do plants make food?", "What is green?", "No."], ["What is plain green?", "How do plants eat?"]
+    _, questions, reasons, _ = write([TEXT] * 3, *replies, embed=embed)
+    assert questions == ["How do plants make food?", "", "How do plants eat?"]
     assert reasons == ["", "not about the text", ""]
     assert [len(texts) for texts in seen] == [4, 4]  # what is not in form is not embedded
 
 
-def test_a_vector_that_is_not_a_number_passes_nothing(writer, tmp_path):
-    writer(["How do plants make food?"], ["How do plants make food?"])
-    found, reasons, _ = question_writer.write(
-        SETTINGS, [TEXT], tmp_path / "c.jsonl", seed=1, embed=lambda texts: np.full((len(texts), 2), np.nan)
-    )
-    assert (found, reasons) == ([""], ["not about the text"])
+def test_a_vector_that_is_not_a_number_passes_nothing(write):
+    question = ["How do plants make food?"]
+    _, questions, reasons, _ = write([TEXT], question, question, embed=lambda texts: np.full((len(texts), 2), np.nan))
+    assert (questions, reasons) == ([""], ["not about the text"])
 
 
-def test_nothing_to_ask(tmp_path):
-    found, reasons, history = question_writer.write(SETTINGS, [], tmp_path / "c.jsonl", seed=1, embed=None)
-    assert (found, reasons) == ([], []) and history.empty and list(history) == ["attempt", "reason", "n"]
+def test_nothing_to_ask(write):
+    asked, questions, reasons, history = write([])
+    assert asked == questions == reasons == [] and history.empty and list(history) == ["attempt", "reason", "n"]
 
 
-def test_only_the_start_of_a_long_text_is_shown(writer, tmp_path):
-    asked = writer([None], [None])
-    question_writer.write(SETTINGS, ["{braces} " + "§" * 9000], tmp_path / "c.jsonl", seed=1)
-    shown = [prompt for chats in asked for prompt in chats]
-    assert len(shown) == 2
-    assert all("{braces}" in prompt and 0 < prompt.count("§") <= question_writer.CUT for prompt in shown)
+def test_only_the_start_of_a_long_text_is_shown(write):
+    asked, *_ = write(["{braces} " + "§" * 9000], [None], [None])
+    prompts = [prompt for chats in asked for prompt in chats]
+    assert len(prompts) == 2
+    assert all("{braces}" in prompt and 0 < prompt.count("§") <= question_writer.CUT for prompt in prompts)
 
 
 def test_the_limits_let_the_studys_own_questions_pass(sample):

@@ -3,31 +3,33 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from source_files import changed, source
 
 from s2utils.data import splits
 from s2utils.data.parameters import Data
 from s2utils.models.parameters import Weights
-from s2utils.workflow.params import load
+from s2utils.workflow import params
 
 SIZES = {"validation": {"a": 5, "b": 3}, "test": {"a": 4, "b": 2}}
 
 
-def data(validation=None, test=None) -> Data:
+def data(**changes) -> Data:
     """Two data sets, a and b, and the sizes of their splits."""
-    source = load("smoke").data.sources["sciq"]
-    return Data(
-        sources={"a": source, "b": source}, roles={}, union="full", shards=1, keep_rejected=True, held_out=0.1, pairs_max=10, train_max=0, validation=validation or SIZES["validation"],
-        test=test or SIZES["test"], leakage_cosine=0.6, embedder=Weights(path="x", revision=""), embedder_tokens=256,
-    )  # fmt: skip
+    facts = {
+        "sources": {name: source(name) for name in "ab"},
+        "train_max": 0,
+        "held_out": 0.1,
+        "leakage_cosine": 0.6,
+    } | SIZES
+    return changed(params.load("cpu").data, **(facts | changes))
 
 
 def rows(n_a: int = 30, n_b: int = 20) -> pd.DataFrame:
     """Rows of both data sets, their index not the usual one."""
-    names = ["a"] * n_a + ["b"] * n_b
-    frame = pd.DataFrame(
-        {"dataset": names, "id": [f"{d}{i:03}" for i, d in enumerate(names)], "post": [f"{d}{i:03}" for i, d in enumerate(names)], "set": "sft", "question": "Why?", "answer": "So.", "group": "",
-         "score": [i if i % 2 else None for i in range(len(names))], "n_words": 3, "fre": 90.5, "fkg": 1.5}
-    )  # fmt: skip
+    names = [f"{dataset}{i:03}" for i, dataset in enumerate("a" * n_a + "b" * n_b)]
+    facts = {"set": "sft", "question": "Why?", "answer": "So.", "group": "", "n_words": 3, "fre": 90.5, "fkg": 1.5}
+    score = [i if i % 2 else None for i in range(len(names))]
+    frame = pd.DataFrame({"dataset": [name[0] for name in names], "id": names, "post": names, "score": score} | facts)
     return frame.sample(frac=1, random_state=1).set_index(np.arange(len(names)) * 3 + 7)
 
 
@@ -38,21 +40,14 @@ def test_sizes_are_as_asked_and_train_takes_the_rest():
     assert found.loc["b"].to_dict() == {"train": 15, "validation": 3, "test": 2}
 
 
-def test_splits_are_seeded():
+def test_splits_are_seeded_and_neither_the_order_nor_another_data_set_moves_a_question():
     frame = rows()
-    one = splits.assign(frame, data(), seed=1)
-    assert one.equals(splits.assign(frame, data(), seed=1))
-    assert not one.equals(splits.assign(frame, data(), seed=2))
-    assert one.index.equals(frame.index)
-
-
-def test_neither_the_order_nor_another_data_set_moves_a_question():
-    one = splits.assign(rows(30, 20), data(), seed=1)
-    shuffled = rows().sample(frac=1, random_state=5)
-    assert splits.assign(shuffled, data(), seed=1).sort_index().equals(one.sort_index())
-    frame = rows(30, 20)
-    other = splits.assign(frame[frame["dataset"] == "a"], data(), seed=1)
-    assert one[other.index].equals(other)
+    split = splits.assign(frame, data(), seed=1)
+    assert split.index.equals(frame.index) and not split.equals(splits.assign(frame, data(), seed=2))
+    shuffled = splits.assign(frame.sample(frac=1, random_state=5), data(), seed=1)
+    assert shuffled[frame.index].equals(split)
+    alone = splits.assign(frame[frame["dataset"] == "a"], data(), seed=1)
+    assert split[alone.index].equals(alone)
 
 
 def units(vectors: np.ndarray) -> np.ndarray:
@@ -84,26 +79,22 @@ def test_no_pair_across_splits_comes_too_close_and_the_larger_split_pays(seed, n
         assert near["cosine"].iat[0] == pytest.approx(left.max(), abs=1e-6)
 
 
-def test_the_smallest_split_loses_nothing():
-    split = pd.Series(["train"] * 6 + ["validation"] * 3 + ["test"])
-    remove, pairs, _ = splits.leaks(np.ones((10, 1), dtype=np.float32), split, 0.6)
-    assert split[~remove].tolist() == ["test"] and len(pairs) == 9
-
-
-def test_of_equal_splits_train_loses():
-    split = pd.Series(["train", "validation"])
-    remove, _, _ = splits.leaks(np.ones((2, 1), dtype=np.float32), split, 0.6)
-    assert remove.tolist() == [True, False]
-
-
-def test_likeness_inside_one_split_is_no_leak():
-    remove, pairs, _ = splits.leaks(np.ones((4, 1), dtype=np.float32), pd.Series(["train"] * 4), 0.6)
-    assert not remove.any() and pairs.empty
+@pytest.mark.parametrize(
+    ("names", "left"),
+    [
+        (["train"] * 6 + ["validation"] * 3 + ["test"], ["test"]),  # the smallest split loses nothing
+        (["train", "validation"], ["validation"]),  # of equal splits train loses
+        (["train"] * 4, ["train"] * 4),  # likeness inside one split is no leak
+    ],
+)
+def test_of_equal_questions_those_of_the_smallest_split_stay(names, left):
+    split = pd.Series(names)
+    remove, pairs, _ = splits.leaks(np.ones((len(names), 1), dtype=np.float32), split, 0.6)
+    assert split[~remove].tolist() == left and len(pairs) == len(names) - len(left)
 
 
 def test_nothing_is_removed_where_nothing_is_close():
-    vectors = np.eye(6, dtype=np.float32)
-    remove, pairs, _ = splits.leaks(vectors, pd.Series(["train", "validation", "test"] * 2), 0.6)
+    remove, pairs, _ = splits.leaks(np.eye(6, dtype=np.float32), pd.Series(["train", "validation", "test"] * 2), 0.6)
     assert not remove.any() and pairs.empty
 
 
@@ -125,7 +116,7 @@ def test_leaking_and_surplus_questions_are_dropped_with_their_reason(monkeypatch
         return vectors
 
     monkeypatch.setattr(splits, "embed", embed)
-    limited = data().model_copy(update={"train_max": 6})
+    limited = data(train_max=6)
     pairs, near = splits.divide(table, limited, 1, tmp_path)
     again = table.copy()
     splits.divide(again, limited, 1, tmp_path)
@@ -147,45 +138,34 @@ def test_leaking_and_surplus_questions_are_dropped_with_their_reason(monkeypatch
     assert sizes["n"].sum() == 65 - (frame["dropped"] == "not needed: data.train_max").sum() - 5 + 5
 
 
-def test_splits_survive_the_disk(tmp_path):
+@pytest.fixture
+def written(tmp_path) -> pd.DataFrame:
+    """Rows with their split, written into the test's folder."""
     frame = rows()
     frame["split"] = splits.assign(frame, data(), seed=1)
     splits.write(frame, tmp_path)
+    return frame
+
+
+def test_splits_survive_the_disk(written, tmp_path):
     back = {name: splits.read(tmp_path, name, "full", "full") for name in splits.SPLITS}
     assert {name: len(part) for name, part in back.items()} == {"train": 36, "validation": 8, "test": 6}
-    ids = [set(part["id"]) for part in back.values()]
-    assert not ids[0] & ids[1] and not ids[0] & ids[2] and not ids[1] & ids[2] and set().union(*ids) == set(frame["id"])
+    assert all(set(part["id"]) == set(written["id"][written["split"] == name]) for name, part in back.items())
     assert list(back["train"].columns) == splits.COLUMNS
-    whole = pd.concat(back.values()).sort_values("id").reset_index(drop=True)
-    pd.testing.assert_frame_equal(
-        whole, frame.sort_values("id")[splits.COLUMNS].reset_index(drop=True), check_dtype=False
-    )
-
-
-def test_the_order_on_disk_does_not_depend_on_the_order_of_the_rows(tmp_path):
-    frame = rows()
-    frame["split"] = splits.assign(frame, data(), seed=1)
-    splits.write(frame, tmp_path / "one")
-    splits.write(frame.iloc[::-1], tmp_path / "two")
-    for name in splits.SPLITS:
-        assert (tmp_path / "one" / f"{name}.parquet").read_bytes() == (
-            tmp_path / "two" / f"{name}.parquet"
-        ).read_bytes()
-
-
-def test_a_data_set_is_read_alone_or_with_all(tmp_path):
-    frame = rows()
-    frame["split"] = splits.assign(frame, data(), seed=1)
-    splits.write(frame, tmp_path)
+    whole = pd.concat(back.values()).sort_values("id", ignore_index=True)
+    wanted = written.sort_values("id", ignore_index=True)[splits.COLUMNS]
+    pd.testing.assert_frame_equal(whole, wanted, check_dtype=False)
     assert set(splits.read(tmp_path, "validation", "b", "full")["dataset"]) == {"b"}
-    assert len(splits.read(tmp_path, "validation", "full", "full")) == 8
 
 
-def test_a_sample_is_seeded_and_no_longer_than_the_split(tmp_path):
-    frame = rows()
-    frame["split"] = splits.assign(frame, data(), seed=1)
-    splits.write(frame, tmp_path)
+def test_the_order_on_disk_does_not_depend_on_the_order_of_the_rows(written, tmp_path):
+    splits.write(written.iloc[::-1], tmp_path / "two")
+    for name in splits.SPLITS:
+        first, second = (folder / f"{name}.parquet" for folder in (tmp_path, tmp_path / "two"))
+        assert first.read_bytes() == second.read_bytes()
 
+
+def test_a_sample_is_seeded_and_no_longer_than_the_split(written, tmp_path):
     def ids(n: int, seed: int) -> list[str]:
         return splits.sample(tmp_path, "train", "a", "full", n, seed)["id"].tolist()
 

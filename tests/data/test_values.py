@@ -1,23 +1,20 @@
-"""What others made, in every shape it comes in: its text, or a reason; and nothing is lost or scored as what it is not."""
+"""What others made, in every shape: its text, or a reason; nothing is lost or scored as what it is not."""
 
-import csv
 import json
 import math
 import random
 
 import numpy as np
 import pytest
+from source_files import put
 
-from s2utils.data import records, values
+from s2utils.data import values
 from s2utils.evaluation import external_answers, scoring_protocols
 from s2utils.evaluation.judge import fastchat, readings
 
 SAID = "The sky is blue. It is nice. We like it very much today."
 CHAT = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": SAID}]
-BODY = {
-    "id": "c",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": SAID}, "finish_reason": "stop"}],
-}
+BODY = {"id": "c", "choices": [{"index": 0, "message": CHAT[1], "finish_reason": "stop"}]}
 SHAPES = {  # values that hold SAID
     "text": SAID,
     "list": [SAID],
@@ -28,9 +25,7 @@ SHAPES = {  # values that hold SAID
     "ShareGPT": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": SAID}],
     "one message": CHAT[1],
     "parts": [
-        {"type": "reasoning", "text": "hm"},
-        {"type": "text", "text": SAID[:17]},
-        {"type": "text", "text": SAID[17:]},
+        {"type": "reasoning", "text": "hm"}, {"type": "text", "text": SAID[:17]}, {"type": "text", "text": SAID[17:]},
     ],
     "message of parts": {"role": "assistant", "content": [{"type": "text", "text": SAID}]},
     "chat completion": BODY,
@@ -43,7 +38,7 @@ SHAPES = {  # values that hold SAID
     "KILT": [{"provenance": [{"title": "Sky"}]}, {"answer": SAID}],
     "ELI5": {"a_id": ["a"], "text": [SAID], "score": [3]},
     "TriviaQA": {"value": SAID, "aliases": ["x"]},
-}
+}  # fmt: skip
 FAILS = {  # values that hold no text → the reason
     "no value": None,
     "not a text: nan": math.nan,
@@ -85,21 +80,10 @@ def test_what_holds_no_text(reason):
     assert values.text(FAILS[reason]) == (None, reason.strip())
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        " ",
-        "NA",
-        "None",
-        "[[8]]",
-        "[1] So says Smith.",
-        "[the page](a.html)",
-        "{x | x > 0}",
-        '"Yes."',
-        "[INST] a [/INST]",
-    ],
-)
+PLAIN = ("", " ", "NA", "None", "[[8]]", "[1] So it is.", "[a](b.html)", "{x | x > 0}", '"Yes."', "[INST] a [/INST]")
+
+
+@pytest.mark.parametrize("text", PLAIN)
 def test_plain_texts_stay_as_they_are(text):
     assert values.text(text) == (text, "")
 
@@ -150,6 +134,10 @@ def test_a_judges_reply(value, rated):
     assert found == rated or math.isnan(found) and math.isnan(rated)
 
 
+def test_a_number_in_brackets_is_a_reply_and_several_are_none():
+    assert values.reply("[8]") == ("[8]", "") and values.reply("[8, 9]") == (None, "a list without a text")
+
+
 def test_what_was_asked():
     for value in (CHAT, json.dumps(CHAT), [{"generated_text": CHAT}], {"messages": CHAT}, SHAPES["ShareGPT"]):
         assert values.asked(value) == "Why?" and values.question(value) == ("Why?", "")
@@ -169,131 +157,55 @@ def test_ids_of_tables_and_of_json_are_the_same(value, name):
 def test_notes_are_counted_by_file_key_and_reason():
     notes = [values.Note("predictions", "a", i, "text", "no value") for i in range(1, 13)]
     notes.append(values.Note("predictions", "a", 3, "reference", values.SEVERAL, read=True))
-    one, other = values.counted(notes)
-    assert one["n"] == 12 and one["rows"] == "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …" and one["read"] == "no"
-    assert (other["key"], other["n"], other["rows"], other["read"]) == ("reference", 1, "3", "yes")
-
-
-@pytest.mark.parametrize(
-    ("encoding", "note"),
-    [
-        ("utf-8", ""),
-        ("utf-8-sig", ""),
-        ("utf-16", ""),
-        ("utf-32", ""),
-        ("cp1252", "not UTF-8: read as Windows-1252"),
-    ],
-)
-@pytest.mark.parametrize("suffix", [".csv", ".json", ".jsonl"])
-def test_a_file_is_read_in_the_encoding_it_was_saved_in(tmp_path, suffix, encoding, note):
-    text = {
-        ".csv": "a;b\r\nÉté – “so”;2\r\n",
-        ".json": '[{"a": "Été – “so”", "b": "2"}]',
-        ".jsonl": '{"a": "Été – “so”", "b": "2"}\n',
-    }
-    (tmp_path / f"x{suffix}").write_bytes(text[suffix].encode(encoding))
-    held = records.read(tmp_path / f"x{suffix}")
-    assert held.rows == [{"a": "Été – “so”", "b": "2"}] and held.columns == ["a", "b"] and held.note == note
-
-
-def test_bytes_that_are_no_character_do_not_turn_the_others(tmp_path):
-    (tmp_path / "x.csv").write_bytes("text\nÉté à Nîmes ".encode() + b"\xff\n")
-    held = records.read(tmp_path / "x.csv")
-    assert held.rows == [{"text": "Été à Nîmes \ufffd"}] and "U+FFFD" in held.note
-
-
-def test_rows_of_arrays_lines_and_parquet(tmp_path):
-    import pandas as pd
-
-    rows = [{"a": ["x", "y"], "b": 1}, {"a": None, "b": 2}]
-    (tmp_path / "array.json").write_text(json.dumps(rows, indent=2))
-    (tmp_path / "array.jsonl").write_text(json.dumps(rows))
-    (tmp_path / "lines.json").write_text("\n".join(map(json.dumps, rows)))
-    pd.DataFrame(rows).to_parquet(tmp_path / "p.parquet")
-    for name in ("array.json", "array.jsonl", "lines.json", "p.parquet"):
-        held = records.read(tmp_path / name)
-        assert held.rows == rows and held.numbers == [1, 2], name
-    (tmp_path / "texts.json").write_text(json.dumps(["one", None, [{"generated_text": "two"}]]))
-    assert [values.text(r["output"])[0] for r in records.read(tmp_path / "texts.json").rows] == ["one", None, "two"]
-    (tmp_path / "blank.jsonl").write_text('\n{"a": 1}\n\n{"b": 2}\n')
-    held = records.read(tmp_path / "blank.jsonl")
-    assert held.numbers == [2, 4] and held.rows == [{"a": 1, "b": None}, {"a": None, "b": 2}]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("x.json", '{"a": {"0": "x"}, "b": {"0": "y"}}', "an object of columns; .*orient='records'"),
-        ("x.json", '[{"a": 1},\n {"a"', "line 1 is not JSON: Expecting ':' delimiter: line 2"),
-        ("x.jsonl", '{"a": 1}\n7\n', "line 2 must be an object"),
-        ("x.json", "[" * 100_000, "is not JSON"),
-        ("x.csv", "", "holds no rows"),
-        ("x.json", "[]", "holds no rows"),
-        ("x.parquet", "PAR1", "cannot be read"),
-        ("none.csv", None, "cannot be read"),
-    ],
-)
-def test_files_that_hold_no_rows(tmp_path, name, content, message):
-    if content is not None:
-        (tmp_path / name).write_text(content)
-    with pytest.raises(records.RecordsError, match=message) as raised:
-        records.read(tmp_path / name)
-    assert name in str(raised.value)
+    whole = {"part": "predictions", "file": "a"}
+    assert values.counted(notes) == [
+        whole
+        | {"key": "text", "reason": "no value", "read": "no", "n": 12, "rows": "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …"},
+        whole | {"key": "reference", "reason": values.SEVERAL, "read": "yes", "n": 1, "rows": "3"},
+    ]
 
 
 # drawn shapes: files as people have them, with the faults of all of them
 
 TEXTS = (
-    SAID,
-    "Yes.",
-    "",
-    " ",
-    "It's 5 < 6, “so”.",
-    "a\u2028b\n\nc",
-    "NA",
-    "[1] x",
-    "{",
-    "}{",
-    "[[8]]",
-    "é" * 50,
-    "42",
+    SAID, "Yes.", "", " ", "It's 5 < 6, “so”.", "a\u2028b\n\nc", "NA", "[1] x", "{", "}{", "[[8]]", "é" * 50, "42",
     "```json\n{}\n```",
-)
-ODD = (
-    *FAILS.values(), *SHAPES.values(), "NaN", "Infinity", 0, -1, 1e400, 10**30, False, "\ud83d", "a\ud83db", "<think>a</think>b",
-    "<think>a", "a</think>", ["a", "b"], [[]], [{}], [None, math.nan], {"text": None}, {"text": []}, {"choices": []},
-    {"choices": [{"message": {"content": None}}]}, {"error": {"message": "limit"}}, "[", "{'a': }", "[nan]", "['x' 'y']",
-    '["x", "y"', "\x00", "\x1b[31m", "=HYPERLINK(1)", "['\\d']", "{1: 2}", "{'a', 'b'}", "### Human: Why?\n ### Assistant: So.",
-    "### Human: Why?\n ### Assistant: $ERROR$",
 )  # fmt: skip
-PLAIN = (str, int, float, bool, list, dict, type(None))
+ODD = (
+    *FAILS.values(), *SHAPES.values(), "NaN", "Infinity", 0, -1, 1e400, 10**30, False, "\ud83d", "a\ud83db",
+    "<think>a</think>b", "<think>a", "a</think>", ["a", "b"], [[]], [{}], [None, math.nan], {"text": None},
+    {"text": []}, {"choices": []}, {"choices": [{"message": {"content": None}}]}, {"error": {"message": "limit"}},
+    "[", "{'a': }", "[nan]", "['x' 'y']", '["x", "y"', "\x00", "\x1b[31m", "=HYPERLINK(1)", "['\\d']", "{1: 2}",
+    "{'a', 'b'}", "### Human: Why?\n ### Assistant: So.", "### Human: Why?\n ### Assistant: $ERROR$",
+)  # fmt: skip
+JSON = (str, int, float, bool, list, dict, type(None))  # no bytes, no arrays: no file of text holds them
 
 
 def value(draw: random.Random) -> object:
-    found = draw.choice(TEXTS if draw.random() < 0.5 else ODD)
-    if not isinstance(found, PLAIN):  # bytes, arrays: no file of text holds them
+    drawn = draw.choice(TEXTS if draw.random() < 0.5 else ODD)
+    if not isinstance(drawn, JSON):
         return None
     return (
-        draw.choice((lambda v: v, lambda v: [v], lambda v: {"text": v}, repr))(found) if draw.random() < 0.3 else found
+        draw.choice((lambda v: v, lambda v: [v], lambda v: {"text": v}, repr))(drawn) if draw.random() < 0.3 else drawn
     )
 
 
 def write(path, rows: list[dict], draw: random.Random):
+    """Write drawn rows as their makers do: cells of a CSV are texts, files come in several encodings."""
     if path.suffix == ".csv":
-        with open(
-            path, "w", newline="", encoding=draw.choice(["utf-8", "utf-8-sig", "utf-16", "cp1252"]), errors="replace"
-        ) as file:
-            out = csv.DictWriter(file, list(rows[0]), delimiter=draw.choice(",;") if len(rows[0]) > 1 else ",")
-            out.writeheader()
-            as_text = draw.choice((json.dumps, repr))
-            out.writerows(
-                {k: v if isinstance(v, str) else "" if v is None else as_text(v) for k, v in r.items()} for r in rows
-            )
-    elif path.suffix == ".json" or draw.random() < 0.2:
-        path.write_text(json.dumps(rows, indent=draw.choice([None, 1])), encoding=draw.choice(["utf-8", "utf-16"]))
-    else:
-        path.write_text("\n".join(json.dumps(r) for r in rows) + "\n", encoding="utf-8")
+        as_text = draw.choice((json.dumps, repr))
+        rows = [{k: v if isinstance(v, str) else "" if v is None else as_text(v) for k, v in r.items()} for r in rows]
+    put(path.parent, path.name, rows)
+    if path.suffix != ".jsonl":
+        encoding = draw.choice(["utf-8", "utf-8-sig", "utf-16", "cp1252" if path.suffix == ".csv" else "utf-32"])
+        path.write_bytes(path.read_bytes().decode().encode(encoding, "replace"))
     return path
+
+
+def predictions(folder, number: int, columns: list[str], n: int, draw: random.Random):
+    """A file of `n` drawn answers in any format."""
+    name = f"m{number}_x_predictions{draw.choice(['.csv', '.json', '.jsonl'])}"
+    return write(folder / name, [{c: value(draw) for c in columns} for _ in range(n)], draw)
 
 
 def is_json(text: str) -> bool:
@@ -307,24 +219,20 @@ def test_no_answer_of_ten_thousand_is_lost_or_scored_as_what_it_is_not(tmp_path)
     draw, read, missing = random.Random(3), 0, 0
     for i in range(200):
         columns = ["text", *draw.sample(["question", "prompt", "reference", "id"], draw.randrange(5))]
-        rows = [{c: value(draw) for c in columns} for _ in range(50)]
-        file, notes = write(tmp_path / f"m{i}_x_predictions{draw.choice(['.csv', '.json', '.jsonl'])}", rows, draw), []
+        file, notes = predictions(tmp_path, i, columns, 50, draw), []
         frame = external_answers.of_file(file, notes)
-        failed = [n for n in notes if n.key == "text" and not n.read]
-        assert len(frame) == 50 and frame["answer"].notna().sum() + len(failed) == 50, file
-        assert (
-            not [t for t in frame["answer"].dropna() if is_json(t)]
-            and not frame["whole"][frame["answer"].isna()].notna().any()
-        )
-        assert frame["reference"].notna().sum() <= 50 and all(n.file == file.name and n.reason for n in notes)
+        answers = frame["answer"].dropna()
+        failed = sum(n.key == "text" and not n.read for n in notes)
+        assert len(frame) == 50 == len(answers) + failed, file
+        assert not any(map(is_json, answers)) and frame["whole"][frame["answer"].isna()].isna().all()
+        assert all(n.file == file.name and n.reason for n in notes)
         if i % 20 == 0:
             for scored in scoring_protocols.readability(frame).values():
                 assert len(scored) == 50 and scored["flesch_reading_ease"].dropna().between(-2000, 207).all()
-        read, missing = read + int(frame["answer"].notna().sum()), missing + len(failed)
-        found, several = (
-            external_answers.references(file, notes) if {"question", "reference"} <= set(columns) else ({}, 0)
-        )
-        assert several <= len(found) and not [t for t in found.values() if is_json(t)]
+        read, missing = read + len(answers), missing + failed
+        if {"question", "reference"} <= set(columns):
+            references, several = external_answers.references(file, notes)
+            assert several <= len(references) and not any(map(is_json, references.values()))
     assert read + missing == 10_000 and read > 4000 and missing > 1000
 
 
@@ -333,13 +241,12 @@ def test_no_judgement_of_two_thousand_is_lost(tmp_path):
     for i in range(40):
         pair = draw.random() < 0.3
         said = {"g1_winner": "model_1", "g2_winner": "tie"} if pair else {"score": 7, "judgment": "Rating: [[7]]"}
-        who = {"model_1": "a", "model_2": "b"} if pair else {"model": "m"}
-        rows = [
-            {"question_id": draw.choice([q, float(q), str(q)]), "turn": draw.choice([1, 2, 1.0]), "judge": draw.choice(["j", ["j", "p"]])}
-            | who
-            | {k: v if draw.random() < 0.5 else value(draw) for k, v in said.items()}
-            for q in range(50)
-        ]  # fmt: skip
+        rows = []
+        for q in range(50):
+            row = {"model_1": "a", "model_2": "b"} if pair else {"model": "m"}
+            row |= {"question_id": draw.choice([q, float(q), str(q)]), "turn": draw.choice([1, 2, 1.0])}
+            row |= {k: v if draw.random() < 0.5 else value(draw) for k, v in said.items()}
+            rows.append(row | {"judge": draw.choice(["j", ["j", "p"]])})
         file, notes = write(tmp_path / f"j{i}{draw.choice(['.csv', '.json', '.jsonl'])}", rows, draw), []
         ratings, pairs = fastchat.judgements(file, notes)
         assert len(ratings) + len(pairs) == 50 and set(ratings["judge"]) | set(pairs["judge"]) == {"j"}
@@ -352,8 +259,7 @@ def test_no_judgement_of_two_thousand_is_lost(tmp_path):
 def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path):
     draw, read, refused = random.Random(5), 0, 0
     for i in range(150):
-        rows = [{"question": value(draw), "text": value(draw), "reference": value(draw)} for _ in range(5)]
-        file = write(tmp_path / f"m{i}_x_predictions{draw.choice(['.csv', '.json', '.jsonl'])}", rows, draw)
+        file = predictions(tmp_path, i, ["question", "text", "reference"], 5, draw)
         data = bytearray(file.read_bytes())
         for _ in range(draw.randrange(4)):
             at = draw.randrange(len(data))

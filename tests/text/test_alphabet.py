@@ -5,15 +5,14 @@ from conftest import OTHER
 
 from s2utils.text.alphabet import latin, note
 
+SIGNS = ["", "1, 2, 3.", "😀 …", "① ②"]
 LATIN = [
-    "",
-    "1, 2, 3.",
-    "😀 …",
+    *SIGNS,
     "The sun is a star.",
     "Größe, çà et là, đường, Łódź",
     "ﬁne ａｂｃ",
     "The sign 水 means water.",
-    "① ②",
+    "ab 水火",
 ]
 
 

@@ -16,18 +16,16 @@ PLAIN = (
 LOOP = "The best shoes are the best shoes are the best shoes are the best shoes are the best shoes are the best."
 
 
-def test_a_loop_and_a_plain_text():
-    assert not looping(PLAIN) and repeated(PLAIN) == 0 and longest_row(PLAIN) == 0
-    assert looping(LOOP) and longest_row(LOOP) == 22
+LIST = " ".join(f"{i}. The cat number {i} sat on the big red mat." for i in range(9))
 
 
-def test_a_loop_at_the_end_of_a_long_text_is_found():
-    assert looping(PLAIN + " It is so." * 4) and repeated(PLAIN + " It is so." * 4) < 0.2
-
-
-def test_a_list_that_only_counts_up_is_found():
-    text = " ".join(f"{i}. The cat number {i} sat on the big red mat." for i in range(9))
-    assert looping(text) and longest_row(text) == 0
+@pytest.mark.parametrize(
+    ("text", "row", "share"),  # words of the longest row; of phrases
+    [(PLAIN, 0, 0), (LOOP, 22, 15 / 19), (PLAIN + " It is so." * 4, 12, 6 / 42), (LIST, 0, 24 / 96)],
+)
+def test_loops_of_phrases_and_of_lists_and_a_plain_text(text, row, share):
+    assert looping(text) == (text != PLAIN)
+    assert longest_row(text) == row and repeated(text) == pytest.approx(share)
 
 
 @pytest.mark.parametrize("text", ["", "No, no, no!", "yes " * 11, "word", "...", "a b c " * 3])

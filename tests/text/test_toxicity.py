@@ -10,19 +10,10 @@ NEUTRAL = "The cat sat on the mat because it was warm."
 INSULT = "You are a stupid idiot and everyone hates you."
 
 
-def test_an_insult_ranks_above_a_neutral_sentence():
-    neutral, insult = toxicity.toxicity([NEUTRAL, INSULT], "profanity-check")
-    assert 0 <= neutral < 0.1 < 0.9 < insult <= 1
-
-
-def test_no_text_has_no_score():
+def test_an_insult_ranks_above_a_neutral_sentence_in_their_order():
+    neutral, insult, again, empty, last = toxicity.toxicity([NEUTRAL, INSULT, NEUTRAL, "", INSULT], "profanity-check")
+    assert 0 <= neutral == again < 0.1 < 0.9 < insult == last <= 1 and empty < insult
     assert toxicity.toxicity([], "profanity-check").shape == (0,)
-
-
-def test_scores_stand_in_the_order_of_the_texts():
-    texts = [NEUTRAL, INSULT, NEUTRAL, "", INSULT]
-    scores = toxicity.toxicity(texts, "profanity-check")
-    assert scores.shape == (5,) and scores[0] == scores[2] and scores[1] == scores[4] == scores.max()
 
 
 @pytest.mark.parametrize("name", sorted(toxicity.PICKLES))
@@ -38,17 +29,7 @@ def test_a_changed_pickle_is_refused_before_it_is_loaded(tmp_path, monkeypatch, 
         toxicity.toxicity([NEUTRAL], "profanity-check")
 
 
-LABELS = [
-    "toxicity",
-    "severe_toxicity",
-    "obscene",
-    "identity_attack",
-    "insult",
-    "threat",
-    "sexual_explicit",
-    "male",
-    "christian",
-]
+LABELS = "toxicity severe_toxicity obscene identity_attack insult threat sexual_explicit male christian".split()
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +47,12 @@ def classifier(tmp_path_factory):
         special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
         PreTrainedTokenizerFast(tokenizer_object=raw, **special).save_pretrained(folder)
         torch.manual_seed(0)
-        network = RobertaForSequenceClassification(
-            RobertaConfig(
-                vocab_size=len(words), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
-                max_position_embeddings=514, id2label=dict(enumerate(labels)), label2id={k: i for i, k in enumerate(labels)},
-            )
-        ).eval()  # fmt: skip
+        config = RobertaConfig(
+            vocab_size=len(words), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+            max_position_embeddings=514, id2label=dict(enumerate(labels)),
+            label2id={label: i for i, label in enumerate(labels)},
+        )  # fmt: skip
+        network = RobertaForSequenceClassification(config).eval()
         with torch.no_grad():
             network.classifier.out_proj.weight.normal_()
             network.classifier.out_proj.bias[-2:] = 9.0
@@ -114,10 +95,8 @@ def test_a_detoxify_checkpoint_scores_as_the_same_weights_in_safetensors(classif
     folder, network = classifier()
     path = Path(folder) / "unbiased.ckpt"
     config = {"dataset": {"args": {"classes": LABELS}}, "arch": {"args": {"model_type": "roberta-base"}}}
-    torch.save(
-        {"config": config, "state_dict": network.state_dict() | {"roberta.embeddings.position_ids": torch.arange(4)}},
-        path,
-    )
+    weights = network.state_dict() | {"roberta.embeddings.position_ids": torch.arange(4)}
+    torch.save({"config": config, "state_dict": weights}, path)
     texts = [NEUTRAL, INSULT]
     assert np.allclose(toxicity.toxicity(texts, str(path)), toxicity.toxicity(texts, folder), atol=1e-6)
 
