@@ -22,7 +22,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
-from s2utils.workflow import steps
+from s2utils.workflow import code, declared, steps
 
 OTHER = {  # scripts other than Latin
     "Thai": "ดวงอาทิตย์เป็นดาวฤกษ์ และให้แสงแก่เรา",
@@ -57,8 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def forget_digests() -> None:
-    """`steps` remembers the code it hashed; a test may change that code."""
-    for function in vars(steps).values():
+    """What notebooks declare and the hashes of code are remembered; a test may change both."""
+    for function in [*vars(steps).values(), *vars(code).values(), *vars(declared).values()]:
         if hasattr(function, "cache_clear"):
             function.cache_clear()
 

@@ -16,6 +16,7 @@ import nbformat
 import pandas as pd
 import pytest
 
+from s2utils.workflow import steps
 from s2utils.workflow.params import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,6 +78,12 @@ def test_six_tables_with_intervals_and_failures(study):
         assert (table["n"].astype(int) > 0).all()
         for kind in ("md", "tex"):
             assert (study / f"reports/smoke/tables/{name}.{kind}").stat().st_size > 200
+
+
+def test_every_table_is_one_that_a_notebook_declares(study):
+    """Some are for other profiles: without votes or subreddits there are no tables of them."""
+    there = {p.stem for p in (study / "reports/smoke/tables").glob("*.csv")} - {"claims"}  # of the report
+    assert there == {t for step in steps.shown_of(sweep=False) for t in step.tables} - {"eda_votes", "eda_subreddits"}
 
 
 def test_failed_plus_parsed_judgements_are_all_judgements(study):
@@ -240,9 +247,7 @@ def test_figures_in_three_formats_with_alt_text(study):
 
 def test_executed_notebooks_hold_no_error_and_name_the_profile(study):
     executed = sorted((study / "artefacts/smoke/notebooks").glob("*.ipynb"))
-    assert {p.name.split(".")[0] for p in executed} == {p.stem for p in (ROOT / "notebooks").glob("*.ipynb")} - {
-        "08_sweep"
-    }
+    assert {p.name.split(".")[0] for p in executed} == {step.notebook for step in steps.shown_of(sweep=False)}
     for path in executed:
         notebook = nbformat.read(path, 4)
         assert not [o for c in notebook.cells for o in c.get("outputs", []) if o.output_type == "error"], path.name
@@ -303,8 +308,8 @@ def test_changed_parameter_reruns_what_depends_on_it_and_says_why(study):
     done = run(study, snakemake(study, "-n", changes="generate.temperature=0.7"))
     text = done.stdout + done.stderr
     planned = set(re.findall(r"(?:local)?rule (\w+):", text))
-    assert {"generate_one", "generate", "text_metrics", "mtbench_one", "report"} <= planned
-    assert not planned & {"eda", "datasets", "sft_one", "sft", "leaderboard_one"}
+    assert {"answers_one", "answers", "text_metrics", "mtbench_one", "report"} <= planned
+    assert not planned & {"eda", "data", "sft_one", "sft", "leaderboard_one"}
     assert "generate.temperature=0.7" in text
 
 
@@ -312,8 +317,8 @@ def test_a_changed_training_reaches_every_table_in_one_run(study):
     """Every rule behind the adapter is planned at once; base and chat stay as they are."""
     done = run(study, snakemake(study, "-n", changes="sft.r=3 leaderboard.batch_size=3"))
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.M))
-    assert done.returncode == 0 and not {"eda", "datasets", "filter_one"} & set(counts)
-    assert [counts[r] for r in ("sft_one", "merge_one", "generate_one", "mtbench_one")] == ["2", "2", "4", "4"]
+    assert done.returncode == 0 and not {"eda", "data", "filtered_one"} & set(counts)
+    assert [counts[r] for r in ("sft_one", "merged_one", "answers_one", "mtbench_one")] == ["2", "2", "4", "4"]
     assert counts["leaderboard_one"] == "5" and {"leaderboard", "mtbench", "text_metrics", "report"} <= set(counts)
 
 
@@ -428,6 +433,7 @@ from s2utils.evaluation.leaderboard import evaluate as leaderboard
 from s2utils.models import llm, loading as models
 from s2utils.data import question_writer as questions, splits
 from s2utils.training import sft as train
+from s2utils.workflow import steps
 from s2utils.workflow.params import load
 torch.set_num_threads(1)
 study, folder = map(Path, sys.argv[1:])

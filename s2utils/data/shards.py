@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from s2utils.data import cards, filters, sources
-from s2utils.workflow import artefacts, notebook, paths, steps
+from s2utils.workflow import artefacts, notebook
 from s2utils.workflow.params import S2, Params, Source
 
 BLOCK = 2_000  # rows
@@ -144,11 +144,10 @@ def _rejected(folders: list[Path]) -> Iterator[pd.DataFrame]:
         yield pq.read_table(path, filters=[("dropped", "!=", "")]).to_pandas()
 
 
-def make(params: Params, profile: str, shard: int) -> Path:
+def make(run: notebook.Run, shard: str) -> Path:
     """Folder of a shard's finished artefact, made if it is missing."""
-    folder, key = paths.artefacts(profile) / "filtered" / str(shard), steps.key("filtered", params, str(shard))
-    part = notebook.Artefact(folder, key)
+    part = run.artefact(shard, "filtered")
     if not part.ready:
         with part.making():
-            write(folder, params, shard)
-    return folder
+            write(part.folder, run.params, int(shard))
+    return part.folder

@@ -23,8 +23,8 @@ CHARS = 4  # characters a token
 ENCODER = 86e6  # weights of a RoBERTa-base without its embeddings
 LATENCY, WRITING = 1.0, 0.02  # seconds until a server begins, and a token it writes
 START = {  # seconds at loop speed REFERENCE.loop of a job's start and end, its tables and figures included (recorded)
-    "eda": 9, "filter_one": 2, "datasets": 22, "sft_one": 16, "sft": 11, "merge_one": 6, "generate_one": 8, "divergence_one": 14,
-    "generate": 11, "membership": 3, "text_metrics": 30, "leaderboard_one": 10, "protocols": 11, "leaderboard": 8, "mtbench_one": 10,
+    "eda": 9, "filtered_one": 2, "data": 22, "sft_one": 16, "sft": 11, "merged_one": 6, "answers_one": 8, "divergence_one": 14,
+    "answers": 11, "membership": 3, "text_metrics": 30, "leaderboard_one": 10, "protocols": 11, "leaderboard": 8, "mtbench_one": 10,
     "judged": 4, "mtbench": 8, "report": 29,
 }  # fmt: skip
 LEARNT = 130  # tokens of a training row
@@ -143,10 +143,10 @@ def _eda(c: Costs, known: dict[str, Texts]) -> Estimate:
 
 def _data(c: Costs, known: dict[str, Texts]) -> Estimate:
     p, writer = c.params, c.params.questions.writer
-    cleaning = {"filter_one": p.data.shards} if p.data.shards > 1 else {}
+    cleaning = {"filtered_one": p.data.shards} if p.data.shards > 1 else {}
     e = Estimate(
         "02_datasets",
-        cleaning | {"datasets": 1},
+        cleaning | {"data": 1},
         disk=sum(t.rows * (t.answer + t.question) * 1.5 for t in known.values()),
     )
     rows, guessed = sum(t.rows for t in known.values()), [name for name, t in known.items() if not t.known]
@@ -159,12 +159,12 @@ def _data(c: Costs, known: dict[str, Texts]) -> Estimate:
     if p.s2.toxicity_model != "profanity-check":
         tokens = sum(t.kept * t.answer for t in known.values()) / CHARS
         took = tokens * 2 * ENCODER / (c.machine.f32 * c.share("float32"))
-        e.takes("datasets", took, f"toxicity: {tokens:,.0f} tokens × 2 × {ENCODER / 1e6:.0f} M FLOP in float32")
+        e.takes("data", took, f"toxicity: {tokens:,.0f} tokens × 2 × {ENCODER / 1e6:.0f} M FLOP in float32")
     for name, source in p.data.sources.items():
         if source.kind == "articles":
             n = 1.3 * known[name].kept  # three in ten are asked twice (recorded)
             chat = question_writer.chat(question_writer.FIRST, "x" * min(known[name].answer, question_writer.CUT))
-            _ask(c, e, "datasets", "question writer", writer, n, [chat], 1)
+            _ask(c, e, "data", "question writer", writer, n, [chat], 1)
     e.sizes.append("disk: kept and rejected texts")
     return e
 
@@ -227,16 +227,16 @@ def _answers(c: Costs) -> Estimate:
     rows = steps.models(p)
     compared = len(p.sft.train_sets)
     merged = [row for row in rows if row.merge_mode in ("bf16", "dequantized")]
-    made = {"merge_one": compared, "generate_one": len(rows), "divergence_one": compared, "generate": 1}
+    made = {"merged_one": compared, "answers_one": len(rows), "divergence_one": compared, "answers": 1}
     e, n, prompt = Estimate("04_generate", made), g.n * len(p.datasets), 30
     took = c.answer(n, g.batch_size, prompt, g.max_new_tokens, g.top_p < 1) + c.load()
     e.takes(
-        "generate_one",
+        "answers_one",
         len(rows) * took,
         f"{len(rows)} models × {n} answers × {g.max_new_tokens} tokens, {g.batch_size} at a time: 2 N a token, weights read a step",
     )
     e.takes(
-        "merge_one",
+        "merged_one",
         len(merged) * (m.linear * 24 / c.machine.fresh + 3 * c.load()),
         f"{len(merged)} merges: 24 bytes a weight, read, written and hashed",
     )

@@ -14,9 +14,9 @@ from s2utils.workflow import artefacts, steps
 from s2utils.workflow.notebook import Run
 
 
-def make(run: Run, row: steps.ModelRow) -> None:
-    """Merge the adapter behind `row`, unless that is done; a killed merge goes on with the file it stopped in."""
-    made, p = run.artefact(row.id, "merged"), run.params
+def make(run: Run, name: str) -> None:
+    """Merge the adapter behind the model `name`, unless that is done; a killed merge goes on with the file it stopped in."""
+    row, made, p = steps.model(run.params, name), run.artefact(name, "merged"), run.params
     if made.ready:
         return
     adapter = run.require("sft", row.train_set).folder

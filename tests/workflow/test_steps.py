@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, forget_digests
 
-from s2utils.workflow import steps
+from s2utils.workflow import code, steps
 from s2utils.workflow.params import load
 
 NOTEBOOK = "made = 1"
@@ -25,7 +25,8 @@ def write_notebook(path, artefact: str, other: str = "look = 1") -> None:
         },
         {"cell_type": "code", "metadata": {}, "source": other.splitlines(True), "outputs": []},
     ]
-    path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    metadata = json.loads(path.read_text())["metadata"]  # what it declares
+    path.write_text(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
 
 
 MODULES = {  # the code that the keys are made of, small enough to see through
@@ -55,15 +56,15 @@ def study(tree):
     """The repository with small helper modules and notebooks, so that what changes is known."""
     shutil.rmtree(tree / "s2utils")
     (tree / "s2utils").mkdir()
-    named = {name: "X = 1\n" for step in steps.STEPS.values() for name in step.modules}
-    for name, code in (named | MODULES).items():
+    named = {name: "X = 1\n" for step in steps.STEPS.values() for name in step.code}
+    for name, source in (named | MODULES).items():
         file = file_of(tree, name)
         for room in [file.parent, *file.parent.parents]:
             if room.name == "s2utils":
                 break
             room.mkdir(parents=True, exist_ok=True)
             (room / "__init__.py").touch()
-        file.write_text(code)
+        file.write_text(source)
     for step in steps.STEPS.values():
         write_notebook(tree / "notebooks" / f"{step.notebook}.ipynb", NOTEBOOK)
     return tree
@@ -283,7 +284,7 @@ def test_a_module_in_a_room_of_its_own_is_followed_however_it_is_imported(study,
 
 LOOKING_ON = {  # samplers of progress, clients of servers, looks: none of them makes an artefact
     "job", "training.callbacks", "models.client", "models.serve", "results.figures", "results.widgets", "results.claims",
-    *(f"workflow.{name}" for name in ("progress", "timings", "papermill", "graph", "provenance", "terminal", "install")),
+    *(f"workflow.{name}" for name in ("progress", "timings", "papermill", "graph", "provenance", "rules", "terminal", "install")),
     *(f"{room}.{file.stem}" for room in ("preflight", "report", "report.paper")
       for file in (REPOSITORY / "s2utils").joinpath(*room.split(".")).glob("[a-z]*.py")),
 }  # fmt: skip
@@ -291,7 +292,7 @@ LOOKING_ON = {  # samplers of progress, clients of servers, looks: none of them 
 
 @pytest.mark.parametrize("step", steps.STEPS)
 def test_what_only_looks_on_is_in_no_identity(step):
-    found = set(steps.modules(steps.STEPS[step].modules))
+    found = set(code.modules(steps.STEPS[step].code))
     assert found and not found & LOOKING_ON
     if step != "sweep":  # its artefact is tables
         assert not found & {"results.tables", "results.latex", "results.best_rows"}
@@ -300,22 +301,22 @@ def test_what_only_looks_on_is_in_no_identity(step):
 @pytest.mark.slow
 def test_editing_what_only_looks_on_moves_no_artefact_of_the_repository(tree):
     """Today's code: every adapter stayed behind when the sampler of answers changed, and 01 ran again for a server's client."""
-    before, shown = keys(), {step: steps.notebook_digest(step) for step in steps.STEPS}
+    before, shown = keys(), {step.name: code.notebook_digest(step.notebook) for step in steps.STEPS.values()}
     for name in LOOKING_ON:
         with open(file_of(tree, name), "a") as file:
             file.write("\nEDITED = 1\n")
     assert keys() == before
-    after = {step: steps.notebook_digest(step) for step in steps.STEPS}
+    after = {step.name: code.notebook_digest(step.notebook) for step in steps.STEPS.values()}
     assert after["sft"] != shown["sft"], "03 shows what the sampler kept"
     for name in ("results.figures", "results.widgets"):  # 01 shows figures
         shutil.copy(file_of(REPOSITORY, name), file_of(tree, name))
     forget_digests()
-    assert steps.notebook_digest("eda") == shown["eda"]
+    assert code.notebook_digest("01_eda") == shown["eda"]
 
 
 def test_a_notebook_is_asked_for_by_its_name():
-    assert [steps.shown(s.notebook) for s in steps.STEPS.values() if s.shown] == [
-        n for n, s in steps.STEPS.items() if s.shown
+    assert [steps.shown(s.notebook) for s in steps.STEPS.values() if s.collects] == [
+        n for n, s in steps.STEPS.items() if s.collects
     ]
     assert {s.notebook for s in steps.STEPS.values()} == {p.stem for p in (REPOSITORY / "notebooks").glob("*.ipynb")}
     with pytest.raises(KeyError, match="no step runs notebooks/10_name.ipynb; steps run 01_eda, 02_datasets"):
@@ -342,10 +343,10 @@ def test_only_the_cells_that_make_the_artefact_are_part_of_its_key(study):
 
 def test_any_cell_is_part_of_what_the_notebook_shows(study):
     path = study / "notebooks" / "03_sft.ipynb"
-    before = steps.notebook_digest("sft")
+    before = code.notebook_digest("03_sft")
     forget_digests()
     write_notebook(path, NOTEBOOK, "look = 2")
-    assert steps.notebook_digest("sft") != before
+    assert code.notebook_digest("03_sft") != before
 
 
 def test_settings_are_the_sections_of_the_step(study):

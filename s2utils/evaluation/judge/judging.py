@@ -87,7 +87,7 @@ def _pairs(ask: _Asker, rated: dict[str, pd.DataFrame], run: Run, templates: dic
     said = {id: _texts(frame) for id, frame in rated.items()}
     base = next(r.id for r in run.models if r.variant == "base")
     for row in run.models:
-        for q in questions if row.train_set else ():
+        for q in questions if row.made_by else ():
             two = said[row.id][q["question_id"]], said[base][q["question_id"]]
             items += pairwise.items(q, 1, row.id, base, *two, s, templates, s.guided)
     return ask("pair", items, "pairs")

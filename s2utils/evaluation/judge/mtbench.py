@@ -84,7 +84,7 @@ def answer(network, tok, questions: list[dict], row: ModelRow, params: Params, f
         said = [[q["turns"][0]] for q in questions]
         if turn == 2:
             said = [[*s, a["text"], q["turns"][1]] for s, a, q in zip(said, answered[0], questions)]
-        prompts = loading.encoded([loading.prompt(s, row.variant, tok, params.model) for s in said], tok, row.variant)
+        prompts = loading.encoded([loading.prompt(s, row.prompt, tok, params.model) for s in said], tok, row.prompt)
         rows = [{"question_id": q["question_id"], "category": q["category"], "turn": turn} for q in questions]
         make = functools.partial(
             generation.completions, network, tok, prompts, seed=f"{params.seed}/{row.model}/{turn}",
