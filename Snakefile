@@ -43,7 +43,7 @@ rule preflight:  # what is missing shows before the first hour: where a check fa
             failed="{{ cat {log.text:q}; echo 'The checks above stop the run; PREFLIGHT=0 goes on without them.'; }}")
 
 
-for step in steps.STEPS.values():
+def declare(step):  # a function: Snakemake asks for the command again when the job runs, and a loop's `step` is the last by then
     alone = step.collects and not step.each  # the run that makes the artefact is the one that readers see
 
     rule:
@@ -68,6 +68,10 @@ for step in steps.STEPS.values():
             benchmark: f"{A}/benchmarks/{step.notebook}.tsv"
             log: **RULES.log(step, step.notebook)
             shell: RULES.papermill(step.notebook, {})
+
+
+for step in steps.STEPS.values():
+    declare(step)
 
 
 rule report:

@@ -119,9 +119,12 @@ def _steps(folder: Path) -> dict[str, Step]:
                 )
             known[step.name] = step
     for step in known.values():
-        for other in (*step.reads, *step.shows, *step.compares):
-            if other not in known and other != "weights":
-                raise ParameterError(f"{_place(step.notebook, step.name)}: no step '{other}'{nearest(other, known)}")
+        for other in {*step.reads, *step.shows, *step.compares} - {"weights"}:
+            place = _place(step.notebook, step.name)
+            if other not in known:
+                raise ParameterError(f"{place}: no step '{other}'{nearest(other, known)}")
+            if known[other].notebook > step.notebook:
+                raise ParameterError(f"{place}: it waits for '{other}' of a later notebook, {known[other].notebook}")
     return known
 
 

@@ -231,6 +231,6 @@ def shown(notebook: str) -> str:
 if __name__ == "__main__":
     try:
         print(shown("".join(sys.argv[1:2])))
-    except KeyError as error:
+    except (KeyError, ParameterError) as error:
         print(error.args[0], file=sys.stderr)
         sys.exit(2)

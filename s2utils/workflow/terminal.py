@@ -23,7 +23,7 @@ from rich.text import Text
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from s2utils.workflow import params, progress, timings
+from s2utils.workflow import params, progress, steps, timings
 
 LATE = 3  # times what the README promises: said before the first job
 TAIL = 40  # lines of a failed job's log
@@ -228,10 +228,11 @@ def checks(log: Path) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run Snakemake with these arguments; ends with its status, or with 2 where the parameters cannot be used."""
     given = sys.argv[1:] if arguments is None else arguments
-    config = dict(a.split("=", 1) for a in given if a.startswith(("profile=", "set=")))
+    config = dict(a.split("=", 1) for a in given if a.startswith(("profile=", "set=", "part=")))
     profile = config.get("profile", "cpu")
     try:
         params.load(profile, config.get("set", ""))
+        steps.shown_of(config.get("part", ""))
     except params.ParameterError as error:  # the Snakefile would say so too, at the end of a stack trace
         print(error, file=sys.stderr)
         sys.exit(2)
