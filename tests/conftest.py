@@ -83,6 +83,14 @@ def tree(tmp_path, monkeypatch) -> Path:
     return root
 
 
+def declare(tree: Path, name: str, *made: dict, **changes) -> None:
+    """Add a notebook of no cells that declares these steps."""
+    facts = {"part": "later", "question": "Why?", "result": "an answer", "steps": list(made)} | changes
+    content = {"cells": [], "metadata": {"s2": facts}, "nbformat": 4, "nbformat_minor": 5}
+    (tree / "notebooks" / f"{name}.ipynb").write_text(json.dumps(content))
+    forget_digests()
+
+
 @pytest.fixture
 def sample():
     """Path of a real sample, or the test is skipped where it is not at hand."""

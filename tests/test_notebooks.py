@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import declare
 
 from s2utils.results import tables
 from s2utils.workflow import declared, params, steps
@@ -119,6 +120,31 @@ def test_a_sweep_plans_what_its_values_change_and_nothing_twice():
     runs = 4 if r in (8, 4) else 5  # the profile itself, where it is none of the points
     assert counts["sft_one"] == str(runs) and counts["answers_one"] == counts["mtbench_one"] == str(2 + runs)
     assert counts["data"] == counts["eda"] == counts["preflight"] == counts["sweep"] == "1"
+
+
+@pytest.mark.slow
+def test_a_notebook_more_is_one_file_that_the_study_does_not_run(tree):
+    """It stands on 05: `make reproduce` runs it, `make study` plans neither it nor a report that waits for it."""
+    shutil.copy(ROOT / "Snakefile", tree)
+    look = {"name": "look", "parameters": "seed", "modules": "data.eda", "reads": "text_metrics", "collects": True}
+    declare(tree, "09_look", look)
+    tools = str(Path(sys.executable).parent)
+    environment = os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(tree)}
+
+    def planned(*given: str) -> str:
+        command = ["snakemake", "-n", "--cores", "2", "--nolock", "--config", "profile=smoke", *given]
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout + done.stderr
+
+    study, house = planned("part=study"), planned()
+    assert "artefacts/smoke/look" not in study and "rule sweep" not in study
+    for plan in (study, house):
+        assert all(f"rule {step.name}:" in plan for step in steps.shown_of("study", sweep=False))
+        assert "rule report:" in plan and "rule preflight:" in plan
+    job = re.search(r"rule look:\n((?: {4}.*\n)+)", house)[1]
+    assert "input: artefacts/smoke/text_metrics/.done" in job and "log: artefacts/smoke/notebooks/09_look.ipynb" in job
+    assert "artefacts/smoke/look/.done" in re.search(r"rule report:\n {4}input: (.*)", house)[1]
 
 
 def test_embedded_profiles_name_what_they_are():

@@ -105,7 +105,8 @@ def steps() -> dict[str, Step]:
 
 @functools.cache
 def _notebooks(folder: Path) -> tuple[Notebook, ...]:
-    return tuple(_read(path) for path in sorted((folder / "notebooks").glob("*.ipynb")))
+    found = (_read(path) for path in sorted((folder / "notebooks").glob("*.ipynb")))
+    return tuple(notebook for notebook in found if notebook)
 
 
 @functools.cache
@@ -128,21 +129,22 @@ def _steps(folder: Path) -> dict[str, Step]:
     return known
 
 
-def _read(path: Path) -> Notebook:
-    """The declaration of one notebook."""
+def _read(path: Path) -> Notebook | None:
+    """The declaration of one notebook; None where it has none: a draft is no part of the house."""
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))["metadata"]["s2"]
+        facts = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("s2")
+        if facts is None:
+            return None
         own = {"notebook": path.stem, "part": facts["part"]}
         return Notebook(**facts | {"name": path.stem, "steps": tuple(own | step for step in facts["steps"])})
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
-            raise ParameterError(
-                f"{_place(path.stem)}: no part and steps can be read there, {error!r}; docs/extending.md has the form"
-            ) from error
+            raise ParameterError(f"{_place(path.stem)}: not in its form ({error!r}), see docs/extending.md") from error
         first = error.errors()[0]
         where = [str(part) for part in first["loc"]]
         step = facts["steps"][first["loc"][1]].get("name", where[1]) if where[0] == "steps" and len(where) > 1 else ""
         hint = nearest(where[-1], Step.model_fields if step else Notebook.model_fields)
+        hint = hint if first["type"] == "extra_forbidden" else ""
         raise ParameterError(f"{_place(path.stem, step)}: '{where[-1]}': {first['msg']}{hint}") from error
 
 

@@ -1,27 +1,16 @@
 """What notebooks declare: read as it stands, and refused in one line where it cannot be meant."""
 
-import json
-
 import pytest
-from conftest import forget_digests
+from conftest import declare, forget_digests
 
 from s2utils.workflow import declared, steps
 from s2utils.workflow.params import ParameterError
 
-PLAIN = {"part": "later", "question": "Why?", "result": "an answer"}
 LOOK = {"name": "look", "parameters": "seed eda", "modules": "data.eda", "reads": "text_metrics", "collects": True}
 
 
-def write(tree, name: str, *made: dict, **changes) -> None:
-    """A notebook of no cells that declares these steps."""
-    metadata = {"s2": PLAIN | {"steps": list(made)} | changes}
-    text = json.dumps({"cells": [], "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
-    (tree / "notebooks" / f"{name}.ipynb").write_text(text)
-    forget_digests()
-
-
 def test_words_are_one_line_and_what_is_not_said_is_plain(tree):
-    write(tree, "09_look", LOOK)
+    declare(tree, "09_look", LOOK)
     step = steps.STEPS["look"]
     assert list(steps.STEPS)[-1] == "look" and (step.notebook, step.part) == ("09_look", "later")
     assert step.parameters == ("seed", "eda") and step.reads == ("text_metrics",) and step.parts == ("study",)
@@ -38,7 +27,7 @@ def test_words_are_one_line_and_what_is_not_said_is_plain(tree):
     ],
 )
 def test_jobs_are_called_by_what_they_are_for(tree, facts, run, wildcard):
-    write(tree, "09_look", LOOK | facts)
+    declare(tree, "09_look", LOOK | facts)
     assert (steps.STEPS["look"].run, steps.STEPS["look"].wildcard) == (run, wildcard)
 
 
@@ -62,8 +51,8 @@ def test_the_module_of_the_function_that_makes_an_artefact_is_in_its_identity(tr
     ],
 )
 def test_what_cannot_be_meant_is_said_in_a_line(tree, facts, said):
-    write(tree, "10_last", LOOK | {"name": "last"})
-    write(tree, "09_look", LOOK | facts)
+    declare(tree, "10_last", LOOK | {"name": "last"})
+    declare(tree, "09_look", LOOK | facts)
     with pytest.raises(ParameterError) as caught:
         declared.steps()
     text = str(caught.value)
@@ -76,20 +65,27 @@ def test_what_cannot_be_meant_is_said_in_a_line(tree, facts, said):
         ({"parts": "later"}, "'parts': Extra inputs are not permitted; did you mean 'part'?"),
         ({"question": 7}, "'question': Input should be a valid string"),
         ({"steps": [{"parameters": "seed"}]}, "step 0: 'name': Field required"),
-        ({"steps": "look"}, "docs/extending.md has the form"),
-        ({"steps": None}, "docs/extending.md has the form"),
+        ({"steps": "look"}, "see docs/extending.md"),
+        ({"steps": None}, "see docs/extending.md"),
     ],
 )
 def test_so_is_what_a_whole_notebook_cannot_mean(tree, changes, said):
-    write(tree, "09_look", **{"steps": [LOOK]} | changes)
+    declare(tree, "09_look", **{"steps": [LOOK]} | changes)
     with pytest.raises(ParameterError) as caught:
         declared.steps()
     assert said in str(caught.value) and "notebooks/09_look.ipynb" in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"metadata": {}}', "\x00"])
-def test_a_file_that_declares_nothing_is_named(tree, text):
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"metadata": []}', "\x00", '{"cells": [\n<<<<<<< HEAD\n'])
+def test_a_file_that_is_no_notebook_is_named(tree, text):
     (tree / "notebooks" / "09_look.ipynb").write_text(text)
     forget_digests()
     with pytest.raises(ParameterError, match=r"notebooks/09_look.ipynb, metadata s2: .*docs/extending.md"):
         declared.steps()
+
+
+def test_a_draft_that_declares_nothing_is_left_alone(tree):
+    before = declared.steps()
+    (tree / "notebooks" / "Untitled.ipynb").write_text('{"cells": [], "metadata": {}}')
+    forget_digests()
+    assert declared.steps() == before

@@ -1,6 +1,5 @@
 import pytest
-import test_declared
-from conftest import REPOSITORY
+from conftest import REPOSITORY, declare
 
 from s2utils.workflow import maps
 
@@ -19,7 +18,7 @@ def test_the_maps_of_the_repository_are_those_that_the_notebooks_declare(read_me
 
 def test_a_new_notebook_comes_onto_both_maps_and_nothing_else_moves(read_me, capsys):
     before = (read_me / "README.md").read_text(encoding="utf-8")
-    test_declared.write(read_me, "09_look", test_declared.LOOK)
+    declare(read_me, "09_look", {"name": "look", "parameters": "seed", "collects": True})
     assert maps.main(["--check"]) == 1 and "make format" in capsys.readouterr().err
     assert (read_me / "README.md").read_text(encoding="utf-8") == before
     assert maps.main([]) == 0 and maps.main(["--check"]) == 0

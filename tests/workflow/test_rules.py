@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from snakemake.io import Wildcards
+from snakemake.iocontainers import Wildcards
 
 from s2utils.workflow import steps
 from s2utils.workflow.rules import Rules, quoted

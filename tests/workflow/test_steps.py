@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -5,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, forget_digests
+from conftest import REPOSITORY, declare, forget_digests
 
 from s2utils.workflow import code, steps
-from s2utils.workflow.params import load
+from s2utils.workflow.params import ParameterError, load, profiles
 
 NOTEBOOK = "made = 1"
 MADE = [step for step in steps.STEPS if step != "sweep"]  # it makes tables only
@@ -353,6 +354,85 @@ def test_settings_are_the_sections_of_the_step(study):
     found = steps.settings("eda", load("smoke"))
     assert "seed" in found and "s2.fre_min" in found and "data.sources.sciq.path" in found
     assert not any(k.startswith(("data.validation", "sft.r", "model.chat")) for k in found)
+
+
+def waited_for(step: str, params, name: str) -> set[str]:
+    """Steps that an artefact stands on, at any remove."""
+    found, todo = set(), [(step, name)]
+    while todo:
+        for pair in steps.upstream(todo[0][0], params, todo.pop(0)[1]):
+            found.add(pair[0])
+            todo.append(pair)
+    return found
+
+
+@pytest.mark.parametrize("profile", profiles())
+def test_no_step_of_the_study_waits_for_a_later_notebook(profile):
+    params = load(profile)
+    for step in steps.STEPS.values():
+        needed = {s for name in steps.collected(step.name, params) for s in waited_for(step.name, params, name)}
+        for other in map(steps.STEPS.get, {*needed, *step.shows, *step.compares}):
+            assert other.notebook <= step.notebook, f"{step.name} waits for {other.name}"
+            assert step.part != "study" or other.part == "study", f"{step.name} waits for {other.name}"
+
+
+PREFERRED = {
+    "name": "preferred",
+    "each": "weights",
+    "parameters": "seed model sft",
+    "modules": "training.sft",
+    "reads": "sft",
+}
+COMPARED = {"name": "compared", "parameters": "seed", "modules": "results.sweep", "reads": "answers", "collects": True,
+            "parts": "study preferences"}  # fmt: skip
+
+
+@pytest.fixture
+def later(tree, monkeypatch):
+    """A later notebook that makes a model of its own by preferences, and its row."""
+    study = steps.models
+
+    def models(params, parts=(), train_sets=None):
+        name = f"{params.model.name}-sciq-dpo"
+        row = steps.ModelRow(name, name, params.model.name, "preferences", "sciq", made_by="preferred", prompt="sft",
+                             part="preferences")  # fmt: skip
+        return [row for row in [*study(params, (), train_sets), row] if not parts or row.part in parts]
+
+    before = keys()
+    declare(tree, "09_preferences", PREFERRED, COMPARED, part="preferences")
+    monkeypatch.setattr(steps, "models", models)
+    return before
+
+
+def test_a_model_of_a_later_kind_enters_by_its_row_and_the_study_stays_as_it_is(later):
+    params, id = load("smoke"), "SmolLM2-135M-sciq-dpo"
+    assert steps.names("preferred", params) == [id] and id not in steps.names("merged", params)
+    assert steps.upstream("preferred", params, id) == [("sft", "sciq")]
+    assert steps.upstream("answers", params, id) == [("data", ""), ("preferred", id)]
+    assert steps.upstream("leaderboard", params, id) == [("preferred", id)]
+    assert ("answers", id) in steps.upstream("compared", params)
+    for step in ("answers", "mtbench", "leaderboard"):
+        assert id in steps.names(step, params) and id not in steps.collected(step, params)
+    assert ("answers", id) not in steps.upstream("text_metrics", params)
+    assert {pair: key for pair, key in keys().items() if pair in later} == later
+
+
+def test_the_study_is_run_without_what_came_later(later):
+    shown = [step.name for step in steps.shown_of("study", sweep=False)]
+    assert shown == ["eda", "data", "sft", "answers", "text_metrics", "leaderboard", "mtbench"]
+    assert [step.name for step in steps.shown_of()] == [*shown, "sweep", "compared"]
+    with pytest.raises(ParameterError, match="there is no part 'studdy'; did you mean 'study'?"):
+        steps.shown_of("studdy")
+
+
+def test_how_a_model_is_got_and_asked_is_part_of_what_is_made_of_it(study, monkeypatch):
+    before, rows = keys(), steps.models(load("smoke"))
+    chat = dataclasses.replace(rows[1], prompt="base")
+    monkeypatch.setattr(steps, "models", lambda *_, **__: [rows[0], chat, *rows[2:]])
+    after = keys()
+    assert {pair for pair in before if before[pair] != after[pair]} == {
+        *((step, chat.id) for step in ("answers", "leaderboard", "mtbench")), ("text_metrics", ""), ("judged", ""),
+    }  # fmt: skip
 
 
 def test_the_models_of_the_study(tree):
