@@ -278,7 +278,7 @@ def _text_metrics(c: Costs) -> Estimate:
 
 def _leaderboard(c: Costs) -> Estimate:
     p, m, s = c.params, c.model, c.params.leaderboard
-    rows = [r for r in steps.models(p) if not (steps.same_weights(p) and r.variant == "chat")]
+    rows = steps.collected("leaderboard", p)
     e = Estimate("06_leaderboard", {"leaderboard_one": len(rows), "protocols": 1, "leaderboard": 1}, disk=2e7)
     tokens, longest = _tree(s.limit, s.mmlu_subjects, s.shots)
     took = c.load() + c.forward(tokens, longest) / c.share("tree")

@@ -207,7 +207,7 @@ def _refuse_unknown(known: set[str]) -> None:
 
 def _refuse_unmade(run: Run) -> None:
     """One line where a choice names no model or train set of the profile."""
-    known = {"model": [row.id for row in steps.models(run.params)], "train_set": [*run.params.sft.train_sets]}
+    known = {"model": [row.id for row in steps.models(run.params, None)], "train_set": [*run.params.sft.train_sets]}
     for step in steps.STEPS.values():
         for name, choice in step.choices.items() if step.notebook == steps.STEPS[run.step].notebook else ():
             known.setdefault(name, []).append(choice)

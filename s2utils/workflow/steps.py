@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +52,10 @@ class ModelRow:
     part: str = "study"  # of the house whose tables hold it
 
 
-def models(params: Params, parts: tuple[str, ...] = (), train_sets: list[str] | None = None) -> list[ModelRow]:
-    """Base, chat, and every train set under every merge, in the order of the tables; of some `parts` where they are given.
+def models(
+    params: Params, parts: Collection[str] | None = ("study",), train_sets: list[str] | None = None
+) -> list[ModelRow]:
+    """Base, chat, and every train set under every merge, in the order of the tables; of the study, other `parts` or all (None).
 
     `train_sets` may stand in for those of the profile.
     """
@@ -67,12 +70,12 @@ def models(params: Params, parts: tuple[str, ...] = (), train_sets: list[str] | 
             rows.append(
                 ModelRow(f"{model}.{mode}", model, name, "sft", train_set, mode, made_by="merged", prompt="sft")
             )
-    return [row for row in rows if not parts or row.part in parts]
+    return [row for row in rows if parts is None or row.part in parts]
 
 
 def model(params: Params, id: str) -> ModelRow:
     """The row with this id; KeyError names the known ones."""
-    known = {row.id: row for row in models(params)}
+    known = {row.id: row for row in models(params, None)}
     if id not in known:
         raise KeyError(f"no model '{id}' in this profile; known: {', '.join(known)}")
     return known[id]
@@ -117,7 +120,9 @@ def _hashed(path: Path, size: int, modified: int) -> str:
     return artefacts.sha256(path)
 
 
-def names(step: str, params: Params, parts: tuple[str, ...] = (), train_sets: list[str] | None = None) -> list[str]:
+def names(
+    step: str, params: Params, parts: Collection[str] | None = None, train_sets: list[str] | None = None
+) -> list[str]:
     """What a step makes an artefact for: train sets, shards, models (as `models` lists them), or "" where it makes one."""
     match declared.steps()[step].each:
         case "shard":
@@ -131,7 +136,7 @@ def names(step: str, params: Params, parts: tuple[str, ...] = (), train_sets: li
     return [""]
 
 
-def collected(step: str, params: Params, parts: tuple[str, ...] = ()) -> list[str]:
+def collected(step: str, params: Params, parts: Collection[str] = ()) -> list[str]:
     """The `names` that a run over all of them reads: of the step's parts of the house, or of those that are given."""
     known = declared.steps()[step]
     twin = f"{params.model.name}-chat" if known.once_a_weight and same_weights(params) else None
@@ -139,8 +144,8 @@ def collected(step: str, params: Params, parts: tuple[str, ...] = ()) -> list[st
 
 
 def chosen(step: str, params: Params, choices: list[str]) -> list[str]:
-    """Those of a step's `names` that are among `choices`, or stand on a train set that is."""
-    of = {row.id: row.train_set for row in models(params)}
+    """Those of a step's `names` that are among `choices`, or of the step's parts and stand on a train set that is."""
+    of = {row.id: row.train_set for row in models(params, declared.steps()[step].parts)}
     return [name for name in names(step, params) if {name, of.get(name)} & {*choices}]
 
 

@@ -392,11 +392,11 @@ def later(tree, monkeypatch):
     """A later notebook that makes a model of its own by preferences, and its row."""
     study = steps.models
 
-    def models(params, parts=(), train_sets=None):
+    def models(params, parts=("study",), train_sets=None):
         name = f"{params.model.name}-sciq-dpo"
         row = steps.ModelRow(name, name, params.model.name, "preferences", "sciq", made_by="preferred", prompt="sft",
                              part="preferences")  # fmt: skip
-        return [row for row in [*study(params, (), train_sets), row] if not parts or row.part in parts]
+        return [row for row in [*study(params, None, train_sets), row] if parts is None or row.part in parts]
 
     before = keys()
     declare(tree, "09_preferences", PREFERRED, COMPARED, part="preferences")
@@ -414,6 +414,7 @@ def test_a_model_of_a_later_kind_enters_by_its_row_and_the_study_stays_as_it_is(
     for step in ("answers", "mtbench", "leaderboard"):
         assert id in steps.names(step, params) and id not in steps.collected(step, params)
     assert ("answers", id) not in steps.upstream("text_metrics", params)
+    assert steps.chosen("answers", params, [id]) == [id] and id not in steps.chosen("answers", params, ["sciq"])
     assert {pair: key for pair, key in keys().items() if pair in later} == later
 
 
