@@ -1,4 +1,4 @@
-# The one graph of the study: a rule or two for every step that a notebook declares in its metadata. Run by `make reproduce`, or
+# The one graph of the study: a rule or two for every step that a notebook declares. Run by `make reproduce`, or
 #   snakemake --cores 2 --config profile=cpu
 # An executed notebook is kept under artefacts/<profile>/notebooks/, also when it failed.
 # `.done` files say what Snakemake has run; what an artefact was made from is in its manifest.json.
@@ -12,8 +12,12 @@ SET = str(config.get("set", "") or "")
 RULES = made.Rules(PROFILE, SET)
 P, A = RULES.params, made.FOLDER
 SHOWN = steps.shown_of(str(config.get("part", "")), sweep=bool(RULES.points))  # whose runs the report holds
-UNCHECKED = ("s2", "eda", "text_metrics", "sweep")  # sections that ask nothing of the machine
 CHECKED = [f"artefacts/{PROFILE}/preflight/.done"] if str(config.get("preflight", 1)) != "0" else []
+
+
+def asks(parameter):
+    """Whether it asks something of the machine, which preflight checks."""
+    return parameter.split(".")[0] not in ("s2", "eda", "text_metrics", "sweep")
 
 
 wildcard_constraints:
@@ -32,9 +36,10 @@ rule all:
 
 rule preflight:  # what is missing shows before the first hour: where a check fails, no other job starts
     output: f"artefacts/{PROFILE}/preflight/.done"
-    params: *[f"{k}={v}".replace("{", "‹").replace("}", "›") for k, v in parameters.flat(P).items() if k.split(".")[0] not in UNCHECKED]
+    params: *[f"{k}={v}".replace("{", "‹").replace("}", "›") for k, v in parameters.flat(P).items() if asks(k)]
     priority: 100
-    threads: P.runtime.threads if RULES.gpu else min(workflow.cores or 1, os.cpu_count())  # alone on a laptop: it measures the machine
+    # alone on a laptop: it measures the machine
+    threads: P.runtime.threads if RULES.gpu else min(workflow.cores or 1, os.cpu_count())
     resources: **RULES.limits(1500, 8000, 15)
     benchmark: f"artefacts/{PROFILE}/benchmarks/00_preflight.tsv"
     log: text=f"artefacts/{PROFILE}/preflight/checks.txt"
@@ -43,7 +48,7 @@ rule preflight:  # what is missing shows before the first hour: where a check fa
             failed="{{ cat {log.text:q}; echo 'The checks above stop the run; PREFLIGHT=0 goes on without them.'; }}")
 
 
-def declare(step):  # a function: Snakemake asks for the command again when the job runs, and a loop's `step` is the last by then
+def declare(step):  # a function: a job asks for its command when it runs, and a loop's `step` is the last one by then
     alone = step.collects and not step.each  # the run that makes the artefact is the one that readers see
 
     rule:
@@ -82,4 +87,6 @@ rule report:
         look=code.files_digest("s2utils/report/static/*"),
         prose=code.module_digest(("report.paper.render",)) + code.files_digest("s2utils/report/paper/*.md"),
     log: text=f"artefacts/{PROFILE}/notebooks/report.log"
-    shell: RULES.logged("python -m s2utils.report.build --record " + shlex.quote(PROFILE) + (" --set " + made.quoted(SET) if SET else ""), "reports/" + shlex.quote(PROFILE) + " {log.text:q}")
+    shell:
+        RULES.logged(f"python -m s2utils.report.build --record {shlex.quote(PROFILE)}" + (f" --set {made.quoted(SET)}" if SET else ""),
+            written=f"reports/{shlex.quote(PROFILE)} {{log.text:q}}")

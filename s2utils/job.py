@@ -4,8 +4,8 @@
     python -m s2utils.job merged cpu sciq        all merges of a train set
     python -m s2utils.job judged cpu
 
-The step names the function that makes it (`made_by` in its notebook's metadata). The notebook calls the same one, and finds
-what was made here.
+The step names the function that makes it (`made_by` in its notebook's metadata). The notebook calls the same one, and
+finds what was made here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def make(run: Run, names: list[str]) -> None:
 
 
 def names_of(step: str, profile: str, params: Params, choices: list[str]) -> list[str]:
-    """What `step` makes for `choices` (names, train sets; none for all); ParameterError where no function makes that."""
+    """What `step` makes for `choices` (names, train sets; none: all); ParameterError where no function makes that."""
     known = [name for name, declared in steps.STEPS.items() if declared.made_by]
     if step not in steps.STEPS:
         raise ParameterError(f"there is no step '{step}'{nearest(step, known)}")

@@ -15,8 +15,8 @@ from pathlib import Path
 from s2utils.workflow import artefacts
 from s2utils.workflow.paths import root
 
-# Outside of every identity, with all that only they import. They decide where things lie and what a card or a bar says of
-# them, or carry a question to a server and its reply back
+# Outside of every identity, with all that only they import. They decide where things lie and what a card or a bar says
+# of them, or carry a question to a server and its reply back
 PLUMBING = (
     "workflow.errors",
     "workflow.params",
@@ -52,7 +52,7 @@ def files_digest(pattern: str) -> str:
 
 @functools.lru_cache
 def notebook_digest(notebook: str) -> str:
-    """Hash of a notebook's cells, outputs left out, and of the modules that they import: an edit reruns the notebook."""
+    """Hash of a notebook's cells without outputs, and of the modules that they import: an edit reruns the notebook."""
     found = _cells(notebook)
     code = "\n".join(source for kind, source, _ in found if kind == "code")
     parts = [source for _, source, _ in found] + [module_digest(tuple(_imported(code)), PLUMBING)]

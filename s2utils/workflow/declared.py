@@ -1,9 +1,9 @@
-"""What every notebook says of itself, in its own metadata under `s2`: the steps that it is home to, and what readers ask.
+"""What every notebook says of itself, in its own metadata under `s2`: its steps, and the question that readers ask.
 
-A step is a row of the graph: what it reads, which parameters and modules make its artefact, one artefact per what, and what
-its jobs need. Identities, the Snakefile, the maps of both READMEs and the report's order derive from it. Notebooks count in
-the order of their names, steps in the order in which they stand. Trap: Jupyter sorts the keys of metadata, so what has an
-order is a list.
+A step is a row of the graph: what it reads, which parameters and modules make its artefact, one artefact per what, and
+what its jobs need. Identities, the Snakefile, the maps of both READMEs and the report's order derive from it. Notebooks
+count in the order of their names, steps in the order in which they stand. Trap: Jupyter sorts the keys of metadata, so
+what has an order is a list.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the rules of the Snakefile are made of: files, dependencies, needs and command of every declared step.
 
-`{profile}` and the other wildcards are Snakemake's: a point of a sweep is a profile too (cpu@sft.seed=2), and shares with
-the others what is the same. Commands are texts that Snakemake formats; it quotes what ends in `:q`.
+`{profile}` and the other wildcards are Snakemake's: a point of a sweep is a profile too (cpu@sft.seed=2), and shares
+with the others what is the same. Commands are texts that Snakemake formats; it quotes what ends in `:q`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Rules:
     # what a job reads, and what makes it run again
 
     def done(self, step: str, profile: str, name: str = "") -> str:
-        """The file that says that an artefact is made, or the table of all; points of a sweep share what is the same."""
+        """The file that says that an artefact is made, or the table of all; points of a sweep share what is alike."""
         folder = f"artefacts/{steps.home(step, profile, self.changes, name)}/{step}"
         return f"{folder}/{name}/.done" if name else f"{folder}/.done"
 
@@ -137,7 +137,7 @@ class Rules:
         return self.papermill(step.notebook, step.choices or ({step.wildcard: name} if step.each else {}))
 
     def papermill(self, notebook: str, choices: dict[str, str]) -> str:
-        """Command line that runs a notebook. Choices reach it as texts (-r): with -p a set called 12 would be a number."""
+        """Command line that runs a notebook. Choices reach it as texts (-r): -p makes a set called 12 a number."""
         given = "".join(f" -r {k} {v}" for k, v in choices.items())
         changes = " -y " + quoted(json.dumps({"overrides": self.changes})) if self.changes else ""
         return self.logged(

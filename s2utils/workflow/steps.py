@@ -1,8 +1,8 @@
 """The study's steps and models: what each step makes an artefact for, what that stands on, and its identity.
 
-The identity of an artefact is a hash over the parameters it reads, the model it is of, the code that makes it (the helper
-modules, and the notebook cells tagged ``makes-<step>``) and the identities of what it is made from. It needs no artefact
-on disk, so the graph and the notebooks always agree on it. Which steps there are, the notebooks say (`declared`): `STEPS`
+The identity of an artefact is a hash over the parameters it reads, the model it is of, the code that makes it (the
+helper modules, and the notebook cells tagged ``makes-<step>``) and the identities of what it is made from. It needs no
+artefact on disk, so the graph and the notebooks always agree on it. Which steps there are, the notebooks say: `STEPS`
 is name → `declared.Step`, read when it is first asked for.
 """
 
@@ -55,9 +55,9 @@ class ModelRow:
 def models(
     params: Params, parts: Collection[str] | None = ("study",), train_sets: list[str] | None = None
 ) -> list[ModelRow]:
-    """Base, chat, and every train set under every merge, in the order of the tables; of the study, other `parts` or all (None).
+    """Base, chat, and every train set under every merge, in the order of the tables.
 
-    `train_sets` may stand in for those of the profile.
+    Of the study; `parts` names others, None is all. `train_sets` may stand in for those of the profile.
     """
     name = params.model.name
     rows = [
@@ -123,7 +123,7 @@ def _hashed(path: Path, size: int, modified: int) -> str:
 def names(
     step: str, params: Params, parts: Collection[str] | None = None, train_sets: list[str] | None = None
 ) -> list[str]:
-    """What a step makes an artefact for: train sets, shards, models (as `models` lists them), or "" where it makes one."""
+    """What a step makes an artefact for: train sets, shards, models of all or some parts, or "" where it makes one."""
     match declared.steps()[step].each:
         case "shard":
             return [str(shard) for shard in range(params.data.shards)]
@@ -215,7 +215,7 @@ def _identity(step: str, profile: str, overrides: str, name: str) -> tuple | Non
 
 
 def shown_of(part: str = "", sweep: bool = True) -> list[declared.Step]:
-    """Steps whose runs readers see, of one `part` of the house or of all, and what compares a `sweep` where there is one."""
+    """Steps whose runs readers see, of one `part` of the house or of all; without a `sweep` none that compares one."""
     known = list(dict.fromkeys(step.part for step in declared.steps().values()))
     if part not in ("", *known):
         raise ParameterError(f"there is no part '{part}'{nearest(part, known)}")
@@ -228,7 +228,8 @@ def shown(notebook: str) -> str:
     known = {step.notebook: name for name, step in declared.steps().items() if step.collects}
     if notebook not in known:
         raise KeyError(
-            f"no step runs notebooks/{' '.join(notebook.split())}.ipynb; steps run {', '.join(known)} (docs/extending.md)"
+            f"no step runs notebooks/{' '.join(notebook.split())}.ipynb; "
+            f"steps run {', '.join(known)} (docs/extending.md)"
         )
     return known[notebook]
 
