@@ -75,8 +75,9 @@ class Run:
 
     @property
     def models(self) -> list[steps.ModelRow]:
-        """Every model that this step asks or collects."""
-        return steps.models(self.params, steps.STEPS[self.step].parts)
+        """Every model that this step asks or collects; those of the study where a report asks, which is no step."""
+        step = steps.STEPS.get(self.step)
+        return steps.models(self.params, step.parts) if step else steps.models(self.params)
 
     def artefact(self, name: str = "", step: str = "") -> Artefact:
         """The artefact this step (or another) makes for `name`."""
