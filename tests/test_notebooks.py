@@ -29,6 +29,15 @@ def test_every_notebook_declares_its_steps_and_one_run_for_readers():
     assert [n.name for n in known if n.part == "study"] == [n.name for n in known[:8]]
 
 
+@pytest.mark.parametrize("profile", params.profiles())
+def test_a_declared_parameter_is_one_that_there_is(profile):
+    """One that was renamed would fall out of an identity in silence."""
+    known = params.flat(params.load(profile))
+    for step in steps.STEPS.values():
+        for name in (*step.parameters, *step.endpoints):
+            assert any(key == name or key.startswith(f"{name}.") for key in known), f"{step.name}: {name}"
+
+
 def test_a_table_has_one_notebook_that_writes_it():
     written = [table for step in steps.STEPS.values() for table in step.tables]
     assert len(written) == len(set(written)) and all(not step.tables or step.collects for step in steps.STEPS.values())
