@@ -29,7 +29,7 @@ SNAKEMAKE = python -m s2utils run $(FLAGS) --cores $(CORES) --resources mem_mb=$
   --rerun-incomplete --nolock --scheduler greedy --config profile=$(call quoted,$(PROFILE)) \
   set=$(if $(SET),$(call quoted,$(SET) )) preflight=$(call quoted,$(PREFLIGHT))
 
-.PHONY: help setup reproduce test lint format report compare lab audit bench preflight publish clean clean-artefacts ask progress gpu-check
+.PHONY: help setup reproduce study test lint format report compare lab audit bench preflight publish clean clean-artefacts ask progress gpu-check
 help:            ## this list
 	@grep -hE '^[a-z].*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
 
@@ -38,9 +38,13 @@ setup: .venv/ready  ## virtual environment from the lock, models and data into t
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) s2utils/workflow/install.py
 
-reproduce: setup  ## the whole study of PROFILE, from sources to report
+reproduce: setup  ## every notebook of PROFILE, from sources to report
 	@$(SNAKEMAKE)
 	@python -m s2utils report $(call quoted,$(PROFILE)) --show
+
+study: setup      ## notebooks 01 to 08 and their report alone: no later one is run
+	@$(SNAKEMAKE) part=study
+	@python -m s2utils.report.build $(call quoted,$(PROFILE)) --show
 
 preflight: setup  ## what a run of PROFILE lacks, and what it will take: hours, memory, disk, dollars
 	@python -m s2utils preflight $(call quoted,$(PROFILE)) --set $(call quoted,$(SET))
@@ -52,11 +56,12 @@ $(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/*.ipynb)): setup  # make 03_
 test: setup       ## all tests; make test FAST=1 leaves the slow ones out
 	@python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(FAST),-m "not slow")
 
-lint: setup       ## ruff, which room may import which, and no outputs in notebooks
-	@ruff check . && ruff format --check . && nbstripout --verify --keep-id notebooks/*.ipynb && lint-imports --no-cache
+lint: setup       ## ruff, which room may import which, no outputs in notebooks, and the maps of the notebooks
+	@ruff check . && ruff format --check . && nbstripout --verify --keep-id notebooks/*.ipynb && lint-imports --no-cache \
+	  && python -m s2utils maps --check
 
 format: setup     ## make lint happy
-	@ruff check --fix . ; ruff format . ; nbstripout --keep-id notebooks/*.ipynb
+	@ruff check --fix . ; ruff format . ; nbstripout --keep-id notebooks/*.ipynb; python -m s2utils maps
 
 report: setup     ## the pages again; PROFILES="a100-7b a100-13b" joins profiles of one study
 	@python -m s2utils report $(foreach one,$(PROFILES),$(call quoted,$(one))) --set $(call quoted,$(SET))

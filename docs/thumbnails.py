@@ -14,18 +14,9 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
-from s2utils.workflow import artefacts, paths
+from s2utils.workflow import artefacts, declared, paths
 
-FIGURES = {  # notebook → the figure that stands for it
-    "01_eda": "eda_readability",
-    "02_datasets": "funnel",
-    "03_sft": "sft_loss",
-    "04_generate": "merge",
-    "05_text_metrics": "density_flesch_reading_ease",
-    "06_leaderboard": "leaderboard_average",
-    "07_mtbench": "mtbench",
-    "08_sweep": "sweep",
-}
+FIGURES = {notebook.name: notebook.figure for notebook in declared.notebooks() if notebook.figure}
 WIDTH, HEIGHT = 360, 200  # pixels, at most
 BYTES = 20_000  # at most
 

@@ -243,6 +243,14 @@ def packaged():
 
 
 @app.command()
+def maps(check: Annotated[bool, typer.Option("--check", help="write nothing, fail where one is stale")] = False):
+    """The tables of notebooks in both READMEs, as declared."""
+    from s2utils.workflow import maps
+
+    maps.write(check)
+
+
+@app.command()
 def step(notebook: Annotated[str, typer.Argument(help="its name, such as 03_sft")] = ""):
     """The step behind `make <notebook>`."""
     from s2utils.workflow import params, steps

@@ -22,7 +22,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
-from s2utils.workflow import steps
+from s2utils.workflow import code, declared, steps
 
 OTHER = {  # scripts other than Latin
     "Thai": "ดวงอาทิตย์เป็นดาวฤกษ์ และให้แสงแก่เรา",
@@ -57,8 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def forget_digests() -> None:
-    """`steps` remembers the code it hashed; a test may change that code."""
-    for function in vars(steps).values():
+    """What notebooks declare and the hashes of code are remembered; a test may change both."""
+    for function in [*vars(steps).values(), *vars(code).values(), *vars(declared).values()]:
         if hasattr(function, "cache_clear"):
             function.cache_clear()
 
@@ -88,6 +88,14 @@ def tree(tmp_path, monkeypatch) -> Path:
         path.chmod(0o755 if path.is_dir() else 0o644)
     monkeypatch.setenv("S2_ROOT", str(root))
     return root
+
+
+def declare(tree: Path, name: str, *made: dict, **changes) -> None:
+    """Add a notebook of no cells that declares these steps."""
+    facts = {"part": "later", "question": "Why?", "result": "an answer", "steps": list(made)} | changes
+    content = {"cells": [], "metadata": {"s2": facts}, "nbformat": 4, "nbformat_minor": 5}
+    (tree / "notebooks" / f"{name}.ipynb").write_text(json.dumps(content))
+    forget_digests()
 
 
 @pytest.fixture

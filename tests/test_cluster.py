@@ -211,7 +211,7 @@ def test_every_rule_says_what_it_needs_and_a_retry_asks_for_more(root, attempt):
     planned = {rule: dict(part.split("=", 1) for part in text.split(", ")) for rule, text in found}
     needs = {rule: (r.get("gpu", "0"), int(r["mem_mb"]), int(r["runtime"])) for rule, r in planned.items()}
     assert needs["sft_one"] == ("1", 48000 * attempt, 1440 * attempt)
-    assert needs["filter_one"] == ("0", 6000 * attempt, 240 * attempt)
+    assert needs["filtered_one"] == ("0", 6000 * attempt, 240 * attempt)
     assert needs["report"] == ("0", 4000, 60)
     heavy = {rule: need for rule, need in needs.items() if rule.endswith("_one")}
     assert len(heavy) >= 5 and all(mb > 4000 and minutes > 60 for _, mb, minutes in heavy.values())

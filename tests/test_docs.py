@@ -1,6 +1,7 @@
 """The recipes of docs/: what they name exists, what they type is accepted."""
 
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import rooms
+from conftest import forget_digests
 
 from s2utils.data import sources
 from s2utils.workflow import params, steps
@@ -60,6 +62,18 @@ def test_the_data_set_of_the_recipe_is_read(tree):
     assert [r["question"] for r in rows] == ["Why?", "How?"] and rows[0]["answer"] == "It is so." and not unreadable
     changes = steps.key("data", loaded) != steps.key("data", params.load("cpu"))
     assert changes and "textbook" in loaded.datasets
+
+
+def test_the_notebook_of_the_recipe_is_a_step_of_the_graph_and_one_file(tree):
+    before = {path for path in tree.rglob("*") if path.is_file()}
+    block = re.search(r"## A notebook\n.*?```json\n(.*?)```", PAGES["extending"], re.S)[1]
+    content = {"cells": [], "metadata": json.loads(block), "nbformat": 4, "nbformat_minor": 5}
+    (tree / "notebooks" / "09_name.ipynb").write_text(json.dumps(content))
+    forget_digests()
+    loaded = params.load("smoke")
+    assert steps.shown("09_name") == "name" and "name" in [step.name for step in steps.shown_of()]
+    assert steps.upstream("name", loaded) == [("text_metrics", "")] and steps.key("name", loaded)
+    assert len({path for path in tree.rglob("*") if path.is_file()} - before) == 1
 
 
 def test_every_room_is_explained_in_the_order_of_the_layers_and_drawn_as_it_is():

@@ -1,9 +1,12 @@
 """The command that makes one artefact: errors that say what to do, and nothing made twice."""
 
+import importlib
+
 import pytest
 
 from s2utils.__main__ import main
 from s2utils.data import shards
+from s2utils.workflow import steps
 
 
 @pytest.mark.parametrize(
@@ -37,13 +40,33 @@ def test_parameters_that_cannot_be_used_are_said_in_a_line(tree, capsys, argumen
     ("arguments", "told"),
     [
         (["merged", "smoke", "SmolLM2-135M"], "it has SmolLM2-135M-sciq.bf16"),
+        (["merged", "smoke", "sciq", "sciqq"], "merged has no 'sciqq'"),
         (["filtered", "smoke", "7"], "it has 0, 1"),
-        (["trained", "smoke"], "no job makes 'trained'; known: filtered"),
+        (["judged", "smoke", "sciq"], "it has one artefact, without a name"),
+        (["judge", "smoke"], "there is no step 'judge'; did you mean 'judged'?"),
+        (["sft", "smoke", "sciq"], "sft is made by its notebook: make 03_sft PROFILE=smoke"),
     ],
 )
-def test_a_name_that_the_step_does_not_make_is_refused(tree, capsys, arguments, told):
+def test_what_no_function_makes_is_refused_in_a_line(tree, capsys, arguments, told):
     assert main(["make", *arguments]) == 2
-    assert told in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "made"),
+    [
+        (["merged", "smoke", "sciq"], ["SmolLM2-135M-sciq.bf16", "SmolLM2-135M-sciq.dequantized"]),
+        (["merged", "smoke", "SmolLM2-135M-sciq.bf16"], ["SmolLM2-135M-sciq.bf16"]),
+        (["filtered", "smoke"], ["0", "1"]),
+        (["membership", "smoke"], [""]),
+    ],
+)
+def test_the_function_that_the_step_names_is_called_for_each_of_its_names(tree, monkeypatch, arguments, made):
+    calls = []
+    module = importlib.import_module(f"s2utils.{steps.STEPS[arguments[0]].made_by.partition(':')[0]}")
+    monkeypatch.setattr(module, "make", lambda run, name="": calls.append((run.step, run.profile, name)))
+    assert main(["make", *arguments]) == 0 and calls == [(arguments[0], "smoke", name) for name in made]
 
 
 def test_an_error_that_is_not_ours_keeps_its_trace(tree, monkeypatch):

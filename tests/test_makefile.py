@@ -1,6 +1,5 @@
 """The thin front: every notebook has a target, and each command runs what it says."""
 
-import json
 import os
 import re
 import shlex
@@ -9,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, declare
 
 from s2utils.workflow import steps
 from s2utils.workflow.params import parse_set
@@ -32,13 +31,18 @@ def front(tree):
 
 
 def test_every_notebook_can_be_asked_for_two_digits_too(front):
-    empty = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    (front / "notebooks" / "10_corpora.ipynb").write_text(json.dumps(empty))
-    for name in (*{s.notebook for s in steps.STEPS.values()}, "10_corpora"):
+    declare(front, "10_corpora", {"name": "corpora", "parameters": "seed", "collects": True})
+    for name in {step.notebook for step in steps.STEPS.values()}:
         done = planned(front, name, "PROFILE=smoke")
         assert done.returncode == 0, done.stderr
         assert f"python -m s2utils step {name}" in done.stdout and "artefacts/smoke/" in done.stdout
     assert planned(front, "11_nothing").returncode == 2
+
+
+def test_the_study_is_a_part_of_the_house(front):
+    asked = {target: planned(front, target).stdout for target in ("study", "reproduce")}
+    assert " part=study" in asked["study"] and "part=" not in asked["reproduce"]
+    assert asked["study"].replace(" part=study", "") == asked["reproduce"]
 
 
 @pytest.mark.parametrize("quick", [True, False])
@@ -59,7 +63,7 @@ def test_a_gpu_is_checked_with_the_packages_of_the_machine_where_there_is_no_env
 
 HOSTILE = 'it\'s "here"; touch ran #&|<*'  # a value that a shell would take apart
 TARGETS = {  # target → variables that reach its command as they are
-    "reproduce": ("PROFILE", "SET"), "preflight": ("PROFILE", "SET"), "01_eda": ("PROFILE", "SET"), "report": ("SET",),
+    "reproduce": ("PROFILE", "SET"), "study": ("PROFILE", "SET"), "preflight": ("PROFILE", "SET"), "01_eda": ("PROFILE", "SET"), "report": ("SET",),
     "compare": ("A", "B"), "ask": ("PROFILE", "Q", "MODEL", "SET"), "progress": ("PROFILE",), "gpu-check": ("WEIGHTS",),
     "audit": ("PREDICTIONS", "REFERENCES", "JUDGEMENTS", "ANSWERS", "QUESTIONS", "PROFILE", "SET"),
     "publish": ("WHAT", "TO"), "clean-artefacts": ("PROFILE", "SET", "STEP"), "clean": ("PROFILE",),

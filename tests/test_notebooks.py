@@ -3,31 +3,58 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import declare
 
-from s2utils.workflow import params, steps
+from s2utils.evaluation import metrics
+from s2utils.workflow import declared, params, steps
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-NAMES = [
-    "01_eda",
-    "02_datasets",
-    "03_sft",
-    "04_generate",
-    "05_text_metrics",
-    "06_leaderboard",
-    "07_mtbench",
-    "08_sweep",
-]
 
 
-def test_the_seven_are_there():
-    assert [p.stem for p in NOTEBOOKS] == NAMES == list(dict.fromkeys(s.notebook for s in steps.STEPS.values()))
+def test_every_notebook_declares_its_steps_and_one_run_for_readers():
+    """In the order of the numbers, which have no gap; `make study` runs the first eight."""
+    known = declared.notebooks()
+    assert [n.name for n in known] == [p.stem for p in NOTEBOOKS]
+    assert [int(n.name[:2]) for n in known] == list(range(1, len(known) + 1))
+    for notebook in known:
+        assert sum(step.collects for step in notebook.steps) == 1, notebook.name
+    assert [n.name for n in known if n.part == "study"] == [n.name for n in known[:8]]
+
+
+@pytest.mark.parametrize("profile", params.profiles())
+def test_a_declared_parameter_is_one_that_there_is(profile):
+    """One that was renamed would fall out of an identity in silence."""
+    known = params.flat(params.load(profile))
+    for step in steps.STEPS.values():
+        for name in (*step.parameters, *step.endpoints):
+            assert any(key == name or key.startswith(f"{name}.") for key in known), f"{step.name}: {name}"
+
+
+def test_a_table_has_one_notebook_that_writes_it():
+    written = [table for step in steps.STEPS.values() for table in step.tables]
+    assert len(written) == len(set(written)) and all(not step.tables or step.collects for step in steps.STEPS.values())
+    known = {table: step.name for step in steps.STEPS.values() for table in step.tables}
+    assert all(
+        steps.STEPS[known[table]].notebook == steps.STEPS[m.step].notebook for table, m in metrics.TABLES.items()
+    )
+
+
+def test_what_a_notebook_declares_survives_nbstripout(tmp_path):
+    file = shutil.copy(NOTEBOOKS[0], tmp_path)
+    before = nbformat.read(file, 4)
+    before.cells[2]["outputs"] = [nbformat.v4.new_output("stream", text="said")]
+    nbformat.write(before, file)
+    tools = Path(sys.executable).parent
+    subprocess.run([tools / "nbstripout", "--keep-id", file], check=True)
+    assert Path(file).read_bytes() == NOTEBOOKS[0].read_bytes()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -87,7 +114,7 @@ def test_graph_builds_under_every_profile(profile, tmp_path):
     assert planned.count("rule leaderboard_one:") == scored and planned.count("rule protocols:") == 1
     asked = dict(re.findall(r"rule (\w+):\n((?: {4}.*\n)+)", planned))
     assert ("gpu=1" in asked["sft_one"]) == (loaded.runtime.device == "cuda")
-    for collecting in ("sft", "generate", "leaderboard", "mtbench"):
+    for collecting in ("sft", "answers", "leaderboard", "mtbench"):
         assert "gpu=1" not in asked[collecting], f"{collecting} only collects: it must not wait for a GPU"
 
 
@@ -102,8 +129,33 @@ def test_a_sweep_plans_what_its_values_change_and_nothing_twice():
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.M))
     r = params.load("smoke").sft.r
     runs = 4 if r in (8, 4) else 5  # the profile itself, where it is none of the points
-    assert counts["sft_one"] == str(runs) and counts["generate_one"] == counts["mtbench_one"] == str(2 + runs)
-    assert counts["datasets"] == counts["eda"] == counts["preflight"] == counts["sweep"] == "1"
+    assert counts["sft_one"] == str(runs) and counts["answers_one"] == counts["mtbench_one"] == str(2 + runs)
+    assert counts["data"] == counts["eda"] == counts["preflight"] == counts["sweep"] == "1"
+
+
+@pytest.mark.slow
+def test_a_notebook_more_is_one_file_that_the_study_does_not_run(tree):
+    """It stands on 05: `make reproduce` runs it, `make study` plans neither it nor a report that waits for it."""
+    shutil.copy(ROOT / "Snakefile", tree)
+    look = {"name": "look", "parameters": "seed", "modules": "data.eda", "reads": "text_metrics", "collects": True}
+    declare(tree, "09_look", look)
+    tools = str(Path(sys.executable).parent)
+    environment = os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(tree)}
+
+    def planned(*given: str) -> str:
+        command = ["snakemake", "-n", "--cores", "2", "--nolock", "--config", "profile=smoke", *given]
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout + done.stderr
+
+    study, house = planned("part=study"), planned()
+    assert "artefacts/smoke/look" not in study and "rule sweep" not in study
+    for plan in (study, house):
+        assert all(f"rule {step.name}:" in plan for step in steps.shown_of("study", sweep=False))
+        assert "rule report:" in plan and "rule preflight:" in plan
+    job = re.search(r"rule look:\n((?: {4}.*\n)+)", house)[1]
+    assert "input: artefacts/smoke/text_metrics/.done" in job and "log: artefacts/smoke/notebooks/09_look.ipynb" in job
+    assert "artefacts/smoke/look/.done" in re.search(r"rule report:\n {4}input: (.*)", house)[1]
 
 
 def test_embedded_profiles_name_what_they_are():
@@ -120,5 +172,5 @@ def test_make_runs_one_notebook_and_what_it_needs():
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     planned = done.stdout + done.stderr
     assert done.returncode == 0, planned[-2000:]
-    assert "rule sft_one:" in planned and "rule datasets:" in planned and "rule generate" not in planned
+    assert "rule sft_one:" in planned and "rule data:" in planned and "rule answers" not in planned
     assert "rule preflight:" in planned

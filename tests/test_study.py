@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from s2utils.results import tables
+from s2utils.workflow import steps
 from s2utils.workflow.params import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -93,6 +94,12 @@ def test_beside_every_table_stands_what_it_is_and_the_cell_that_made_it(study):
         made_by = about["made_by"]
         cells = json.loads((study / f"notebooks/{made_by['notebook']}.ipynb").read_text(encoding="utf-8"))["cells"]
         assert "save_table" in next("".join(c["source"]) for c in cells if c["id"] == made_by["cell"]), file.stem
+
+
+def test_every_table_is_one_that_a_notebook_declares(study):
+    """Some are for other profiles: without votes or subreddits there are no tables of them."""
+    there = {p.stem for p in (study / "reports/smoke/tables").glob("*.csv")} - {"claims"}  # of the report
+    assert there == {t for step in steps.shown_of(sweep=False) for t in step.tables} - {"eda_votes", "eda_subreddits"}
 
 
 def test_failed_plus_parsed_judgements_are_all_judgements(study):
@@ -255,9 +262,7 @@ def test_figures_in_three_formats_with_alt_text(study):
 
 def test_executed_notebooks_hold_no_error_and_name_the_profile(study):
     executed = sorted((study / "artefacts/smoke/notebooks").glob("*.ipynb"))
-    assert {p.name.split(".")[0] for p in executed} == {p.stem for p in (ROOT / "notebooks").glob("*.ipynb")} - {
-        "08_sweep"
-    }
+    assert {p.name.split(".")[0] for p in executed} == {step.notebook for step in steps.shown_of(sweep=False)}
     for path in executed:
         notebook = nbformat.read(path, 4)
         assert not [o for c in notebook.cells for o in c.get("outputs", []) if o.output_type == "error"], path.name
@@ -318,8 +323,8 @@ def test_changed_parameter_reruns_what_depends_on_it_and_says_why(study):
     done = run(study, snakemake(study, "-n", changes="generate.temperature=0.7"))
     text = done.stdout + done.stderr
     planned = set(re.findall(r"(?:local)?rule (\w+):", text))
-    assert {"generate_one", "generate", "text_metrics", "mtbench_one", "report"} <= planned
-    assert not planned & {"eda", "datasets", "sft_one", "sft", "leaderboard_one"}
+    assert {"answers_one", "answers", "text_metrics", "mtbench_one", "report"} <= planned
+    assert not planned & {"eda", "data", "sft_one", "sft", "leaderboard_one"}
     assert "generate.temperature=0.7" in text
 
 
@@ -327,8 +332,8 @@ def test_a_changed_training_reaches_every_table_in_one_run(study):
     """Every rule behind the adapter is planned at once; base and chat stay as they are."""
     done = run(study, snakemake(study, "-n", changes="sft.r=3 leaderboard.batch_size=3"))
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.M))
-    assert done.returncode == 0 and not {"eda", "datasets", "filter_one"} & set(counts)
-    assert [counts[r] for r in ("sft_one", "merge_one", "generate_one", "mtbench_one")] == ["2", "2", "4", "4"]
+    assert done.returncode == 0 and not {"eda", "data", "filtered_one"} & set(counts)
+    assert [counts[r] for r in ("sft_one", "merged_one", "answers_one", "mtbench_one")] == ["2", "2", "4", "4"]
     assert counts["leaderboard_one"] == "5" and {"leaderboard", "mtbench", "text_metrics", "report"} <= set(counts)
 
 

@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 
 from s2utils.data import cards, filters, sources
 from s2utils.data.parameters import S2, Source
-from s2utils.workflow import artefacts, notebook, paths, steps
+from s2utils.workflow import artefacts, notebook
 from s2utils.workflow.params import Params
 
 BLOCK = 2_000  # rows
@@ -139,11 +139,10 @@ def rejected(folders: list[Path], frame: pd.DataFrame, n: int, seed: int, path: 
     return picked
 
 
-def make(params: Params, profile: str, shard: int) -> Path:
+def make(run: notebook.Run, shard: str) -> Path:
     """Folder of a shard's finished artefact, made if it is missing."""
-    folder, key = paths.artefacts(profile) / "filtered" / str(shard), steps.key("filtered", params, str(shard))
-    part = notebook.Artefact(folder, key)
+    part = run.artefact(shard, "filtered")
     if not part.ready:
         with part.making():
-            write(folder, params, shard)
-    return folder
+            write(part.folder, run.params, int(shard))
+    return part.folder

@@ -31,9 +31,7 @@ def of(run: Run, *wanted: str) -> dict[str, pd.DataFrame]:
     """
     found = {}
     for step in wanted or STEPS:
-        made = {name: run.artefact(name, step) for name in steps.names(step, run.params)}
-        if step == "leaderboard" and steps.same_weights(run.params):
-            del made[f"{run.params.model.name}-chat"]  # it repeats the base's row
+        made = {name: run.artefact(name, step) for name in steps.collected(step, run.params)}
         if made and all(artefact.ready for artefact in made.values()):
             found |= READERS[step](run, {name: artefact.folder for name, artefact in made.items()})
     return found

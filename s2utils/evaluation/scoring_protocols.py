@@ -13,6 +13,7 @@ import pandas as pd
 
 from s2utils.evaluation import text_metrics
 from s2utils.text.readability import BACKENDS
+from s2utils.workflow import steps
 from s2utils.workflow.params import Params
 
 Way = tuple[str, str, str]
@@ -25,10 +26,11 @@ def prompts(answers: pd.DataFrame, params: Params) -> list[str]:
     from s2utils.models import loading
 
     seen: dict[tuple[str, str], str] = {}
+    rows = {row.variant: row for row in steps.models(params)}  # all of a kind are asked alike
     for variant, part in answers.groupby("variant", sort=False):
-        tok = loading.tokenizer(params.model.chat if variant == "chat" else params.model.base)
+        whose, tok = rows[variant].prompt, loading.tokenizer(getattr(params.model, rows[variant].published))
         questions = list(dict.fromkeys(part["question"]))
-        ids = loading.encoded([loading.prompt([q], variant, tok, params.model) for q in questions], tok, variant)
+        ids = loading.encoded([loading.prompt([q], whose, tok, params.model) for q in questions], tok, whose)
         texts = tok.batch_decode(ids, skip_special_tokens=True)
         seen |= {(variant, question): text.strip() for question, text in zip(questions, texts)}
     return [seen[key] for key in zip(answers["variant"], answers["question"])]

@@ -37,7 +37,7 @@ def chosen(run: notebook.Run, model: str = "all") -> list[steps.ModelRow]:
 
 def there(run: notebook.Run, rows: list[steps.ModelRow]) -> tuple[list[steps.ModelRow], list[steps.ModelRow]]:
     """(models that can answer, fine-tunes that are not made yet or not with these parameters)."""
-    ready = [row for row in rows if not row.train_set or run.artefact(row.id, "merged").ready]
+    ready = [row for row in rows if not row.made_by or run.artefact(row.id, row.made_by).ready]
     return ready, [row for row in rows if row not in ready]
 
 
@@ -49,12 +49,11 @@ def answers(run: notebook.Run, question: str, rows: list[steps.ModelRow]) -> pd.
         raise ParameterError("the question is empty: Q='why is the sky blue?'")
     p, found = run.params, {}
     settings = {k: getattr(p.generate, k) for k in ("max_new_tokens", "temperature", "top_p", "repetition_penalty")}
-    folders = {row.id: run.artefact(row.id, "merged").folder if row.train_set else None for row in rows}
-    weights = {row.id: loading.weights_of(row.variant, p, folders[row.id]) for row in rows}
+    weights = {row.id: run.weights(row) for row in rows}
     for loaded, same in itertools.groupby(rows, key=lambda row: weights[row.id]):  # base and chat may be one
         network, tok = loading.full(loaded, p.model.dtype, p.runtime.device), loading.tokenizer(loaded)
         for row in same:
-            ids = loading.encoded([loading.prompt([question], row.variant, tok, p.model)], tok, row.variant)
+            ids = loading.encoded([loading.prompt([question], row.prompt, tok, p.model)], tok, row.prompt)
             seed = f"{p.seed}/ask/{row.model}/{question}"
             (batch,) = generation.completions(network, tok, ids, seed=seed, batch_size=1, label=None, **settings)
             found[row.id] = batch[0]

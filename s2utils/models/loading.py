@@ -23,7 +23,7 @@ from transformers import (
 from s2utils.models import bases, chat_templates, special_tokens
 from s2utils.models.parameters import Model, Weights
 from s2utils.workflow import packaged, paths
-from s2utils.workflow.params import ParameterError, Params
+from s2utils.workflow.params import ParameterError
 
 
 def located(weights: Weights) -> tuple[str, dict]:
@@ -202,31 +202,24 @@ def chat_prompt(turns: list[dict], tok: PreTrainedTokenizerBase, system: str = "
     return chat_templates.rendered(([{"role": "system", "content": system}] if system else []) + turns, tok)
 
 
-def prompt(turns: list[str], variant: str, tok: PreTrainedTokenizerBase, model: Model) -> str:
+def prompt(turns: list[str], whose: str, tok: PreTrainedTokenizerBase, model: Model) -> str:
     """Prompt for alternating user and model turns (first and last are the user's), for `encoded`.
 
-    The chat model sees its template, the base model the study's plain prompt, turn after turn, and a fine-tuned
+    `whose` prompt: "base", "chat" or "sft", as `ModelRow.prompt`. The chat model sees its template, the base model the study's plain prompt, turn after turn, and a fine-tuned
     model what `model.template` says. Trap: a template may hold the token that begins a sequence, and a fine-tuned
     model's prompt is tokenized like any text, which adds that token: it is taken out of the text.
     """
-    if variant == "chat" or (variant == "sft" and model.template == "chat"):
+    if whose == "chat" or (whose == "sft" and model.template == "chat"):
         roles = ("user", "assistant")
         turned = [{"role": roles[i % 2], "content": t} for i, t in enumerate(turns)]
         text = chat_prompt(turned, tok, model.system_prompt)
-        return text.removeprefix(tok.bos_token) if variant == "sft" and special_tokens.begins(tok) else text
+        return text.removeprefix(tok.bos_token) if whose == "sft" and special_tokens.begins(tok) else text
     text, turns = "", [special_tokens.marked(turn, tok) for turn in turns]
     for question, answer in zip(turns[::2], [*turns[1::2], None]):
         text += plain_prompt(question, model) + (f" {answer.strip()}\n" if answer is not None else "")
     return text
 
 
-def encoded(texts: list[str], tok: PreTrainedTokenizerBase, variant: str) -> list[list[int]]:
+def encoded(texts: list[str], tok: PreTrainedTokenizerBase, whose: str) -> list[list[int]]:
     """Token ids of prompts. A chat template holds its own special tokens, so none are added there."""
-    return special_tokens.ids(texts, tok, begin=variant != "chat")
-
-
-def weights_of(variant: str, params: Params, merged: Path | None = None) -> Weights:
-    """Weights behind a row: the `merged` folder of a fine-tune, else what was published."""
-    if merged:
-        return Weights(path=str(merged), revision="")
-    return params.model.chat if variant == "chat" else params.model.base
+    return special_tokens.ids(texts, tok, begin=whose != "chat")

@@ -29,10 +29,10 @@ PUBLISHED = {  # sizes of models (Touvron et al. 2023; SmolLM2's card), where a 
     },
 }  # fmt: skip
 RULES = {  # rule of the graph → (step, seconds of a job's start and end with its tables and figures: recorded)
-    "eda": ("eda", 9), "filter_one": ("filtered", 2), "datasets": ("data", 22),
+    "eda": ("eda", 9), "filtered_one": ("filtered", 2), "data": ("data", 22),
     "sft_one": ("sft", 16), "sft": ("sft", 11),
-    "merge_one": ("merged", 6), "generate_one": ("answers", 8), "divergence_one": ("divergence", 14),
-    "generate": ("answers", 11), "membership": ("membership", 3), "text_metrics": ("text_metrics", 30),
+    "merged_one": ("merged", 6), "answers_one": ("answers", 8), "divergence_one": ("divergence", 14),
+    "answers": ("answers", 11), "membership": ("membership", 3), "text_metrics": ("text_metrics", 30),
     "leaderboard_one": ("leaderboard", 10), "protocols": ("protocols", 11), "leaderboard": ("leaderboard", 8),
     "mtbench_one": ("mtbench", 10), "judged": ("judged", 4), "mtbench": ("mtbench", 8),
 }  # fmt: skip

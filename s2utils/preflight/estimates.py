@@ -85,14 +85,12 @@ def texts(params: Params) -> dict[str, Texts]:
 
 def jobs(rule: str, step: str, params: Params) -> int:
     """How many jobs the graph has of a rule; one whose name ends in `_one` has one for each artefact of its step."""
-    n = len(steps.names(step, params)) if rule.endswith("_one") else 1
+    n = len(steps.collected(step, params)) if rule.endswith("_one") else 1
     match rule:
-        case "filter_one":  # a single shard is cleaned by the notebook
+        case "filtered_one":  # a single shard is cleaned by the notebook
             return n if n > 1 else 0
-        case "merge_one":  # a train set under all its merges
+        case "merged_one":  # a train set under all its merges
             return n // len(params.merge.modes)
-        case "leaderboard_one":  # a chat model with the weights of the base repeats its row
-            return n - steps.same_weights(params)
     return n
 
 

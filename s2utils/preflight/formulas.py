@@ -42,12 +42,12 @@ def _datasets(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
         tokens = sum(t.kept * t.answer for t in known.values()) / assumed.CHARS
         seconds = tokens * 2 * assumed.ENCODER / (c.machine.f32 * c.share("float32"))
         formula = f"{tokens:,.0f} tokens × 2 × {assumed.ENCODER / 1e6:.0f} M FLOP in float32"
-        e.takes("datasets", seconds, f"toxicity: {formula}")
+        e.takes("data", seconds, f"toxicity: {formula}")
     for name, source in p.data.sources.items():
         if source.kind == "articles":
             n = 1.3 * known[name].kept  # three in ten are asked twice (recorded)
             chat = question_writer.chat(question_writer.FIRST, "x" * min(known[name].answer, question_writer.CUT))
-            _ask(c, e, "datasets", "question writer", p.questions.writer, n, [chat])
+            _ask(c, e, "data", "question writer", p.questions.writer, n, [chat])
     e.disk = sum(t.rows * (t.answer + t.question) * 1.5 for t in known.values())
     e.sizes.append("disk: kept and rejected texts")
 
@@ -108,14 +108,14 @@ def _network(c: Costs, e: Estimate, batch: int = 0, tokens: float = 0.0) -> None
 
 def _generate(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
     p, m, g = c.params, c.model, c.params.generate
-    models, compared = e.rules["generate_one"], e.rules["divergence_one"]
+    models, compared = e.rules["answers_one"], e.rules["divergence_one"]
     n, prompt = g.n * len(p.datasets), assumed.PROMPT
     seconds = models * (c.answer(n, g.batch_size, prompt, g.max_new_tokens, g.top_p < 1) + c.load())
     formula = f"{n} answers × {g.max_new_tokens} tokens, {g.batch_size} at a time: 2 N a token, weights read a step"
-    e.takes("generate_one", seconds, f"{models} models × {formula}")
+    e.takes("answers_one", seconds, f"{models} models × {formula}")
     merged = sum(row.merge_mode in ("bf16", "dequantized") for row in steps.models(p))
     seconds = merged * (m.linear * 24 / c.machine.fresh + 3 * c.load())
-    e.takes("merge_one", seconds, f"{merged} merges: 24 bytes a weight, read, written and hashed")
+    e.takes("merged_one", seconds, f"{merged} merges: 24 bytes a weight, read, written and hashed")
     read = (len(p.merge.modes) + 4) * compared  # all merges and what they are held against
     answers, length = min(p.sft.eval_rows or MOST, MOST), min(assumed.LEARNT, p.sft.max_length)
     seconds = read * (c.load() + c.forward(answers * length, length, logits=True))

@@ -23,7 +23,7 @@ from nbconvert.filters import strip_ansi
 
 from s2utils.report import web
 from s2utils.text import safe
-from s2utils.workflow import artefacts, paths, steps
+from s2utils.workflow import artefacts, code, paths
 
 
 def notebook_pages(profile: str, site: web.Site) -> dict[str, str]:
@@ -67,8 +67,8 @@ def notebook_pages(profile: str, site: web.Site) -> dict[str, str]:
 
 def _identity(*facts: object) -> str:
     """Hash of what a page is made from, the code that makes it among it: a page of the same is not made again."""
-    code = (steps.module_digest(("report.notebook_pages",)), steps.files_digest("s2utils/report/static/*"))
-    return hashlib.sha256(repr((code, facts)).encode()).hexdigest()
+    maker = (code.module_digest(("report.notebook_pages",)), code.files_digest("s2utils/report/static/*"))
+    return hashlib.sha256(repr((maker, facts)).encode()).hexdigest()
 
 
 def _head(page: Path) -> str:

@@ -55,12 +55,12 @@ def summed(weight: torch.Tensor, mode: str, layer: torch.nn.Module | None, chang
     return seen.float() if change is None else change.applied(seen.float())
 
 
-def make(run: Run, row: steps.ModelRow) -> None:
-    """Merge the adapter behind `row`, unless that is done, with tokenizer and card, ready for `from_pretrained`.
+def make(run: Run, name: str) -> None:
+    """Merge the adapter behind a model, unless that is done, with tokenizer and card, ready for `from_pretrained`.
 
     A killed merge goes on with the file it stopped in.
     """
-    merged, params = run.artefact(row.id, "merged"), run.params
+    row, merged, params = steps.model(run.params, name), run.artefact(name, "merged"), run.params
     if merged.ready:
         return
     adapter = run.require("sft", row.train_set).folder

@@ -51,9 +51,8 @@ def done(step: str, profile: str, overrides: dict, name: str = "") -> Path:
 
 def missing(step: str, profile: str, params: Params, overrides: dict, names: list[str]) -> list[Path]:
     """`.done` files to ask Snakemake for, so that all that `step` reads for `names` is there; [] where it is."""
-    if step == "sweep":  # the tables of every point; `report` and Snakemake know whether they are current
-        read = ("sft", "text_metrics", "leaderboard", "mtbench")
-        return [done(read_step, point, overrides) for point in points(profile, params) for read_step in read]
+    if compared := steps.STEPS[step].compares:  # tables of every point; Snakemake knows whether they are current
+        return [done(other, point, overrides) for point in points(profile, params) for other in compared]
     found = []
     for upstream, name in wanted(step, params, names):
         folder = paths.artefacts(steps.home(upstream, profile, overrides, name)) / upstream / name

@@ -76,8 +76,9 @@ class Run:
 
     @property
     def models(self) -> list[steps.ModelRow]:
-        """Every model of the study."""
-        return steps.models(self.params)
+        """Every model that this step asks or collects; those of the study where a report asks, which is no step."""
+        step = steps.STEPS.get(self.step)
+        return steps.models(self.params, step.parts) if step else steps.models(self.params)
 
     @property
     def collects(self) -> bool:
@@ -106,12 +107,20 @@ class Run:
         artefacts.require(folder, wanted.key, notebook, command, folder.relative_to(paths.root()))
         return wanted
 
+    def weights(self, row: steps.ModelRow):
+        """Weights of a model: those that its step has made, or published ones; MissingArtefact as `require`."""
+        if row.made_by:
+            made = {"path": str(self.require(row.made_by, row.id).folder), "revision": ""}
+            return self.params.model.base.model_copy(update=made)
+        return getattr(self.params.model, row.published)
+
     @property
     def names(self) -> list[str]:
         """Those of the step's artefacts that this run is about."""
-        all_, chosen = steps.names(self.step, self.params), [c for c in self.choices.values() if c != "all"]
-        of = {row.id: row.train_set for row in self.models}
-        return [name for name in all_ if not chosen or {name, of.get(name)} & set(chosen)]
+        choices = [choice for choice in self.choices.values() if choice != "all"]
+        if choices:
+            return steps.chosen(self.step, self.params, choices)
+        return steps.names(self.step, self.params, steps.STEPS[self.step].parts)
 
     def run_upstream(self) -> None:
         """Make what this run reads and what is not there yet, through the graph; then run the stopped cell again."""
@@ -172,7 +181,7 @@ def _collects(run: Run, choices: dict) -> bool:
     """Whether nothing is left to make: every choice is "all", or the step's only artefact is ready."""
     if choices:
         return all(choice == "all" for choice in choices.values())
-    return run.step == "sweep" or run.artefact().ready
+    return bool(steps.STEPS[run.step].compares) or run.artefact().ready
 
 
 def device() -> str:
@@ -214,8 +223,10 @@ def _refuse_unknown(known: set[str]) -> None:
 
 def _refuse_unmade(run: Run) -> None:
     """One line where a choice names no model or train set of the profile."""
-    known = {"model": [row.id for row in run.models], "train_set": run.params.sft.train_sets}
-    known["model"] += ["protocols"] if run.step == "leaderboard" else []
+    known = {"model": [row.id for row in steps.models(run.params, None)], "train_set": [*run.params.sft.train_sets]}
+    for step in steps.STEPS.values():
+        for name, choice in step.choices.items() if step.notebook == steps.STEPS[run.step].notebook else ():
+            known.setdefault(name, []).append(choice)
     for name, chosen in run.choices.items():
         if name in known and chosen not in ("all", *known[name]):
             raise ParameterError(

@@ -24,7 +24,7 @@ from rich.text import Text
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from s2utils.workflow import params, progress, timings
+from s2utils.workflow import params, progress, steps, timings
 
 LATE = 3  # times what the README promises: said before the first job
 TAIL = 40  # lines of a failed job's log
@@ -240,9 +240,10 @@ def checks(log: Path) -> str:
 
 def run(given: list[str]) -> None:
     """Run Snakemake with these arguments; ends with its status, or with 2 where the parameters cannot be used."""
-    config = dict(a.split("=", 1) for a in given if a.startswith(("profile=", "set=")))
+    config = dict(a.split("=", 1) for a in given if a.startswith(("profile=", "set=", "part=")))
     profile = config.get("profile", "cpu")
     params.load(profile, config.get("set", ""))  # the Snakefile would say so too, at the end of a stack trace
+    steps.shown_of(config.get("part", ""))
     from snakemake import cli
     from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 

@@ -130,11 +130,11 @@ def test_a_published_adapter_is_asked_with_its_bases_tokenizer(tree, tiny_base, 
 
 
 def test_a_merge_draws_the_numbers_of_the_other(tiny, monkeypatch):
-    from s2utils.models import generation, loading
+    from s2utils.models import generation
 
     seeds = []
     answer = {"text": "Ice.", "n_tokens": 1, "ended": True}
-    monkeypatch.setattr(loading, "weights_of", lambda *_: tiny.params.model.base)
+    monkeypatch.setattr(notebook.Run, "weights", lambda *_: tiny.params.model.base)
     monkeypatch.setattr(generation, "completions", lambda *a, seed, **_: seeds.append(seed) or iter([[answer]]))
     ask.answers(tiny, "Why?", tiny.models)
     assert len(seeds) == 6 and seeds[2] == seeds[3] and len(set(seeds)) == 4

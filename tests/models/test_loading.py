@@ -94,11 +94,6 @@ def test_the_stop_ids_hold_the_end_of_sequence(tok, tiny_llama):
     assert generation.stop_ids(model, tok) == [2]
 
 
-def test_weights_of_a_variant(study):
-    assert loading.weights_of("chat", study).path == "meta-llama/Llama-2-7b-chat-hf"
-    assert loading.weights_of("base", study) == loading.weights_of("sft", study) == study.model.base
-
-
 def test_where_weights_lie(tree):
     (tree / "weights").mkdir()
     assert loading.located(Weights(path="weights", revision="x")) == (str(tree / "weights"), {})

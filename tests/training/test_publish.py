@@ -214,7 +214,7 @@ def merged(tree, tiny_llama, llama2, tmp_path) -> notebook.Run:
         artefacts.write_json(folder / "result.json", RESULT)
     for row in run.models:
         if row.train_set:
-            merging.make(run, row)
+            merging.make(run, row.id)
     return run
 
 

@@ -141,7 +141,7 @@ def test_snakemake_takes_the_command(tree, changes):
     ran = subprocess.run(call, cwd=tree, env=environment, capture_output=True, text=True)
     planned = ran.stdout + ran.stderr
     assert ran.returncode == 0, planned[-2000:]
-    assert "rule datasets:" in planned and "rule sft_one" not in planned and "rule preflight" not in planned
+    assert "rule data:" in planned and "rule sft_one" not in planned and "rule preflight" not in planned
 
 
 def test_every_step_can_be_asked(loaded):

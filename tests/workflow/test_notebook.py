@@ -1,4 +1,5 @@
 import builtins
+import dataclasses
 import shlex
 from types import SimpleNamespace
 
@@ -178,7 +179,30 @@ def test_profiles_never_mix(tree, shown):
     assert smoke.artefact("sciq").folder != cpu.artefact("sciq").folder
     assert smoke.artefact("sciq").key != cpu.artefact("sciq").key
     assert (smoke.tables, smoke.figures) == (tree / "reports/smoke/tables", tree / "reports/smoke/figures")
-    assert [m.id for m in smoke.models] == [m.id for m in steps.models(smoke.params)]
+
+
+@pytest.mark.parametrize("asks", ["sft", "answers", "report"])  # a report is no step
+def test_a_run_asks_the_models_of_its_part(tree, monkeypatch, asks):
+    rows = steps.models(params.load("smoke"))
+    later = dataclasses.replace(rows[-1], id="later", part="later")
+    of = lambda _, parts=("study",), **__: [row for row in [*rows, later] if parts is None or row.part in parts]  # noqa: E731
+    monkeypatch.setattr(steps, "models", of)
+    assert notebook.Run(asks, "smoke", params.load("smoke")).models == rows
+
+
+@pytest.mark.parametrize("name", ["SmolLM2-135M", "SmolLM2-135M-chat", "SmolLM2-135M-sciq.bf16"])
+def test_the_weights_of_a_model_are_published_or_made(tree, name):
+    loaded = params.load("smoke", "model.chat.revision=main")
+    run, row = notebook.Run("answers", "smoke", loaded), steps.model(loaded, name)
+    if not row.made_by:
+        assert run.weights(row) == (loaded.model.chat if row.variant == "chat" else loaded.model.base)
+        return
+    with pytest.raises(artefacts.MissingArtefact, match="make 04_generate PROFILE=smoke"):
+        run.weights(row)
+    made = run.artefact(name, "merged")
+    with made.making():
+        pass
+    assert run.weights(row).path == str(made.folder)
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -5,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, forget_digests
+from conftest import REPOSITORY, declare, forget_digests
 
-from s2utils.workflow import steps
-from s2utils.workflow.params import load
+from s2utils.workflow import code, steps
+from s2utils.workflow.params import ParameterError, load, profiles
 
 NOTEBOOK = "made = 1"
 MADE = [step for step in steps.STEPS if step != "sweep"]  # it makes tables only
@@ -25,7 +26,8 @@ def write_notebook(path, artefact: str, other: str = "look = 1") -> None:
         },
         {"cell_type": "code", "metadata": {}, "source": other.splitlines(True), "outputs": []},
     ]
-    path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    metadata = json.loads(path.read_text())["metadata"]  # what it declares
+    path.write_text(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
 
 
 MODULES = {  # the code that the keys are made of, small enough to see through
@@ -54,15 +56,15 @@ def study(tree):
     """The repository with small helper modules and notebooks, so that what changes is known."""
     shutil.rmtree(tree / "s2utils")
     (tree / "s2utils").mkdir()
-    named = {name: "X = 1\n" for step in steps.STEPS.values() for name in step.modules}
-    for name, code in (named | MODULES).items():
+    named = {name: "X = 1\n" for step in steps.STEPS.values() for name in step.code}
+    for name, source in (named | MODULES).items():
         file = file_of(tree, name)
         for room in [file.parent, *file.parent.parents]:
             if room.name == "s2utils":
                 break
             room.mkdir(parents=True, exist_ok=True)
             (room / "__init__.py").touch()
-        file.write_text(code)
+        file.write_text(source)
     for step in steps.STEPS.values():
         write_notebook(tree / "notebooks" / f"{step.notebook}.ipynb", NOTEBOOK)
     return tree
@@ -282,7 +284,7 @@ def test_a_module_in_a_room_of_its_own_is_followed_however_it_is_imported(study,
 
 LOOKING_ON = {  # samplers of progress, clients of servers, looks: none of them makes an artefact
     "__main__", "job", "training.callbacks", "models.client", "results.figures", "results.widgets", "results.claims",
-    *(f"workflow.{name}" for name in ("patches", "progress", "timings", "papermill", "graph", "provenance", "terminal", "install")),
+    *(f"workflow.{name}" for name in ("patches", "progress", "timings", "papermill", "graph", "provenance", "rules", "terminal", "install")),
     *(f"{room}.{file.stem}" for room in ("preflight", "report", "report.paper")
       for file in (REPOSITORY / "s2utils").joinpath(*room.split(".")).glob("[a-z]*.py")),
 }  # fmt: skip
@@ -290,7 +292,7 @@ LOOKING_ON = {  # samplers of progress, clients of servers, looks: none of them 
 
 @pytest.mark.parametrize("step", steps.STEPS)
 def test_what_only_looks_on_is_in_no_identity(step):
-    found = set(steps.modules(steps.STEPS[step].modules))
+    found = set(code.modules(steps.STEPS[step].code))
     assert found and not found & LOOKING_ON
     if step != "sweep":  # its artefact is tables
         assert not found & {"results.tables", "results.latex", "results.best_rows"}
@@ -299,22 +301,22 @@ def test_what_only_looks_on_is_in_no_identity(step):
 @pytest.mark.slow
 def test_editing_what_only_looks_on_moves_no_artefact_of_the_repository(tree):
     """Today's code: every adapter stayed behind when the sampler of answers changed, and 01 ran again for a server's client."""
-    before, shown = keys(), {step: steps.notebook_digest(step) for step in steps.STEPS}
+    before, shown = keys(), {step.name: code.notebook_digest(step.notebook) for step in steps.STEPS.values()}
     for name in LOOKING_ON:
         with open(file_of(tree, name), "a") as file:
             file.write("\nEDITED = 1\n")
     assert keys() == before
-    after = {step: steps.notebook_digest(step) for step in steps.STEPS}
+    after = {step.name: code.notebook_digest(step.notebook) for step in steps.STEPS.values()}
     assert after["sft"] != shown["sft"], "03 shows what the sampler kept"
     for name in ("results.figures", "results.widgets"):  # 01 shows figures
         shutil.copy(file_of(REPOSITORY, name), file_of(tree, name))
     forget_digests()
-    assert steps.notebook_digest("eda") == shown["eda"]
+    assert code.notebook_digest("01_eda") == shown["eda"]
 
 
 def test_a_notebook_is_asked_for_by_its_name():
-    assert [steps.shown(s.notebook) for s in steps.STEPS.values() if s.shown] == [
-        n for n, s in steps.STEPS.items() if s.shown
+    assert [steps.shown(s.notebook) for s in steps.STEPS.values() if s.collects] == [
+        n for n, s in steps.STEPS.items() if s.collects
     ]
     assert {s.notebook for s in steps.STEPS.values()} == {p.stem for p in (REPOSITORY / "notebooks").glob("*.ipynb")}
     with pytest.raises(KeyError, match="no step runs notebooks/10_name.ipynb; steps run 01_eda, 02_datasets"):
@@ -341,16 +343,96 @@ def test_only_the_cells_that_make_the_artefact_are_part_of_its_key(study):
 
 def test_any_cell_is_part_of_what_the_notebook_shows(study):
     path = study / "notebooks" / "03_sft.ipynb"
-    before = steps.notebook_digest("sft")
+    before = code.notebook_digest("03_sft")
     forget_digests()
     write_notebook(path, NOTEBOOK, "look = 2")
-    assert steps.notebook_digest("sft") != before
+    assert code.notebook_digest("03_sft") != before
 
 
 def test_settings_are_the_sections_of_the_step(study):
     found = steps.settings("eda", load("smoke"))
     assert "seed" in found and "s2.fre_min" in found and "data.sources.sciq.path" in found
     assert not any(k.startswith(("data.validation", "sft.r", "model.chat")) for k in found)
+
+
+def waited_for(step: str, params, name: str) -> set[str]:
+    """Steps that an artefact stands on, at any remove."""
+    found, todo = set(), [(step, name)]
+    while todo:
+        for pair in steps.upstream(todo[0][0], params, todo.pop(0)[1]):
+            found.add(pair[0])
+            todo.append(pair)
+    return found
+
+
+@pytest.mark.parametrize("profile", profiles())
+def test_no_step_of_the_study_waits_for_a_later_notebook(profile):
+    params = load(profile)
+    for step in steps.STEPS.values():
+        needed = {s for name in steps.collected(step.name, params) for s in waited_for(step.name, params, name)}
+        for other in map(steps.STEPS.get, {*needed, *step.shows, *step.compares}):
+            assert other.notebook <= step.notebook, f"{step.name} waits for {other.name}"
+            assert step.part != "study" or other.part == "study", f"{step.name} waits for {other.name}"
+
+
+PREFERRED = {
+    "name": "preferred",
+    "each": "weights",
+    "parameters": "seed model sft",
+    "modules": "training.sft",
+    "reads": "sft",
+}
+COMPARED = {"name": "compared", "parameters": "seed", "modules": "results.sweep", "reads": "answers", "collects": True,
+            "parts": "study preferences"}  # fmt: skip
+
+
+@pytest.fixture
+def later(tree, monkeypatch):
+    """A later notebook that makes a model of its own by preferences, and its row."""
+    study = steps.models
+
+    def models(params, parts=("study",), train_sets=None):
+        name = f"{params.model.name}-sciq-dpo"
+        row = steps.ModelRow(name, name, params.model.name, "preferences", "sciq", made_by="preferred", prompt="sft",
+                             part="preferences")  # fmt: skip
+        return [row for row in [*study(params, None, train_sets), row] if parts is None or row.part in parts]
+
+    before = keys()
+    declare(tree, "09_preferences", PREFERRED, COMPARED, part="preferences")
+    monkeypatch.setattr(steps, "models", models)
+    return before
+
+
+def test_a_model_of_a_later_kind_enters_by_its_row_and_the_study_stays_as_it_is(later):
+    params, id = load("smoke"), "SmolLM2-135M-sciq-dpo"
+    assert steps.names("preferred", params) == [id] and id not in steps.names("merged", params)
+    assert steps.upstream("preferred", params, id) == [("sft", "sciq")]
+    assert steps.upstream("answers", params, id) == [("data", ""), ("preferred", id)]
+    assert steps.upstream("leaderboard", params, id) == [("preferred", id)]
+    assert ("answers", id) in steps.upstream("compared", params)
+    for step in ("answers", "mtbench", "leaderboard"):
+        assert id in steps.names(step, params) and id not in steps.collected(step, params)
+    assert ("answers", id) not in steps.upstream("text_metrics", params)
+    assert steps.chosen("answers", params, [id]) == [id] and id not in steps.chosen("answers", params, ["sciq"])
+    assert {pair: key for pair, key in keys().items() if pair in later} == later
+
+
+def test_the_study_is_run_without_what_came_later(later):
+    shown = [step.name for step in steps.shown_of("study", sweep=False)]
+    assert shown == ["eda", "data", "sft", "answers", "text_metrics", "leaderboard", "mtbench"]
+    assert [step.name for step in steps.shown_of()] == [*shown, "sweep", "compared"]
+    with pytest.raises(ParameterError, match="there is no part 'studdy'; did you mean 'study'?"):
+        steps.shown_of("studdy")
+
+
+def test_how_a_model_is_got_and_asked_is_part_of_what_is_made_of_it(study, monkeypatch):
+    before, rows = keys(), steps.models(load("smoke"))
+    chat = dataclasses.replace(rows[1], prompt="base")
+    monkeypatch.setattr(steps, "models", lambda *_, **__: [rows[0], chat, *rows[2:]])
+    after = keys()
+    assert {pair for pair in before if before[pair] != after[pair]} == {
+        *((step, chat.id) for step in ("answers", "leaderboard", "mtbench")), ("text_metrics", ""), ("judged", ""),
+    }  # fmt: skip
 
 
 def test_the_models_of_the_study(tree):

@@ -83,7 +83,7 @@ class _Asker:
         texts = {id: _texts(frame) for id, frame in rated.items()}
         base = next(row.id for row in run.models if row.variant == "base")
         for row in run.models:
-            for question in questions if row.train_set else ():
+            for question in questions if row.made_by else ():
                 both = texts[row.id][question["question_id"]], texts[base][question["question_id"]]
                 items += pairwise.items(question, 1, row.id, base, *both, settings, self.templates, settings.guided)
         return self.ask("pair", items, "pairs")

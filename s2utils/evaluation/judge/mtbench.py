@@ -83,8 +83,8 @@ def answer(network, tok, questions: list[dict], row: ModelRow, params: Params, f
         chats = [[q["turns"][0]] for q in questions]
         if turn == 2:
             chats = [[*chat, a["text"], q["turns"][1]] for chat, a, q in zip(chats, answered[0], questions)]
-        texts = [loading.prompt(chat, row.variant, tok, params.model) for chat in chats]
-        prompts = loading.encoded(texts, tok, row.variant)
+        texts = [loading.prompt(chat, row.prompt, tok, params.model) for chat in chats]
+        prompts = loading.encoded(texts, tok, row.prompt)
         rows = [{"question_id": q["question_id"], "category": q["category"], "turn": turn} for q in questions]
         make = functools.partial(
             generation.completions, network, tok, prompts, seed=f"{params.seed}/{row.model}/{turn}",
