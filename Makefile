@@ -44,7 +44,7 @@ reproduce: setup  ## every notebook of PROFILE, from sources to report
 
 study: setup      ## notebooks 01 to 08 and their report alone: no later one is run
 	@$(SNAKEMAKE) part=study
-	@python -m s2utils.report.build $(call quoted,$(PROFILE)) --show
+	@python -m s2utils report $(call quoted,$(PROFILE)) --show
 
 preflight: setup  ## what a run of PROFILE lacks, and what it will take: hours, memory, disk, dollars
 	@python -m s2utils preflight $(call quoted,$(PROFILE)) --set $(call quoted,$(SET))
