@@ -56,9 +56,9 @@ $(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/*.ipynb)): setup  # make 03_
 test: setup       ## all tests; make test FAST=1 leaves the slow ones out
 	@python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(FAST),-m "not slow")
 
-lint: setup       ## ruff, which room may import which, no outputs in notebooks, and the maps of the notebooks
+lint: setup       ## ruff, which room imports which, no outputs in notebooks, their maps, no module over 350 lines
 	@ruff check . && ruff format --check . && nbstripout --verify --keep-id notebooks/*.ipynb && lint-imports --no-cache \
-	  && python -m s2utils maps --check
+	  && python -m s2utils maps --check && { ! wc -l s2utils/*.py s2utils/*/*.py s2utils/*/*/*.py | awk '$$1 > 350 && $$2 != "total"' | grep .; }
 
 format: setup     ## make lint happy
 	@ruff check --fix . ; ruff format . ; nbstripout --keep-id notebooks/*.ipynb; python -m s2utils maps

@@ -1,10 +1,10 @@
 """BERTScore of all models' answers in one call against `bert_score.score` a model at a time.
 
-ours and peer: processor seconds over the same answers, references and encoder, on one thread each. Ours loads the encoder
-once, encodes each text once, with texts of the same length, and matches each pair alone; the peer loads and encodes the
-references again for every model, and pads. Values are compared with the peer's in its default batches, where a value
-depends on its neighbours (`s2utils/evaluation/bertscore.py`), and, of the first model, in batches of one pair. Text: Wikipedia leads as
-references, and as answers other leads cut to random lengths, seeded.
+ours and peer: processor seconds over the same answers, references and encoder, on one thread each. Ours loads the
+encoder once, encodes each text once, with texts of the same length, and matches each pair alone; the peer loads and
+encodes the references again for every model, and pads. Values are compared with the peer's in its default batches,
+where a value depends on its neighbours (`s2utils/evaluation/bertscore.py`), and, of the first model, in batches of one
+pair. Text: Wikipedia leads as references, and as answers other leads cut to random lengths, seeded.
 """
 
 from __future__ import annotations

@@ -79,7 +79,8 @@ def main():
     print(table.to_string(index=False))
     small, large = table.iloc[0], table.iloc[1]
     row = measure.row(
-        "memory of cleaning as rows grow", ours=float(large["peak_mb"]), peer=float(small["peak_mb"]), unit="MB", limit=1.0,
+        "memory of cleaning as rows grow", ours=float(large["peak_mb"]), peer=float(small["peak_mb"]), unit="MB",
+        limit=1.0,
         ratio=round(float(small["peak_mb"] / large["peak_mb"]), 2), n=int(large["rows"]),
     )  # fmt: skip
     throughput = round(float(large["rows_per_second"] / small["rows_per_second"]), 2)

@@ -1,15 +1,16 @@
-"""Leaderboard tasks: our model backend `hf-shared-prefix` against lm-eval's own `hf`, same model, documents and threads.
+"""Leaderboard tasks: our model backend `hf-shared-prefix` against lm-eval's own `hf`, same model, documents and
+threads.
 
 ours and peer: processor seconds (one thread: on a quiet machine also the clock's, which stands beside them) of the
 log-likelihood calls of ARC-25, HellaSwag-10, MMLU-5 and TruthfulQA-0, the harness's own tokenising included. `hf` runs
-each task at the batch size that is fastest on a part of it; sizes are doubled until one is a tenth slower than the
-best or two in a row are no faster. Neither that search is in its time, nor in ours the backend's test of the model at
-first use (first_request_s); both sides are warm when a task begins. --quick takes batch size 1, its best on CPUs so far.
+each task at the batch size that is fastest on a part of it; sizes are doubled until one is a tenth slower than the best
+or two in a row are no faster. Neither that search is in its time, nor in ours the backend's test of the model at first
+use (first_request_s); both sides are warm when a task begins. --quick takes batch size 1, its best on CPUs so far.
 
-limit of a task: tokens that `hf` forwards (counted at the model's door: padding in, choices of one token merged) over the
-tokens of the prefix tree of its requests. "together" is all tasks in one call for ours, and for `hf` the sum of its tasks,
-each at its own best batch size; grouped_tokens are those of the groups of `likelihoods`. Both take the softmax in float32
-and put no BOS token in front, as `leaderboard.evaluate` does under v1.
+limit of a task: tokens that `hf` forwards (counted at the model's door: padding in, choices of one token merged) over
+the tokens of the prefix tree of its requests. "together" is all tasks in one call for ours, and for `hf` the sum of its
+tasks, each at its own best batch size; grouped_tokens are those of the groups of `likelihoods`. Both take the softmax
+in float32 and put no BOS token in front, as `leaderboard.evaluate` does under v1.
 """
 
 from __future__ import annotations
@@ -170,7 +171,8 @@ def rows(dtype: str, ours: dict, hf: dict) -> list[dict]:
         made.append({
             "dtype": dtype, "task": task, "documents": len(apart), "requests": a["requests"],
             "hf_batch": b["part"]["batch"] if "part" in b else "", "hf_tokens": b["tokens"], "tree_tokens": a["tree"],
-            "grouped_tokens": a["grouped"], "our_tokens": a["tokens"], "limit": round(limit, 2), "ours_s": round(a["cpu_seconds"], 1),
+            "grouped_tokens": a["grouped"], "our_tokens": a["tokens"], "limit": round(limit, 2),
+            "ours_s": round(a["cpu_seconds"], 1),
             "hf_s": round(b["cpu_seconds"], 1), "ratio": round(ratio, 2), "share_of_limit": round(ratio / limit, 3),
             "clock_ratio": round(b["seconds"] / a["seconds"], 2),
             "largest_difference": max(abs(a["answers"][k][0] - v[0]) for k, v in b["answers"].items()),
@@ -208,8 +210,10 @@ def main():
         print(pd.DataFrame(table).to_string(index=False), more[dtype], sep="\n", flush=True)
     found = [
         measure.row(
-            f"{r['task']}, {r['dtype']}, against hf", ours=r["ours_s"], peer=r["hf_s"], ratio=r["ratio"], limit=r["limit"],
-            unit="processor s", n=r["documents"], **{k: v for k, v in r.items() if k not in ("ours_s", "hf_s", "ratio", "limit", "share_of_limit")},
+            f"{r['task']}, {r['dtype']}, against hf", ours=r["ours_s"], peer=r["hf_s"], ratio=r["ratio"],
+            limit=r["limit"],
+            unit="processor s", n=r["documents"],
+            **{k: v for k, v in r.items() if k not in ("ours_s", "hf_s", "ratio", "limit", "share_of_limit")},
         )
         for r in table
     ]  # fmt: skip

@@ -155,7 +155,8 @@ def main():
                 if n
             )
             rows.append(
-                {"back end": backend, "peer": f"textstat {release}", "peer_s": round(cleaning + loop, 1), "cleaning_s": round(cleaning, 1), "ours_s": round(ours, 1),
+                {"back end": backend, "peer": f"textstat {release}", "peer_s": round(cleaning + loop, 1),
+                    "cleaning_s": round(cleaning, 1), "ours_s": round(ours, 1),
                  "ratio": round((cleaning + loop) / ours, 2), "texts": len(frame), "values that differ": differ}
             )  # fmt: skip
     table = pd.DataFrame(rows)

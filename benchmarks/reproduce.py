@@ -1,7 +1,7 @@
 """Seconds and peak memory of every step of a whole run, from nothing, in a temporary copy.
 
-ours: wall seconds of the run; peer: the same jobs one after another (the sum of their seconds, measured
-in the same run). ratio = peer / ours; limit: the number of cores. --quick runs the smoke profile up to the first adapter.
+ours: wall seconds of the run; peer: the same jobs one after another (the sum of their seconds, measured in the same
+run). ratio = peer / ours; limit: the number of cores. --quick runs the smoke profile up to the first adapter.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def main():
     print(steps.round(0).astype(int).to_string())
     total = float(jobs["s"].sum())
     row = measure.row(
-        f"jobs side by side, {chosen.profile}", ours=round(seconds, 1), peer=round(total, 1), ratio=round(total / seconds, 2),
+        f"jobs side by side, {chosen.profile}", ours=round(seconds, 1), peer=round(total, 1),
+        ratio=round(total / seconds, 2),
         limit=chosen.cores, unit="s", n=len(jobs),
     )  # fmt: skip
     measure.write("reproduce", [row], chosen.quick, steps=json.loads(steps.round(1).to_json(orient="index")))

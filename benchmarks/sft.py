@@ -1,9 +1,8 @@
 """Training speed: our configuration against trl's defaults, on rows of the lengths that ELI5 has.
 
-ours and peer: non-padding tokens a processor second (one thread, as the cpu profile trains; other programs disturb
-that less than the clock) of the same optimiser steps over the same rows, evaluations left out. Equal
-on both sides: NF4 base and the dtype it computes in, LoRA, rows, `max_length`, learning rate, schedule, weight decay, effective
-batch, threads.
+ours and peer: non-padding tokens a processor second (one thread, as the cpu profile trains; other programs disturb that
+less than the clock) of the same optimiser steps over the same rows, evaluations left out. Equal on both sides: NF4 base
+and the dtype it computes in, LoRA, rows, `max_length`, learning rate, schedule, weight decay, effective batch, threads.
 Different: what `train.config` and `train.Trainer` set (batches of 2 rows of like length with accumulation, no gradient
 checkpointing, logits of answer tokens only, LoRA in float32) against SFTConfig's own (batches of 8, checkpointing, all
 positions, LoRA in bf16). Text: Wikipedia leads cut to lengths drawn from a lognormal with median 130 tokens, seeded.
@@ -127,7 +126,8 @@ def prepare(part: str, seed: int, steps: int, threads: int, validation: int = VA
         given["train_sampling_strategy"] = "group_by_length"
     kind, args = (Trainer, ours) if part == "ours" else (SFTTrainer, SFTConfig(**given))
     trainer = kind(
-        model=loading.quantized(params.model.base, params.model.dtype), args=args, train_dataset=rows, processing_class=tok,
+        model=loading.quantized(params.model.base, params.model.dtype), args=args, train_dataset=rows,
+        processing_class=tok,
         peft_config=sft.lora(params.sft), callbacks=[watch],
     )  # fmt: skip
     if part == "ours":
@@ -170,7 +170,8 @@ def main():
         ratio=round(speed["ours"] / speed["trl"], 2), unit="non-padding tokens/processor second", n=ours[0]["tokens"],
     )  # fmt: skip
     measure.write(
-        "sft", [row], chosen.quick, loss_difference=round(difference, 4), seed_spread=round(spread, 4), losses=curves, peak_mb={"ours": max(r["peak_mb"] for r in ours), "peer": max(r["peak_mb"] for r in peer)},
+        "sft", [row], chosen.quick, loss_difference=round(difference, 4), seed_spread=round(spread, 4), losses=curves,
+        peak_mb={"ours": max(r["peak_mb"] for r in ours), "peer": max(r["peak_mb"] for r in peer)},
         parts={part: round(value, 1) for part, value in speed.items()},
     )  # fmt: skip
     print(f"largest difference of the mean losses {difference:.4f}, spread of the seeds {spread:.4f}")

@@ -47,7 +47,10 @@ settings.load_profile("s2")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For several workers, each of which takes whole files: what takes longest first, then files that do not wait for it."""
+    """For several workers, each of which takes whole files.
+
+    What takes longest first, then files that do not wait for it.
+    """
     waits = {
         item.path
         for item in items
@@ -115,7 +118,8 @@ CHAT_TEMPLATE = (  # Llama-2's, as published with its chat models (the checks of
     "{% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}{% set system = messages[0]['content'] %}"
     "{% else %}{% set rest = messages %}{% set system = false %}{% endif %}"
     "{% for message in rest %}"
-    "{% if loop.index0 == 0 and system %}{% set content = '<<SYS>>\\n' + system + '\\n<</SYS>>\\n\\n' + message['content'] %}"
+    "{% if loop.index0 == 0 and system %}{% set content = '<<SYS>>\\n' + system + '\\n<</SYS>>\\n\\n' + "
+    "message['content'] %}"
     "{% else %}{% set content = message['content'] %}{% endif %}"
     "{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}"
     "{% elif message['role'] == 'assistant' %}{{ ' ' + content.strip() + ' ' + eos_token }}{% endif %}"
@@ -200,7 +204,8 @@ def serving(server: socketserver.BaseServer):
 
 
 JUDGEMENT = {  # one rating in FastChat's form
-    "question_id": 81, "model": "m", "judge": ["gpt-4", "single-v1"], "judgment": "Rating: [[8]]", "score": 8, "turn": 1,
+    "question_id": 81, "model": "m", "judge": ["gpt-4", "single-v1"], "judgment": "Rating: [[8]]", "score": 8,
+    "turn": 1,
 }  # fmt: skip
 
 
@@ -219,7 +224,8 @@ def write_rows(folder: Path, train: int, validation: int) -> Path:
 
     words = ("rain", "the cat", "the sun", "light", "a dog", "a cloud", "the mat", "water")
     rows = [
-        {"dataset": "sciq", "id": f"{i:03d}", "question": f"Why is {words[i % 8]} here?", "answer": f"It was {words[i % 7]}. " * (1 + i % 5)}
+        {"dataset": "sciq", "id": f"{i:03d}", "question": f"Why is {words[i % 8]} here?",
+            "answer": f"It was {words[i % 7]}. " * (1 + i % 5)}
         for i in range(train + validation)
     ]  # fmt: skip
     frame = pd.DataFrame(rows).reindex(columns=splits.COLUMNS)

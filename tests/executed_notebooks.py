@@ -1,8 +1,8 @@
 """Executed notebooks compared: two runs of the same notebook, parameters and inputs must be equal after `normalised`.
 
-It takes out what no two runs share, and nothing else: times (papermill's record, with its paths), durations (the sentence
-on what the notebook takes here), cell ids (papermill's injected cell has a new one), how a stream was cut into pieces,
-addresses of objects, and the random names that pandas gives to styled tables.
+It takes out what no two runs share, and nothing else: times (papermill's record, with its paths), durations (the
+sentence on what the notebook takes here), cell ids (papermill's injected cell has a new one), how a stream was cut into
+pieces, addresses of objects, and the random names that pandas gives to styled tables.
 """
 
 from __future__ import annotations

@@ -171,9 +171,13 @@ def root(tmp_path_factory) -> Path:
 
 
 def submit(root: Path, slurm: Slurm, *arguments: str, profile: str = "smoke", seconds: int = 8):
-    """Run the graph with the repository's profile for Slurm, looking after the jobs sooner: `seconds`, then 10 more each."""
+    """Run the graph with the repository's profile for Slurm, looking after the jobs sooner.
+
+    `seconds`, then 10 more each.
+    """
     command = [
-        "snakemake", *PROFILE, "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", str(seconds),
+        "snakemake", *PROFILE, "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks",
+        str(seconds),
         "--latency-wait", "5", "--config", f"profile={profile}", "set=", *arguments,
     ]  # fmt: skip
     ours = environment(root) | slurm.variables
@@ -229,7 +233,8 @@ def test_a_job_of_the_study_asks_for_its_gpu(root, slurm):
 
 
 CHANGES = (
-    "model.base.path=tiny sft.train_sets=[sciq] sft.max_steps=6 sft.evaluations=3 sft.gradient_accumulation_steps=4 sft.lora_dropout=0.0 "
+    "model.base.path=tiny sft.train_sets=[sciq] sft.max_steps=6 sft.evaluations=3 sft.gradient_accumulation_steps=4 "
+    "sft.lora_dropout=0.0 "
     "sft.learning_rate=1.0e-3 sft.eval_rows=8 sft.early_stopping_patience=0"
 )
 DATA = """
@@ -388,7 +393,8 @@ def shard(small):
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "sharded.py"]
         with open(small / "launched.txt", "w") as out:
             return subprocess.Popen(
-                [*command, folder, f"{CHANGES} sft.samples=0"], cwd=small, env=environment(small) | variables, stdout=out,
+                [*command, folder, f"{CHANGES} sft.samples=0"], cwd=small, env=environment(small) | variables,
+                stdout=out,
                 stderr=out, start_new_session=True,
             )  # fmt: skip
 
@@ -433,7 +439,10 @@ def test_the_command_for_a_sharded_base_is_one_that_accelerate_and_training_take
 
 
 def test_accelerate_reads_the_settings_for_a_sharded_base(monkeypatch):
-    """Its launcher hands them on as variables. Training cannot be tried here: on a CPU accelerate falls back to whole copies."""
+    """Its launcher hands them on as variables. Training cannot be tried here.
+
+    On a CPU accelerate falls back to whole copies.
+    """
     from accelerate.commands.config.config_args import load_config_from_file
     from accelerate.utils import FullyShardedDataParallelPlugin
 

@@ -20,10 +20,12 @@ def run(seconds: float, letter: str, pieces: int = 1) -> nbformat.NotebookNode:
         f'<style>#T_{letter * 5} td {{}}</style><table id="T_{letter * 5}"><td id="T_{letter * 5}_row0">1</td></table>'
     )
     outputs = [
-        new_output("display_data", {"text/markdown": f"**Profile smoke**\n\nTook {seconds:.0f} s here (recorded 2026-11-2{pieces}).\n\n| a |"}),
+        new_output("display_data", {"text/markdown": f"**Profile smoke**\n\nTook {seconds:.0f} s here (recorded "
+                                                     f"2026-11-2{pieces}).\n\n| a |"}),
         *[new_output("stream", name="stdout", text=text) for text in (["ab\n"] if pieces == 1 else ["a", "b\n"])],
         new_output("stream", name="stderr", text="w"),
-        new_output("execute_result", {"text/plain": f"<Styler at 0x{letter * 12}>", "text/html": styled}, execution_count=1),
+        new_output("execute_result", {"text/plain": f"<Styler at 0x{letter * 12}>", "text/html": styled},
+            execution_count=1),
     ]  # fmt: skip
     times = {"start_time": f"2026-11-2{pieces}T00:00:00", "duration": seconds, "status": "completed"}
     cell = new_code_cell(
@@ -63,8 +65,10 @@ def change(path: str, value):
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [("cells/1/source", "y"), ("cells/0/source", "# u"), ("cells/1/metadata/tags", ["b"]), ("cells/1/execution_count", 2),
-     ("cells/1/outputs/1/text", "ac\n"), ("cells/1/outputs/1/name", "stderr"), ("cells/1/outputs/3/data/text/plain", "<Table at 0x1>"),
+    [("cells/1/source", "y"), ("cells/0/source", "# u"), ("cells/1/metadata/tags", ["b"]),
+        ("cells/1/execution_count", 2),
+     ("cells/1/outputs/1/text", "ac\n"), ("cells/1/outputs/1/name", "stderr"),
+     ("cells/1/outputs/3/data/text/plain", "<Table at 0x1>"),
      ("metadata/language_info", {"name": "r"})],
 )  # fmt: skip
 def test_whatever_else_differs_shows(path, value):

@@ -23,7 +23,8 @@ STATE = """() => {
   const panel = window.jupyterapp.shell.currentWidget
   const cells = panel.content.widgets.filter(cell => cell.model.type === 'code')
   const outputs = cells.flatMap(cell => cell.model.sharedModel.toJSON().outputs)
-  const state = panel.sessionContext.session && panel.sessionContext.session.kernel && panel.sessionContext.session.kernel.status
+  const session = panel.sessionContext.session
+  const state = session && session.kernel && session.kernel.status
   return {
     ran: cells.filter(cell => cell.model.executionCount).length, cells: cells.length, idle: state === 'idle',
     errors: outputs.filter(o => o.output_type === 'error').map(o => [o.ename, o.traceback.join('\\n')]),
@@ -49,7 +50,8 @@ def lab(tmp_path_factory):
         port = free.getsockname()[1]
     own = {f"JUPYTER_{k}_DIR": str(root.parent / k.lower()) for k in ("RUNTIME", "DATA", "CONFIG")}
     environment = os.environ | own | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "S2_ROOT": str(root), "PYTHONPATH": str(root),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "S2_ROOT": str(root),
+        "PYTHONPATH": str(root),
         "IPYTHONDIR": str(root.parent / "ipython"), "TQDM_DELAY": "1",
     }  # fmt: skip
     environment.pop("MPLBACKEND", None)  # as in a terminal; the tests set it for themselves
@@ -88,7 +90,10 @@ def run_all(lab, chromium):
     def run(name: str):
         page.goto(f"{address}/lab/tree/notebooks/{name}.ipynb?token={TOKEN}&reset", timeout=PATIENCE)
         page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=PATIENCE)
-        kernel = "() => { const s = window.jupyterapp.shell.currentWidget.sessionContext; return s && s.session && s.session.kernel }"
+        kernel = (
+            "() => { const s = window.jupyterapp.shell.currentWidget.sessionContext; return s && s.session && "
+            "s.session.kernel }"
+        )
         page.wait_for_function(kernel, timeout=PATIENCE)
         page.click(".lm-MenuBar-itemLabel:text-is('Run')")
         page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
@@ -102,7 +107,10 @@ def run_all(lab, chromium):
 def test_the_first_notebook_runs_and_its_sliders_move_the_counts(run_all, lab):
     page, state = run_all("01_eda")
     assert state["errors"] == [] and state["ran"] == state["cells"] and state["widgets"] >= 1
-    index = "window.jupyterapp.shell.currentWidget.content.widgets.findIndex(c => c.model.sharedModel.source.startsWith('widgets.offer'))"
+    index = (
+        "window.jupyterapp.shell.currentWidget.content.widgets.findIndex(c => "
+        "c.model.sharedModel.source.startsWith('widgets.offer'))"
+    )
     page.evaluate(f"() => window.jupyterapp.shell.currentWidget.content.scrollToItem({index}, 'start')")
     slider = page.locator(".widget-slider", has_text="FRE at least").first
     slider.wait_for(timeout=PATIENCE)

@@ -16,7 +16,8 @@ from packaging.utils import canonicalize_name
 from s2utils.workflow.notebook import PACKAGES
 
 FIXED = (
-    "jupyterlab", "papermill", "torch", "transformers", "peft", "bitsandbytes", "datasets", "trl", "matplotlib", "seaborn",
+    "jupyterlab", "papermill", "torch", "transformers", "peft", "bitsandbytes", "datasets", "trl", "matplotlib",
+    "seaborn",
     "pandas", "textstat", "bert-score",
 )  # fmt: skip
 CUDA = ("nvidia-", "cuda-", "triton")  # what torch's CUDA build brings along

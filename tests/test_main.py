@@ -13,7 +13,8 @@ from s2utils.workflow import terminal
 
 VERBS = {command.name or command.callback.__name__ for command in app.registered_commands}
 WRITTEN = [
-    *(REPOSITORY / name for name in ("Makefile", "Snakefile", "README.md", "CONTRIBUTING.md")), *REPOSITORY.glob("docs/*.md"),
+    *(REPOSITORY / name for name in ("Makefile", "Snakefile", "README.md", "CONTRIBUTING.md")),
+    *REPOSITORY.glob("docs/*.md"),
     *REPOSITORY.glob("cluster/**/*.*"), *REPOSITORY.glob("notebooks/*.ipynb"), *REPOSITORY.glob("s2utils/**/*.py"),
 ]  # fmt: skip
 

@@ -63,7 +63,8 @@ def test_a_gpu_is_checked_with_the_packages_of_the_machine_where_there_is_no_env
 
 HOSTILE = 'it\'s "here"; touch ran #&|<*'  # a value that a shell would take apart
 TARGETS = {  # target → variables that reach its command as they are
-    "reproduce": ("PROFILE", "SET"), "study": ("PROFILE", "SET"), "preflight": ("PROFILE", "SET"), "01_eda": ("PROFILE", "SET"), "report": ("SET",),
+    "reproduce": ("PROFILE", "SET"), "study": ("PROFILE", "SET"), "preflight": ("PROFILE", "SET"),
+    "01_eda": ("PROFILE", "SET"), "report": ("SET",),
     "compare": ("A", "B"), "ask": ("PROFILE", "Q", "MODEL", "SET"), "progress": ("PROFILE",), "gpu-check": ("WEIGHTS",),
     "audit": ("PREDICTIONS", "REFERENCES", "JUDGEMENTS", "ANSWERS", "QUESTIONS", "PROFILE", "SET"),
     "publish": ("WHAT", "TO"), "clean-artefacts": ("PROFILE", "SET", "STEP"), "clean": ("PROFILE",),

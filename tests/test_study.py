@@ -57,8 +57,10 @@ def environment(root: Path) -> dict:
 
 def snakemake(root: Path, *arguments: str, changes: str = "") -> list[str]:
     return [
-        "snakemake", "--cores", "2", "--resources", "mem_mb=5600", "gpu=1", "--rerun-triggers", "mtime", "params", "input",
-        "--rerun-incomplete", "--nolock", "--scheduler", "greedy", "--config", "profile=smoke", f"set={changes}", *arguments,
+        "snakemake", "--cores", "2", "--resources", "mem_mb=5600", "gpu=1", "--rerun-triggers", "mtime", "params",
+        "input",
+        "--rerun-incomplete", "--nolock", "--scheduler", "greedy", "--config", "profile=smoke", f"set={changes}",
+        *arguments,
     ]  # fmt: skip
 
 
@@ -385,7 +387,8 @@ def test_a_sweep_over_seeds_trains_what_is_new_and_compares(study, tmp_path):
     assert done.returncode == 0, done.stderr[-4000:]
     assert (study / "artefacts/smoke/sft/sciq/manifest.json").read_bytes() == before, "seed 42 was trained again"
     assert sorted(p.name for p in (study / "artefacts/smoke@sft.seed=43").iterdir()) == [
-        "answers", "benchmarks", "cache", "judged", "leaderboard", "merged", "mtbench", "notebooks", "sft", "text_metrics",
+        "answers", "benchmarks", "cache", "judged", "leaderboard", "merged", "mtbench", "notebooks", "sft",
+        "text_metrics",
     ]  # fmt: skip
     table = pd.read_csv(study / "reports/smoke/tables/sweep.csv")
     assert set(table["table"]) == {*TABLES, "sft"} and (table["seeds"] == 2).all()

@@ -29,7 +29,8 @@ from s2utils.workflow.limits import (
 
 Kind = Literal["qa", "articles", "posts"]  # of sources
 RecordStep = Literal[
-    "unescape", "strip_markdown", "drop_quotes", "drop_urls", "squeeze", "mask_personal", "leading_paragraphs", "min_words",
+    "unescape", "strip_markdown", "drop_quotes", "drop_urls", "squeeze", "mask_personal", "leading_paragraphs",
+    "min_words",
     "max_words", "asks", "reading_ease", "grade", "markup", "language",
 ]  # fmt: skip
 CorpusStep = Literal["duplicates", "near_duplicates", "contamination", "votes", "toxicity", "edit_tail"]

@@ -63,7 +63,7 @@ def answers(run: notebook.Run, question: str, rows: list[steps.ModelRow]) -> pd.
 
 
 def measured(frame: pd.DataFrame, counter: str) -> pd.DataFrame:
-    """`frame` (model, text, n_tokens, ended) with flesch_reading_ease, flesch_kincaid_grade and n_words of each text."""
+    """`frame` (model, text, n_tokens, ended) with flesch_reading_ease, flesch_kincaid_grade and n_words."""
     held = [readability.measure(text, counter) for text in frame["text"]]
     values = pd.DataFrame(held, columns=["n_words", "flesch_reading_ease", "flesch_kincaid_grade"], index=frame.index)
     return frame[["model", "text", "n_tokens", "ended"]].join(values[MEASURES])

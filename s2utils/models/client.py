@@ -1,9 +1,9 @@
 """Carry requests to a server that speaks OpenAI's protocol, and its replies back: vLLM, SGLang, llama.cpp, a vendor's.
 
-A request that fails in a way that passes is repeated, in a pace and within a time limit for a whole reply. What is asked
-and how a reply is read is not decided here (`llm`, `generation`), so this module is outside of artefacts' identities.
-Times are seconds. Traps: the key is read from the environment and never written anywhere, nor is what a server says with
-the key in it; a model's name says nothing about its weights.
+A request that fails in a way that passes is repeated, in a pace and within a time limit for a whole reply. What is
+asked and how a reply is read is not decided here (`llm`, `generation`), so this module is outside of artefacts'
+identities. Times are seconds. Traps: the key is read from the environment and never written anywhere, nor is what a
+server says with the key in it; a model's name says nothing about its weights.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Server:
         )  # fmt: skip
         self.repeating = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TRANSIENT), stop=tenacity.stop_after_attempt(ATTEMPTS), wait=_pause,
-            sleep=tenacity.sleep_using_event(self.stopped), before=lambda _: pace and pace.wait(self.stopped), reraise=True,
+            sleep=tenacity.sleep_using_event(self.stopped), before=lambda _: pace and pace.wait(self.stopped),
+            reraise=True,
         )  # fmt: skip
 
     def ask(self, create: Callable, **request):
@@ -94,12 +95,13 @@ def replies(
 ) -> Iterator[tuple[str, dict | str]]:
     """Yield (identity, what `read` makes of the reply) of each chat as it comes; a text is the name of what went wrong.
 
-    `requests` are arguments of OpenAI's chat completions by their identity. ParameterError where the server would refuse
-    every request, ServerError where so many in a row fail for good that the server is out.
+    `requests` are arguments of OpenAI's chat completions by their identity. ParameterError where the server would
+    refuse every request, ServerError where so many in a row fail for good that the server is out.
     """
     if not (os.environ.get(endpoint.key_env) or endpoint.base_url):
         raise ParameterError(
-            f"{endpoint.model} needs a key: set {endpoint.key_env} in the environment, name another server in base_url, "
+            f"{endpoint.model} needs a key: set {endpoint.key_env} in the environment, name another server in "
+            "base_url, "
             "or use backend: local"
         )
     server = Server(
@@ -112,7 +114,8 @@ def replies(
             return read(server.ask(server.api.chat.completions.create, **requests[identity]))
         except REFUSED as error:
             raise ParameterError(
-                f"{endpoint.base_url or 'the server'} refused model {endpoint.model} (status {error.status_code}): check "
+                f"{endpoint.base_url or 'the server'} refused model {endpoint.model} (status {error.status_code}): "
+                "check "
                 f"the key in {endpoint.key_env}, the model's name and base_url"
             ) from None
         except openai.OpenAIError as error:
@@ -128,7 +131,8 @@ def replies(
             in_a_row = in_a_row + 1 if reply in PASSING else 0
             if in_a_row >= max(8, 2 * endpoint.concurrency):
                 raise ServerError(
-                    f"{endpoint.model}: {in_a_row} requests in a row failed {ATTEMPTS} times each ({reply}): an outage, or "
+                    f"{endpoint.model}: {in_a_row} requests in a row failed {ATTEMPTS} times each ({reply}): an "
+                    "outage, or "
                     "a quota that is used up. The replies so far are kept; run again to go on."
                 )
 
@@ -145,7 +149,8 @@ def served(base_url: str, model: str, key_env: str = "") -> dict:
         raise ServerError(f"no list of models from {base_url} ({server.told(error)}): {REMEDY}") from None
     if model not in cards:
         raise ServerError(
-            f"{base_url} serves {', '.join(cards) or 'nothing'}, not '{model}': start it with --served-model-name {model}"
+            f"{base_url} serves {', '.join(cards) or 'nothing'}, not '{model}': start it with --served-model-name "
+            f"{model}"
         )
     facts = {key: getattr(cards[model], key, None) for key in ("root", "owned_by", "max_model_len")}
     return {"base_url": base_url, "model": model, **facts, "weights": "as the server says, not verified"}
@@ -164,8 +169,9 @@ def completions(
 ) -> Iterator[list[dict]]:
     """Yield what `read` makes of the replies, a batch at a time, in the order of `requests`.
 
-    Those are arguments of OpenAI's completions; `skip` at the start, a whole number of batches, are not asked. A batch is
-    given once it is whole. Raises ServerError when a request fails for good, or `read` says that its reply will not do.
+    Those are arguments of OpenAI's completions; `skip` at the start, a whole number of batches, are not asked. A batch
+    is given once it is whole. Raises ServerError when a request fails for good, or `read` says that its reply will not
+    do.
     """
     server = Server(base_url, key_env, concurrency=concurrency, seconds=LONG)
 

@@ -130,8 +130,8 @@ def served_completions(
     A prompt goes out as it is, token ids or text that is templated already, and its seed hangs on its place alone.
     `stop` are texts that end an answer, besides the model's own end token; `n_tokens` is the server's count, which may
     hold the end token. Nothing falls back: a server that is away, serves another model or keeps to other limits raises
-    ServerError. Trap: `repetition_penalty` and `top_k` are no part of the protocol, and a server may ignore what it does
-    not know.
+    ServerError. Trap: `repetition_penalty` and `top_k` are no part of the protocol, and a server may ignore what it
+    does not know.
     """
     from s2utils.models import client
 

@@ -1,8 +1,8 @@
 """Ask a language model a list of chats: local weights or any OpenAI-compatible server.
 
-What is asked, and how a reply is read: `client` carries both. Replies are cached in a JSONL by a hash of model, chat and
-settings, as they come: a killed run asks nothing twice. A request that fails for good comes back as a failure with its
-reason, never dropped. Money is US dollars, prices are a million tokens, estimated tokens are characters / 4.
+What is asked, and how a reply is read: `client` carries both. Replies are cached in a JSONL by a hash of model, chat
+and settings, as they come: a killed run asks nothing twice. A request that fails for good comes back as a failure with
+its reason, never dropped. Money is US dollars, prices are a million tokens, estimated tokens are characters / 4.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UNCOUNTED = types.MappingProxyType({"prompt_tokens": None, "completion_tokens": 
 
 @dataclass(frozen=True)
 class Local:
-    """The weights behind a local endpoint, loaded when the first reply is missing, once for all calls that share this."""
+    """The weights behind a local endpoint, loaded once, when the first reply is missing."""
 
     weights: Weights
     dtype: str
@@ -133,7 +133,8 @@ def _agree(endpoint: Endpoint, needed: dict, cached: int, label: str) -> None:
     )
     if needed["dollars"] > endpoint.budget > 0:
         raise ParameterError(
-            f"{label}: {needed['requests']:,} requests to {endpoint.model} are estimated at {needed['dollars']:.2f} dollars, "
+            f"{label}: {needed['requests']:,} requests to {endpoint.model} are estimated at {needed['dollars']:.2f} "
+            "dollars, "
             f"above 'budget: {endpoint.budget:g}'. Nothing was asked: raise 'budget' beside 'model: {endpoint.model}' "
             "in params/, or take fewer records (max_records of the source, n of the benchmark)"
         )

@@ -205,9 +205,10 @@ def chat_prompt(turns: list[dict], tok: PreTrainedTokenizerBase, system: str = "
 def prompt(turns: list[str], whose: str, tok: PreTrainedTokenizerBase, model: Model) -> str:
     """Prompt for alternating user and model turns (first and last are the user's), for `encoded`.
 
-    `whose` prompt: "base", "chat" or "sft", as `ModelRow.prompt`. The chat model sees its template, the base model the study's plain prompt, turn after turn, and a fine-tuned
-    model what `model.template` says. Trap: a template may hold the token that begins a sequence, and a fine-tuned
-    model's prompt is tokenized like any text, which adds that token: it is taken out of the text.
+    `whose` prompt: "base", "chat" or "sft", as `ModelRow.prompt`. The chat model sees its template, the base model the
+    study's plain prompt, turn after turn, and a fine-tuned model what `model.template` says. Trap: a template may hold
+    the token that begins a sequence, and a fine-tuned model's prompt is tokenized like any text, which adds that token:
+    it is taken out of the text.
     """
     if whose == "chat" or (whose == "sft" and model.template == "chat"):
         roles = ("user", "assistant")

@@ -313,7 +313,10 @@ def rate(made: Path, job: str) -> float | None:
 
 
 def run(given: str = "", with_study: bool = True) -> int:
-    """Check with the weights in the folder `given`, run the study, print the table; the module says what it ends with."""
+    """Check with the weights in the folder `given`, run the study, print the table.
+
+    The module says what it ends with.
+    """
     if given and not (Path(given) / "config.json").is_file():
         raise ParameterError(f"--weights {given}: there is no folder of a decoder with its config.json")
     print(host.packages(most=None).found)

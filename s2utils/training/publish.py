@@ -150,8 +150,8 @@ ease ≥ {params.s2.fre_min:g} and grade < {params.s2.fkg_max:g}.
 
 Validation loss {losses or "?"} nats an answer token (n = {n_eval} unseen answers). \
 Learning rate {sft.learning_rate:g}, effective batch
-{sft.per_device_train_batch_size * sft.gradient_accumulation_steps}, LoRA dropout {sft.lora_dropout:g}, seed {sft.seed}; \
-loss on the answer and its end only. Energy: {energy}. The
+{sft.per_device_train_batch_size * sft.gradient_accumulation_steps}, LoRA dropout {sft.lora_dropout:g}, \
+seed {sft.seed}; loss on the answer and its end only. Energy: {energy}. The
 adapter's `s2_run.json` holds every parameter and version.
 
 | fact | value |
@@ -235,7 +235,10 @@ def push(folder: Path, to: str, listing: pd.DataFrame) -> str:
 
 
 def publish(what: Path, to: str, yes: bool) -> None:
-    """List what would be pushed of the artefact folder `what`, or push it where `yes`; PublishError where it must not leave."""
+    """List what would be pushed of the artefact folder `what`, or push it where `yes`.
+
+    PublishError where it must not leave.
+    """
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", to):
         raise PublishError(f"'{to}' is no repository: write TO=owner/name")
     folder = what if what.is_absolute() else paths.root() / what

@@ -100,7 +100,10 @@ def ready(folder: Path, key: str) -> bool:
 
 
 def require(folder: Path, key: str, notebook: str, command: str, shown: Path | None = None) -> dict:
-    """Manifest of an earlier step's artefact, or MissingArtefact naming the notebook to run; `shown` is what it calls the folder."""
+    """Manifest of an earlier step's artefact, or MissingArtefact naming the notebook to run.
+
+    `shown` is what it calls the folder.
+    """
     if ready(folder, key):
         return read_json(folder / "manifest.json")
     state = "was made with other parameters or code" if (folder / "manifest.json").is_file() else "is not there yet"

@@ -1,9 +1,8 @@
 """Run a part of the graph from Python: what a notebook reads and what is not there yet, behind one progress bar.
 
-Snakemake decides what has to run, as it does for `make`; here it is told what is wanted, and what `terminal`, its logger,
-hears of it becomes a bar.
-Trap: a `.done` file says that a job ran once, not that its artefact is still there or still current, so those of
-artefacts that are not are taken away first.
+Snakemake decides what has to run, as it does for `make`; here it is told what is wanted, and what `terminal`, its
+logger, hears of it becomes a bar. Trap: a `.done` file says that a job ran once, not that its artefact is still there
+or still current, so those of artefacts that are not are taken away first.
 """
 
 from __future__ import annotations
@@ -65,7 +64,8 @@ def command(profile: str, overrides: dict, targets: list[Path]) -> list[str]:
     """Snakemake as `make` calls it, for `targets`."""
     changes = f"{written(overrides)} " if overrides else ""  # it would strip a quote at the end
     return [
-        sys.executable, "-m", "s2utils", "run", "--cores", str(os.cpu_count()), "--resources", f"mem_mb={MEMORY}", "gpu=1",
+        sys.executable, "-m", "s2utils", "run", "--cores", str(os.cpu_count()), "--resources", f"mem_mb={MEMORY}",
+        "gpu=1",
         "--rerun-triggers", "mtime", "params", "input", "--rerun-incomplete", "--nolock", "--scheduler", "greedy",
         "--config", f"profile={profile}", f"set={changes}", "preflight=0",
         "--", *(str(target.relative_to(paths.root())) for target in targets),
@@ -85,7 +85,8 @@ def run(profile: str, overrides: dict, targets: list[Path]) -> None:
         target.unlink(missing_ok=True)
     call = command(profile, overrides, targets)
     process = subprocess.Popen(
-        call, cwd=paths.root(), env=environment() | {progress.EVENTS: "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        call, cwd=paths.root(), env=environment() | {progress.EVENTS: "1"}, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True, encoding="utf-8", errors="replace", start_new_session=True,
     )  # fmt: skip
     last: deque[str] = deque(maxlen=KEPT)

@@ -25,7 +25,8 @@ VENV, LOCK = ROOT / ".venv", ROOT / "requirements.lock"
 PYTHON = VENV / "bin" / "python"
 # what jobs import: compiled once while data comes, instead of by every job at its first start (uv does not compile)
 IMPORTED = (
-    "s2utils.training.sft, s2utils.training.merge_fidelity, s2utils.evaluation.judge.judge_run, s2utils.evaluation.leaderboard.evaluate, "
+    "s2utils.training.sft, s2utils.training.merge_fidelity, s2utils.evaluation.judge.judge_run, "
+    "s2utils.evaluation.leaderboard.evaluate, "
     "s2utils.evaluation.membership_inference, s2utils.preflight.check, s2utils.report.build, "
     "ipykernel.kernelapp, lm_eval, papermill.cli, seaborn, snakemake.cli"
 )
@@ -52,10 +53,14 @@ def phase(what: str):
 
 
 def run(command: list, log: Path, follow=None, **variables: str) -> None:
-    """Run a command, its output in `log`; `follow` sees every line. Ends the program with the log's end where it fails."""
+    """Run a command, its output in `log`; `follow` sees every line.
+
+    Ends the program with the log's end where it fails.
+    """
     with open(log, "w", encoding="utf-8") as file:
         process = subprocess.Popen(
-            [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors="replace",
             env=os.environ | QUIET | variables,
         )  # fmt: skip
         for line in process.stdout:

@@ -143,7 +143,8 @@ def run_upstream() -> None:
 
 
 def start(step: str, profile: str, overrides: dict | None = None, **choices: object) -> Run:
-    """Resolve the parameters of `step`, refuse unknown ones and what the profile does not make, and show what runs where.
+    """Resolve the parameters of `step`, refuse unknown ones and what the profile does not make, and show what runs
+    where.
 
     `choices` are the notebook's further parameters (one model, one train set). A GPU that the profile asks for may be
     missing where nothing is left to make: with every choice "all", which collects (`models.usable` refuses to make what

@@ -2,9 +2,9 @@
 
     python -m s2utils notebook notebooks/03_sft.ipynb out.ipynb -p profile cpu
 
-Two things took them: a grammar that jsonschema compiles at every import (`patches`), and a kernel that holds torch, which
-takes three seconds to say goodbye; here it is ended after its last cell: artefacts are on disk by then, and its outputs
-have arrived.
+Two things took them: a grammar that jsonschema compiles at every import (`patches`), and a kernel that holds torch,
+which takes three seconds to say goodbye; here it is ended after its last cell: artefacts are on disk by then, and its
+outputs have arrived.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""docs/parameters.md: key, meaning, limits and values of every parameter, from the sections and the profiles themselves."""
+"""docs/parameters.md.
+
+Key, meaning, limits and values of every parameter, from the sections and the profiles themselves.
+"""
 
 from __future__ import annotations
 

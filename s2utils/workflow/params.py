@@ -1,7 +1,7 @@
 """Parameters of a run: one YAML a profile, loaded into the sections that the rooms declare, refused early and clearly.
 
-A section stands in the ``parameters`` module of its room and is found there: a new one needs its model and its values in
-the base profile, nothing else. A profile is complete, or extends one that is and holds what differs: no value is a
+A section stands in the ``parameters`` module of its room and is found there: a new one needs its model and its values
+in the base profile, nothing else. A profile is complete, or extends one that is and holds what differs: no value is a
 default that a reader of ``params/`` cannot see. ``python -m s2utils params cpu`` prints all of them.
 """
 

@@ -1,9 +1,9 @@
 """Progress without noise: a bar for each long step, where somebody reads it.
 
 In JupyterLab and in a terminal bars are tqdm's. Nobody sees a notebook that papermill runs, so a job of the graph sends
-its bars to its log (named in S2_LOG), which `tail -f` and `make progress` show, and its notebook holds results only. Bars of
-the libraries that load and map in seconds, dozens a notebook, are off everywhere. Trap: a library looks for these
-settings when it is imported, so they are made when `s2utils` is, before any of its modules.
+its bars to its log (named in S2_LOG), which `tail -f` and `make progress` show, and its notebook holds results only.
+Bars of the libraries that load and map in seconds, dozens a notebook, are off everywhere. Trap: a library looks for
+these settings when it is imported, so they are made when `s2utils` is, before any of its modules.
 
     python -m s2utils progress cpu
 """
@@ -48,7 +48,7 @@ def settled(text: str) -> str:
 
 
 def running(profile: str) -> list[tuple[str, float, str]]:
-    """(job, seconds since its last word, its last line) of the jobs that wrote to their log lately, the latest first."""
+    """(job, seconds since its last word, its last line) of jobs that wrote to their log lately, the latest first."""
     from s2utils.workflow import paths
 
     rows, now = [], time.time()

@@ -86,7 +86,10 @@ def _rewritten(file: Path, change: Callable[[str], str]) -> bool:
 
 
 def tidy(paths: list[Path], names: str = "") -> None:
-    """`files` with `names` separated by commas, which are named on the error stream; of a bar in a log its last state stays."""
+    """`files` with `names` separated by commas, which are named on the error stream.
+
+    Of a bar in a log its last state stays.
+    """
     for file in files(paths, [n for n in names.split(",") if n]):
         print(f"{file}: a secret was taken out", file=sys.stderr)
     for file in paths:

@@ -2,10 +2,11 @@
 
     python -m s2utils run --cores 2 --config profile=cpu …      everything after it goes to Snakemake
 
-Snakemake's own blocks go to its log, which the last line names. Without a terminal, lines are plain and there is nothing
-that moves; under CI only the start, what failed and the end are said. Times are wall clock; the estimates are preflight's.
-Where a program listens (`progress.EVENTS`) a line is JSON: {said} or {job, ended, total}. A dry run (-n) is Snakemake's own. Trap: Snakemake says that jobs start before it says which they are, so a job's time
-counts from the record that names it; on a cluster that is when it was handed in.
+Snakemake's own blocks go to its log, which the last line names. Without a terminal, lines are plain and there is
+nothing that moves; under CI only the start, what failed and the end are said. Times are wall clock; the estimates are
+preflight's. Where a program listens (`progress.EVENTS`) a line is JSON: {said} or {job, ended, total}. A dry run (-n)
+is Snakemake's own. Trap: Snakemake says that jobs start before it says which they are, so a job's time counts from the
+record that names it; on a cluster that is when it was handed in.
 """
 
 from __future__ import annotations
@@ -134,7 +135,8 @@ class LogHandler(LogHandlerBase):
         whole = sum(jobs * each for _, jobs, each in plan["rules"].values()) / self.cores
         if promised and whole > LATE * promised * 60 * 2 / max(2, self.cores):
             self.say(
-                f"That is more than {LATE} times the {promised} minutes that the README says of two cores. For a shorter run, with "
+                f"That is more than {LATE} times the {promised} minutes that the README says of two cores. For a "
+                "shorter run, with "
                 f"SET='…': {'; '.join(plan['smaller'])}. Or PROFILE=smoke. Ctrl-C stops; what is made is kept.",
                 "yellow",
             )
@@ -184,7 +186,10 @@ class LogHandler(LogHandlerBase):
             print(json.dumps(facts), file=self.console.file, flush=True)
 
     def close(self) -> None:
-        """The end of the run: what it took, job by job beside the estimate. Called twice, by Snakemake and by logging."""
+        """The end of the run: what it took, job by job beside the estimate.
+
+        Called twice, by Snakemake and by logging.
+        """
         if self.closed:
             return
         self.closed = True

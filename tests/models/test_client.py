@@ -228,7 +228,8 @@ url, path = sys.argv[1:]
 rows = [{"id": i} for i in range(20)]
 settings = {"seed": "s", "batch_size": 4, "concurrency": 2, "max_new_tokens": 8, "label": None}
 prompts = [f"q{i}" for i in range(20)]
-generation.answer_all(Path(path), rows, 4, lambda skip: generation.served_completions(url, "tiny", prompts, skip=skip, **settings))
+served = generation.served_completions
+generation.answer_all(Path(path), rows, 4, lambda skip: served(url, "tiny", prompts, skip=skip, **settings))
 """
 
 

@@ -78,7 +78,8 @@ def server(monkeypatch):
 def endpoint(server) -> Endpoint:
     url = f"http://127.0.0.1:{server.server_port}/v1"
     return Endpoint(
-        backend="openai", model="gpt-test", revision="", base_url=url, key_env="TEST_KEY", concurrency=3, batch_size=1, max_new_tokens=17, temperature=0.5,
+        backend="openai", model="gpt-test", revision="", base_url=url, key_env="TEST_KEY", concurrency=3, batch_size=1,
+        max_new_tokens=17, temperature=0.5,
         requests_per_minute=0, price_in=0.0, price_out=0.0, budget=0.0,
     )  # fmt: skip
 

@@ -24,7 +24,8 @@ PINNED = {  # what those runs had where a profile may move, so that the truth do
     "cpu": {
         "data": {"train_max": 40, "validation": {"sciq": 12, "wikilead": 12}, "test": {"sciq": 12, "wikilead": 12}},
         "questions": {"writer": {"batch_size": 32, "max_new_tokens": 24}},
-        "sft": {"r": 16, "max_steps": 8, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "max_length": 192, "evaluations": 2,
+        "sft": {"r": 16, "max_steps": 8, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2,
+            "max_length": 192, "evaluations": 2,
                 "eval_rows": 8, "sample_tokens": 12},
         "merge": {"modes": ["bf16", "dequantized"]},
         "generate": {"n": 12, "max_new_tokens": 56, "batch_size": 48},
@@ -63,7 +64,8 @@ def test_training_memory_grows(profile, key):
 
 @pytest.mark.parametrize(
     ("step", "key"),
-    [("03_sft", "sft.max_steps"), ("03_sft", "sft.r"), ("03_sft", "sft.per_device_train_batch_size"), ("04_generate", "generate.n"),
+    [("03_sft", "sft.max_steps"), ("03_sft", "sft.r"), ("03_sft", "sft.per_device_train_batch_size"),
+        ("04_generate", "generate.n"),
      ("04_generate", "generate.max_new_tokens"), ("07_mtbench", "mtbench.max_new_tokens"),
      ("06_leaderboard", "leaderboard.mmlu_subjects"), ("02_datasets", "data.train_max"),
      ("05_text_metrics", "text_metrics.resamples"), ("05_text_metrics", "membership.n"), ("01_eda", "eda.sample")],

@@ -36,7 +36,8 @@ def test_answers_flags_and_metrics_come_through(tree):
     base, chat = steps.models(params.load("cpu"))[:2]
     stranger = steps.ModelRow("gone", "gone", "b", "sft", "", "none")
     rows = [
-        row(base, 0), row(base, 1, text=HOSTILE, ended=False), row(chat, 0, text=" ", looping=True, rouge_l_f1=float("nan")),
+        row(base, 0), row(base, 1, text=HOSTILE, ended=False),
+        row(chat, 0, text=" ", looping=True, rouge_l_f1=float("nan")),
         row(stranger, 0),
     ]  # fmt: skip
     data = collected(rows)
@@ -55,7 +56,8 @@ def test_ratings_of_both_turns(tree):
     base, chat = steps.models(params.load("cpu"))[:2]
 
     def told(turn: int, rating: float | None) -> dict:
-        return {"question_id": 8, "turn": turn, "text": "A.", "ended": True, "rating": rating, "reply": f"{HOSTILE} {rating}",
+        return {"question_id": 8, "turn": turn, "text": "A.", "ended": True, "rating": rating, "reply": f"{HOSTILE} "
+                                                                                                        f"{rating}",
                 "again": "", "error": "", "judge": "j"}  # fmt: skip
 
     for id, rows in ((base.id, [told(2, r) for r in (4.0, 5.0, None)]), (chat.id, [told(1, 7.0)])):

@@ -169,13 +169,18 @@ def test_pages_are_complete_linked_and_offline(tree, monkeypatch):
 def test_hostile_outputs_are_text(tree):
     outputs = [
         new_output("stream", name="stdout", text=f"\x1b[31m{HOSTILE}\x1b[0m\x07\n"),
-        new_output("stream", name="stderr", text="\rmerge:   0%|   | 0/3 [00:00<?, ?it/s]\rmerge:  33%|#  | 1/3 [00:01"),
+        new_output("stream", name="stderr", text="\rmerge:   0%|   | 0/3 [00:00<?, ?it/s]\rmerge:  33%|#  | 1/3 "
+                                                 "[00:01"),
         new_output("stream", name="stderr", text="<00:01]\rmerge: 100%|###| 3/3 [00:02<00:00]\nW: look\n"),
-        new_output("display_data", data={"text/html": f"</div></main><style>*{{}}</style>{HOSTILE}<img src=https://e/x.png onerror=alert(1)>"}),
-        new_output("display_data", data={"text/html": "<iframe src=https://e></iframe><svg onload=alert(1)><a href='javascript:alert(1)'>j</a><a href='javascript:1'>k</a><a href='data:text/html,x'>l</a>"}),
+        new_output("display_data", data={"text/html": f"</div></main><style>*{{}}</style>{HOSTILE}<img "
+                                                      "src=https://e/x.png onerror=alert(1)>"}),
+        new_output("display_data", data={"text/html": "<iframe src=https://e></iframe><svg onload=alert(1)><a "
+                                                      "href='javascript:alert(1)'>j</a><a href='javascript:1'>k</a><a "
+                                                      "href='data:text/html,x'>l</a>"}),
         new_output("display_data", data={"text/markdown": f"{HOSTILE} [m](javascript:alert(1)) ![n](https://e/n.png)"}),
         new_output("display_data", data={"application/javascript": "alert(1)", "text/plain": "js"}),
-        new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {"model_id": "w"}, "text/plain": "0%|"}),
+        new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {"model_id": "w"},
+            "text/plain": "0%|"}),
         new_output("display_data", data={"image/png": PNG}, metadata={"image/png": {"alt": 'a "b" <c>'}}),
         new_output("display_data", data={"text/html": "<p>\u202eone &#8238;two &#x202E;three &#169;</p>"}),
         new_output("error", ename="E", evalue="v", traceback=[f"\x1b[31m{HOSTILE}"]),

@@ -1,4 +1,7 @@
-"""Two reports compared: nothing where nothing changed, a difference where there is one, and no more than can be said."""
+"""Two reports compared.
+
+Nothing where nothing changed, a difference where there is one, and no more than can be said.
+"""
 
 import shutil
 
@@ -19,7 +22,8 @@ def run(profile: str, ease: float = 0.0, noise: float = 0.0, overrides: str = ""
     fill(profile, "base", names=names, notebooks=())
     provenance.write(profile, overrides)
     rows = [
-        {"dataset": "sciq", "source": "s", "id": str(i), "question": f"{HOSTILE} {i}?", "model_id": model, "rouge_l_f1": 0.5,
+        {"dataset": "sciq", "source": "s", "id": str(i), "question": f"{HOSTILE} {i}?", "model_id": model,
+            "rouge_l_f1": 0.5,
          "flesch_reading_ease": 50.0 + i % 7 + (ease + i / 100) * (model == "tuned") + noise * (-1) ** i}
         for i in range(40) for model in ("base", "tuned")
     ]  # fmt: skip

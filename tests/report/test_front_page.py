@@ -46,7 +46,8 @@ def test_the_first_sentence_flips_with_the_verdicts(tmp_path):
     none, some, all_ = (["no evidence"] * (4 - k) + ["different"] * k for k in (0, 1, 4))
     text = said(tmp_path, flesch=FLESCH, text_metrics_tests=compared(none))[0]
     assert text.startswith(
-        "No evidence: in none of the four comparisons of a fine-tune with the base (paired tests, Holm-corrected) is there"
+        "No evidence: in none of the four comparisons of a fine-tune with the base (paired tests, Holm-corrected) is "
+        "there"
     )
     one = said(tmp_path, flesch=FLESCH, text_metrics_tests=compared(some))[0]
     assert one.startswith(

@@ -24,7 +24,8 @@ from s2utils.workflow import artefacts, params, paths, provenance, steps
 pytestmark = pytest.mark.slow
 PICTURES = REPOSITORY / "reports" / "screenshots"  # kept, as CI artefacts
 EVIL = (
-    f"{HOSTILE}<img src=x onerror=alert(2)><svg onload=alert(3)></p></main><b>bold</b> \x1b[31mred\x1b[0m \u202eabc\u202c "
+    f"{HOSTILE}<img src=x onerror=alert(2)><svg onload=alert(3)></p></main><b>bold</b> \x1b[31mred\x1b[0m "
+    "\u202eabc\u202c "
     "\\frac{1}{2} $x$ | a | b |\n|---|---|\n<!-- -->]]></script>"
 )
 N = 100  # questions a data set
@@ -73,7 +74,8 @@ def study(profile: str) -> None:
         scores(models, p.datasets).to_parquet(file)
     for model in models:
         rows = [
-            {"question_id": q, "turn": t, "text": EVIL, "ended": True, "rating": 7.0 - t, "reply": EVIL, "again": "", "error": "", "judge": "j"}
+            {"question_id": q, "turn": t, "text": EVIL, "ended": True, "rating": 7.0 - t, "reply": EVIL, "again": "",
+                "error": "", "judge": "j"}
             for q in (8, 41) for t in (1, 2)
         ]  # fmt: skip
         artefacts.append_jsonl(folder / "mtbench" / model.id / "judged.jsonl", rows)
@@ -89,7 +91,8 @@ def study(profile: str) -> None:
     (held / "README.md").write_text(f"---\nlanguage: en\n---\n# Card\n\n{cards._line(EVIL)}\n")
     tests = [
         {"metric": "flesch_reading_ease", "dataset": d, "model": m.id, "minus": p.model.name, "n": 100, "n_failed": 0,
-         "difference": 9.5, "difference_ci_low": 5.0, "difference_ci_high": 14.0, "p": 0.001, "p_holm": 0.004, "d_z": 0.5, "verdict": "different"}
+         "difference": 9.5, "difference_ci_low": 5.0, "difference_ci_high": 14.0, "p": 0.001, "p_holm": 0.004,
+         "d_z": 0.5, "verdict": "different"}
         for d in ("ELI5", "wiki") for m in models[2:]
     ]  # fmt: skip
     pd.DataFrame(tests).to_csv(paths.reports(profile) / "tables" / "text_metrics_tests.csv", index=False)
@@ -222,8 +225,10 @@ def test_300_questions_of_8_models_load_at_once_and_stay_smooth(site, opened):
     times = {}
     for name, act in {
         "next": "document.getElementById('next').click()",
-        "search": "text.value = 'grows sun'; text.dispatchEvent(new Event('input')); await new Promise(r => setTimeout(r, 100))",
-        "order": "order.value = 'drop'; order.dispatchEvent(new Event('input')); await new Promise(r => setTimeout(r, 10))",
+        "search": "text.value = 'grows sun'; text.dispatchEvent(new Event('input')); await new Promise(r => "
+        "setTimeout(r, 100))",
+        "order": "order.value = 'drop'; order.dispatchEvent(new Event('input')); await new Promise(r => setTimeout(r, "
+        "10))",
     }.items():
         times[name] = page.evaluate(f"""async () => {{
             const [text, order] = ["text", "order"].map((id) => document.getElementById(id)), began = performance.now();

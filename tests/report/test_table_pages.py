@@ -33,14 +33,17 @@ def test_any_table_gets_a_page(tmp_path, name):
     text = "".join(page.text)
     assert {
         "empty": "0 in all" not in text, "words": HOSTILE in text, "yes": "yes" in text and "[0.2500, 0.7500]" in text,
-        "p_values": "0.00012" in text and "[-2.000, +0.500]" in text, "panel": "[0.25, 0.75]" in text and "svg" not in {t for t, _ in page.tags}, "bare": "2" in text, "nothing_known": "null" in text,
+        "p_values": "0.00012" in text and "[-2.000, +0.500]" in text,
+        "panel": "[0.25, 0.75]" in text and "svg" not in {t for t, _ in page.tags}, "bare": "2" in text,
+        "nothing_known": "null" in text,
     }[name]  # fmt: skip
 
 
 def test_marks_published_values_and_failures_are_told():
     frame = pd.DataFrame(
         {"model": ["a", "b"], "average": [50.0, 40.0], "average_ci_low": [45.0, 35.0], "average_ci_high": [55.0, 45.0],
-         "average_published": [49.0, math.nan], "average_n_failed": [0, 2], "average_mark": ["best, not told apart", ""]}
+         "average_published": [49.0, math.nan], "average_n_failed": [0, 2],
+         "average_mark": ["best, not told apart", ""]}
     )  # fmt: skip
     one, other = table_pages.measured(frame, "average")
     assert (one["text"], one["best"], one["alike"], one["published"], one["difference"]) == (

@@ -191,7 +191,10 @@ MODELS = [row("B"), row("C"), row("T.bf16", "T", "bf16"), row("T.deq", "T", "deq
 
 
 def answers(n: int) -> pd.DataFrame:
-    """Answers to `n` questions by base, chat and two merges: the second merge is always one better, the others alike."""
+    """Answers to `n` questions by base, chat and two merges.
+
+    The second merge is always one better, the others alike.
+    """
     keys = {"dataset": "sciq", "source": "sciq"}
     rows = [
         keys | {"model_id": model.id, "id": str(i), "rouge_l_f1": i % 3 + float(model.id == "T.deq")}

@@ -10,7 +10,8 @@ from s2utils.workflow import artefacts, params
 def row(point: str, seed: int, value: float, variant: str = "sft", rate: float = 1.0, **more) -> dict:
     """A result of one point of a sweep over `sft.seed` and `sft.learning_rate`."""
     return {
-        "point": point, "sft.seed": seed, "sft.learning_rate": rate, "table": "flesch", "model": variant, "variant": variant,
+        "point": point, "sft.seed": seed, "sft.learning_rate": rate, "table": "flesch", "model": variant,
+        "variant": variant,
         "merge_mode": "none", "dataset": "d", "metric": "flesch_reading_ease", "value": value, "ci_low": value - 1,
         "ci_high": value + 3, "n": 10, "n_failed": 1,
     } | more  # fmt: skip
@@ -26,7 +27,8 @@ def test_seeds_are_what_only_draws_lots():
 
 def test_the_spread_over_seeds_by_hand():
     found = pd.DataFrame(
-        [row("a", 1, 2.0), row("b", 2, 4.0), row("a", 1, 3.0, "base"), row("b", 2, 3.0, "base"), row("c", 1, 9.0, rate=2.0)]
+        [row("a", 1, 2.0), row("b", 2, 4.0), row("a", 1, 3.0, "base"), row("b", 2, 3.0, "base"),
+            row("c", 1, 9.0, rate=2.0)]
     )  # fmt: skip
     made = sweep.summary(found, SWEPT).set_index(["variant", "sft.learning_rate"])
     tuned = made.loc[("sft", 1.0)]

@@ -16,7 +16,8 @@ def row(verdict: str, **changes) -> dict:
 @pytest.mark.parametrize(
     ("low", "high", "verdict", "side"),
     [
-        (0.1, 0.2, "different", "above"), (-0.2, -0.1, "different", "below"), (-0.1, 0.1, "no evidence", "not told apart"),
+        (0.1, 0.2, "different", "above"), (-0.2, -0.1, "different", "below"),
+        (-0.1, 0.1, "no evidence", "not told apart"),
         (0.0, 0.2, "no evidence", "not told apart"), (math.nan, math.nan, "too few", "not told apart"),
     ],
 )  # fmt: skip
@@ -33,8 +34,10 @@ def test_only_what_a_test_calls_different_is_told():
     rows = [row("different"), row("different", difference=-3.0, name="down"), row("no evidence", name="hidden")]
     text = verdicts.compared(rows, "+.2f", "easier", "harder")
     assert text == (
-        "Of three comparisons of a fine-tune with the base, in one it is easier, in one it is harder and for one there is no "
-        "evidence of a difference. Different: m +1.25 [+0.50, +2.00] (n = 40, 2 failed); down −3.00 [+0.50, +2.00] (n = 40, "
+        "Of three comparisons of a fine-tune with the base, in one it is easier, in one it is harder and for one "
+        "there is no "
+        "evidence of a difference. Different: m +1.25 [+0.50, +2.00] (n = 40, 2 failed); down −3.00 [+0.50, +2.00] (n "
+        "= 40, "
         "2 failed)."
     )
     assert "The largest difference: down −3.00" in verdicts.compared(rows, "+.2f", brief=True)

@@ -76,7 +76,8 @@ def test_sliders_start_at_the_profile_and_move_the_counts(s2):
 
 ANSWERS = pd.DataFrame(
     [
-        {"dataset": d, "question": q, "reference": f"human {q}", "model": m, "text": f"<script>{m} {q}", "n_tokens": 3, "ended": True}
+        {"dataset": d, "question": q, "reference": f"human {q}", "model": m, "text": f"<script>{m} {q}", "n_tokens": 3,
+            "ended": True}
         for d, questions in {"a": ["q1", "q2"], "b": ["q1"]}.items() for q in questions for m in ("base", "tuned")
     ]
 )  # fmt: skip

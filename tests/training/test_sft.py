@@ -298,7 +298,8 @@ def trainer_in(quantized, params, tok):
     answers = ["It was warm.", "So.", "The cat sat on the mat because it was warm.", "It was warm."]
     frame = pd.DataFrame({"question": [f"Why is {word} here?" for word in words], "answer": answers})
     usual = {
-        "max_steps": 2, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "early_stopping_patience": 0, "evaluations": 2, "samples": 0,
+        "max_steps": 2, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 2,
+        "early_stopping_patience": 0, "evaluations": 2, "samples": 0,
         "country": "",
     }  # fmt: skip
     base = params
@@ -457,7 +458,10 @@ def test_out_of_memory_names_what_to_change_and_a_rerun_goes_on(trainer_in, para
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(Trainer, "training_step", starved)
-    wanted = "sft.per_device_train_batch_size 2.*sft.gradient_accumulation_steps.*sft.gradient_checkpointing.*goes on from the last whole checkpoint"
+    wanted = (
+        "sft.per_device_train_batch_size 2.*sft.gradient_accumulation_steps.*sft.gradient_checkpointing.*goes on "
+        "from the last whole checkpoint"
+    )
     with pytest.raises(TrainingError, match=wanted), explained(params):
         trainer.train()
     assert callbacks.last_checkpoint(folder).endswith("checkpoint-1")

@@ -63,7 +63,8 @@ def test_what_overrides_made_is_current_under_them(run):
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [(["smok"], "did you mean 'smoke'"), (["smoke", "--step", "merge"], "did you mean 'merged'"), (["../cpu"], "no profile"),
+    [(["smok"], "did you mean 'smoke'"), (["smoke", "--step", "merge"], "did you mean 'merged'"),
+        (["../cpu"], "no profile"),
      (["smoke", "--set", "sft.rr=3"], "unknown parameter")],
 )  # fmt: skip
 def test_a_wrong_name_deletes_nothing(run, capsys, given, said):

@@ -1,4 +1,7 @@
-"""Set-up: what it says while wheels come, and what is left when something fails. It runs whole where the tests begin."""
+"""Set-up: what it says while wheels come, and what is left when something fails.
+
+It runs whole where the tests begin.
+"""
 
 import io
 import sys

@@ -218,7 +218,8 @@ def no_gpu(monkeypatch):
 
 @pytest.mark.parametrize(
     ("step", "choices"),
-    [("sft", {"train_set": "all"}), ("answers", {"model": "all", "train_set": "all"}), ("leaderboard", {"model": "all"}),
+    [("sft", {"train_set": "all"}), ("answers", {"model": "all", "train_set": "all"}),
+        ("leaderboard", {"model": "all"}),
      ("mtbench", {"model": "all"})],
 )  # fmt: skip
 def test_a_run_that_only_collects_needs_no_gpu(tree, shown, no_gpu, step, choices):

@@ -234,7 +234,8 @@ PUBLISHED = {
     "sft.train_sets": ["ELI5", "wiki", "ELI5-wiki"], "sft.r": 64, "sft.lora_alpha": 16, "sft.lora_dropout": 0.1,
     "sft.learning_rate": 2e-4, "sft.num_train_epochs": 3.0, "sft.max_steps": 0, "sft.max_length": 1024,
     "sft.optim": "paged_adamw_8bit", "sft.weight_decay": 0.1, "sft.warmup_steps": 0.03, "sft.evaluations": 20,
-    "sft.early_stopping_patience": 5, "merge.modes": ["bf16", "dequantized"], "generate.n": 100, "generate.sample_seed": 50,
+    "sft.early_stopping_patience": 5, "merge.modes": ["bf16", "dequantized"], "generate.n": 100,
+    "generate.sample_seed": 50,
     "generate.max_new_tokens": 256, "generate.temperature": 0.6, "generate.top_p": 0.9,
     "generate.repetition_penalty": 1.2, "text_metrics.bertscore.path": "FacebookAI/roberta-large",
     "text_metrics.bertscore_layer": 17, "text_metrics.readability": "pyphen", "leaderboard.source": "hub",
@@ -259,7 +260,8 @@ def test_the_published_study_is_what_the_a100_profiles_say(tree, size):
 def test_sizes_of_the_study_differ_in_the_model_and_how_a_batch_is_cut(tree):
     small, large = flat(load("a100-7b")), flat(load("a100-13b"))
     assert {k for k in small if small[k] != large[k]} == {
-        "model.name", "model.base.path", "model.chat.path", "sft.per_device_train_batch_size", "sft.gradient_accumulation_steps", "generate.batch_size",
+        "model.name", "model.base.path", "model.chat.path", "sft.per_device_train_batch_size",
+        "sft.gradient_accumulation_steps", "generate.batch_size",
     }  # fmt: skip
 
 
@@ -272,7 +274,8 @@ def test_the_root_is_found_from_a_folder_below(tree, monkeypatch):
 
 @pytest.mark.parametrize(
     "change",
-    ["data.validation.sciq=-5", "data.train_max=-1", "data.leakage_cosine=60", "s2.toxicity_max=10", "s2.near_duplicate=7",
+    ["data.validation.sciq=-5", "data.train_max=-1", "data.leakage_cosine=60", "s2.toxicity_max=10",
+        "s2.near_duplicate=7",
      "data.sources.sciq.max_records=-3", "questions.writer.batch_size=0", "data.held_out=0.5", "data.shards=0"],
 )  # fmt: skip
 def test_values_out_of_range_are_refused(change):
@@ -359,9 +362,12 @@ def test_overrides_written_as_text_are_read_back(values):
 
 # one of each kind that a hand, a script or a notebook may leave where a value belongs
 HOSTILE = [
-    None, True, False, 0, -1, 1, 7, 2**31, 10**30, -(10**30), 10**400, 0.0, -1.0, 0.5, 1e308, math.inf, -math.inf, math.nan,
-    "", " ", "\n", "a\nb", "\0", "\ud83d", "é", "x" * 5000, "../../x", "/", "a/b", ".", "it's", "{", "{question}", "all", "chat",
-    "1", "1e-4", [], [[]], [None], [1, 1], ["x", "x"], ["../x"], [math.nan], [{}], {}, {"": 1}, {"a\nb": 1}, {"x": {}}, {None: 1},
+    None, True, False, 0, -1, 1, 7, 2**31, 10**30, -(10**30), 10**400, 0.0, -1.0, 0.5, 1e308, math.inf, -math.inf,
+    math.nan,
+    "", " ", "\n", "a\nb", "\0", "\ud83d", "é", "x" * 5000, "../../x", "/", "a/b", ".", "it's", "{", "{question}",
+        "all", "chat",
+    "1", "1e-4", [], [[]], [None], [1, 1], ["x", "x"], ["../x"], [math.nan], [{}], {}, {"": 1}, {"a\nb": 1}, {"x": {}},
+    {None: 1},
     {1: 2, "1": 3}, {"../x": []}, datetime.date(2023, 1, 1), b"x",
 ]  # fmt: skip
 anything = st.recursive(
@@ -432,7 +438,8 @@ def test_every_number_has_an_end_and_every_text_is_one():
         ("sft.learning_rate=.inf", "'sft.learning_rate' must be float above 0"),
         ("mtbench.n=-1", "'mtbench.n' must be int from 0 up to 1,000,000,000, not -1"),
         ("data.sources={}", "'data.sources' must be a section of keys, not empty, not {}"),
-        ("merge.modes=[]", "'merge.modes' must be a list, each one of bf16, dequantized, adapter, not empty, none twice, not []"),
+        ("merge.modes=[]", "'merge.modes' must be a list, each one of bf16, dequantized, adapter, not empty, none "
+                           "twice, not []"),
         ("merge.modes=[bf16,bf16]", "'merge.modes' must name nothing twice"),
         ("sft.train_sets=[sciq,sciq]", "'sft.train_sets' must name nothing twice"),
         ("model.name=../../x", "'model.name' must be a name of at most 80 letters, digits and . _ + -, not '../../x'"),
@@ -442,7 +449,8 @@ def test_every_number_has_an_end_and_every_text_is_one():
         ("model.base.path=''", "'model.base.path' must be one line of text that is not empty, not ''"),
         ("model.base.path=", "'model.base.path' must be one line of text that is not empty, not None"),
         ("model.prompt='{question}{x}'", "'model.prompt' must hold {question} and no other single brace"),
-        ("mtbench.repeats=2", "'mtbench.judge' is local and repeats itself at temperature 0, and 'mtbench.repeats' is 2"),
+        ("mtbench.repeats=2", "'mtbench.judge' is local and repeats itself at temperature 0, and 'mtbench.repeats' is "
+                              "2"),
         ("mtbench.panel.temperature=0", "'mtbench.panel.repeats' is 2: raise 'mtbench.panel.temperature'"),
         ("generate.backend=openai", "'generate.base_url' must name the server, for 'generate.backend' is openai"),
         ("mtbench.judge.key_env=a;b", "'mtbench.judge.key_env' must be the name of an environment variable"),
@@ -453,7 +461,8 @@ def test_every_number_has_an_end_and_every_text_is_one():
         ("sft.r=2023-99-99", "cannot read 'sft.r=2023-99-99'"),
         ("sft.r=!!bool,x", "cannot read"),
         (f"seed={'[' * 5000}", "cannot read"),
-        ("sweep.sft.seed=[1,2,3,4,5,6,7,8,9,10,11] sweep.sft.r=[1,2,3,4,5,6,7,8,9,10] sweep.sft.lora_alpha=[1,2,3,4,5,6,7,8,9,10]",
+        ("sweep.sft.seed=[1,2,3,4,5,6,7,8,9,10,11] sweep.sft.r=[1,2,3,4,5,6,7,8,9,10] "
+         "sweep.sft.lora_alpha=[1,2,3,4,5,6,7,8,9,10]",
          "'sweep' spans 1,100 combinations, 1,000 at most"),
     ],
 )  # fmt: skip
@@ -462,7 +471,8 @@ def test_what_cannot_be_used_is_refused_in_one_line(tree, change, said):
     assert said in message and len(message.splitlines()) == 1
 
 
-@pytest.mark.parametrize("profile", [1, None, True, 2.5, [1], {"a": 1}, "", "../params/smoke", "smoke\n", "\0", "x" * 300, "smoke@",
+@pytest.mark.parametrize("profile", [1, None, True, 2.5, [1], {"a": 1}, "", "../params/smoke", "smoke\n", "\0",
+    "x" * 300, "smoke@",
                                      "smoke@sft.seed", "smoke@sft.seed=1/../../x", "smoke@@sft.seed=1"])  # fmt: skip
 def test_a_profile_that_is_no_name_is_refused_in_one_line(tree, profile):
     message = refused(profile)
@@ -603,8 +613,10 @@ def test_keys_of_training_are_those_of_the_libraries():
     from trl import SFTConfig
 
     theirs = {*inspect.signature(LoraConfig).parameters, *inspect.signature(SFTConfig).parameters}
-    ours = {"r", "lora_alpha", "lora_dropout", "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size",
-            "gradient_accumulation_steps", "max_length", "optim", "weight_decay", "warmup_steps", "gradient_checkpointing",
+    ours = {"r", "lora_alpha", "lora_dropout", "learning_rate", "num_train_epochs", "max_steps",
+        "per_device_train_batch_size",
+            "gradient_accumulation_steps", "max_length", "optim", "weight_decay", "warmup_steps",
+            "gradient_checkpointing",
             "packing", "padding_free", "report_to", "seed"}  # fmt: skip
     assert set(load("cpu").sft.model_dump()) & theirs == ours
 
@@ -625,7 +637,10 @@ def test_nothing_has_a_default():
 def test_a_section_for_a_new_notebook_is_its_model_and_its_values(tree):
     model = tree / "s2utils" / "training" / "parameters.py"
     text = model.read_text(encoding="utf-8").replace("    merge: Merge\n", "    merge: Merge\n    rewards: Rewards\n")
-    rewards = 'class Rewards(Section):\n    """Of a notebook to come."""\n\n    margin: float = Field(gt=0, le=1, description="x")\n'
+    rewards = (
+        'class Rewards(Section):\n    """Of a notebook to come."""\n\n    margin: float = Field(gt=0, le=1, '
+        'description="x")\n'
+    )
     model.write_text(text.replace("class Parameters(", f"{rewards}\n\nclass Parameters("), encoding="utf-8")
     edit(tree, "merge:\n", "rewards: {margin: 0.5}\n\nmerge:\n", "cpu")
     code = """

@@ -104,7 +104,10 @@ def test_the_provenance_holds_no_secret(tree, monkeypatch):
 
 def test_it_starts_at_once():
     """It runs after every job: no heavy import."""
-    code = "import sys, s2utils.workflow.redact; sys.exit(bool({'torch', 'pandas', 'nbformat', 'numpy', 'yaml'} & set(sys.modules)))"
+    code = (
+        "import sys, s2utils.workflow.redact; sys.exit(bool({'torch', 'pandas', 'nbformat', 'numpy', 'yaml'} & "
+        "set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode == 0
     started = time.process_time()
     redact.redacted("plain text " * 100_000)
@@ -126,7 +129,10 @@ answer
 @pytest.mark.slow
 @pytest.mark.parametrize("last", ["", 'raise ValueError(os.environ["OPENAI_API_KEY"])'], ids=["finished", "failed"])
 def test_no_output_of_a_job_holds_a_secret(tmp_path, last):
-    """A job of the real graph whose notebook shows every secret it can: the log, the notebook and what Snakemake said."""
+    """A job of the real graph whose notebook shows every secret it can.
+
+    The log, the notebook and what Snakemake said.
+    """
     root = tmp_path / "repository"
     for name in ("params", "notebooks", "s2utils", "reports/published"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))

@@ -203,7 +203,8 @@ def test_one_train_set_does_not_depend_on_another(study):
     assert upstream == [("data", ""), ("merged", "SmolLM2-135M-sciq.bf16")]
     assert steps.upstream("merged", params, "SmolLM2-135M-sciq.bf16") == [("sft", "sciq")]
     assert steps.upstream("divergence", params, "sciq") == [
-        ("data", ""), ("sft", "sciq"), ("merged", "SmolLM2-135M-sciq.bf16"), ("merged", "SmolLM2-135M-sciq.dequantized"),
+        ("data", ""), ("sft", "sciq"), ("merged", "SmolLM2-135M-sciq.bf16"),
+        ("merged", "SmolLM2-135M-sciq.dequantized"),
     ]  # fmt: skip
 
 
@@ -284,7 +285,8 @@ def test_a_module_in_a_room_of_its_own_is_followed_however_it_is_imported(study,
 
 LOOKING_ON = {  # samplers of progress, clients of servers, looks: none of them makes an artefact
     "__main__", "job", "training.callbacks", "models.client", "results.figures", "results.widgets", "results.claims",
-    *(f"workflow.{name}" for name in ("patches", "progress", "timings", "papermill", "graph", "provenance", "rules", "terminal", "install")),
+    *(f"workflow.{name}" for name in ("patches", "progress", "timings", "papermill", "graph", "provenance", "rules",
+        "terminal", "install")),
     *(f"{room}.{file.stem}" for room in ("preflight", "report", "report.paper")
       for file in (REPOSITORY / "s2utils").joinpath(*room.split(".")).glob("[a-z]*.py")),
 }  # fmt: skip
@@ -300,7 +302,10 @@ def test_what_only_looks_on_is_in_no_identity(step):
 
 @pytest.mark.slow
 def test_editing_what_only_looks_on_moves_no_artefact_of_the_repository(tree):
-    """Today's code: every adapter stayed behind when the sampler of answers changed, and 01 ran again for a server's client."""
+    """Today's code.
+
+    Every adapter stayed behind when the sampler of answers changed, and 01 ran again for a server's client.
+    """
     before, shown = keys(), {step.name: code.notebook_digest(step.notebook) for step in steps.STEPS.values()}
     for name in LOOKING_ON:
         with open(file_of(tree, name), "a") as file:

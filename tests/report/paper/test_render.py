@@ -98,7 +98,8 @@ class Make:
                 for s, c in (("train", 300), ("validation", 70))
             ],
         )
-        self.file("questions", [{"attempt": a, "reason": r, "n": c, "dataset": names[1]} for a, r, c in ((1, "", 91), (1, "too long", 9), (2, "", 6), (2, "too long", 3))])  # fmt: skip
+        self.file("questions", [{"attempt": a, "reason": r, "n": c, "dataset": names[1]} for a, r,
+            c in ((1, "", 91), (1, "too long", 9), (2, "", 6), (2, "too long", 3))])  # fmt: skip
 
     def training(self) -> None:
         sets, modes = self.params.sft.train_sets, [*self.params.merge.modes, "requantized", "nf4"]
@@ -119,7 +120,8 @@ class Make:
                 for m in modes
             ],
         )
-        self.file("merge_paired", [{"train_set": t, "merge_mode": "dequantized", "minus": "bf16", "n": 64, "kl_difference_n": 64} | self.measured("kl", -1, -0.5, "_difference") for t in sets])  # fmt: skip
+        self.file("merge_paired", [{"train_set": t, "merge_mode": "dequantized", "minus": "bf16", "n": 64,
+            "kl_difference_n": 64} | self.measured("kl", -1, -0.5, "_difference") for t in sets])  # fmt: skip
 
     def results(self) -> None:
         for name in metrics.TABLES:
@@ -627,7 +629,8 @@ def test_the_command_says_what_it_wrote_and_refuses_a_profile_it_does_not_know(t
 @pytest.mark.parametrize(
     ("said", "wanted"),
     [
-        (phrases.number(-1234.5, 1), "−1,234.5"), (phrases.number(float("nan")), "–"), (phrases.number(-0.001, 2, True), "+0.00"),
+        (phrases.number(-1234.5, 1), "−1,234.5"), (phrases.number(float("nan")), "–"),
+        (phrases.number(-0.001, 2, True), "+0.00"),
         (phrases.percent(0.125, 1), "12.5 %"), (phrases.count(0), "none"), (phrases.count(0, "test"), "no test"),
         (phrases.count(1, "test"), "one test"), (phrases.count(12, "test"), "12 tests"),
         (phrases.listed(["a_b", "c", "d"]), "a\\_b, c and d"), (phrases.listed([]), ""),
