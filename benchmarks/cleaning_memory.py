@@ -24,8 +24,15 @@ import psutil
 import readability
 
 SIZES, QUICK = (100_000, 1_000_000), (40_000, 200_000)
-JOB = "import sys, readability, pathlib, os; from s2utils.data import shards; folder = pathlib.Path(sys.argv[1]); " \
-      "shards.write(folder / 'out', readability.profile(folder / 'forum.jsonl', 'pyphen', os.cpu_count()), 0)"  # fmt: skip
+JOB = """
+import os, pathlib, sys
+import readability
+from s2utils.data import shards
+
+folder = pathlib.Path(sys.argv[1])
+profile = readability.profile(folder / "forum.jsonl", "pyphen", os.cpu_count())
+shards.write(folder / "out", profile, 0)
+"""
 
 
 def synthetic(path: Path, n: int) -> None:
