@@ -1,7 +1,7 @@
 """The answers, to be read: every model's answer to a question side by side, with reference, metrics and judge.
 
 Reads artefacts/<profile>/text_metrics/scores.parquet, mtbench/<model>/judged.jsonl and judged/validation.jsonl, as far
-as they are there. The data stands in the page as JSON and reaches the reader as text only (site/answers.js). Metrics
+as they are there. The data stands in the page as JSON and reaches the reader as text only (static/answers.js). Metrics
 keep the units of their tables. Trap: a rating that a judge did not give is missing, not 0.
 """
 

@@ -39,7 +39,7 @@ class Site:
 
 
 def write_page(site: Site, path: str, template: str, values: dict, scripts: tuple[str, ...] = ()) -> Path:
-    """Render site/<template>.html into `path` of the site; `scripts` name files of site/, put in with their hashes."""
+    """Render static/<template>.html into `path` of the site; `scripts` name files of static/, put in with their hashes."""
     code = [_script(name) for name in ("theme", *scripts)]
     css = (SOURCES / "style.css").read_text(encoding="utf-8")
     # what a notebook shows may carry widths and alignments (`pages.STYLES`); nothing else may bring a style along
@@ -63,7 +63,7 @@ def write_page(site: Site, path: str, template: str, values: dict, scripts: tupl
 
 @functools.cache
 def environment() -> jinja2.Environment:
-    """Templates of site/, escaping by themselves; a name that is missing is an error."""
+    """Templates of static/, escaping by themselves; a name that is missing is an error."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(SOURCES),
         autoescape=True,
