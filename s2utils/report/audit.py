@@ -3,8 +3,9 @@
     python -m s2utils audit --predictions folder [--references file] [--judgements file]
     python -m s2utils audit --answers model_answer/ --judgements gpt-4_single.jsonl --questions question.jsonl
 
-Protocols, and whose reference: see `scoring_protocols`. What a difference to the published value is made of: see `protocol_effects`.
-Trap: the study's readability is reproduced by Pyphen only; its BERTScore needs roberta-large, layer 17.
+Protocols, and whose reference: see `scoring_protocols`. What a difference to the published value is made of: see
+`protocol_effects`. Trap: the study's readability is reproduced by Pyphen only; its BERTScore needs roberta-large, layer
+17.
 """
 
 from __future__ import annotations

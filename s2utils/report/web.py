@@ -39,7 +39,10 @@ class Site:
 
 
 def write_page(site: Site, path: str, template: str, values: dict, scripts: tuple[str, ...] = ()) -> Path:
-    """Render static/<template>.html into `path` of the site; `scripts` name files of static/, put in with their hashes."""
+    """Render static/<template>.html into `path` of the site.
+
+    `scripts` name files of static/, put in with their hashes.
+    """
     code = [_script(name) for name in ("theme", *scripts)]
     css = (SOURCES / "style.css").read_text(encoding="utf-8")
     # what a notebook shows may carry widths and alignments (`pages.STYLES`); nothing else may bring a style along
