@@ -185,10 +185,11 @@ def to_html(view: pd.DataFrame) -> str:
         if parts := CELL.match(text):
             small = "".join(f"<br><small>{part}</small>" for part in parts.groups()[1:] if part)
             text = parts[1] + small.replace(" ", "\u00a0")
-        return bold(text, "<strong>", "</strong>")
+        kind = "" if re.match(r"[-+−]?\d|\*\*|[–<]|$", text) else ' class="text"'
+        return f"<td{kind}>{bold(text, '<strong>', '</strong>')}</td>"
 
     head = "".join(f"<th>{html.escape(str(column))}</th>" for column in view.columns)
-    rows = ["".join(f"<td>{cell(value)}</td>" for value in row) for row in view.astype(str).itertuples(index=False)]
+    rows = ["".join(map(cell, row)) for row in view.astype(str).itertuples(index=False)]
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     return f'<table class="results"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
 

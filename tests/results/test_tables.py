@@ -235,4 +235,4 @@ def test_in_a_notebook_an_interval_stands_under_its_value_in_one_line():
         "<td><strong>50.00</strong><br><small>[49.00,\u00a051.00]</small><br><small>(2\u00a0failed)</small></td>"
         in text
     )
-    assert "<td>&lt;b&gt;m&lt;/b&gt;</td>" in text and "<td>3</td>" in text
+    assert '<td class="text">&lt;b&gt;m&lt;/b&gt;</td>' in text and "<td>3</td>" in text
