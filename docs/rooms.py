@@ -65,8 +65,7 @@ def draw() -> str:
         parts.append(f'<circle data-room="{one}" data-imports="{two}" cx="{x:g}" cy="{y:g}" r="6"/>')
     style = (
         ".band0{fill:#f3f6f9}.band1{fill:#fff}.self{fill:#c9d3dd}circle{fill:#1f5f8b}text{font:13px "
-        "sans-serif;fill:#1b2733}"
-        ".name{text-anchor:end;font-weight:600}.about{fill:#4a5764;font-size:12px}"
+        "sans-serif;fill:#1b2733}.name{text-anchor:end;font-weight:600}.about{fill:#4a5764;font-size:12px}"
     )
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {tall}" width="{wide}" role="img">'
     title = "<title>The rooms of s2utils: a dot where the room of a row imports that of a column</title>"

@@ -115,15 +115,12 @@ def sample():
 
 
 CHAT_TEMPLATE = (  # Llama-2's, as published with its chat models (the checks of the roles left out)
-    "{% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}{% set system = messages[0]['content'] %}"
-    "{% else %}{% set rest = messages %}{% set system = false %}{% endif %}"
-    "{% for message in rest %}"
-    "{% if loop.index0 == 0 and system %}{% set content = '<<SYS>>\\n' + system + '\\n<</SYS>>\\n\\n' + "
-    "message['content'] %}"
-    "{% else %}{% set content = message['content'] %}{% endif %}"
-    "{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}"
-    "{% elif message['role'] == 'assistant' %}{{ ' ' + content.strip() + ' ' + eos_token }}{% endif %}"
-    "{% endfor %}"
+    "{% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}{% set system = messages[0]['content'] "
+    "%}{% else %}{% set rest = messages %}{% set system = false %}{% endif %}{% for message in rest %}{% if "
+    "loop.index0 == 0 and system %}{% set content = '<<SYS>>\\n' + system + '\\n<</SYS>>\\n\\n' + message['content'] "
+    "%}{% else %}{% set content = message['content'] %}{% endif %}{% if message['role'] == 'user' %}{{ bos_token + "
+    "'[INST] ' + content.strip() + ' [/INST]' }}{% elif message['role'] == 'assistant' %}{{ ' ' + content.strip() + "
+    "' ' + eos_token }}{% endif %}{% endfor %}"
 )
 CORPUS = [
     "### Human: Why is the sky blue?\n ### Assistant: Light from the sun is made of many colours.",

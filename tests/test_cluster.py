@@ -234,8 +234,7 @@ def test_a_job_of_the_study_asks_for_its_gpu(root, slurm):
 
 CHANGES = (
     "model.base.path=tiny sft.train_sets=[sciq] sft.max_steps=6 sft.evaluations=3 sft.gradient_accumulation_steps=4 "
-    "sft.lora_dropout=0.0 "
-    "sft.learning_rate=1.0e-3 sft.eval_rows=8 sft.early_stopping_patience=0"
+    "sft.lora_dropout=0.0 sft.learning_rate=1.0e-3 sft.eval_rows=8 sft.early_stopping_patience=0"
 )
 DATA = """
 import sys

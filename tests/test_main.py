@@ -21,8 +21,8 @@ WRITTEN = [
 
 def test_help_names_every_verb_and_waits_for_no_library():
     code = (
-        "import sys; from s2utils.__main__ import main; assert main([]) == 0; "
-        "assert not {'torch', 'pandas', 'numpy', 'yaml', 'pydantic', 'openai'} & set(sys.modules)"
+        "import sys; from s2utils.__main__ import main; assert main([]) == 0; assert not {'torch', 'pandas', "
+        "'numpy', 'yaml', 'pydantic', 'openai'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -101,8 +101,7 @@ def replies(
     if not (os.environ.get(endpoint.key_env) or endpoint.base_url):
         raise ParameterError(
             f"{endpoint.model} needs a key: set {endpoint.key_env} in the environment, name another server in "
-            "base_url, "
-            "or use backend: local"
+            "base_url, or use backend: local"
         )
     server = Server(
         endpoint.base_url, endpoint.key_env, concurrency=endpoint.concurrency, seconds=TIMEOUT,
@@ -115,8 +114,7 @@ def replies(
         except REFUSED as error:
             raise ParameterError(
                 f"{endpoint.base_url or 'the server'} refused model {endpoint.model} (status {error.status_code}): "
-                "check "
-                f"the key in {endpoint.key_env}, the model's name and base_url"
+                f"check the key in {endpoint.key_env}, the model's name and base_url"
             ) from None
         except openai.OpenAIError as error:
             return type(error).__name__
@@ -132,8 +130,7 @@ def replies(
             if in_a_row >= max(8, 2 * endpoint.concurrency):
                 raise ServerError(
                     f"{endpoint.model}: {in_a_row} requests in a row failed {ATTEMPTS} times each ({reply}): an "
-                    "outage, or "
-                    "a quota that is used up. The replies so far are kept; run again to go on."
+                    "outage, or a quota that is used up. The replies so far are kept; run again to go on."
                 )
 
 

@@ -134,9 +134,8 @@ def _agree(endpoint: Endpoint, needed: dict, cached: int, label: str) -> None:
     if needed["dollars"] > endpoint.budget > 0:
         raise ParameterError(
             f"{label}: {needed['requests']:,} requests to {endpoint.model} are estimated at {needed['dollars']:.2f} "
-            "dollars, "
-            f"above 'budget: {endpoint.budget:g}'. Nothing was asked: raise 'budget' beside 'model: {endpoint.model}' "
-            "in params/, or take fewer records (max_records of the source, n of the benchmark)"
+            f"dollars, above 'budget: {endpoint.budget:g}'. Nothing was asked: raise 'budget' beside 'model: "
+            f"{endpoint.model}' in params/, or take fewer records (max_records of the source, n of the benchmark)"
         )
 
 

@@ -262,16 +262,13 @@ def caption(profile: str, params: Params) -> str:
     stood = ", ".join(f"{theirs} is {roles[theirs]}" for theirs in SETS if roles.get(theirs, theirs) != theirs)
     small = ", a very small model: these prove the pipeline, not the question" if params.study == "embedded" else ""
     return (
-        f"Profile {profile}{f': {stood}' if stood else ''}; measured on {params.model.name}{small}. Differences, above "
-        "0 as claimed; of several comparisons the weakest (claims.csv names it), with its own interval; “does not” "
-        "asks for one "
-        "that lies on the other side when widened for their number (Bonferroni). Measured: paired intervals are of "
-        "differences "
-        f"taken question by question ({params.text_metrics.confidence:.0%} bootstrap over questions, on the "
-        "leaderboard within "
-        "tasks and subjects); combined ones come from the tables' intervals, where questions are not at hand. "
-        "Published ones are "
-        "bounds, where the scale has two ends. Combined intervals and bounds are too wide rather than too narrow."
+        f"Profile {profile}{f': {stood}' if stood else ''}; measured on {params.model.name}{small}. Differences, "
+        "above 0 as claimed; of several comparisons the weakest (claims.csv names it), with its own interval; “does "
+        "not” asks for one that lies on the other side when widened for their number (Bonferroni). Measured: paired "
+        f"intervals are of differences taken question by question ({params.text_metrics.confidence:.0%} bootstrap "
+        "over questions, on the leaderboard within tasks and subjects); combined ones come from the tables' "
+        "intervals, where questions are not at hand. Published ones are bounds, where the scale has two ends. "
+        "Combined intervals and bounds are too wide rather than too narrow."
     )
 
 

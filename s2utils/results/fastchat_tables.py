@@ -94,8 +94,7 @@ def compared(rows: pd.DataFrame, params: Params) -> pd.DataFrame:
         first = both[twice].iloc[0]
         raise FastChatError(
             f"{first['model']} and {first['other']} were judged several times by {first['judge'] or 'one judge'} on "
-            "question "
-            f"{first['question_id']}, turn {first['turn']}; keep one judgement of each"
+            f"question {first['question_id']}, turn {first['turn']}; keep one judgement of each"
         )
     parts = [
         pairwise.summary(pairwise.outcomes(part), params).assign(judge=judge)

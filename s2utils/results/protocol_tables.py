@@ -70,11 +70,9 @@ def between(frame: pd.DataFrame) -> str:
     moved = [f"{row.n_changed} of {row.n} on {metrics.name(row.metric)}" for row in parts.itertuples() if row.n_changed]
     text = (
         f"The other protocol asks {whole['n_asked_otherwise']} of {whole['n']} documents otherwise and changes the "
-        "score of "
-        f"{', '.join(moved) if moved else 'none'}; no log-likelihood moves by more than {whole['largest_change']:.3g} "
-        "nat. "
-        f"Averages: v1 {whole['v1']:.1f}, harness {whole['harness']:.1f}, difference "
-        f"{formatting.of_row(whole, 'difference', '+.2f')} points."
+        f"score of {', '.join(moved) if moved else 'none'}; no log-likelihood moves by more than "
+        f"{whole['largest_change']:.3g} nat. Averages: v1 {whole['v1']:.1f}, harness {whole['harness']:.1f}, "
+        f"difference {formatting.of_row(whole, 'difference', '+.2f')} points."
     )
     if whole["rounding"] > 0:
         text += f" Rounding alone moves documents that are asked the same by up to {whole['rounding']:.2g} nat."

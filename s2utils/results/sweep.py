@@ -66,8 +66,7 @@ def _table(step: str, point: str, overrides: dict, name: str) -> Path:
         command = f"make 08_sweep PROFILE={point.partition('@')[0]}{typed(overrides)}"
         raise artefacts.MissingArtefact(
             f"{file.relative_to(paths.root())} is not there yet: run notebooks/{steps.STEPS[step].notebook}.ipynb "
-            "under "
-            f"the profile {point} first, or in the terminal\n    {command}"
+            f"under the profile {point} first, or in the terminal\n    {command}"
         )
     return file
 

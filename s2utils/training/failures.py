@@ -39,8 +39,8 @@ def _remedy(causes: list[BaseException], params: Params) -> str:
         return (
             f"out of memory at sft.per_device_train_batch_size {sft.per_device_train_batch_size}: halve it and double "
             f"sft.gradient_accumulation_steps ({sft.gradient_accumulation_steps}), which keeps the effective batch; "
-            "or set sft.gradient_checkpointing to true (it is "
-            f"{str(sft.gradient_checkpointing).lower()}), or lower sft.max_length. {RERUN}"
+            f"or set sft.gradient_checkpointing to true (it is {str(sft.gradient_checkpointing).lower()}), or lower "
+            f"sft.max_length. {RERUN}"
         )
     full = any(getattr(e, "errno", None) == errno.ENOSPC for e in causes) or "No space left" in text
     if full or "PytorchStreamWriter failed" in text:  # what torch.save makes of a full disk

@@ -93,10 +93,8 @@ def share(sft: Sft, n_processes: int) -> int:
     if sft.gradient_accumulation_steps % n_processes:
         raise ParameterError(
             f"sft.gradient_accumulation_steps is {sft.gradient_accumulation_steps} and {n_processes} processes share "
-            "it: "
-            f"make it a multiple of {n_processes}; with sft.per_device_train_batch_size divided by as much the "
-            "effective "
-            "batch stays"
+            f"it: make it a multiple of {n_processes}; with sft.per_device_train_batch_size divided by as much the "
+            "effective batch stays"
         )
     return sft.gradient_accumulation_steps // n_processes
 

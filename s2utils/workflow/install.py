@@ -26,9 +26,8 @@ PYTHON = VENV / "bin" / "python"
 # what jobs import: compiled once while data comes, instead of by every job at its first start (uv does not compile)
 IMPORTED = (
     "s2utils.training.sft, s2utils.training.merge_fidelity, s2utils.evaluation.judge.judge_run, "
-    "s2utils.evaluation.leaderboard.evaluate, "
-    "s2utils.evaluation.membership_inference, s2utils.preflight.check, s2utils.report.build, "
-    "ipykernel.kernelapp, lm_eval, papermill.cli, seaborn, snakemake.cli"
+    "s2utils.evaluation.leaderboard.evaluate, s2utils.evaluation.membership_inference, s2utils.preflight.check, "
+    "s2utils.report.build, ipykernel.kernelapp, lm_eval, papermill.cli, seaborn, snakemake.cli"
 )
 QUIET = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_NO_PROGRESS": "1", "PIP_NO_INPUT": "1"}
 

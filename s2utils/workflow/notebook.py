@@ -169,10 +169,10 @@ def start(step: str, profile: str, overrides: dict | None = None, **choices: obj
     cost = timings.sentence(profile, steps.STEPS[step].notebook, [c for c in choices.values() if c != "all"])
     display(
         Markdown(
-            f"**Profile {profile}{chosen}** · {where} · {run.params.runtime.threads} thread(s) · "
-            f"Python {platform.python_version()} · {versions_line()}\n\n"
-            f"{cost}.\n\n"
-            f"<details><summary>Parameters</summary>\n\n| parameter | value |\n|---|---|\n{rows}\n\n</details>"
+            f"**Profile {profile}{chosen}** · {where} · {run.params.runtime.threads} thread(s) · Python "
+            f"{platform.python_version()} · "
+            f"{versions_line()}\n\n{cost}.\n\n<details><summary>Parameters</summary>\n\n| parameter | value "
+            f"|\n|---|---|\n{rows}\n\n</details>"
         )
     )
     return run

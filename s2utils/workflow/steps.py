@@ -227,7 +227,7 @@ def shown(notebook: str) -> str:
     known = {step.notebook: name for name, step in declared.steps().items() if step.collects}
     if notebook not in known:
         raise KeyError(
-            f"no step runs notebooks/{' '.join(notebook.split())}.ipynb; "
-            f"steps run {', '.join(known)} (docs/extending.md)"
+            f"no step runs notebooks/{' '.join(notebook.split())}.ipynb; steps run {', '.join(known)} "
+            "(docs/extending.md)"
         )
     return known[notebook]

@@ -136,8 +136,8 @@ class LogHandler(LogHandlerBase):
         if promised and whole > LATE * promised * 60 * 2 / max(2, self.cores):
             self.say(
                 f"That is more than {LATE} times the {promised} minutes that the README says of two cores. For a "
-                "shorter run, with "
-                f"SET='…': {'; '.join(plan['smaller'])}. Or PROFILE=smoke. Ctrl-C stops; what is made is kept.",
+                f"shorter run, with SET='…': {'; '.join(plan['smaller'])}. Or PROFILE=smoke. Ctrl-C stops; what is "
+                "made is kept.",
                 "yellow",
             )
 

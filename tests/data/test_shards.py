@@ -153,10 +153,9 @@ def test_a_source_without_a_usable_row_is_refused(profile, tree, tmp_path):
 @pytest.mark.slow
 def test_a_killed_job_goes_on_and_ends_in_the_same_bytes(tree, tmp_path):
     """A real process with workers, killed for good in the middle, then run again; its workers end with it."""
-    text = (tree / "params" / "smoke.yaml").read_text().replace("max_records: 400", "max_records: 0")
-    text = text.replace("threads: 1 ", "threads: 2 ")
-    (tree / "params" / "killed.yaml").write_text(text)
-    command = [sys.executable, "-m", "s2utils.job", "filtered", "killed", "0"]
+    own = "extends: smoke\nruntime: {threads: 2}\ndata: {sources: {wikilead: {max_records: 0}}}\n"
+    (tree / "params" / "killed.yaml").write_text(own)
+    command = [sys.executable, "-m", "s2utils", "make", "filtered", "killed", "0"]
     folder = paths.artefacts("killed") / "filtered" / "0"
     process = subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and len(list(folder.glob("*.parquet"))) < 2:

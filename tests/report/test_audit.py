@@ -447,10 +447,8 @@ def test_nothing_to_score_is_said(tree, capsys, given):
 def test_readability_needs_no_model_library(tree, folder):
     """The audit of a folder without references does not load torch."""
     code = (
-        "import sys; from s2utils.__main__ import main; "
-        f"assert main(['audit', '--predictions', {str(folder)!r}, '--profile', 'smoke', '--set', "
-        "'text_metrics.resamples=50']) == 0; "
-        "assert 'torch' not in sys.modules"
+        f"import sys; from s2utils.__main__ import main; assert main(['audit', '--predictions', {str(folder)!r}, "
+        "'--profile', 'smoke', '--set', 'text_metrics.resamples=50']) == 0; assert 'torch' not in sys.modules"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(audit.__file__).parents[2]), "S2_ROOT": str(tree)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=folder)

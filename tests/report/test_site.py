@@ -25,8 +25,7 @@ pytestmark = pytest.mark.slow
 PICTURES = REPOSITORY / "reports" / "screenshots"  # kept, as CI artefacts
 EVIL = (
     f"{HOSTILE}<img src=x onerror=alert(2)><svg onload=alert(3)></p></main><b>bold</b> \x1b[31mred\x1b[0m "
-    "\u202eabc\u202c "
-    "\\frac{1}{2} $x$ | a | b |\n|---|---|\n<!-- -->]]></script>"
+    "\u202eabc\u202c \\frac{1}{2} $x$ | a | b |\n|---|---|\n<!-- -->]]></script>"
 )
 N = 100  # questions a data set
 

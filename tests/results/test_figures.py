@@ -1,6 +1,12 @@
 import matplotlib.pyplot as plt
+import pytest
 
 from s2utils.results import figures
+
+
+@pytest.fixture(autouse=True)
+def no_figure_of_others():
+    plt.close("all")
 
 
 def draw():

@@ -35,10 +35,8 @@ def test_only_what_a_test_calls_different_is_told():
     text = verdicts.compared(rows, "+.2f", "easier", "harder")
     assert text == (
         "Of three comparisons of a fine-tune with the base, in one it is easier, in one it is harder and for one "
-        "there is no "
-        "evidence of a difference. Different: m +1.25 [+0.50, +2.00] (n = 40, 2 failed); down −3.00 [+0.50, +2.00] (n "
-        "= 40, "
-        "2 failed)."
+        "there is no evidence of a difference. Different: m +1.25 [+0.50, +2.00] (n = 40, 2 failed); down −3.00 "
+        "[+0.50, +2.00] (n = 40, 2 failed)."
     )
     assert "The largest difference: down −3.00" in verdicts.compared(rows, "+.2f", brief=True)
 

@@ -142,7 +142,9 @@ def test_no_output_of_a_job_holds_a_secret(tmp_path, last):
     cells = [nbformat.v4.new_code_cell(c) for c in CELLS.format(other=other, last=last).split("---\n")]
     cells[0].metadata["tags"] = ["parameters"]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), root / "notebooks/01_eda.ipynb")
+    eda = root / "notebooks/01_eda.ipynb"
+    kernel |= {"s2": nbformat.read(eda, 4).metadata["s2"]}  # what it declares stays
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), eda)
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | made | {"PATH": tools, "PYTHONPATH": str(root), "S2_ROOT": str(root)}
     command = [

@@ -100,7 +100,11 @@ from s2utils.evaluation.judge import judgements, judge_prompts as judges
 from s2utils.models.parameters import Endpoint
 port, folder, n, width, timeout = sys.argv[1:]
 folder, client.TIMEOUT = Path(folder), float(timeout)
-judge = Endpoint("openai", "m", "", f"http://127.0.0.1:{port}/v1", "NO_KEY", int(width), 1, 16, 0.0, 0, 0.0, 0.0, 0.0)
+judge = Endpoint(
+    backend="openai", model="m", revision="", base_url=f"http://127.0.0.1:{port}/v1", key_env="NO_KEY",
+    concurrency=int(width), batch_size=1, max_new_tokens=16, temperature=0.0, requests_per_minute=0,
+    price_in=0.0, price_out=0.0, budget=0.0,
+)
 keys = {"turn": 1, "model": "a"}
 items = [keys | {"question_id": i, "chat": judges.chat("single", f"item {i}. ", False)} for i in range(int(n))]
 rows = judgements.collect(judge, "single", items, folder / "cache.jsonl", seed=1, label="judge")
