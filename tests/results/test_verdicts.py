@@ -65,3 +65,8 @@ def test_a_test_shows_n_p_and_effect():
         "(n = 40, 2 failed, p < 0.001, d = −0.50)"
     )
     assert verdicts.chance(math.nan) == "p not known" and verdicts.chance(0.0104) == "p = 0.010"
+
+
+def test_up_is_up_and_down_is_down():
+    assert "in one it is easier." in verdicts.compared([row("different")], "+.2f", "easier", "harder")
+    assert "in one it is harder." in verdicts.compared([row("different", difference=-1.0)], "+.2f", "easier", "harder")
