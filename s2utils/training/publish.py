@@ -25,7 +25,8 @@ from s2utils.workflow.params import Params, flat
 
 ALLOWED = (".safetensors", ".json", ".jsonl", ".md", ".txt", ".jinja", "tokenizer.model")
 REFUSED = re.compile(
-    r"(^|/)(optimizer|scheduler|scaler|rng_state|training_args|checkpoint-\d+|token$|\.)|\.(bin|pt|pth|pkl|pickle|ckpt)$"
+    r"(^|/)(optimizer|scheduler|scaler|rng_state|training_args|checkpoint-\d+|token$|\.)"
+    r"|\.(bin|pt|pth|pkl|pickle|ckpt)$"
 )
 SECRET = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,})")
 LICENCES = {  # of base weights, by the beginning of their path: identifier of the hub

@@ -32,7 +32,8 @@ PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \usepackage[margin=2.4cm]{geometry}
 \usepackage{booktabs,graphicx,float}
 \usepackage[hidelinks]{hyperref}
-\setlength{\parindent}{0pt}\setlength{\parskip}{0.6em}\setlength{\abovecaptionskip}{2pt}\setlength{\belowcaptionskip}{6pt}\sloppy
+\setlength{\parindent}{0pt}\setlength{\parskip}{0.6em}
+\setlength{\abovecaptionskip}{2pt}\setlength{\belowcaptionskip}{6pt}\sloppy
 % a table wider than the page is made as wide as the page
 \newsavebox{\fitbox}
 \newcommand{\fitted}[1]{\sbox{\fitbox}{\small #1}\ifdim\wd\fitbox>\linewidth
