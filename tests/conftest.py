@@ -22,6 +22,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
+from s2utils.models.parameters import Endpoint
 from s2utils.workflow import code, declared, steps
 
 OTHER = {  # scripts other than Latin
@@ -187,6 +188,16 @@ def tiny_base(tiny_llama, llama2_folder, tmp_path_factory) -> Path:
     shutil.copytree(llama2_folder, folder)
     tiny_llama().to(torch.bfloat16).save_pretrained(folder)
     return folder
+
+
+def make_endpoint(**changes) -> Endpoint:
+    """A model that is asked: a server's, at no price and with no limit, unless `changes` say otherwise."""
+    given = {
+        "backend": "openai", "model": "gpt-test", "revision": "", "base_url": "", "key_env": "NO_KEY",
+        "concurrency": 1, "batch_size": 1, "max_new_tokens": 17, "temperature": 0.0,
+        "requests_per_minute": 0, "price_in": 0.0, "price_out": 0.0, "budget": 0.0,
+    }  # fmt: skip
+    return Endpoint(**given | changes)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import serving
+from conftest import make_endpoint, serving
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,11 +77,7 @@ def server(monkeypatch):
 @pytest.fixture
 def endpoint(server) -> Endpoint:
     url = f"http://127.0.0.1:{server.server_port}/v1"
-    return Endpoint(
-        backend="openai", model="gpt-test", revision="", base_url=url, key_env="TEST_KEY", concurrency=3, batch_size=1,
-        max_new_tokens=17, temperature=0.5,
-        requests_per_minute=0, price_in=0.0, price_out=0.0, budget=0.0,
-    )  # fmt: skip
+    return make_endpoint(base_url=url, key_env="TEST_KEY", concurrency=3, temperature=0.5)
 
 
 def chats(*texts: str) -> list[list[dict]]:
@@ -244,21 +240,7 @@ def test_local_weights_are_asked_in_their_chat_template(llama2, tiny_llama, tmp_
     from s2utils.models import loading
 
     model, tok = tiny_llama(vocab_size=len(llama2)), loading.prepared(llama2)
-    local = Endpoint(
-        backend="local",
-        model="tiny",
-        revision="",
-        base_url="",
-        key_env="",
-        concurrency=1,
-        batch_size=2,
-        max_new_tokens=4,
-        temperature=0.0,
-        requests_per_minute=0,
-        price_in=0.0,
-        price_out=0.0,
-        budget=0.0,
-    )
+    local = make_endpoint(backend="local", model="tiny", key_env="", batch_size=2, max_new_tokens=4)
     cache = tmp_path / "c.jsonl"
     weights = llm.Local(Weights(path="tiny", revision=""), "float32", "cpu")
     vars(weights)["loaded"] = model, tok
@@ -289,21 +271,7 @@ def test_a_local_judges_rubric_reaches_a_template_without_a_system_role(tiny_lla
     )
     weights = llm.Local(Weights(path="gemma", revision=""), "float32", "cpu")
     vars(weights)["loaded"] = None, tok
-    local = Endpoint(
-        backend="local",
-        model="gemma",
-        revision="",
-        base_url="",
-        key_env="",
-        concurrency=1,
-        batch_size=2,
-        max_new_tokens=4,
-        temperature=0.0,
-        requests_per_minute=0,
-        price_in=0.0,
-        price_out=0.0,
-        budget=0.0,
-    )
+    local = make_endpoint(backend="local", model="gemma", key_env="", batch_size=2, max_new_tokens=4)
     chat = [
         {"role": "system", "content": "Rate from 1 to 10."},
         {"role": "user", "content": "An answer with <eos> in it."},

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import REPOSITORY, serving
+from conftest import REPOSITORY, make_endpoint, serving
 from judge_server import Handler, JudgeServer, completion
 
 from s2utils.evaluation.judge import judge_prompts, judgements
@@ -171,21 +171,7 @@ def scripted(monkeypatch):
     return script
 
 
-JUDGE = Endpoint(
-    backend="openai",
-    model="gpt-test",
-    revision="",
-    base_url="",
-    key_env="KEY",
-    concurrency=3,
-    batch_size=1,
-    max_new_tokens=17,
-    temperature=0.0,
-    requests_per_minute=0,
-    price_in=0.0,
-    price_out=0.0,
-    budget=0.0,
-)
+JUDGE = make_endpoint(key_env="KEY", concurrency=3)
 
 
 def collect(items, kind="single", **more) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import serving
+from conftest import make_endpoint, serving
 from judge_server import JudgeServer
 
 from s2utils.evaluation.judge import judge_run, judgements, mtbench, pairwise, reliability
@@ -81,21 +81,7 @@ def params(tree):
 
 def judge(server, name: str) -> Endpoint:
     url = f"http://127.0.0.1:{server.server_port}/v1"
-    return Endpoint(
-        backend="openai",
-        model=name,
-        revision="",
-        base_url=url,
-        key_env="NO_KEY",
-        concurrency=8,
-        batch_size=1,
-        max_new_tokens=64,
-        temperature=0.7,
-        requests_per_minute=0,
-        price_in=0.0,
-        price_out=0.0,
-        budget=0.0,
-    )
+    return make_endpoint(model=name, base_url=url, concurrency=8, max_new_tokens=64, temperature=0.7)
 
 
 def checks_of(server, name: str, params, cache, kind: str = "single") -> pd.DataFrame:
