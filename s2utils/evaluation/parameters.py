@@ -91,6 +91,17 @@ class Leaderboard(Section):
         return given
 
 
+class Fit(Section):
+    """How well models fit text of each domain; see `fit`."""
+
+    documents: Size = Field(description="a domain, the same for every model")
+    max_characters: Size = Field(description="of a document; what follows is not scored")
+    window: Size = Field(description="tokens that a model sees at once")
+    stride: Count = Field(description="tokens by which windows advance over a longer document; 0: its first alone")
+    batch_tokens: Size = Field(description="tokens of a forward pass")
+    reference_domain: Line = Field(description="domain at which Δ is 0")
+
+
 class Panel(Section):
     """What tests the judge: answers of known worth, each rated several times; see `reliability`."""
 
@@ -138,4 +149,5 @@ class Parameters(training.Parameters):
     text_metrics: TextMetrics
     membership: Membership
     leaderboard: Leaderboard
+    fit: Fit
     mtbench: MtBench

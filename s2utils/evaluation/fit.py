@@ -1,0 +1,175 @@
+"""How well a model fits text of each domain: bits a byte, perplexity, Δ between models, loss by position.
+
+A domain's value is a ratio of sums over its documents, each scored by itself (`models.likelihood`); intervals are of
+documents drawn anew. Two averages over domains stand beside each other: `MACRO`, each domain alike, as Paloma's, and
+`POOLED`, each byte alike. Units: bits a byte; perplexity a token; Δ in bits a byte; loss by position in nats a token.
+Traps: perplexity compares models of one tokenizer only; documents that reach a late position are long ones. Sources:
+Gao et al. 2021 (The Pile: BPB, Δ); Magnusson et al. 2023 (Paloma: macro average); Jiang et al. 2024 (loss by context).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from s2utils.data import decontamination
+from s2utils.evaluation.parameters import Fit
+from s2utils.models import likelihood
+from s2utils.stats import ratios
+from s2utils.workflow.params import ParameterError, Params
+
+MACRO, POOLED = "all domains alike", "all bytes alike"
+DOCUMENT = ["domain", "id"]
+
+
+def chosen(documents: pd.DataFrame, settings: Fit, trained_on: list[str], words: int) -> tuple[pd.DataFrame, pd.Series]:
+    """(the first `settings.documents` of each domain, cut to whole words; how many others were left out, by domain).
+
+    `documents` has domain, id, text. One is left out that shares `words` words in a row with what the fine-tunes were
+    trained on, and one that is empty.
+    """
+    seen = decontamination.index({"train": trained_on}, words)
+    texts = documents["text"].map(lambda text: cut(text, settings.max_characters))
+    hit = decontamination.hits(texts.tolist(), seen, words)["position"].unique()
+    usable = texts.str.strip().ne("") & ~np.isin(np.arange(len(texts)), hit)
+    left = documents.assign(text=texts)[usable]
+    counts = (~usable).groupby(documents["domain"], sort=False).sum()
+    return left.groupby("domain", sort=False).head(settings.documents).reset_index(drop=True), counts
+
+
+def cut(text: str, characters: int) -> str:
+    """The beginning of a text, at most `characters` long, that ends with a whole word where it has several."""
+    if len(text) <= characters:
+        return text
+    start = text[: characters + 1]
+    return start.rsplit(maxsplit=1)[0] if len(start.split()) > 1 else start[:characters]
+
+
+def score(
+    model: PreTrainedModel, tok: PreTrainedTokenizerBase, documents: pd.DataFrame, settings: Fit, name: str = "fit"
+) -> pd.DataFrame:
+    """`documents` (domain, id, text) with n_tokens, n_bytes, nats, and losses (nats a token, float32) in place of text.
+
+    Counts are of what was scored. Raises likelihood.BytesError where the tokenizer does not give back a text.
+    """
+    ids = likelihood.encoded(tok, documents["text"].tolist())
+    windows = likelihood.Windows(settings.window, settings.stride)
+    losses = likelihood.losses(model, ids, likelihood.beginning(tok), windows, settings.batch_tokens, name)
+    n_bytes = [
+        len((text if len(row) == len(loss) else tok.decode(row[: len(loss)]).rstrip("\ufffd")).encode())
+        for text, row, loss in zip(documents["text"], ids, losses)
+    ]
+    sums = {"n_tokens": [len(loss) for loss in losses], "nats": [float(loss.sum(dtype=float)) for loss in losses]}
+    return documents[DOCUMENT].assign(**sums, n_bytes=n_bytes, losses=losses)
+
+
+def by_domain(scores: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """One row a domain, then MACRO and POOLED: domain, n, n_tokens, n_bytes, bits_per_byte and perplexity, intervals.
+
+    The perplexity of MACRO is e to the mean of the domains' losses, as Paloma's.
+    """
+    bits, nats, rows = {}, {}, []
+    parts = dict(list(scores.groupby("domain", sort=False)))
+    for place, (domain, part) in enumerate(parts.items()):
+        for found, above, below in ((bits, part["nats"] / math.log(2), "n_bytes"), (nats, part["nats"], "n_tokens")):
+            rng = np.random.default_rng([params.seed, place])  # both of a domain draw the same documents
+            found[domain] = ratios.resampled(above, part[below], params.text_metrics.resamples, rng)
+    for name, domains, part in [*((d, [d], part) for d, part in parts.items()), (MACRO, list(parts), scores)]:
+        rows.append(_row(name, part, _mean(bits, domains), _mean(nats, domains), params))
+    (value, drawn), a_token = (_pooled(scores, below, params) for below in ("n_bytes", "n_tokens"))
+    a_byte = (value / math.log(2), drawn / math.log(2))
+    return pd.DataFrame([*rows, _row(POOLED, scores, a_byte, a_token, params)])
+
+
+def delta(scores: pd.DataFrame, reference: pd.DataFrame, domain: str, params: Params) -> pd.DataFrame:
+    """Δ_set of a model against a reference model, by domain: domain, n, delta, delta_ci_low, delta_ci_high.
+
+    (L_set − L_domain) of the model minus the same of the reference, in bits a byte: 0 at `domain` itself; above 0 the
+    reference is relatively the better there. Both must have scored the same bytes of the same documents. Raises
+    ParameterError where they have not, or where no document is of `domain`.
+    """
+    both = scores.merge(reference, on=DOCUMENT, suffixes=("", "_reference"), validate="one_to_one")
+    if len(both) != len(scores) or len(both) != len(reference) or (both["n_bytes"] != both["n_bytes_reference"]).any():
+        raise ParameterError(
+            "Δ needs both models' losses on the same bytes of the same documents: score both anew, and with "
+            "'fit.stride' above 0 where their tokenizers differ"
+        )
+    if domain not in set(both["domain"]):
+        raise ParameterError(
+            f"'fit.reference_domain': no document is of {domain!r}; there are {', '.join(sorted(set(both['domain'])))}"
+        )
+    apart = both.assign(bits=(both["nats"] - both["nats_reference"]) / math.log(2))
+    drawn = {
+        name: ratios.resampled(
+            part["bits"], part["n_bytes"], params.text_metrics.resamples, np.random.default_rng([params.seed, place])
+        )
+        for place, (name, part) in enumerate(apart.groupby("domain", sort=False))
+    }
+    rows = []
+    for name, (value, draws) in drawn.items():
+        level, draws_of_level = drawn[domain]
+        same = name == domain  # drawn together, so that the domain itself is 0 without doubt
+        estimate = (0.0, 0.0, 0.0) if same else _interval((value - level, draws - draws_of_level), params)
+        n = int((apart["domain"] == name).sum())
+        rows.append({"domain": name, "n": n} | dict(zip(("delta", "delta_ci_low", "delta_ci_high"), estimate)))
+    return pd.DataFrame(rows)
+
+
+def by_position(scores: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """Loss by place in the document: domain, position (first of the places 0, 1, 2–3, 4–7, …), n, loss, interval.
+
+    `n` counts documents that reach there; the last row of a domain may hold part of its places.
+    """
+    rows = []
+    for domain, part in scores.groupby("domain", sort=False):
+        for start, end in _places(int(part["n_tokens"].max())):
+            inside = [np.asarray(loss[start:end], dtype=float) for loss in part["losses"] if len(loss) > start]
+            above, below = [loss.sum() for loss in inside], [len(loss) for loss in inside]
+            rng = np.random.default_rng(params.seed)
+            estimate = _interval(ratios.resampled(above, below, params.text_metrics.resamples, rng), params)
+            row = {"domain": domain, "position": start, "n": len(inside)}
+            rows.append(row | dict(zip(("loss", "loss_ci_low", "loss_ci_high"), estimate)))
+    return pd.DataFrame(rows)
+
+
+def documents(scores: pd.DataFrame) -> pd.DataFrame:
+    """domain, id, and the bits a byte of every document by itself, for paired tests."""
+    return scores[DOCUMENT].assign(bits_per_byte=scores["nats"] / math.log(2) / scores["n_bytes"])
+
+
+def _places(size: int) -> Iterator[tuple[int, int]]:
+    start, end = 0, 1
+    while start < size:
+        yield start, end
+        start, end = end, 2 * end
+
+
+def _pooled(scores: pd.DataFrame, below: str, params: Params) -> tuple[float, np.ndarray]:
+    """Nats over all documents' `below`; documents are drawn within their domain."""
+    rng, sums = np.random.default_rng(params.seed), []
+    for _, part in scores.groupby("domain", sort=False):
+        places = rng.integers(0, len(part), (params.text_metrics.resamples, len(part)))
+        sums.append([part[column].to_numpy(float)[places].sum(axis=1) for column in ("nats", below)])
+    above, total = np.sum(sums, axis=0)
+    return float(scores["nats"].sum() / scores[below].sum()), above / total
+
+
+def _mean(found: dict[str, tuple[float, np.ndarray]], domains: list[str]) -> tuple[float, np.ndarray]:
+    values, drawn = zip(*(found[domain] for domain in domains))
+    return float(np.mean(values)), np.mean(drawn, axis=0)
+
+
+def _row(name: str, part: pd.DataFrame, bits: tuple, nats: tuple, params: Params) -> dict:
+    counts = {"domain": name, "n": len(part), **{c: int(part[c].sum()) for c in ("n_tokens", "n_bytes")}}
+    perplexity = (math.exp(nats[0]), np.exp(nats[1]))
+    for metric, found in (("bits_per_byte", bits), ("perplexity", perplexity)):
+        counts |= dict(zip((metric, f"{metric}_ci_low", f"{metric}_ci_high"), _interval(found, params)))
+    return counts
+
+
+def _interval(found: tuple[float, np.ndarray], params: Params) -> tuple[float, float, float]:
+    return ratios.interval(*found, params.text_metrics.confidence)

@@ -1,0 +1,92 @@
+"""Bits a byte by domain, Δ, and loss by position: by hand, and the limits."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from s2utils.evaluation import fit
+from s2utils.workflow.params import ParameterError, load
+
+PARAMS = load("smoke")
+
+
+def scored(rows: list[tuple[str, str, list[float], int]]) -> pd.DataFrame:
+    """(domain, id, losses in bits, bytes) as `fit.score` gives them."""
+    made = [
+        {"domain": domain, "id": id, "n_tokens": len(bits), "n_bytes": size, "nats": sum(bits) * math.log(2),
+         "losses": np.array(bits) * math.log(2)}
+        for domain, id, bits, size in rows
+    ]  # fmt: skip
+    return pd.DataFrame(made)
+
+
+ROWS = [("law", "1", [4.0, 2.0], 3), ("law", "2", [1.0, 1.0, 1.0, 3.0], 12), ("code", "3", [2.0, 4.0, 6.0, 8.0], 4),
+        ("code", "4", [5.0], 1)]  # fmt: skip
+
+
+def test_a_domain_is_a_ratio_of_sums_and_two_averages_stand_beside_each_other():
+    table = fit.by_domain(scored(ROWS), PARAMS).set_index("domain")
+    assert table.loc["law", "bits_per_byte"] == pytest.approx(12 / 15)
+    assert table.loc["code", "bits_per_byte"] == pytest.approx(25 / 5)
+    assert table.loc[fit.MACRO, "bits_per_byte"] == pytest.approx((12 / 15 + 5) / 2)
+    assert table.loc[fit.POOLED, "bits_per_byte"] == pytest.approx(37 / 20)
+    assert table.loc["law", "perplexity"] == pytest.approx(2 ** (12 / 6))
+    assert table.loc[fit.MACRO, "perplexity"] == pytest.approx(2 ** ((2 + 5) / 2)), "of mean losses, as Paloma's"
+    assert table.loc["law", ["n", "n_tokens", "n_bytes"]].tolist() == [2, 6, 15]
+    for metric in ("bits_per_byte", "perplexity"):
+        assert (table[f"{metric}_ci_low"] <= table[metric]).all() and (
+            table[metric] <= table[f"{metric}_ci_high"]
+        ).all()
+        assert (table[f"{metric}_ci_low"] < table[f"{metric}_ci_high"]).all()
+
+
+def test_a_single_document_has_a_value_and_no_interval():
+    table = fit.by_domain(scored(ROWS[:1]), PARAMS)
+    assert table["bits_per_byte"].iat[0] == pytest.approx(2) and table["bits_per_byte_ci_low"].isna().all()
+
+
+def test_delta_of_a_model_with_itself_is_0_and_at_the_reference_domain_of_any():
+    one, other = scored(ROWS), scored([(d, i, [2 * b for b in bits], size) for d, i, bits, size in ROWS])
+    assert (fit.delta(one, one, "law", PARAMS)[["delta", "delta_ci_low", "delta_ci_high"]] == 0).all(axis=None)
+    table = fit.delta(other, one, "law", PARAMS).set_index("domain")
+    assert table.loc["law", ["delta", "delta_ci_low", "delta_ci_high"]].tolist() == [0, 0, 0]
+    assert table.loc["code", "delta"] == pytest.approx((10 - 1.6) - (5 - 0.8))
+    back = fit.delta(one, other, "law", PARAMS).set_index("domain")
+    assert back.loc["code", "delta"] == pytest.approx(-table.loc["code", "delta"])
+
+
+@pytest.mark.parametrize(
+    "rows, domain, said",
+    [(ROWS[:3], "law", "same bytes of the same documents"), (ROWS, "poems", "no document is of 'poems'")],
+)
+def test_delta_without_its_terms_is_refused(rows, domain, said):
+    with pytest.raises(ParameterError, match=said):
+        fit.delta(scored(ROWS), scored(rows), domain, PARAMS)
+
+
+def test_loss_by_position_counts_the_documents_that_reach_it():
+    table = fit.by_position(scored(ROWS), PARAMS).set_index(["domain", "position"])
+    assert table.loc[("law", 0), ["n", "loss"]].tolist() == [2, pytest.approx(2.5 * math.log(2))]
+    assert table.loc[("law", 2), ["n", "loss"]].tolist() == [1, pytest.approx(2 * math.log(2))]
+    assert table.loc[("code", 0), "n"] == 2 and table.loc[("code", 2), "loss"] == pytest.approx(7 * math.log(2))
+
+
+def test_documents_that_were_trained_on_and_empty_ones_are_left_out_and_counted():
+    long = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+    rows = [("a", "1", long), ("a", "2", "  "), ("a", "3", "kept"), ("b", "4", "kept too"), ("b", "5", "beyond the two"),
+            ("b", "6", "a third")]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["domain", "id", "text"])
+    few = PARAMS.fit.model_copy(update={"max_characters": 1000, "documents": 2})
+    chosen, left_out = fit.chosen(frame, few, [f"He said: {long}."], 13)
+    assert chosen["id"].tolist() == ["3", "4", "5"] and left_out.to_dict() == {"a": 2, "b": 0}
+
+
+@pytest.mark.parametrize(
+    "text, characters, left",
+    [("one two three", 7, "one two"), ("one two three", 8, "one two"), ("one two", 7, "one two"), ("Wort" * 9, 5, "WortW"),
+     ("one two three", 9, "one two")],
+)  # fmt: skip
+def test_a_text_is_cut_at_a_word(text, characters, left):
+    assert fit.cut(text, characters) == left
