@@ -10,6 +10,7 @@ Gao et al. 2021 (The Pile: BPB, Δ); Magnusson et al. 2023 (Paloma: macro averag
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -45,8 +46,9 @@ def cut(text: str, characters: int) -> str:
     """The beginning of a text, at most `characters` long, that ends with a whole word where it has several."""
     if len(text) <= characters:
         return text
-    start = text[: characters + 1]
-    return start.rsplit(maxsplit=1)[0] if len(start.split()) > 1 else start[:characters]
+    start = text[:characters]
+    whole = start if text[characters].isspace() else re.sub(r"\S+\Z", "", start)
+    return whole.rstrip() or start
 
 
 def score(
@@ -153,6 +155,7 @@ def _pooled(scores: pd.DataFrame, below: str, params: Params) -> tuple[float, np
     rng, sums = np.random.default_rng(params.seed), []
     for _, part in scores.groupby("domain", sort=False):
         places = rng.integers(0, len(part), (params.text_metrics.resamples, len(part)))
+        part = part if len(part) > 1 else part.assign(nats=math.nan)  # one document shows no spread
         sums.append([part[column].to_numpy(float)[places].sum(axis=1) for column in ("nats", below)])
     above, total = np.sum(sums, axis=0)
     return float(scores["nats"].sum() / scores[below].sum()), above / total
