@@ -76,7 +76,7 @@ def write(frame: pd.DataFrame, name: str, folder: Path, about: dict, view: pd.Da
     """
     view = layout.view(frame, name) if view is None else view
     heading = f"{about['title']}. {about['caption']}".rstrip()
-    types = {c: "text" if _is_text(frame[c]) else frame[c].dtype.name for c in frame}
+    types = {c: "text" if is_text(frame[c]) else frame[c].dtype.name for c in frame}
     texts = {
         "csv": frame.to_csv(index=False, lineterminator="\n"),
         "md": f"**{about['title']}.** {about['caption']}".rstrip() + f"\n\n{markdown(view)}\n",
@@ -111,13 +111,14 @@ def _typed(texts: pd.Series) -> pd.Series:
     return numbers if (numbers.notna() | texts.isin(["", "nan", "NaN"])).all() else texts
 
 
-def _is_text(values: pd.Series) -> bool:
+def is_text(values: pd.Series) -> bool:
+    """Whether a column holds text: neither numbers nor truths."""
     return not (pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values))
 
 
 def _text_keys(frame: pd.DataFrame) -> list[str]:
     """The columns of text that say what a row is about."""
-    return [c for c in frame if _is_text(frame[c]) and c not in layout.MEASURED_TEXT and not c.endswith("_mark")]
+    return [c for c in frame if is_text(frame[c]) and c not in layout.MEASURED_TEXT and not c.endswith("_mark")]
 
 
 def _cell(run: Run) -> str:
