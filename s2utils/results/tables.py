@@ -179,19 +179,24 @@ CELL = re.compile(r"^(\S+) (\[[^\]]*\])(?: (\(.*\)))?$")  # a value, its interva
 
 
 def to_html(view: pd.DataFrame) -> str:
-    """The table for a notebook: under a value its interval, small and in one line; all text is escaped."""
+    """The table for a notebook: under a value its interval, small and in one line; all text is escaped.
 
-    def cell(value: object) -> str:
-        text = html.escape(str(value))
-        if parts := CELL.match(text):
-            small = "".join(f"<br><small>{part}</small>" for part in parts.groups()[1:] if part)
-            text = parts[1] + small.replace(" ", "\u00a0")
+    Under each of two models that are compared stands its merge, for columns of their own would not fit there.
+    """
+    texts = view.astype(str).to_dict("list")
+    merges = {"model": "merge mode", "minus": "minus merge mode"} if "minus merge mode" in view else {}
+    beneath = {model: ["" if mode == "none" else mode for mode in texts.pop(merges[model])] for model in merges}
+
+    def cell(column: str, row: int) -> str:
+        text = html.escape(texts[column][row])
         kind = "" if re.match(r"[-+−]?\d|\*\*|[–<]|$", text) else ' class="text"'
-        return f"<td{kind}>{bold(text, '<strong>', '</strong>')}</td>"
+        parts = CELL.match(text)
+        text, *small = parts.groups() if parts else (text, html.escape(beneath[column][row]) if column in beneath else "")
+        small = "".join(f"<br><small>{part}</small>" for part in small if part).replace(" ", "\u00a0")
+        return f"<td{kind}>{bold(text, '<strong>', '</strong>')}{small}</td>"
 
-    head = "".join(f"<th>{html.escape(str(column))}</th>" for column in view.columns)
-    rows = ["".join(map(cell, row)) for row in view.astype(str).itertuples(index=False)]
-    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    head = "".join(f"<th>{html.escape(str(column))}</th>" for column in texts)
+    body = "\n".join(f"<tr>{''.join(cell(column, row) for column in texts)}</tr>" for row in range(len(view)))
     return f'<table class="results"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
 
 

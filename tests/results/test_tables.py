@@ -236,3 +236,10 @@ def test_in_a_notebook_an_interval_stands_under_its_value_in_one_line():
         in text
     )
     assert '<td class="text">&lt;b&gt;m&lt;/b&gt;</td>' in text and "<td>3</td>" in text
+
+
+def test_in_a_notebook_a_merge_stands_under_each_of_two_models():
+    pair = {"model": ["m"], "merge mode": ["<i>"], "minus": ["b"], "minus merge mode": ["none"], "n": [3]}
+    text = tables.to_html(pd.DataFrame(pair))
+    assert "<th>model</th><th>minus</th><th>n</th>" in text
+    assert '<td class="text">m<br><small>&lt;i&gt;</small></td><td class="text">b</td><td>3</td>' in text
