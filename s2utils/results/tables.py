@@ -19,7 +19,7 @@ import pandas as pd
 
 from s2utils.evaluation import metrics
 from s2utils.results import best_rows, layout
-from s2utils.results.latex import symbol
+from s2utils.results.latex import latex_text
 from s2utils.workflow import artefacts, paths, steps
 from s2utils.workflow.notebook import Run
 
@@ -54,15 +54,16 @@ def save(
     known = metrics.TABLES.get(name)
     frame = frame if best is None else best_rows.marked(frame, best)
     frame = (beside(frame, name) if known and known.published else frame).round(digits)
+    theirs = [c for c in frame if c.endswith("_published")]
+    compared = known and known.protocol if theirs and frame[theirs].notna().any(axis=None) else ""
     about = {
-        "title": title or (known.title if known else layout.title(name)),
+        "title": title or layout.title(name),
         "unit": unit or (known.unit if known else ""),
-    }
-    about |= {
-        "keys": keys or _text_keys(frame),
+        "keys": keys
+        or [c for c in frame if is_text(frame[c]) and c not in layout.MEASURED_TEXT and not c.endswith("_mark")],
         "protocol": protocol,
+        "caption": " ".join(filter(None, [caption, compared])),
     }
-    about |= {"caption": " ".join(filter(None, [caption, _published_protocol(frame, name)]))}
     if run.collects:
         about |= {"made_by": {"notebook": steps.STEPS[run.step].notebook, "cell": _cell(run), "profile": run.profile}}
         write(frame, name, run.tables, about)
@@ -116,11 +117,6 @@ def is_text(values: pd.Series) -> bool:
     return not (pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values))
 
 
-def _text_keys(frame: pd.DataFrame) -> list[str]:
-    """The columns of text that say what a row is about."""
-    return [c for c in frame if is_text(frame[c]) and c not in layout.MEASURED_TEXT and not c.endswith("_mark")]
-
-
 def _cell(run: Run) -> str:
     """Id of the notebook cell that is running, "" outside of one or where it was edited since it was saved."""
     try:
@@ -150,12 +146,6 @@ def beside(measured: pd.DataFrame, name: str) -> pd.DataFrame:
     paper = published(name)
     on = [k for k in ("model", "merge_mode", "dataset") if k in measured and k in paper]
     return measured.merge(paper[on + metrics.columns(name)], on=on, how="left", suffixes=("", "_published"))
-
-
-def _published_protocol(frame: pd.DataFrame, name: str) -> str:
-    """What is said of published values, where a row has any."""
-    theirs = [c for c in frame if c.endswith("_published")]
-    return metrics.TABLES[name].protocol if theirs and frame[theirs].notna().any(axis=None) else ""
 
 
 BOLD = re.compile(r"\*\*(-?[\d.]+)\*\*")  # of a number only, so that no name can ask for it
@@ -191,7 +181,9 @@ def to_html(view: pd.DataFrame) -> str:
         text = html.escape(texts[column][row])
         kind = "" if re.match(r"[-+−]?\d|\*\*|[–<]|$", text) else ' class="text"'
         parts = CELL.match(text)
-        text, *small = parts.groups() if parts else (text, html.escape(beneath[column][row]) if column in beneath else "")
+        text, *small = (
+            parts.groups() if parts else (text, html.escape(beneath[column][row]) if column in beneath else "")
+        )
         small = "".join(f"<br><small>{part}</small>" for part in small if part).replace(" ", "\u00a0")
         return f"<td{kind}>{bold(text, '<strong>', '</strong>')}{small}</td>"
 
@@ -211,14 +203,3 @@ def latex(view: pd.DataFrame, caption: str, label: str) -> str:
          " & ".join(map(latex_text, view.columns)) + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}",
          r"\end{table}", ""]
     )  # fmt: skip
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "·": r"$\cdot$",
-    "±": r"$\pm$", "≥": r"$\geq$", "†": r"$^\dagger$",
-}  # fmt: skip
-
-
-def latex_text(value: object) -> str:
-    """Text with LaTeX's special characters escaped, and all others such that pdflatex sets them."""
-    return "".join(_LATEX.get(c, rf"\{c}" if c in "&%$#_{}" else symbol(c)) for c in str(value))

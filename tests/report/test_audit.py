@@ -407,10 +407,7 @@ def test_a_judgements_csv_with_a_row_each_is_not_pooled(tree, tmp_path):
 
 def test_replies_that_are_objects_are_read_or_failed(tmp_path, params):
     reply = {"choices": [{"message": {"role": "assistant", "content": "Rating: [[7]]"}}]}
-    notes, rows = (
-        [],
-        [[1, "[[5]]", "why"], [2, json.dumps(reply), "why"], [3, '{"id": 9}', "why"], [4, "nan", "why"]],
-    )
+    notes, rows = ([], [[1, "[[5]]", "why"], [2, json.dumps(reply), "why"], [3, '{"id": 9}', "why"], [4, "nan", "why"]])
     (row,) = audit.ratings(write(tmp_path / "j.csv", rows, ["question_id", "m", "question"]), params, notes).to_dict(
         "records"
     )

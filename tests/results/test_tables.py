@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2utils.evaluation import metrics
-from s2utils.results import layout, tables
+from s2utils.results import latex, layout, tables
 from s2utils.workflow.notebook import Run
 from s2utils.workflow.params import load
 
@@ -171,12 +171,12 @@ def test_latex_has_as_many_columns_as_it_says(tree):
     ],
 )
 def test_latex_escapes(text, wanted):
-    assert tables.latex_text(text) == wanted
+    assert latex.latex_text(text) == wanted
 
 
 @given(st.text())
 def test_no_special_character_of_latex_is_left_bare(text):
-    left = tables.latex_text(text)
+    left = latex.latex_text(text)
     assert left.isascii()
     left = re.sub(
         r"\\[a-zA-Z]+\{\}|\\[^a-zA-Z&%$#_{}]\{[a-zA-Z]\}|\\[urHvdckb]\{[a-zA-Z]\}|(?<!\\)\$[^$ ]+\$", "", left
