@@ -24,13 +24,13 @@ def smoke() -> Params:
 
 def rated(train_set: str = "sciq", **values: list[float]) -> pd.DataFrame:
     """Questions 0, 1, … of one train set with these values of `kl` under each merge."""
-    return pd.DataFrame(
-        [
-            {"train_set": train_set, "merge_mode": m, "question": i, "kl": v}
-            for m, column in values.items()
-            for i, v in enumerate(column)
-        ]
-    )
+    rows = [(train_set, mode, i, value) for mode, column in values.items() for i, value in enumerate(column)]
+    return pd.DataFrame(rows, columns=["train_set", "merge_mode", "question", "kl"])
+
+
+def apart(smoke: Params, **values: list[float]) -> pd.Series:
+    """The one row of these values of two merges."""
+    return paired_tables.paired(rated(**values), ["kl"], smoke).iloc[0]
 
 
 def interval(row: pd.Series, metric: str) -> tuple[float, float, float]:
@@ -45,7 +45,7 @@ def counts(row: pd.Series, metric: str) -> tuple[int, int, int]:
 
 
 def test_merges_with_the_same_scores_are_not_apart(smoke):
-    row = paired_tables.paired(rated(bf16=[1.0, 5, 9], dequantized=[1.0, 5, 9]), ["kl"], smoke).iloc[0]
+    row = apart(smoke, bf16=[1.0, 5, 9], dequantized=[1.0, 5, 9])
     assert interval(row, "kl") == (0, 0, 0) and counts(row, "kl") == (3, 0, 0)
     assert (row["train_set"], row["merge_mode"], row["minus"], row["n"]) == ("sciq", "dequantized", "bf16", 3)
 
@@ -64,18 +64,17 @@ def test_pairs_are_told_apart_where_every_answer_says_so(smoke):
 
 def test_the_interval_is_the_bootstrap_of_the_differences(smoke):
     left, right = np.random.default_rng(1).normal(size=(2, 30))
-    row = paired_tables.paired(rated(bf16=left, dequantized=right), ["kl"], smoke).iloc[0]
+    row = apart(smoke, bf16=left, dequantized=right)
     assert interval(row, "kl") == intervals.bootstrap(right - left, 400, 0.95, smoke.seed)
 
 
 def test_what_failed_on_either_side_is_left_out_and_counted(smoke):
-    found = rated(bf16=[1.0, math.nan, 3, 4], dequantized=[2.0, 2, math.nan, 4])
-    row = paired_tables.paired(found, ["kl"], smoke).iloc[0]
+    row = apart(smoke, bf16=[1.0, math.nan, 3, 4], dequantized=[2.0, 2, math.nan, 4])
     assert row["n"] == 4 and row["kl_difference"] == 0.5 and counts(row, "kl") == (2, 1, 2)
 
 
 def test_pairs_hold_only_questions_of_both(smoke):
-    row = paired_tables.paired(rated(bf16=[1.0, 2, 3], dequantized=[1.0, 2]), ["kl"], smoke).iloc[0]
+    row = apart(smoke, bf16=[1.0, 2, 3], dequantized=[1.0, 2])
     assert row["n"] == 2 and counts(row, "kl") == (2, 0, 0)
 
 
@@ -91,9 +90,8 @@ def test_a_question_that_stands_twice_is_refused(smoke):
 
 
 def test_train_sets_are_not_mixed(smoke):
-    found = pd.concat(
-        [rated("sciq", bf16=[1.0, 1], dequantized=[2.0, 2]), rated("wiki", bf16=[9.0], dequantized=[9.0])]
-    )
+    parts = rated("sciq", bf16=[1.0, 1], dequantized=[2.0, 2]), rated("wiki", bf16=[9.0], dequantized=[9.0])
+    found = pd.concat(parts)
     pairs = paired_tables.paired(found, ["kl"], smoke)
     assert pairs["train_set"].tolist() == ["sciq", "wiki"] and pairs["kl_difference"].tolist() == [1, 0]
     assert pairs["n"].tolist() == [2, 1] and math.isnan(pairs["kl_difference_ci_low"][1])  # one question, no spread
@@ -138,10 +136,8 @@ def test_identical_scores_on_every_document_are_no_difference(smoke):
 def test_one_document_of_four_is_25_points_and_a_quarter_of_that_in_the_average(smoke):
     row = paired_tables.tasks(changed(arc=[[1, 0, 1, 0]], mmlu=[[1, 0, 1], [0, 0]]), evaluate.COLUMNS, smoke).iloc[0]
     assert row["arc_acc_norm_difference"] == -25 and row["average_difference"] == -6.25
-    assert interval(row, "arc_acc_norm")[1:] == (
-        -100 * 2 / 3,
-        0,
-    )  # 3 of 4 drawn: 2 or more times with 16 %, never with 42 %
+    # 3 of 4 drawn: 2 or more times with 16 %, never with 42 %
+    assert interval(row, "arc_acc_norm")[1:] == (-100 * 2 / 3, 0)
     assert counts(row, "arc_acc_norm") == (4, 1, 0) and row["hellaswag_acc_norm_difference"] == 0
     assert row["n"] == 13  # the third subject of MMLU is not under both merges
 
@@ -182,9 +178,8 @@ def test_rounding_in_the_last_digits_is_no_difference(smoke):
 
 
 def test_a_document_without_a_value_is_left_out_and_counted(smoke):
-    row = paired_tables.tasks(
-        changed(truthfulqa=[[math.nan, 0.8]], hellaswag=[[math.nan, math.nan]]), evaluate.COLUMNS, smoke
-    ).iloc[0]
+    found = changed(truthfulqa=[[math.nan, 0.8]], hellaswag=[[math.nan, math.nan]])
+    row = paired_tables.tasks(found, evaluate.COLUMNS, smoke).iloc[0]
     assert row["truthfulqa_mc2_difference"] == pytest.approx(20) and counts(row, "truthfulqa_mc2") == (1, 1, 1)
     assert counts(row, "hellaswag_acc_norm") == (0, 0, 2) and math.isnan(row["hellaswag_acc_norm_difference"])
     assert math.isnan(row["average_difference"]) and row["average_difference_n_failed"] == 3
@@ -202,12 +197,8 @@ def test_resamples_lie_within_the_values_and_around_their_mean(groups):
     mean, resampled = drawn(*groups, resamples=50)
     assert mean == pytest.approx(np.mean([np.mean(s) for s in groups]))
     assert resampled.shape == (50,)
-    assert (
-        np.mean([min(s) for s in groups]) - 1e-9
-        <= resampled.min()
-        <= resampled.max()
-        <= np.mean([max(s) for s in groups]) + 1e-9
-    )
+    low, high = (np.mean([end(group) for group in groups]) for end in (min, max))
+    assert low - 1e-9 <= resampled.min() <= resampled.max() <= high + 1e-9
 
 
 def test_the_spread_is_the_unbiased_one_of_every_stratum():
@@ -252,13 +243,8 @@ def test_merges_that_do_not_differ_are_seldom_told_apart():
 
 def test_the_table_says_value_interval_and_what_failed(smoke):
     pairs = paired_tables.paired(rated(bf16=[1.0, math.nan, 1], dequantized=[3.0, 2, 3]), ["kl"], smoke)
-    assert layout.view(pairs).iloc[0].tolist() == [
-        "sciq",
-        "dequantized",
-        "bf16",
-        3,
-        "+2 [+2, +2] (2 of 2 changed, 1 failed)",
-    ]
+    keys, shown = ["sciq", "dequantized", "bf16", 3], "+2 [+2, +2] (2 of 2 changed, 1 failed)"
+    assert layout.view(pairs).iloc[0].tolist() == [*keys, shown]
     one = layout.view(paired_tables.paired(rated(bf16=[1.0], dequantized=[1.5]), ["kl"], smoke))
     assert one["kl difference"].item() == "+0.5000 (1 of 1 changed)"
     none = layout.view(paired_tables.paired(rated(bf16=[1.0], dequantized=[math.nan]), ["kl"], smoke))
@@ -266,17 +252,11 @@ def test_the_table_says_value_interval_and_what_failed(smoke):
 
 
 def test_the_reading_counts_comparisons_and_names_those_told_apart(smoke):
-    parts = [
-        rated("sciq", bf16=[1.0, 2, 3], dequantized=[2.0, 3, 4]),
-        rated("wiki", bf16=[1.0, 2], dequantized=[2.0, 1]),
-    ]
-    pairs = paired_tables.paired(pd.concat([*parts, rated("both", bf16=[1.0], dequantized=[2.0])]), ["kl"], smoke)
-    text = paired_tables.reading(pairs, ["kl"], 0.95)
-    assert (
-        text.startswith("Of three comparisons of two merges of one fine-tune, in one it is higher")
-        and "1 have too few" in text
-    )
-    assert "sciq, dequantized − bf16: kl +1 [+1, +1] (n = 3)" in text
+    values = {"sciq": ([1.0, 2, 3], [2.0, 3, 4]), "wiki": ([1.0, 2], [2.0, 1]), "both": ([1.0], [2.0])}
+    found = pd.concat(rated(name, bf16=one, dequantized=other) for name, (one, other) in values.items())
+    text = paired_tables.reading(paired_tables.paired(found, ["kl"], smoke), ["kl"], 0.95)
+    assert text.startswith("Of three comparisons of two merges of one fine-tune, in one it is higher")
+    assert "1 have too few" in text and "sciq, dequantized − bf16: kl +1 [+1, +1] (n = 3)" in text
     assert "wiki" not in text and "about 0.1 apart; more where" in text
 
 

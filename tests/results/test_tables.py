@@ -36,23 +36,13 @@ def test_the_published_averages_are_the_means_of_their_columns(tree):
 
 def row(model: str, merge_mode: str = "none", **changes) -> dict:
     """A measured row of the leaderboard."""
-    values = dict.fromkeys(metrics.columns("leaderboard"), 50.0)
-    return (
-        {"model": model, "base": "Llama-2-7b", "variant": "base", "train_set": "", "merge_mode": merge_mode, "n": 3}
-        | values
-        | changes
-    )
+    keys = dict(zip(tables.MODEL, (model, "Llama-2-7b", "base", "", merge_mode)))
+    return keys | {"n": 3} | dict.fromkeys(metrics.columns("leaderboard"), 50.0) | changes
 
 
 def test_a_measured_row_finds_the_published_one(tree):
-    measured = pd.DataFrame(
-        [
-            row("Llama-2-7b"),
-            row("Llama-2-7b-ELI5-wiki", "dequantized"),
-            row("Llama-2-7b-ELI5-wiki", "bf16"),
-            row("SmolLM2-135M"),
-        ]
-    )
+    merges = [row("Llama-2-7b-ELI5-wiki", mode) for mode in ("dequantized", "bf16")]
+    measured = pd.DataFrame([row("Llama-2-7b"), *merges, row("SmolLM2-135M")])
     frame = tables.beside(measured, "leaderboard")
     assert frame["average_published"].tolist()[:2] == [53.40, 55.46]
     assert frame.loc[0, ["arc_acc_norm_published", "truthfulqa_mc2_published"]].tolist() == [53.07, 38.98]
@@ -61,18 +51,8 @@ def test_a_measured_row_finds_the_published_one(tree):
 
 
 def test_published_text_metrics_join_by_data_set_too(tree):
-    measured = pd.DataFrame(
-        [
-            {
-                "model": "Llama-2-7b",
-                "merge_mode": "none",
-                "dataset": d,
-                "flesch_reading_ease": 1.0,
-                "flesch_kincaid_grade": 2.0,
-            }
-            for d in ("ELI5", "full", "sciq")
-        ]
-    )
+    measured = pd.DataFrame({"dataset": ["ELI5", "full", "sciq"]}).assign(model="Llama-2-7b", merge_mode="none")
+    measured = measured.assign(flesch_reading_ease=1.0, flesch_kincaid_grade=2.0)
     frame = tables.beside(measured, "flesch")
     assert frame["flesch_reading_ease_published"].tolist()[:2] == [58.2425, 65.0452]
     assert frame["flesch_reading_ease_published"].isna().tolist() == [False, False, True]
