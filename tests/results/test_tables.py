@@ -59,18 +59,8 @@ def test_published_text_metrics_join_by_data_set_too(tree):
 
 
 def test_a_cell_shows_value_interval_and_failures(tree):
-    frame = pd.DataFrame(
-        [
-            row(
-                "Llama-2-7b",
-                average=12.5,
-                average_ci_low=10.0,
-                average_ci_high=14.0,
-                average_n_failed=2,
-                mmlu_acc=float("nan"),
-            )
-        ]
-    )
+    average = {"average": 12.5, "average_ci_low": 10.0, "average_ci_high": 14.0, "average_n_failed": 2}
+    frame = pd.DataFrame([row("Llama-2-7b", mmlu_acc=math.nan, **average)])
     view = layout.view(tables.beside(frame, "leaderboard"), "leaderboard")
     assert view.loc[0, "Average"] == "12.50 [10.00, 14.00] (2 failed)"
     assert view.loc[0, "MMLU"] == "–"

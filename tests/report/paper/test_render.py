@@ -169,21 +169,13 @@ def section(text: str, title: str) -> str:
 def test_a_verdict_changes_the_sentence(full):
     before = render.markdown("a100-7b")
     assert "In none of the 18 comparisons of a fine-tune with the base is there evidence" in section(before, "Summary")
-    where = {
-        "metric": "flesch_reading_ease",
-        "dataset": "wiki",
-        "model": "Llama-2-7b-ELI5",
-        "merge_mode": "bf16",
-        "minus": "Llama-2-7b",
-    }
+    where = {"metric": "flesch_reading_ease", "dataset": "wiki", "model": "Llama-2-7b-ELI5", "merge_mode": "bf16"}
     easier = {"difference": 4.25, "difference_ci_low": 1.5, "difference_ci_high": 7.75, "p_holm": 0.012}
     full.flip("text_metrics_tests", where, verdict="different", **easier)
     summary = section(render.markdown("a100-7b"), "Summary")
     assert "in one it is easier to read and for the other 17 there is no evidence of a difference" in summary
-    assert (
-        "Llama-2-7b-ELI5 (simple merge) on wiki +4.25 [+1.50, +7.75] (n = 100, 2 failed, p = 0.012, d = +0.15)"
-        in summary
-    )
+    told = "Llama-2-7b-ELI5 (simple merge) on wiki +4.25 [+1.50, +7.75] (n = 100, 2 failed, p = 0.012, d = +0.15)"
+    assert told in summary
     full.flip("text_metrics_tests", where, difference=-4.25, difference_ci_low=-7.75, difference_ci_high=-1.5)
     summary = section(render.markdown("a100-7b"), "Summary")
     assert "in one it is harder to read" in summary and "easier" not in summary
@@ -204,22 +196,16 @@ def test_each_part_of_the_text_follows_its_table(full):
     assert "the careful merge is nearer than the simple merge" in section(text, "Merging")
     assert "The limits keep 30.0 % [25.0, 35.0] of the answers" in section(text, "A look at the data")
     assert "most of this text is not simple, as expected" in section(text, "A look at the data")
-    for part in (
-        "on a list of easy words",
-        "Over the limit of toxicity are",
-        "Rows over 1,024 tokens",
-        "limit in disguise",
-    ):
-        assert section(text, "A look at the data").count(part) == 2, part
+    parts = ("on a list of easy words", "Over the limit of toxicity are", "Rows over 1,024 tokens", "limit in disguise")
+    assert [section(text, "A look at the data").count(part) for part in parts] == [2] * 4
     assert "Not measured" not in text
     full.flip("sft", {"train_set": "wiki"}, eval_loss_after=2.75)
     full.flip("merge_paired", {"train_set": "wiki"}, kl_difference_ci_high=0.5)
     full.flip("eda_limits", here, kept_ci_high=0.55)
     full.flip("funnel", {"dataset": "ELI5", "reason": "kept"}, n=123)
     text = render.markdown("a100-7b")
-    assert "**wiki**: the validation loss did not fall: it went from 2.5000 to 2.7500" in section(
-        text, "Model and training"
-    )
+    lost = "**wiki**: the validation loss did not fall: it went from 2.5000 to 2.7500"
+    assert lost in section(text, "Model and training")
     assert "the careful merge shows no evidence of being nearer" in section(text, "Merging")
     assert "it cannot be told whether most of this text is simple" in section(text, "A look at the data")
     assert "**ELI5**: 123 of 1,000 records (12.3 %) are kept" in section(text, "Filtering")
@@ -277,11 +263,7 @@ def known(made: Make) -> tuple[set, set]:
     files = [*made.folder.glob("*.csv"), *paths.reports("published").rglob("*.csv")]
     pool = {0.05, 0.001, *made.params.s2.min_words.values()}  # the level of tests, and the p that is not told smaller
     names = {*(m.full_name for m in metrics.METRICS.values()), *(m.label for m in metrics.METRICS.values())}
-    names |= {*(t.title for t in metrics.TABLES.values()), *(t.protocol for t in metrics.TABLES.values())} | {
-        "Llama-2",
-        "F1",
-        "NF4",
-    }
+    names |= {text for t in metrics.TABLES.values() for text in (t.title, t.protocol)} | {"Llama-2", "F1", "NF4"}
     for frame in map(tables.read, files):
         numbers = frame.select_dtypes("number")
         words = [c for c in frame if c not in numbers]
@@ -291,11 +273,9 @@ def known(made: Make) -> tuple[set, set]:
             alike = frame.groupby(list(dict.fromkeys(pair)))
             pool |= set(alike.size()) | set(alike["n"].sum() if "n" in numbers else ())
         theirs = [c for c in numbers if c.endswith("_published")]
-        low, high = (
-            numbers[[c.replace("_published", end) for c in theirs]].to_numpy() for end in ("_ci_low", "_ci_high")
-        )
-        inside = (low <= numbers[theirs]) & (numbers[theirs] <= high)
-        pool |= {int(numbers[theirs].notna().to_numpy().sum()), int(inside.to_numpy().sum())}
+        ends = [[c.replace("_published", end) for c in theirs] for end in ("_ci_low", "_ci_high")]
+        low, printed, high = (numbers[columns].to_numpy() for columns in (ends[0], theirs, ends[1]))
+        pool |= {int((printed == printed).sum()), int(((low <= printed) & (printed <= high)).sum())}
     funnel = tables.read(made.folder / "funnel.csv")
     pool |= set(funnel["n"] / funnel["n"].max())
     for value in flat(made.params).values():
@@ -401,16 +381,8 @@ def hostile(made: Make) -> None:
     """Names that are markup, in every column of text and in every caption."""
     for file in made.folder.glob("*.csv"):
         frame = tables.read(file)
-        for column in set(frame) & {
-            "dataset",
-            "reason",
-            "readability",
-            "check",
-            "statement",
-            "claim",
-            "train_set",
-            "other",
-        }:
+        named = "dataset reason readability check statement claim train_set other".split()
+        for column in set(frame) & set(named):
             frame[column] = frame[column] + EVIL
         if "model" in frame:
             frame["model"] = [f"[{v}] {EVIL}" for v in frame["model"]]
@@ -425,24 +397,15 @@ def test_names_stay_text_in_every_format(small):
     hostile(small)
     page = render.write("smoke")
     body = Page(page.read_text(encoding="utf-8").split('<main id="main">')[1])
-    again = Page(
-        mistune.create_markdown(escape=False, plugins=["table"])(
-            (page.parent / "writeup.md").read_text(encoding="utf-8")
-        )
-    )
+    written = (page.parent / "writeup.md").read_text(encoding="utf-8")
+    again = Page(mistune.create_markdown(escape=False, plugins=["table"])(written))
     for read in (body, again):
         assert not read.tags & {"script", "iframe", "svg", "input"}
         assert not any("javascript" in link for link in read.links)
-    assert "<script>alert(1)</script> **b** [x](javascript:y) | `c` \\input{x} $m$ é中[U+202E] & # _ %" in "".join(
-        body.text
-    )
+    assert EVIL.replace("\u202e", "[U+202E]") in "".join(body.text)
     latex = (page.parent / "writeup.tex").read_text(encoding="utf-8")
-    assert (
-        latex.isascii()
-        and r"\input" not in latex
-        and r"\textbackslash{}input\{x\}" in latex
-        and r"\'{e}[U+4E2D][U+202E]" in latex
-    )
+    assert latex.isascii() and r"\input" not in latex
+    assert r"\textbackslash{}input\{x\}" in latex and r"\'{e}[U+4E2D][U+202E]" in latex
 
 
 def test_the_same_tables_give_the_same_bytes(small):
@@ -462,11 +425,8 @@ def test_figures_come_inside_the_page_and_as_vectors_in_latex(small):
     (folder / "funnel.txt").write_text("Bars & <b>\nThe funnel_1.", encoding="utf-8")
     page = render.write("smoke")
     text = page.read_text(encoding="utf-8")
-    assert (
-        'src="data:image/png;base64,Ynl0ZXM="' in text
-        and 'alt="Bars &amp; &lt;b&gt;"' in text
-        and "The funnel_1.</figcaption>" in text
-    )
+    assert 'src="data:image/png;base64,Ynl0ZXM="' in text and 'alt="Bars &amp; &lt;b&gt;"' in text
+    assert "The funnel_1.</figcaption>" in text
     latex = (page.parent / "writeup.tex").read_text(encoding="utf-8")
     assert r"\includegraphics[width=\linewidth]{figures/funnel.pdf}" in latex and r"The funnel\_1." in latex
     assert "The figure `sft_loss.png` is missing" in (page.parent / "writeup.md").read_text(encoding="utf-8")
