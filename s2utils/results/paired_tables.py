@@ -26,16 +26,19 @@ ENDS = ("", "_ci_low", "_ci_high", "_n", "_n_changed", "_n_failed")
 FEW = 20  # questions; below, chance is more often taken for a difference
 
 
-def paired(found: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:
+def paired(samples: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:
     """One row per train set and pair of merge modes, the later minus the earlier: KEYS, and ENDS of each metric.
 
-    `found` has train_set, merge_mode, question and `metrics`; only questions that both modes have are compared (`n`).
-    Of a metric: `<metric>_difference`, its bootstrap interval over questions, and how many questions were averaged
-    (_n), differ at all (_n_changed) and failed (_n_failed). Raises ValueError where a question stands twice.
+    `samples`, as of `sample_scores`, have train_set ("" is left out), merge_mode, question, metric and value; only
+    questions that both modes have are compared (`n`). Of a metric: `<metric>_difference`, its bootstrap interval over
+    questions, and how many questions were averaged (_n), differ at all (_n_changed) and failed (_n_failed). Raises
+    ValueError where a question stands twice.
     """
-    settings = params.text_metrics
-    rows = []
-    for row, apart in _apart(found, ["question"], metrics):
+    settings, rows, row_keys = params.text_metrics, [], ["train_set", "merge_mode", "question"]
+    tuned = samples[(samples["train_set"] != "") & samples["metric"].isin(metrics)]
+    wide = tuned.pivot(index=row_keys, columns="metric", values="value")
+    wide = wide.loc[pd.MultiIndex.from_frame(tuned[row_keys].drop_duplicates())].reset_index()
+    for row, apart in _apart(wide, ["question"], metrics):
         for metric in metrics:
             estimate = intervals.bootstrap(apart[metric], settings.resamples, settings.confidence, params.seed)
             row |= _columns(metric, apart[metric], estimate)

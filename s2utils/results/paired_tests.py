@@ -37,19 +37,20 @@ def pairs(rows: list[ModelRow]) -> list[tuple[ModelRow, ModelRow]]:
 
 
 def of_questions(
-    scores: pd.DataFrame, compared: list[tuple[ModelRow, ModelRow]], columns: list[str], params: Params
+    samples: pd.DataFrame, compared: list[tuple[ModelRow, ModelRow]], columns: list[str], params: Params
 ) -> pd.DataFrame:
     """One row per metric of `columns`, comparison and data set; the columns are `COLUMNS`.
 
-    `scores` has model_id, dataset, source, id and a value per metric, NaN where that failed.
+    `samples`, as of `sample_scores`, have model, merge_mode, dataset, question, metric and value.
     """
     rows = []
     for metric in columns:
-        wide = scores.pivot(index=["dataset", "source", "id"], columns="model_id", values=metric)
+        of_metric = samples[samples["metric"] == metric]
+        wide = of_metric.pivot(index=["dataset", "question"], columns=["model", "merge_mode"], values="value")
         family = []
         for row, minus in compared:
             for dataset, part in wide.groupby(level="dataset", sort=False):
-                apart = part[row.id] - part[minus.id]
+                apart = part[row.model, row.merge_mode] - part[minus.model, minus.merge_mode]
                 estimate = intervals.bootstrap(apart, *_resampling(params))
                 family.append(_row(row, minus, metric, apart, estimate, apart, params) | {"dataset": dataset})
         rows += _corrected(family, params)

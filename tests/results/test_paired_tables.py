@@ -24,12 +24,9 @@ def smoke() -> Params:
 
 def rated(train_set: str = "sciq", **values: list[float]) -> pd.DataFrame:
     """Questions 0, 1, … of one train set with these values of `kl` under each merge."""
+    keys = {"train_set": train_set, "metric": "kl"}
     return pd.DataFrame(
-        [
-            {"train_set": train_set, "merge_mode": m, "question": i, "kl": v}
-            for m, column in values.items()
-            for i, v in enumerate(column)
-        ]
+        [keys | {"merge_mode": m, "question": i, "value": v} for m, of in values.items() for i, v in enumerate(of)]
     )
 
 
@@ -281,7 +278,7 @@ def test_the_reading_counts_comparisons_and_names_those_told_apart(smoke):
 
 
 def test_metrics_are_named_as_readers_know_them(smoke):
-    found = rated(bf16=[1.0, 2], dequantized=[2.0, 3]).rename(columns={"kl": "bertscore_f1"})
+    found = rated(bf16=[1.0, 2], dequantized=[2.0, 3]).assign(metric="bertscore_f1")
     pairs = paired_tables.paired(found, ["bertscore_f1"], smoke)
     assert "BERTScore F1 +1" in paired_tables.reading(pairs, ["bertscore_f1"], 0.95)
     assert "F1 (BERTScore) difference" in layout.view(pairs)

@@ -195,10 +195,10 @@ def answers(n: int) -> pd.DataFrame:
 
     The second merge is always one better, the others alike.
     """
-    keys = {"dataset": "sciq", "source": "sciq"}
+    keys = {"dataset": "sciq", "metric": "rouge_l_f1"}
     rows = [
-        keys | {"model_id": model.id, "id": str(i), "rouge_l_f1": i % 3 + float(model.id == "T.deq")}
-        for model in MODELS
+        keys | {"model": m.model, "merge_mode": m.merge_mode, "question": i, "value": i % 3 + float(m.id == "T.deq")}
+        for m in MODELS
         for i in range(n)
     ]
     return pd.DataFrame(rows)
@@ -221,5 +221,5 @@ def test_questions_are_compared_with_the_base_and_merges_with_each_other(tree):
 
 def test_a_question_that_failed_under_either_is_counted(tree):
     scores = answers(12)
-    scores.loc[0, "rouge_l_f1"] = math.nan
+    scores.loc[0, "value"] = math.nan
     assert of_questions(scores)["n_failed"].tolist() == [1, 1, 1, 0]

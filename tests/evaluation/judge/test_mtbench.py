@@ -1,5 +1,4 @@
 import json
-import math
 
 import pandas as pd
 import pytest
@@ -170,15 +169,6 @@ def test_unknown_category_and_missing_file():
         mtbench.questions(params.load("cpu", {"mtbench": {"categories": ["poetry"]}}).mtbench, 0)
     with pytest.raises(ParameterError, match="there is no file"):
         mtbench.questions(params.load("cpu", {"mtbench": {"questions": "params/none.jsonl"}}).mtbench, 0)
-
-
-def test_unparsed_replies_are_counted():
-    ratings, ended = [7.0, math.nan, 5.0, 3.0], [True, True, False, True]
-    judged = pd.DataFrame({"question_id": [1, 1, 2, 2], "turn": [1, 2] * 2, "rating": ratings, "ended": ended})
-    row = mtbench.summary(judged.assign(repeat=0), params.load("cpu"))
-    assert (row["n"], row["n_cut"]) == (2, 1)
-    assert row["single_turn_rating"] == 6 and row["single_turn_rating_n_failed"] == 0
-    assert row["multi_turn_rating"] == 3 and row["multi_turn_rating_n_failed"] == 1
 
 
 def test_merges_of_one_model_draw_the_same_random_numbers_and_no_others_do(monkeypatch, tmp_path):
