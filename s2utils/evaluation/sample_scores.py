@@ -185,8 +185,6 @@ def summed(terms: list[tuple[float, pd.Series]], resamples: int, confidence: flo
         if not all(part.index.equals(parts[0].index) for part in parts):
             return None
         apart = sum(parts)
-        parts = [values.dropna().to_numpy() for _, values in apart.groupby(level="stratum")]
-        mean, means = stratified.resampled(parts, resamples, rng)
+        mean, means = stratified.resampled(stratified.parts(apart, "stratum"), resamples, rng)
         value, drawn, n, failed = value + mean, drawn + means, n + len(apart), failed + int(apart.isna().sum())
-    tail = (1 - confidence) / 2
-    return (value, *map(float, np.quantile(drawn, [tail, 1 - tail])), n, failed)
+    return (value, *intervals.percentiles(drawn, confidence), n, failed)

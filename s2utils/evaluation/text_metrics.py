@@ -15,6 +15,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from tqdm.auto import tqdm
 
 from s2utils.data.splits import embed
+from s2utils.evaluation import metrics
 from s2utils.text import reasoning
 from s2utils.text.alphabet import latin
 from s2utils.text.readability import flesch, words
@@ -22,7 +23,7 @@ from s2utils.text.toxicity import toxicity
 from s2utils.workflow.params import Params
 
 ROUGE = {"rouge_1_f1": "rouge1", "rouge_2_f1": "rouge2", "rouge_l_f1": "rougeL", "rouge_lsum_f1": "rougeLsum"}
-FLESCH = ["flesch_reading_ease", "flesch_kincaid_grade"]
+FLESCH = metrics.columns("flesch")
 
 
 def answered(frame: pd.DataFrame) -> pd.DataFrame:

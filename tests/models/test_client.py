@@ -1,81 +1,15 @@
 import inspect
-import json
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import tenacity
 from conftest import REPOSITORY, serving
+from openai_server import KEY, Server, completion
 
 from s2utils.models import client, generation
 from s2utils.workflow import artefacts
-
-KEY = "sk-test-0123456789"
-
-
-class Server(ThreadingHTTPServer):
-    """A completions server on this machine that echoes: `script` changes replies, `seen` holds what it was asked."""
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script: list = []  # (status, body) taken one a request; None echoes
-        self.seen: list[dict] = []
-        self.cards = [
-            {"id": "tiny", "object": "model", "owned_by": "vllm", "root": "/weights/tiny", "max_model_len": 512}
-        ]
-        self.slow = 0.0
-        self.at_once = self.most = 0
-        self.lock = threading.Lock()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.reply(200, {"object": "list", "data": self.server.cards})
-
-    def do_POST(self):
-        server = self.server
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with server.lock:
-            server.seen.append(body | {"path": self.path, "authorization": self.headers["Authorization"]})
-            status, reply = server.script.pop(0) if server.script else (200, None)
-            server.at_once += 1
-            server.most = max(server.most, server.at_once)
-        time.sleep(server.slow)
-        with server.lock:
-            server.at_once -= 1
-        if reply is None:
-            reply = completion(f" echo: {body['prompt']} ") if status == 200 else {"error": {"message": f"no, {KEY}"}}
-        self.reply(status, reply)
-
-    def reply(self, status: int, reply: object) -> None:
-        data = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
-
-
-def completion(text, reason: str | None = "stop", tokens: int | None = 3) -> dict:
-    """A reply as the protocol has it."""
-    reply = {"id": "c", "object": "text_completion", "created": 0, "model": "tiny"}
-    reply["choices"] = [{"index": 0, "text": text, "finish_reason": reason}]
-    if tokens is not None:
-        reply["usage"] = {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": tokens + 1}
-    return reply
 
 
 @pytest.fixture
@@ -83,6 +17,7 @@ def server(monkeypatch):
     monkeypatch.setenv("TEST_KEY", KEY)
     monkeypatch.setattr(client, "WAIT", tenacity.wait_fixed(0.01))
     with serving(Server()) as running:
+        running.retry_after = ""
         yield running
 
 
@@ -132,7 +67,9 @@ def test_a_prompts_seed_hangs_on_its_place_and_the_runs_seed(server):
 
 
 def test_it_takes_what_the_local_one_takes():
-    ours, local = (inspect.signature(f).parameters for f in (generation.served_completions, generation.completions))
+    functions = (generation.completions, client.completions, generation.served_completions)
+    local, carrying, ours = (dict(inspect.signature(f).parameters) for f in functions)
+    ours = carrying | ours
     assert set(local) - set(ours) == {"tok"}  # base_url and model stand where weights and tokenizer do
     assert all(ours[name].default == local[name].default for name in set(local) & set(ours) - {"model", "prompts"})
 

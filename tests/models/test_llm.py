@@ -3,67 +3,17 @@ import os
 import threading
 import time
 import traceback
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from conftest import make_endpoint, serving
 from hypothesis import given
 from hypothesis import strategies as st
+from openai_server import KEY, Server, chat
 
 from s2utils.models import client, llm
 from s2utils.models.parameters import Endpoint, Weights
 from s2utils.workflow import artefacts
 from s2utils.workflow.params import ParameterError
-
-KEY = "sk-test-0123456789"
-
-
-class Server(ThreadingHTTPServer):
-    """An OpenAI-compatible server on this machine: `script` says how it answers, `seen` what it was asked."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script: list = []  # (status, body) taken one a request; afterwards it echoes
-        self.seen: list[dict] = []
-        self.times: list[float] = []  # when each request came
-        self.hold = threading.Event()  # a request waits until it is set
-        self.hold.set()
-        self.lock = threading.Lock()
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            self.server.seen.append(body | {"path": self.path, "authorization": self.headers["Authorization"]})
-            self.server.times.append(time.monotonic())
-            status, reply = self.server.script.pop(0) if self.server.script else (200, None)
-        self.server.hold.wait(20)
-        if reply is None:
-            reply = (
-                completion(f"echo: {body['messages'][-1]['content']}")
-                if status == 200
-                else {"error": {"message": "trouble"}}
-            )
-        data = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        if status >= 400:
-            self.send_header("Retry-After", "0")
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
-
-
-def completion(text, reason: str = "stop", **more) -> dict:
-    """A reply as the protocol has it."""
-    choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": text}}
-    return {"id": "c", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], **more}
 
 
 @pytest.fixture
@@ -76,8 +26,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def endpoint(server) -> Endpoint:
-    url = f"http://127.0.0.1:{server.server_port}/v1"
-    return make_endpoint(base_url=url, key_env="TEST_KEY", concurrency=3, temperature=0.5)
+    return make_endpoint(base_url=server.url, key_env="TEST_KEY", concurrency=3, temperature=0.5)
 
 
 def chats(*texts: str) -> list[list[dict]]:
@@ -162,7 +111,7 @@ def test_a_lasting_outage_stops_with_its_reason_and_is_asked_again_next_time(ser
         (200, {"choices": []}),
         (200, {"choices": None}),
         (200, {"choices": [{"index": 0, "finish_reason": "stop"}]}),
-        (200, completion(["not", "text"])),
+        (200, chat(["not", "text"])),
         (200, []),
     ],
 )
@@ -174,7 +123,7 @@ def test_an_odd_reply_is_one_failure_and_the_others_go_on(server, endpoint, tmp_
 
 
 def test_a_reply_without_text_is_empty_and_a_cut_one_did_not_end(server, endpoint, tmp_path):
-    server.script = [(200, completion(None)), (200, completion("half", "length"))]
+    server.script = [(200, chat(None)), (200, chat("half", "length"))]
     replies = llm.ask(endpoint.model_copy(update={"concurrency": 1}), chats("a", "b"), tmp_path / "c.jsonl", seed=1)
     assert [(r["text"], r["ended"], r["error"]) for r in replies] == [("", True, ""), ("half", False, "")]
 
@@ -349,7 +298,7 @@ def test_above_the_budget_nothing_is_asked(server, endpoint, tmp_path):
 def test_the_tokens_a_server_counted_are_kept(server, endpoint, tmp_path):
     cache = tmp_path / "c.jsonl"
     counted = {"usage": {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}}
-    server.script = [(200, completion("x", **counted)), (200, completion("y", usage=["odd"])), (400, None)]
+    server.script = [(200, chat("x", **counted)), (200, chat("y", usage=["odd"])), (400, None)]
     replies = llm.ask(endpoint.model_copy(update={"concurrency": 1}), chats(*"abc"), cache, seed=1)
     assert [(r["prompt_tokens"], r["completion_tokens"]) for r in replies] == [(11, 5), (None, None), (None, None)]
     assert llm.usage(cache) == {

@@ -15,11 +15,6 @@ IDS = torch.tensor([[1, 5, 6, 7]])
 
 
 @pytest.fixture
-def tok(llama2):
-    return loading.prepared(llama2)
-
-
-@pytest.fixture
 def study(tree):
     """Parameters of the published study."""
     return load("a100-7b")

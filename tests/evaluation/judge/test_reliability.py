@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_endpoint, serving
-from judge_server import JudgeServer
+from openai_server import Server
 
 from s2utils.evaluation.judge import judge_run, judgements, mtbench, pairwise, reliability
 from s2utils.evaluation.judge.replies import DIMENSIONS
@@ -70,7 +70,7 @@ def reply(body: dict) -> str:
 
 @pytest.fixture
 def server():
-    with serving(JudgeServer(reply)) as running:
+    with serving(Server(reply)) as running:
         yield running
 
 
@@ -80,8 +80,7 @@ def params(tree):
 
 
 def judge(server, name: str) -> Endpoint:
-    url = f"http://127.0.0.1:{server.server_port}/v1"
-    return make_endpoint(model=name, base_url=url, concurrency=8, max_new_tokens=64, temperature=0.7)
+    return make_endpoint(model=name, base_url=server.url, concurrency=8, max_new_tokens=64, temperature=0.7)
 
 
 def checks_of(server, name: str, params, cache, kind: str = "single") -> pd.DataFrame:
@@ -235,11 +234,11 @@ def test_the_job_asks_everything_once_and_keeps_it(run, server):
     table = reliability.read(folder / "panel.csv")
     names = set(table["check"])
     assert {"agrees with five, Spearman's rho", "agrees with people.csv, Spearman's rho"} <= names
-    asked = server.asked
-    assert judge_run.make(run) == folder and server.asked == asked
+    asked = len(server.seen)
+    assert judge_run.make(run) == folder and len(server.seen) == asked
     (folder / "manifest.json").unlink()
     judge_run.make(run)
-    assert server.asked == asked, "the cache pays nothing twice"
+    assert len(server.seen) == asked, "the cache pays nothing twice"
 
 
 def judged_by_people(run: Run, **changed) -> Run:
@@ -258,7 +257,7 @@ def test_a_file_of_ratings_is_no_judge_to_be_asked(run, server):
     folder = judge_run.make(judged_by_people(run))
     found = judgements.read(folder / "validation.jsonl")
     assert found["overall"].dropna().tolist() == [3, 9] and (found["state"] == "failed").sum() == 4
-    assert server.asked == 0 and reliability.verdict(reliability.read(folder / "panel.csv")) == "not tested"
+    assert not server.seen and reliability.verdict(reliability.read(folder / "panel.csv")) == "not tested"
 
 
 def test_a_file_that_rates_nothing_of_ours_is_refused(run):
