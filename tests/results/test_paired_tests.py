@@ -44,17 +44,10 @@ def against(p, **models) -> pd.DataFrame:
 
 
 def test_who_is_compared(smoke):
-    rows = [
-        row("base"),
-        row("chat"),
-        row("x.bf16", "x", "bf16"),
-        row("x.dq", "x", "dequantized"),
-        row("y.bf16", "y", "bf16"),
-    ]
+    tuned = [row("x.bf16", "x", "bf16"), row("x.dq", "x", "dequantized"), row("y.bf16", "y", "bf16")]
+    rows = [row("base"), row("chat"), *tuned]
     found = [(a.id, b.id) for a, b in paired_tests.pairs(rows)]
-    assert found[:4] == [(id, "base") for id in ("chat", "x.bf16", "x.dq", "y.bf16")] and found[4:] == [
-        ("x.dq", "x.bf16")
-    ]
+    assert found == [*((id, "base") for id in ("chat", "x.bf16", "x.dq", "y.bf16")), ("x.dq", "x.bf16")]
     assert paired_tests.pairs(rows[:1]) == paired_tests.pairs([]) == []
     empty = paired_tests.of_documents({}, [], evaluate.COLUMNS, smoke)
     assert empty.empty and {"p_holm", "verdict", "d_z"} <= set(empty)
@@ -131,11 +124,9 @@ def test_merges_are_told_apart_as_in_the_paired_table(smoke):
     found = paired_tests.of_documents(scores, paired_tests.pairs(rows), evaluate.COLUMNS, smoke).set_index("metric")
     joined = pd.concat(scores[f"x.{mode}"].assign(train_set="x", merge_mode=mode) for mode in sides)
     paired = paired_tables.tasks(joined, evaluate.COLUMNS, smoke).iloc[0]
-    for metric in METRICS:
-        for end in ("", "_ci_low", "_ci_high"):
-            assert found.at[metric, f"difference{end}"] == pytest.approx(
-                paired[f"{metric}_difference{end}"], nan_ok=True
-            )
+    for metric, end in itertools.product(METRICS, ("", "_ci_low", "_ci_high")):
+        wanted = pytest.approx(paired[f"{metric}_difference{end}"], nan_ok=True)
+        assert found.at[metric, f"difference{end}"] == wanted
 
 
 def test_a_document_without_a_value_is_counted(smoke):

@@ -18,18 +18,12 @@ from s2utils.workflow.notebook import Run
 from s2utils.workflow.params import ParameterError, load
 
 BECAUSE = {
-    "the sky blue": "the air",
-    "snow cold": "the ice in it",
-    "grass green": "what is in its leaves",
-    "the sea salty": "salt from the rocks",
-    "the sun hot": "what goes on in its middle",
-}
+    "the sky blue": "the air", "snow cold": "the ice in it", "grass green": "what is in its leaves",
+    "the sea salty": "salt from the rocks", "the sun hot": "what goes on in its middle",
+}  # fmt: skip
+SAID = "{} because of {}. So it is, and we can see it each day."
 ASKED = [
-    {
-        "id": f"q{i}",
-        "question": f"Why is {thing}?",
-        "reference": f"{thing.capitalize()} because of {why}. So it is, and we can see it each day.",
-    }
+    {"id": f"q{i}", "question": f"Why is {thing}?", "reference": SAID.format(thing.capitalize(), why)}
     for i, (thing, why) in enumerate(BECAUSE.items())
 ]
 HUMAN = {row["question"]: row["reference"] for row in ASKED}
@@ -205,20 +199,15 @@ def run(tree, server, monkeypatch):
     for question in questions:  # what the fine-tune says there is good, and what the base says is not
         monkeypatch.setitem(HUMAN, question["turns"][0], "SmolLM2-135M-sciq")
     for row in made.models:
-        with made.artefact(row.id, "answers").making():
-            texts = [
-                asked | {"text": asked["reference"] if row.train_set else "Bad.", "ended": True} for asked in ASKED
-            ]
-            rows = [text | {"dataset": dataset} for dataset in ("sciq", "full") for text in texts]
-            artefacts.append_jsonl(made.artefact(row.id, "answers").folder / "answers.jsonl", rows)
-        with made.artefact(row.id, "mtbench").making():
+        with (done := made.artefact(row.id, "answers")).making():
+            said = [a | {"text": a["reference"] if row.train_set else "Bad.", "ended": True} for a in ASKED]
+            rows = [text | {"dataset": dataset} for dataset in ("sciq", "full") for text in said]
+            artefacts.append_jsonl(done.folder / "answers.jsonl", rows)
+        with (done := made.artefact(row.id, "mtbench")).making():
             same = {"model": row.id, "ended": True, "repeat": 0, "kind": "single", "judge": "good", "state": "clear"}
-            rows = [
-                same | {"question_id": q["question_id"], "turn": t, "text": f"{row.id} {t}", "rating": float(t)}
-                for q in questions
-                for t in (1, 2)
-            ]
-            judgements.write(made.artefact(row.id, "mtbench").folder / "judged.jsonl", rows)
+            turns = [(q["question_id"], t) for q in questions for t in (1, 2)]
+            rows = [same | {"question_id": q, "turn": t, "text": f"{row.id} {t}", "rating": float(t)} for q, t in turns]
+            judgements.write(done.folder / "judged.jsonl", rows)
     return made
 
 
