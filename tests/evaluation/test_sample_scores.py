@@ -46,8 +46,8 @@ def run(tree) -> Run:
             about | {"dataset": d, "source": d, "id": str(i)} | dict(zip(columns, rng.random(len(columns))))
             for d in ("sciq", "full") for i in range(3)
         ]  # fmt: skip
-        ratings = dict.fromkeys(judge_prompts.DIMENSIONS, 4.0) | {"overall": 9.0, "ended": True, "turn": 1}
-        validation += [{"question_id": q, "model": row.id, "repeat": 0} | ratings for q in ("a", "b")]
+        ratings = dict.fromkeys(judge_prompts.DIMENSIONS, 4.0) | {"overall": 9.0, "turn": 1, "repeat": 0}
+        validation += [ratings | {"question_id": q, "model": row.id, "ended": q == "a"} for q in ("a", "b")]
         with (made := run.artefact(row.id, "leaderboard")).making():
             for task in evaluate.TASKS:
                 sizes = (2, 3) if task == "mmlu" else (2,)
@@ -98,7 +98,8 @@ def test_repeats_are_averaged_and_their_spread_is_known(run):
 
 def test_the_rubrics_ratings_are_read_by_part(run):
     table = sample_scores.summary(sample_scores.of(run, "judged")["judge"], run.params)
-    assert table["judge_rating"].eq(9).all() and table["judge_depth"].eq(4).all() and table["n"].eq(2).all()
+    assert table["judge_rating"].eq(9).all() and table["judge_depth"].eq(4).all()
+    assert table[["n", "n_cut"]].eq([2, 1]).all(axis=None), "an answer counts once, not a dimension"
     assert table["judge_rating_spread"].isna().all(), "each was asked once"
 
 

@@ -84,7 +84,11 @@ def test_a_question_that_stands_twice_is_refused(smoke):
 
 def test_train_sets_are_not_mixed(smoke):
     found = pd.concat(
-        [rated("sciq", bf16=[1.0, 1], dequantized=[2.0, 2]), rated("wiki", bf16=[9.0], dequantized=[9.0])]
+        [
+            rated("sciq", bf16=[1.0, 1], dequantized=[2.0, 2]),
+            rated("wiki", bf16=[9.0], dequantized=[9.0]),
+            rated("", none=[1.0], other=[3.0]),  # published models
+        ]
     )
     pairs = paired_tables.paired(found, ["kl"], smoke)
     assert pairs["train_set"].tolist() == ["sciq", "wiki"] and pairs["kl_difference"].tolist() == [1, 0]
