@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,10 +19,6 @@ from s2utils.workflow.notebook import Run
 from s2utils.workflow.params import load
 
 WAYS = (500, 0.95, 0)
-
-
-def lines(file, rows: list[dict]) -> None:
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def documents(task: str, subjects: dict[str, list[float]]) -> list[dict]:
@@ -52,11 +49,11 @@ def run(tree) -> Run:
             for task in evaluate.TASKS:
                 sizes = (2, 3) if task == "mmlu" else (2,)
                 subjects = {f"{task}_{s}": rng.random(n).tolist() for s, n in enumerate(sizes)}
-                lines(made.folder / f"{task}.jsonl", documents(task, subjects))
+                write_jsonl(made.folder / f"{task}.jsonl", *documents(task, subjects))
         with (made := run.artefact(row.id, "mtbench")).making():
-            lines(made.folder / "judged.jsonl", judged)
+            write_jsonl(made.folder / "judged.jsonl", *judged)
     with (made := run.artefact(step="judged")).making():
-        lines(made.folder / "validation.jsonl", validation)
+        write_jsonl(made.folder / "validation.jsonl", *validation)
     with (made := run.artefact(step="text_metrics")).making():
         pd.DataFrame(answers).to_parquet(made.folder / "scores.parquet")
     return run
@@ -125,7 +122,7 @@ def test_subjects_weigh_alike_or_by_their_size(tree, protocol, wanted):
     for row in run.models:
         with (scored := run.artefact(row.id, "leaderboard")).making():
             for task, of in subjects.items():
-                lines(scored.folder / f"{task}.jsonl", documents(task, of))
+                write_jsonl(scored.folder / f"{task}.jsonl", *documents(task, of))
     assert means(sample_scores.of(run)["leaderboard"]).unstack()["mmlu_acc"].eq(wanted).all()
 
 

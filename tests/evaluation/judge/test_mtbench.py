@@ -2,6 +2,7 @@ import json
 
 import pandas as pd
 import pytest
+from conftest import write_jsonl
 from test_fastchat import template
 
 from s2utils.evaluation.judge import fastchat, mtbench
@@ -91,7 +92,7 @@ def references(tree, *rows: dict) -> str:
     """FastChat's file of one model's reference answers, written."""
     usual = {"answer_id": "x", "model_id": "gpt-4", "choices": [{"index": 0, "turns": ["R1", "R2"]}]}
     whole = [usual | {"question_id": i} | row for i, row in enumerate(rows, 101)]
-    (tree / "params/gpt-4.jsonl").write_text("".join(json.dumps(row) + "\n" for row in whole))
+    write_jsonl(tree / "params/gpt-4.jsonl", *whole)
     return "params/gpt-4.jsonl"
 
 
@@ -115,11 +116,9 @@ def test_fastchats_reference_answers_take_the_place_of_the_questions_own(tree):
 
 
 def test_fastchats_prompts_show_references_of_its_three_categories_only(tree):
-    (tree / "params/prompts.jsonl").write_text("".join(json.dumps(template(n)) + "\n" for n in fastchat.NAMES))
-    settings = own(
-        tree, {}, {"category": "writing"}, {}, prompts="params/prompts.jsonl",
-        references=references(tree, {}, {}, {}),
-    )  # fmt: skip
+    write_jsonl(tree / "params/prompts.jsonl", *map(template, fastchat.NAMES))
+    files = {"prompts": "params/prompts.jsonl", "references": references(tree, {}, {}, {})}
+    settings = own(tree, {}, {"category": "writing"}, {}, **files)
     rows = mtbench.questions(settings, 0)
     assert mtbench.beside(rows, settings) == "4 of 6 turns beside a reference answer of params/gpt-4.jsonl"
 
