@@ -8,6 +8,7 @@ import pytest
 
 from s2utils.evaluation import metrics, sample_scores, text_metrics
 from s2utils.results import layout
+from s2utils.workflow.notebook import Run
 from s2utils.workflow.params import load
 
 
@@ -53,8 +54,10 @@ def test_a_row_and_a_function_make_a_column(monkeypatch, tree):
     )
     scores = text_metrics.manner(["Oh! It rains!", "It is dry.", ""], ["It rains."] * 3, load("smoke"))
     assert scores["shouts"].fillna(-1).tolist() == [2, 0, -1]
-    keys = {"model": "m", "base": "m", "variant": "base", "train_set": "", "merge_mode": "none", "dataset": "sciq"}
-    table = text_metrics.summary(
-        scores.assign(**keys, ended=True, looping=False), metrics.columns("manner"), load("smoke")
-    )
+    run = Run("report", "smoke", load("smoke"), {})
+    about = {"dataset": "sciq", "source": "s", "question": "Why?", "model_id": "SmolLM2-135M"}
+    with (made := run.artefact(step="text_metrics")).making():
+        answers = scores.assign(**about, id=["1", "2", "3"], ended=True, looping=False)
+        answers.to_parquet(made.folder / "scores.parquet")
+    table = sample_scores.summary(sample_scores.of(run, "text_metrics")["manner"], load("smoke"))
     assert layout.view(table, "manner").loc[0, "Shouts"] == "1.0 [0.0, 2.0] (1 failed)"

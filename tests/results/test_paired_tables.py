@@ -24,13 +24,10 @@ def smoke() -> Params:
 
 def rated(train_set: str = "sciq", **values: list[float]) -> pd.DataFrame:
     """Questions 0, 1, … of one train set with these values of `kl` under each merge."""
-    rows = [(train_set, mode, i, value) for mode, column in values.items() for i, value in enumerate(column)]
-    return pd.DataFrame(rows, columns=["train_set", "merge_mode", "question", "kl"])
-
-
-def apart(smoke: Params, **values: list[float]) -> pd.Series:
-    """The one row of these values of two merges."""
-    return paired_tables.paired(rated(**values), ["kl"], smoke).iloc[0]
+    keys = {"train_set": train_set, "metric": "kl"}
+    return pd.DataFrame(
+        [keys | {"merge_mode": m, "question": i, "value": v} for m, of in values.items() for i, v in enumerate(of)]
+    )
 
 
 def interval(row: pd.Series, metric: str) -> tuple[float, float, float]:
@@ -42,12 +39,6 @@ def counts(row: pd.Series, metric: str) -> tuple[int, int, int]:
 
 
 # Questions
-
-
-def test_merges_with_the_same_scores_are_not_apart(smoke):
-    row = apart(smoke, bf16=[1.0, 5, 9], dequantized=[1.0, 5, 9])
-    assert interval(row, "kl") == (0, 0, 0) and counts(row, "kl") == (3, 0, 0)
-    assert (row["train_set"], row["merge_mode"], row["minus"], row["n"]) == ("sciq", "dequantized", "bf16", 3)
 
 
 def test_pairs_are_told_apart_where_every_answer_says_so(smoke):
@@ -64,23 +55,25 @@ def test_pairs_are_told_apart_where_every_answer_says_so(smoke):
 
 def test_the_interval_is_the_bootstrap_of_the_differences(smoke):
     left, right = np.random.default_rng(1).normal(size=(2, 30))
-    row = apart(smoke, bf16=left, dequantized=right)
+    row = paired_tables.paired(rated(bf16=left, dequantized=right), ["kl"], smoke).iloc[0]
     assert interval(row, "kl") == intervals.bootstrap(right - left, 400, 0.95, smoke.seed)
 
 
-def test_what_failed_on_either_side_is_left_out_and_counted(smoke):
-    row = apart(smoke, bf16=[1.0, math.nan, 3, 4], dequantized=[2.0, 2, math.nan, 4])
-    assert row["n"] == 4 and row["kl_difference"] == 0.5 and counts(row, "kl") == (2, 1, 2)
-
-
-def test_pairs_hold_only_questions_of_both(smoke):
-    row = apart(smoke, bf16=[1.0, 2, 3], dequantized=[1.0, 2])
-    assert row["n"] == 2 and counts(row, "kl") == (2, 0, 0)
-
-
-def test_questions_are_matched_by_name_not_by_place(smoke):
-    found = rated(bf16=[1.0, 2, 3], dequantized=[1.0, 2, 3]).sample(frac=1, random_state=0)
-    assert paired_tables.paired(found, ["kl"], smoke)["kl_difference"].item() == 0
+@pytest.mark.parametrize(
+    ("one", "other", "n", "counted"),  # of differences: known, other than 0, failed
+    [
+        ([1.0, 5, 9], [1.0, 5, 9], 3, (3, 0, 0)),
+        ([1.0, math.nan, 3, 4], [2.0, 2, math.nan, 4], 4, (2, 1, 2)),
+        ([1.0, 2, 3], [1.0, 2], 2, (2, 0, 0)),  # only questions of both
+    ],
+)
+def test_what_is_compared_by_name_what_changed_and_what_failed(smoke, one, other, n, counted):
+    found = rated(bf16=one, dequantized=other)
+    row = paired_tables.paired(found, ["kl"], smoke).iloc[0]
+    assert (row["train_set"], row["merge_mode"], row["minus"], row["n"]) == ("sciq", "dequantized", "bf16", n)
+    assert counts(row, "kl") == counted and row["kl_difference"] == counted[1] / 2
+    mixed = pd.concat([found[: len(one)], found[len(one) :].sample(frac=1, random_state=0)])
+    assert paired_tables.paired(mixed, ["kl"], smoke)["kl_difference"].item() == row["kl_difference"]
 
 
 def test_a_question_that_stands_twice_is_refused(smoke):
@@ -90,8 +83,13 @@ def test_a_question_that_stands_twice_is_refused(smoke):
 
 
 def test_train_sets_are_not_mixed(smoke):
-    parts = rated("sciq", bf16=[1.0, 1], dequantized=[2.0, 2]), rated("wiki", bf16=[9.0], dequantized=[9.0])
-    found = pd.concat(parts)
+    found = pd.concat(
+        [
+            rated("sciq", bf16=[1.0, 1], dequantized=[2.0, 2]),
+            rated("wiki", bf16=[9.0], dequantized=[9.0]),
+            rated("", none=[1.0], other=[3.0]),  # published models
+        ]
+    )
     pairs = paired_tables.paired(found, ["kl"], smoke)
     assert pairs["train_set"].tolist() == ["sciq", "wiki"] and pairs["kl_difference"].tolist() == [1, 0]
     assert pairs["n"].tolist() == [2, 1] and math.isnan(pairs["kl_difference_ci_low"][1])  # one question, no spread
@@ -201,13 +199,6 @@ def test_resamples_lie_within_the_values_and_around_their_mean(groups):
     assert low - 1e-9 <= resampled.min() <= resampled.max() <= high + 1e-9
 
 
-def test_the_spread_is_the_unbiased_one_of_every_stratum():
-    """Var of the mean of k strata: Σ s²/n / k², with s² over n − 1. Two of two values each would halve it otherwise."""
-    groups = ([0, 10], [3, 4, 8], [1, 1, 1, 5])
-    wanted = sum(np.var(s, ddof=1) / len(s) for s in groups) / 9
-    assert drawn(*groups, resamples=40000)[1].var() == pytest.approx(wanted, rel=0.03)
-
-
 def test_single_documents_are_drawn_from_as_one_stratum():
     mean, resampled = drawn([0], [10], [20], [5, 5])
     assert mean == pytest.approx(35 / 4)
@@ -261,7 +252,7 @@ def test_the_reading_counts_comparisons_and_names_those_told_apart(smoke):
 
 
 def test_metrics_are_named_as_readers_know_them(smoke):
-    found = rated(bf16=[1.0, 2], dequantized=[2.0, 3]).rename(columns={"kl": "bertscore_f1"})
+    found = rated(bf16=[1.0, 2], dequantized=[2.0, 3]).assign(metric="bertscore_f1")
     pairs = paired_tables.paired(found, ["bertscore_f1"], smoke)
     assert "BERTScore F1 +1" in paired_tables.reading(pairs, ["bertscore_f1"], 0.95)
     assert "F1 (BERTScore) difference" in layout.view(pairs)

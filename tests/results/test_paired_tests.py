@@ -125,8 +125,8 @@ def test_merges_are_told_apart_as_in_the_paired_table(smoke):
     joined = pd.concat(scores[f"x.{mode}"].assign(train_set="x", merge_mode=mode) for mode in sides)
     paired = paired_tables.tasks(joined, evaluate.COLUMNS, smoke).iloc[0]
     for metric, end in itertools.product(METRICS, ("", "_ci_low", "_ci_high")):
-        wanted = paired[f"{metric}_difference{end}"]
-        assert found.at[metric, f"difference{end}"] == pytest.approx(wanted, nan_ok=True)
+        wanted = pytest.approx(paired[f"{metric}_difference{end}"], nan_ok=True)
+        assert found.at[metric, f"difference{end}"] == wanted
 
 
 def test_a_document_without_a_value_is_counted(smoke):
@@ -181,8 +181,13 @@ def answers(n: int) -> pd.DataFrame:
 
     The second merge is always one better, the others alike.
     """
-    rows = [(model.id, str(i), i % 3 + float(model.id == "T.deq")) for model in MODELS for i in range(n)]
-    return pd.DataFrame(rows, columns=["model_id", "id", "rouge_l_f1"]).assign(dataset="sciq", source="sciq")
+    keys = {"dataset": "sciq", "metric": "rouge_l_f1"}
+    rows = [
+        keys | {"model": m.model, "merge_mode": m.merge_mode, "question": i, "value": i % 3 + float(m.id == "T.deq")}
+        for m in MODELS
+        for i in range(n)
+    ]
+    return pd.DataFrame(rows)
 
 
 def of_questions(scores: pd.DataFrame) -> pd.DataFrame:
@@ -202,5 +207,5 @@ def test_questions_are_compared_with_the_base_and_merges_with_each_other(tree):
 
 def test_a_question_that_failed_under_either_is_counted(tree):
     scores = answers(12)
-    scores.loc[0, "rouge_l_f1"] = math.nan
+    scores.loc[0, "value"] = math.nan
     assert of_questions(scores)["n_failed"].tolist() == [1, 1, 1, 0]

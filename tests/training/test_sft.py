@@ -31,11 +31,6 @@ unsaved_base = pytest.mark.filterwarnings("ignore:Could not find a config file i
 
 
 @pytest.fixture
-def tok(llama2):
-    return loading.prepared(llama2)
-
-
-@pytest.fixture
 def params(tree):
     return load("smoke")
 
