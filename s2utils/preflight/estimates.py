@@ -9,6 +9,7 @@ Trap: a sweep runs a step anew only where its values reach it.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -50,9 +51,10 @@ class Estimate:
         """Rule → (jobs, seconds of one of them); they are taken to be alike."""
         return {rule: (n, sum(s for r, s, _ in self.parts if r == rule) / n) for rule, n in self.rules.items() if n}
 
-    def takes(self, rule: str, seconds: float, formula: str) -> None:
-        """Add what all jobs of a rule take for one thing."""
-        self.parts.append((rule, seconds, formula))
+    def takes(self, rule: str, *factors: tuple[float, str]) -> None:
+        """Add what all jobs of a rule take for one thing: seconds are the product of the factors (number, words)."""
+        formula = " × ".join(f"{format(n, ',.0f' if n >= 10 else '.3g')} {words}" for n, words in factors)
+        self.parts.append((rule, math.prod(number for number, _ in factors), formula))
 
     def holds(self, size: float, formula: str) -> None:
         """Add what the largest job holds in memory."""
@@ -105,8 +107,7 @@ def estimate(params: Params, model: Shape, machine: Machine) -> list[Estimate]:
         e = Estimate(notebook, rules[notebook], memory=process, sizes=[f"process {process / 1e9:.1f}"])
         take(c, known, e)
         for rule, n in e.rules.items():
-            seconds = assumed.RULES[rule][1] * c.python
-            e.takes(rule, n * seconds, f"{n} jobs {rule} × {seconds:.0f} s to start and end")
+            e.takes(rule, (n, f"jobs {rule}"), (assumed.RULES[rule][1] * c.python, "s to start and end"))
         loaded = 2 * assumed.PROCESS["cpu"] + model.total * c.width * (e.jobs > 1)
         e.host = e.memory if machine.device == "cpu" else loaded
         estimates.append(e)
