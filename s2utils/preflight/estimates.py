@@ -85,29 +85,29 @@ def texts(params: Params) -> dict[str, Texts]:
     return cut
 
 
-def jobs(rule: str, step: str, params: Params) -> int:
+def jobs(rule: str, params: Params) -> int:
     """How many jobs the graph has of a rule; one whose name ends in `_one` has one for each artefact of its step."""
-    n = len(steps.collected(step, params)) if rule.endswith("_one") else 1
-    match rule:
-        case "filtered_one":  # a single shard is cleaned by the notebook
-            return n if n > 1 else 0
-        case "merged_one":  # a train set under all its merges
-            return n // len(params.merge.modes)
-    return n
+    step = steps.STEPS[rule.removesuffix("_one")]
+    if not rule.endswith("_one"):
+        return 1
+    made = len(steps.collected(step.name, params))
+    if made < step.jobs_from:  # the notebook makes them itself
+        return 0
+    return len(params.sft.train_sets) if step.together else made
 
 
 def estimate(params: Params, model: Shape, machine: Machine) -> list[Estimate]:
     """One estimate a notebook, in the order of the study."""
     c, known, rules = Costs(params, model, machine), texts(params), defaultdict(dict)
     process, estimates = assumed.PROCESS[machine.device], []
-    for rule, (step, _) in assumed.RULES.items():
-        if n := jobs(rule, step, params):
-            rules[steps.STEPS[step].notebook][rule] = n
+    for rule in assumed.RULES:
+        if n := jobs(rule, params):
+            rules[steps.STEPS[rule.removesuffix("_one")].notebook][rule] = n
     for notebook, take in formulas.NOTEBOOKS.items():
         e = Estimate(notebook, rules[notebook], memory=process, sizes=[f"process {process / 1e9:.1f}"])
         take(c, known, e)
         for rule, n in e.rules.items():
-            e.takes(rule, (n, f"jobs {rule}"), (assumed.RULES[rule][1] * c.python, "s to start and end"))
+            e.takes(rule, (n, f"jobs {rule}"), (assumed.RULES[rule] * c.python, "s to start and end"))
         loaded = 2 * assumed.PROCESS["cpu"] + model.total * c.width * (e.jobs > 1)
         e.host = e.memory if machine.device == "cpu" else loaded
         estimates.append(e)
