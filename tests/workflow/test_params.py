@@ -452,6 +452,7 @@ COMMANDS = [  # verb, arguments that it cannot use, what it says
     ("run", ["--cores", "1", "--config", "profile=", "set="], "there is no profile ''"),
     ("sft", ["smoke", "sciq", "--set", "sft.lora_dropout=2"], "'sft.lora_dropout' must be float from 0 up to 0.99"),
     ("sft", ["smoke", "../x"], "'../x' is not in sft.train_sets"),
+    *(("step", given, "steps run 01_eda, 02_datasets") for given in ([], ["../x"], ["a\nb"])),
     ("write-up", ["smoke", "--set", "seed=-1"], "'seed' must be int from 0"),
 ]
 

@@ -1,8 +1,6 @@
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -365,18 +363,10 @@ def test_the_models_of_the_study(tree):
     assert [(r.model, r.variant, r.train_set, r.merge_mode) for r in rows] == [
         ("Llama-2-7b", "base", "", "none"), ("Llama-2-7b-chat", "chat", "", "none"), *tuned,
     ]  # fmt: skip
-    assert {r.base for r in rows} == {"Llama-2-7b"}
-    assert len({r.id for r in rows}) == len(rows)
-
-
-def test_a_model_is_found_by_its_id(tree):
-    params = load("a100-13b")
-    assert steps.model(params, "Llama-2-13b-wiki.bf16").train_set == "wiki"
-    with pytest.raises(KeyError, match="Llama-2-13b-wiki.bf16"):
-        steps.model(params, "Llama-2-13b-wiki")
-
-
-def test_base_and_chat_weights(tree):
+    assert {r.base for r in rows} == {"Llama-2-7b"} and len({r.id for r in rows}) == len(rows)
+    assert [steps.model(load("a100-7b"), row.id) for row in rows] == rows
+    with pytest.raises(KeyError, match="no model 'Llama-2-7b-wiki' in this profile; known: .*Llama-2-7b-wiki.bf16"):
+        steps.model(load("a100-7b"), "Llama-2-7b-wiki")
     assert steps.same_weights(load("cpu")) and not steps.same_weights(load("a100-7b"))
 
 
@@ -389,13 +379,6 @@ def test_a_folder_of_dumps_has_an_identity(study, tmp_path):
     assert keys(overrides=where) == before
     (folder / "RC_1.jsonl").write_text("{}")
     assert {"filtered", "data", "eda"} <= moved(before, keys(overrides=where))
-
-
-@pytest.mark.parametrize("given", [[], ["../x"], ["a\nb"]])
-def test_the_command_names_the_known_notebooks_in_one_line(given):
-    command = [sys.executable, "-m", "s2utils", "step", *given]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "steps run 01_eda, 02_datasets" in done.stderr
 
 
 def test_a_prompt_longer_than_a_files_name_is_no_file():
