@@ -221,9 +221,12 @@ def run(params: Params, data: Path, train_set: str, folder: Path) -> dict:
     return result
 
 
-def make(profile: str, train_set: str, changes: dict) -> None:
+def launched(profile: str, train_set: str, overrides: str = "") -> None:
     """Make the artefact that the notebook makes for `train_set`, in this process and those of its launcher."""
+    changes = parse_set(overrides)
     params = load(profile, changes)
+    distributed.join(params.runtime.device)
+    torch.set_num_threads(params.runtime.threads)
     if train_set not in params.sft.train_sets:
         raise ParameterError(f"'{train_set}' is not in sft.train_sets{nearest(train_set, params.sft.train_sets)}")
     if params.runtime.device == "cuda" and not torch.cuda.is_available():
@@ -232,7 +235,8 @@ def make(profile: str, train_set: str, changes: dict) -> None:
     study = notebook.Run("sft", profile, params, changes)
     data, adapter = study.require("data"), study.artefact(train_set)
     if distributed.everyone(adapter.ready)[0]:
-        return print(f"{adapter.folder} is there already")
+        print(f"{adapter.folder} is there already")
+        return distributed.leave()
     facts = {"train_set": train_set, "dataset": params.dataset_of(train_set)}
     with adapter.making(**facts) if distributed.first() else contextlib.nullcontext({}) as record:
         distributed.everyone(None)  # the folder is there
@@ -242,13 +246,4 @@ def make(profile: str, train_set: str, changes: dict) -> None:
             publish.describe(adapter.folder, params, profile, changes, train_set, keys, record["result"], layout)
     if distributed.first():
         print(adapter.folder, *(f"{k} {v}" for k, v in record["result"].items()), sep="\n")
-
-
-def launched(profile: str, train_set: str, overrides: str = "") -> None:
-    """`make` in the processes that torchrun or accelerate started, or in this one alone."""
-    changes = parse_set(overrides)
-    runtime = load(profile, changes).runtime
-    distributed.join(runtime.device)
-    torch.set_num_threads(runtime.threads)
-    make(profile, train_set, changes)
     distributed.leave()

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from source_files import ROWS, json_lines, put, source
+from source_files import NAMES, ROWS, json_lines, put, source
 
 from s2utils.data import sources
 from s2utils.data.sources import SourceError
@@ -272,7 +272,6 @@ def test_columns_are_looked_for_in_the_first_block_with_rows(root):
         next(blocks)
 
 
-NAMES = ("id", "q", "a", "body", "answers", "text", "a_id", "score", "answers.text", "g", "wikitext")
 values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("\ud83d")
 keys = st.sampled_from(NAMES) | st.text(max_size=4)
 json_values = st.recursive(
