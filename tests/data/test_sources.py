@@ -109,7 +109,7 @@ def test_every_answer_of_a_post_counts_and_a_post_without_one_counts_once(row, u
     assert len(records) == usable and unreadable == reasons
 
 
-GZIP = gzip.compress(json.dumps([{"id": str(i), "q": f"Why {i}?", "a": "So."} for i in range(500)]).encode())
+GZIP = gzip.compress(json.dumps([{"id": str(i), "q": f"Why {i}?", "a": "So."} for i in range(500)]).encode(), mtime=0)
 DAMAGED = [bytes([*GZIP[:at], GZIP[at] ^ 0xFF, *GZIP[at + 1 :]]) for at in range(20, len(GZIP), 97)]
 CUT = r"a.json.gz: the file is cut or not gzip .*fetch it again"
 TITLED = [{"id": "1", "title": "Why?", "a": "So."}]
@@ -121,7 +121,7 @@ COLUMNS = r": no row has the columns q, body that data.sources.d names; it has a
     [
         *[(name, TITLED, name + COLUMNS) for name in ("a.jsonl", "a.csv", "a.parquet")],
         *[(name, b"", f"{name}.*it is empty|{name}: not valid json") for name in ("a.jsonl", "a.json", "a.csv")],
-        ("a.json.gz", gzip.compress(b""), "a.json.gz: not valid json"),
+        ("a.json.gz", gzip.compress(b"", mtime=0), "a.json.gz: not valid json"),
         ("a.jsonl", [{"id": "1", "q": "?", "body": "", "a": 3}] * 4,
          "4 rows and not one usable record .*'answer is not text': 4"),
         *[("a.json.gz", data, CUT) for data in (GZIP[: len(GZIP) // 2], *DAMAGED, b"not gzip at all")],
