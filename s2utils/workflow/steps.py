@@ -41,7 +41,7 @@ class ModelRow:
     id: str  # folder and file name
     model: str
     base: str
-    variant: str  # its kind: "base" | "chat" | "sft"
+    variant: str  # its kind: "base" | "chat" | "sft", or one of a later part
     train_set: str = ""  # "" where it was published
     merge_mode: str = "none"  # "none" where nothing was merged
     made_by: str = ""  # step whose artefact is its weights; "" where they were published
