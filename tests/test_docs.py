@@ -157,22 +157,22 @@ from pathlib import Path
 import pandas as pd
 from s2utils.evaluation import metrics, sample_scores, text_metrics
 from s2utils.results import layout, tables
+from s2utils.workflow.notebook import Run
 from s2utils.workflow.params import load
 
 runpy.run_path("tests/evaluation/test_text_metrics.py")["test_exclamation_marks_are_counted"]()
 text_metrics.embed = lambda texts, *_, **__: pd.DataFrame({"v": [1.0] * len(texts)}).to_numpy()
 scores = text_metrics.manner(["Oh! It rains!", "It is dry.", ""], ["It rains."] * 3, load("smoke"))
-keys = {"model": "m", "base": "m", "variant": "base", "train_set": "", "merge_mode": "none", "dataset": "sciq"}
-scores = scores.assign(**keys, ended=True, looping=False, source="sciq", id=range(3))
-table = text_metrics.summary(scores, metrics.columns("manner"), load("smoke"))
+run, about = Run("report", "smoke", load("smoke")), {"dataset": "sciq", "source": "s", "question": "Why?"}
+with (made := run.artefact(step="text_metrics")).making():
+    scores = scores.assign(**about, model_id="SmolLM2-135M", id=["1", "2", "3"], ended=True, looping=False)
+    scores.to_parquet(made.folder / "scores.parquet")
+samples = sample_scores.of(run, "text_metrics")["manner"]
+assert samples.loc[samples["metric"] == "exclamations", "value"].fillna(-1).tolist() == [2, 0, -1], samples
+table = sample_scores.summary(samples, load("smoke"))
 assert layout.view(table, "manner").loc[0, "Exclamation marks"] == "1.000 [0.000, 2.000] (1 failed)"
 tables.write(table, "manner", Path("reports/t"), {"title": "Manner", "caption": ""})
 assert tables.schema(Path("reports/t/manner.csv"))["columns"]["exclamations"] == "float64"
-for column in {c for t in metrics.TABLES.values() if t.step == "text_metrics" for c in metrics.columns(t.name)}:
-    scores[column] = scores.get(column, 0.0)
-scores.to_parquet("scores.parquet")
-samples = sample_scores.READERS["text_metrics"](None, {"": Path(".")})["manner"]
-assert samples.loc[samples["metric"] == "exclamations", "value"].fillna(-1).tolist() == [2, 0, -1], samples
 """
     in_tree(tree, script)
 
