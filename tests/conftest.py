@@ -157,6 +157,14 @@ def llama2(llama2_folder):
     return AutoTokenizer.from_pretrained(llama2_folder)
 
 
+@pytest.fixture
+def tok(llama2):
+    """That tokenizer as the study prepares it: a padding token, padding on the left."""
+    from s2utils.models import loading
+
+    return loading.prepared(llama2)
+
+
 @pytest.fixture(scope="session")
 def tiny_llama():
     """Make a random two-layer Llama in float32; keyword arguments go into its configuration."""

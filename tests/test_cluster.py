@@ -42,10 +42,8 @@ class Slurm:
         self.folder, self.running = folder, []
         self.host = socket.gethostname().split(".")[0]
         srun = shutil.which("srun")
-        self.variables = {
-            "SLURM_CONF": str(folder / "slurm.conf"),
-            "PATH": f"{folder}/bin{os.pathsep}{os.environ['PATH']}",
-        }
+        path = f"{folder}/bin{os.pathsep}{os.environ['PATH']}"
+        self.variables = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
         for name in ("state", "spool", "bin"):
             (folder / name).mkdir()
         (folder / "munge.key").write_bytes(os.urandom(64))
@@ -88,22 +86,17 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
     def start(self) -> None:
         """Start the three services; RuntimeError with their logs where the node does not come up."""
         folder = self.folder
-        files = [
-            f"--{k}-file={folder}/munge{v}"
-            for k, v in {"key": ".key", "pid": "d.pid", "log": "d.log", "seed": ".seed"}.items()
-        ]
+        kept = {"key": ".key", "pid": "d.pid", "log": "d.log", "seed": ".seed"}
+        files = [f"--{kind}-file={folder}/munge{name}" for kind, name in kept.items()]
         for name, options in {
             "munged": ["--foreground", "--force", f"--socket={folder}/munge.socket", *files],
             "slurmctld": ["-D", "-f", folder / "slurm.conf"],
             "slurmd": ["-D", "-f", folder / "slurm.conf", "-N", self.host],
         }.items():
             with (folder / f"{name}.out").open("w") as out:
-                self.running.append(
-                    subprocess.Popen(
-                        [program(name), *map(str, options)], env=os.environ | self.variables, stdout=out, stderr=out,
-                        start_new_session=True,
-                    )
-                )  # fmt: skip
+                call = [program(name), *map(str, options)]
+                started = {"env": os.environ | self.variables, "stdout": out, "stderr": out}
+                self.running.append(subprocess.Popen(call, start_new_session=True, **started))
             deadline = time.time() + 10
             while name == "munged" and not (folder / "munge.socket").exists() and time.time() < deadline:
                 time.sleep(0.1)
@@ -116,9 +109,8 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
         raise RuntimeError(f"Slurm's node did not come up:\n{said}")
 
     def ask(self, *command: str) -> str:
-        return subprocess.run(
-            command, env=os.environ | self.variables, capture_output=True, text=True, timeout=30
-        ).stdout  # fmt: skip
+        own = os.environ | self.variables
+        return subprocess.run(command, env=own, capture_output=True, text=True, timeout=30).stdout
 
     def jobs(self) -> list[dict]:
         """One dict a finished job, as Slurm wrote it down."""
@@ -170,14 +162,10 @@ def root(tmp_path_factory) -> Path:
     return folder
 
 
-def submit(root: Path, slurm: Slurm, *arguments: str, profile: str = "smoke", seconds: int = 8):
-    """Run the graph with the repository's profile for Slurm, looking after the jobs sooner.
-
-    `seconds`, then 10 more each.
-    """
+def submit(root: Path, slurm: Slurm, *arguments: str, profile: str = "smoke"):
+    """Run the graph with the repository's profile for Slurm, looking after the jobs sooner: 8 s, then 10 more each."""
     command = [
-        "snakemake", *PROFILE, "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks",
-        str(seconds),
+        "snakemake", *PROFILE, "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "8",
         "--latency-wait", "5", "--config", f"profile={profile}", "set=", *arguments,
     ]  # fmt: skip
     ours = environment(root) | slurm.variables
@@ -253,10 +241,8 @@ def small(tiny_base, tmp_path) -> Path:
     folder = copy_of_repository(tmp_path / "repository")
     shutil.copytree(tiny_base, folder / "tiny")
     command = [sys.executable, "-c", DATA, CHANGES]
-    paths = os.pathsep.join([str(folder), str(ROOT / "tests")])
-    done = subprocess.run(
-        command, cwd=folder, env=environment(folder) | {"PYTHONPATH": paths}, capture_output=True, text=True
-    )
+    own = environment(folder) | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT / "tests")])}
+    done = subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return folder
 
@@ -266,9 +252,8 @@ def launch(root: Path, processes: int, changes: str = CHANGES) -> subprocess.Pop
     several = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] if processes > 1 else []
     command = [sys.executable, "-m", *several, "s2utils", "sft", "smoke", "sciq", "--set", changes]
     with open(root / "launched.txt", "w") as out:
-        return subprocess.Popen(
-            command, cwd=root, env=environment(root), stdout=out, stderr=out, start_new_session=True
-        )
+        own = environment(root)
+        return subprocess.Popen(command, cwd=root, env=own, stdout=out, stderr=out, start_new_session=True)
 
 
 def trained(root: Path, processes: int, name: str) -> Path:
@@ -339,11 +324,7 @@ def test_two_killed_processes_go_on_to_the_same_adapter(small):
 @pytest.mark.parametrize(
     ("processes", "changes", "message"),
     [
-        (
-            2,
-            "sft.gradient_accumulation_steps=3",
-            "sft.gradient_accumulation_steps is 3 and 2 processes share it: make it a multiple of 2",
-        ),
+        (2, "sft.gradient_accumulation_steps=3", "is 3 and 2 processes share it: make it a multiple of 2"),
         (1, "sft.max_step=3", "unknown parameter 'sft.max_step'; did you mean 'max_steps'?"),
         (1, "data.train_max=7", "was made with other parameters or code"),
         (1, "runtime.device=cuda", "runtime.device is cuda and no GPU is visible"),
@@ -391,11 +372,9 @@ def shard(small):
         folder.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "sharded.py"]
         with open(small / "launched.txt", "w") as out:
-            return subprocess.Popen(
-                [*command, folder, f"{CHANGES} sft.samples=0"], cwd=small, env=environment(small) | variables,
-                stdout=out,
-                stderr=out, start_new_session=True,
-            )  # fmt: skip
+            command += [folder, f"{CHANGES} sft.samples=0"]
+            own = environment(small) | variables
+            return subprocess.Popen(command, cwd=small, env=own, stdout=out, stderr=out, start_new_session=True)
 
     return start
 
@@ -431,10 +410,8 @@ def test_the_command_for_a_sharded_base_is_one_that_accelerate_and_training_take
     distributed.check_sharding(params)
     before = load(profile).sft
     assert sft.share(params.sft, given.num_processes) * given.num_processes == params.sft.gradient_accumulation_steps
-    assert (
-        params.sft.per_device_train_batch_size * params.sft.gradient_accumulation_steps
-        == before.per_device_train_batch_size * before.gradient_accumulation_steps
-    )
+    batch, wanted = (s.per_device_train_batch_size * s.gradient_accumulation_steps for s in (params.sft, before))
+    assert batch == wanted
 
 
 def test_accelerate_reads_the_settings_for_a_sharded_base(monkeypatch):

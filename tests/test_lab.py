@@ -2,17 +2,15 @@
 
 import contextlib
 import json
-import os
-import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
 
 import nbformat
 import pytest
+from test_study import copy_of_repository, environment
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,29 +36,21 @@ DONE = f"() => {{ const s = ({STATE})(); return s.idle && s.ran && (s.ran === s.
 def lab(tmp_path_factory):
     """Address of a JupyterLab over a copy of the repository whose notebooks begin with the smoke profile."""
     root = tmp_path_factory.mktemp("lab") / "repository"
-    for folder in ("params", "notebooks", "s2utils", "reports/published"):
-        shutil.copytree(
-            ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
-        )
-    shutil.copy(ROOT / "Snakefile", root)
+    copy_of_repository(root)
     for file in (root / "notebooks").glob("*.ipynb"):
         file.write_text(file.read_text().replace('profile: str = \\"cpu\\"', 'profile: str = \\"smoke\\"'))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     own = {f"JUPYTER_{k}_DIR": str(root.parent / k.lower()) for k in ("RUNTIME", "DATA", "CONFIG")}
-    environment = os.environ | own | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "S2_ROOT": str(root),
-        "PYTHONPATH": str(root),
-        "IPYTHONDIR": str(root.parent / "ipython"), "TQDM_DELAY": "1",
-    }  # fmt: skip
-    environment.pop("MPLBACKEND", None)  # as in a terminal; the tests set it for themselves
+    ours = environment(root) | own | {"IPYTHONDIR": str(root.parent / "ipython"), "TQDM_DELAY": "1"}
+    ours.pop("MPLBACKEND", None)  # as in a terminal; the tests set it for themselves
     command = [
         "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}", f"--IdentityProvider.token={TOKEN}",
         "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={root}", "--LabApp.news_url=None",
     ]  # fmt: skip
     with open(root.parent / "lab.log", "wb") as log:
-        server = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(command, cwd=root, env=ours, stdout=log, stderr=subprocess.STDOUT)
     try:
         _wait(f"http://127.0.0.1:{port}/api/status?token={TOKEN}", server, root.parent / "lab.log")
         yield f"http://127.0.0.1:{port}", root

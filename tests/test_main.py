@@ -32,13 +32,10 @@ def test_help_names_every_verb_and_waits_for_no_library():
 
 
 def test_every_command_that_is_written_down_is_one():
-    found = {
-        (file.name, verb)
-        for file in WRITTEN
-        for verb in re.findall(r"-m s2utils ([\w-]+)", file.read_text(encoding="utf-8"))
-    }
+    texts = {file.name: file.read_text(encoding="utf-8") for file in WRITTEN}
+    found = {(name, verb) for name, text in texts.items() for verb in re.findall(r"-m s2utils ([\w-]+)", text)}
     assert len(found) > 25 and {verb for _, verb in found} <= VERBS, found
-    assert not [f.name for f in WRITTEN if re.search(r"-m s2utils\.(?!evaluation\.leaderboard)", f.read_text("utf-8"))]
+    assert not [name for name, text in texts.items() if re.search(r"-m s2utils\.(?!evaluation\.leaderboard)", text)]
 
 
 @pytest.mark.parametrize(

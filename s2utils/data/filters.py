@@ -141,21 +141,11 @@ def clean(text: str, names: tuple[str, ...] = CLEANING) -> str:
 
     So cleaning a clean text changes nothing. A text that never settles comes back empty.
     """
-    if not text:
-        return text
-    functions = [TEXT_STEPS[name] for name in names]
-    settled: set = set()  # steps known to leave the text as it is
     for _ in range(LAYERS):
-        for function in functions:
-            if function in settled:
-                continue
-            changed = function(text)
-            if changed == text:
-                settled.add(function)
-            else:
-                text = changed
-                settled.clear()
-        if len(settled) == len({*functions}):
+        before = text
+        for name in names:
+            text = TEXT_STEPS[name](text)
+        if text == before:
             return text
     return ""
 
@@ -163,6 +153,11 @@ def clean(text: str, names: tuple[str, ...] = CLEANING) -> str:
 @functools.lru_cache(maxsize=4)  # the answers to one post come one after the other
 def _clean_question(question: str, body: str, names: tuple[str, ...]) -> tuple[str, str]:
     return clean(question, names), clean(body, names)
+
+
+@functools.lru_cache(maxsize=1)  # one rule after the other asks for it
+def _measured(text: str, backend: str) -> dict:
+    return dict(zip(("n_words", "fre", "fkg"), readability(text, backend)))
 
 
 # Rules: a record with its measures → why it is dropped
@@ -234,25 +229,20 @@ def apply(record: dict, kind: str, s2: S2) -> dict:
 
     A dropped record is still cleaned and measured, so that another choice of limits can be looked at.
     """
-    row, reason, measured = dict(record), "", False
+    row, reason = dict(record), ""
     for is_text, names in itertools.groupby(s2.steps[kind], TEXT_STEPS.__contains__):
         if is_text:
             chain = tuple(names)
             row["answer"] = clean(row["answer"], chain)
             row["question"], row["body"] = _clean_question(row["question"], row["body"], chain)
-            measured = False
             continue
         for name in names:
             if name == "leading_paragraphs":
-                shorter = leading_paragraphs(row["answer"], s2.paragraph_words)
-                measured, row["answer"] = measured and shorter == row["answer"], shorter
-                continue
-            if not measured:
-                row["n_words"], row["fre"], row["fkg"] = readability(row["answer"], s2.readability)
-                measured = True
-            reason = reason or RULES[name](row, kind, s2)
-    if not measured:
-        row["n_words"], row["fre"], row["fkg"] = readability(row["answer"], s2.readability)
+                row["answer"] = leading_paragraphs(row["answer"], s2.paragraph_words)
+            else:
+                row |= _measured(row["answer"], s2.readability)
+                reason = reason or RULES[name](row, kind, s2)
+    row |= _measured(row["answer"], s2.readability)
     row["dropped"] = reason if row["n_words"] else "empty answer"
     row["question"] = "\n".join(part for part in (row["question"], row.pop("body")) if part)
     return row

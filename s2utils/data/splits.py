@@ -157,7 +157,7 @@ def apply(questions: pd.DataFrame, *tables: pd.DataFrame) -> None:
 
 def sizes(frame: pd.DataFrame, pairs: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
     """One row per dataset, set and split: n rows. Leaked and unneeded questions stand under those splits."""
-    parts = [frame[frame["set"] == "sft"].assign(set="sft"), pairs.assign(set="rm"), prompts.assign(set="rl")]
+    parts = [frame[frame["set"] == "sft"], pairs.assign(set="rm"), prompts.assign(set="rl")]
     table = pd.concat([part[["dataset", "set", "split", "dropped"]] for part in parts])
     table.loc[table["dropped"].str.startswith("cosine "), "split"] = "leaked"
     counts = table[table["split"] != ""].groupby(["dataset", "set", "split"], sort=False).size()

@@ -22,11 +22,12 @@ from bert_score.utils import get_bert_embedding, get_hash, get_model, get_tokeni
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from s2utils.evaluation import metrics
 from s2utils.models import loading
 from s2utils.models.parameters import Weights
 from s2utils.text.alphabet import latin
 
-COLUMNS = ["bertscore_precision", "bertscore_recall", "bertscore_f1"]
+COLUMNS = metrics.columns("bertscore")
 LIMIT = 512  # tokens
 BATCH = 32  # texts
 OTHERS = 0.1  # of a vocabulary: BERT's English one has 6 % in other letters, single ones, multilingual ones over 30 %

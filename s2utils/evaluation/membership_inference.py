@@ -155,7 +155,7 @@ def score(frame: pd.DataFrame, network: PreTrainedModel, tok: PreTrainedTokenize
 
 def auc(seen, unseen, resamples: int, confidence: float, seed: int) -> tuple[float, float, float]:
     """(AUC, low, high): the share of pairs in which the first is larger, ties half; both sides are resampled."""
-    seen, unseen = (_finite(side) for side in (seen, unseen))
+    seen, unseen = map(intervals.numbers, (seen, unseen))
     wins = (seen[:, None] > unseen) + 0.5 * (seen[:, None] == unseen)
 
     def drawn(one: np.ndarray, other: np.ndarray) -> np.ndarray:  # sums of shares may pass 1 in the last digit
@@ -166,17 +166,12 @@ def auc(seen, unseen, resamples: int, confidence: float, seed: int) -> tuple[flo
 
 def apart(seen, unseen, resamples: int, confidence: float, seed: int) -> tuple[float, float, float]:
     """(difference of two means, low, high); each side is resampled for itself. NaNs left out."""
-    seen, unseen = (_finite(side) for side in (seen, unseen))
+    seen, unseen = map(intervals.numbers, (seen, unseen))
 
     def drawn(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         return one @ seen / len(seen) - other @ unseen / len(unseen)
 
     return _with_interval(lambda: seen.mean() - unseen.mean(), drawn, seen, unseen, resamples, confidence, seed)
-
-
-def _finite(values) -> np.ndarray:
-    values = np.asarray(values, dtype=float)
-    return values[np.isfinite(values)]
 
 
 def _with_interval(value: Callable, drawn: Callable, seen, unseen, resamples, confidence, seed) -> tuple:
@@ -185,9 +180,9 @@ def _with_interval(value: Callable, drawn: Callable, seen, unseen, resamples, co
         return math.nan, math.nan, math.nan
     if min(len(seen), len(unseen)) == 1:
         return float(value()), math.nan, math.nan
-    rng, tail = np.random.default_rng(seed), (1 - confidence) / 2
+    rng = np.random.default_rng(seed)
     counts = [rng.multinomial(n, [1 / n] * n, size=resamples) for n in (len(seen), len(unseen))]
-    return float(value()), *map(float, np.quantile(drawn(*counts), [tail, 1 - tail]))
+    return float(value()), *intervals.percentiles(drawn(*counts), confidence)
 
 
 def summary(scored: pd.DataFrame, params: Params) -> pd.DataFrame:
@@ -205,8 +200,8 @@ def summary(scored: pd.DataFrame, params: Params) -> pd.DataFrame:
         seen, unseen = (part[part["role"] == role] for role in (EVALUATION, CONTROL))
         tests = {"min_k": (auc(seen["min_k"], unseen["min_k"], *ways), 0.5)}
         if kind == REFERENCE:
-            tests["order"] = (intervals.bootstrap(seen["order"], *ways), math.nan)
-            tests["order_control"] = (intervals.bootstrap(unseen["order"], *ways), math.nan)
+            tests["order"] = (intervals.mean(seen["order"], params), math.nan)
+            tests["order_control"] = (intervals.mean(unseen["order"], params), math.nan)
             tests["order_apart"] = (apart(seen["order"], unseen["order"], *ways), 0.0)
         for test, ((value, low, high), null) in tests.items():
             column = "min_k" if test == "min_k" else "order"

@@ -26,7 +26,7 @@ def prompts(answers: pd.DataFrame, params: Params) -> list[str]:
     from s2utils.models import loading
 
     seen: dict[tuple[str, str], str] = {}
-    rows = {row.variant: row for row in steps.models(params)}  # all of a kind are asked alike
+    rows = {row.variant: row for row in steps.models(params, None)}  # all of a kind are asked alike
     for variant, part in answers.groupby("variant", sort=False):
         whose, tok = rows[variant].prompt, loading.tokenizer(getattr(params.model, rows[variant].published))
         questions = list(dict.fromkeys(part["question"]))

@@ -15,7 +15,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from tqdm.auto import tqdm
 
 from s2utils.data.splits import embed
-from s2utils.stats import intervals
+from s2utils.evaluation import metrics
 from s2utils.text import reasoning
 from s2utils.text.alphabet import latin
 from s2utils.text.readability import flesch, words
@@ -23,7 +23,7 @@ from s2utils.text.toxicity import toxicity
 from s2utils.workflow.params import Params
 
 ROUGE = {"rouge_1_f1": "rouge1", "rouge_2_f1": "rouge2", "rouge_l_f1": "rougeL", "rouge_lsum_f1": "rougeLsum"}
-FLESCH = ["flesch_reading_ease", "flesch_kincaid_grade"]
+FLESCH = metrics.columns("flesch")
 
 
 def answered(frame: pd.DataFrame) -> pd.DataFrame:
@@ -89,22 +89,3 @@ def reference_cosine(answers: list[str], references: list[str], params: Params) 
 
 
 MANNER = {f.__name__: f for f in (answer_words, distinct_2, within_limits, toxic, reference_cosine)}
-
-
-def summary(scores: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:
-    """One row per (dataset, model, merge_mode): n, n_cut, n_looping, n_finished, and each metric.
-
-    A metric has its mean with interval and failures, and `<metric>_finished`, its mean over the finished answers alone.
-    """
-    keys = ["model", "base", "variant", "train_set", "merge_mode", "dataset"]
-    rows = []
-    for group, part in scores.groupby(keys, sort=False, dropna=False):
-        finished = part["ended"] & ~part["looping"]
-        row = dict(zip(keys, group)) | {"n": len(part), "n_cut": int((~part["ended"]).sum())}
-        row |= {"n_looping": int(part["looping"].sum()), "n_finished": int(finished.sum())}
-        for metric in metrics:
-            row |= intervals.mean_columns(metric, part[metric], params)
-            row[f"{metric}_finished"] = part.loc[finished, metric].mean()
-        rows.append(row)
-    order = {"key": lambda column: column.map(params.datasets.index), "kind": "stable", "ignore_index": True}
-    return pd.DataFrame(rows).sort_values("dataset", **order)

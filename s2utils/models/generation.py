@@ -114,24 +114,21 @@ def served_completions(
     prompts: list[str] | list[list[int]],
     *,
     seed: str,
-    batch_size: int,
-    concurrency: int,
     max_new_tokens: int,
     temperature: float = 0.0,
     top_p: float = 1.0,
     repetition_penalty: float = 1.0,
     stop: list[str] | None = None,
     key_env: str = "",
-    skip: int = 0,
-    label: str | None = "generate",
+    **carrying,
 ) -> Iterator[list[dict]]:
     """As `completions`, from a server of OpenAI's completions protocol that loads `model` in an environment of its own.
 
     A prompt goes out as it is, token ids or text that is templated already, and its seed hangs on its place alone.
-    `stop` are texts that end an answer, besides the model's own end token; `n_tokens` is the server's count, which may
-    hold the end token. Nothing falls back: a server that is away, serves another model or keeps to other limits raises
-    ServerError. Trap: `repetition_penalty` and `top_k` are no part of the protocol, and a server may ignore what it
-    does not know.
+    `stop` are texts that end an answer, besides the model's own end token; `carrying` are batch_size, concurrency, skip
+    and label of `client.completions`. `n_tokens` is the server's count, which may hold the end token. Nothing falls
+    back: a server that is away, serves another model or keeps to other limits raises ServerError. Trap:
+    `repetition_penalty` and `top_k` are no part of the protocol, and a server may ignore what it does not know.
     """
     from s2utils.models import client
 
@@ -166,16 +163,7 @@ def served_completions(
             return {"text": choice.text.strip(), "n_tokens": count, "ended": reason == "stop"}
         raise client.ServerError(broken)
 
-    yield from client.completions(
-        base_url,
-        requests,
-        read,
-        batch_size=batch_size,
-        concurrency=concurrency,
-        key_env=key_env,
-        skip=skip,
-        label=label,
-    )
+    yield from client.completions(base_url, requests, read, key_env=key_env, **carrying)
 
 
 def _inputs(model: PreTrainedModel, tok: PreTrainedTokenizerBase, batch: list[list[int]]) -> dict:

@@ -28,13 +28,10 @@ PUBLISHED = {  # sizes of models (Touvron et al. 2023; SmolLM2's card), where a 
         "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True,
     },
 }  # fmt: skip
-RULES = {  # rule of the graph → (step, seconds of a job's start and end with its tables and figures: recorded)
-    "eda": ("eda", 9), "filtered_one": ("filtered", 2), "data": ("data", 22),
-    "sft_one": ("sft", 16), "sft": ("sft", 11),
-    "merged_one": ("merged", 6), "answers_one": ("answers", 8), "divergence_one": ("divergence", 14),
-    "answers": ("answers", 11), "membership": ("membership", 3), "text_metrics": ("text_metrics", 30),
-    "leaderboard_one": ("leaderboard", 10), "protocols": ("protocols", 11), "leaderboard": ("leaderboard", 8),
-    "mtbench_one": ("mtbench", 10), "judged": ("judged", 4), "mtbench": ("mtbench", 8),
+RULES = {  # rule of the graph → seconds of a job's start and end with its tables and figures: recorded
+    "eda": 9, "filtered_one": 2, "data": 22, "sft_one": 16, "sft": 11, "merged_one": 6, "answers_one": 8,
+    "divergence_one": 14, "answers": 11, "membership": 3, "text_metrics": 30, "leaderboard_one": 10, "protocols": 11,
+    "leaderboard": 8, "mtbench_one": 10, "judged": 4, "mtbench": 8,
 }  # fmt: skip
 REPORT = 29  # seconds of the rule that writes the report
 ROW = {"clean": 38e-6, "eda": 2e-3, "resample": 0.3e-6}  # seconds: a text cleaned, a text described, a value drawn
@@ -62,7 +59,4 @@ LAYERS = 60  # bytes a weight, made and compared under all merges
 DISK = 0.4e9  # bytes a second to write and hash, or to read, a model
 OPS = 150  # calls of a small operation that a layer costs while decoding (about 40 kernels, each behind Python)
 ENCODER = 86e6  # weights of a RoBERTa-base without its embeddings
-CACHED = {
-    "encoder": 1.5e9,
-    "archive": 0.4e9,
-}  # bytes, at most: a hub encoder or data set; an archive while it is unpacked
+CACHED = {"encoder": 1.5e9, "archive": 0.4e9}  # bytes, at most: of a hub encoder or data set, an archive unpacked

@@ -8,23 +8,25 @@ Trap: a busy machine measures as a slow one, and its hours come out longer.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import json
+import math
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import huggingface_hub
+import pandas as pd
 from huggingface_hub.utils import build_hf_headers
 from transformers import AutoConfig
 
 from s2utils.evaluation.judge import judgements, mtbench
 from s2utils.models.parameters import Weights
 from s2utils.preflight import access, assumptions, host, machine
-from s2utils.preflight.access import Check
 from s2utils.preflight.estimates import Estimate, estimate, swept
+from s2utils.preflight.finding import Check, Finding, Row, enough, examined
 from s2utils.workflow import artefacts, notebook, paths, timings
 from s2utils.workflow.params import ParameterError, Params, flat, load
 
@@ -37,7 +39,6 @@ SMALLER = {  # notebook → what makes it shorter
     "06_leaderboard": "leaderboard.limit.arc and .hellaswag, leaderboard.mmlu_subjects",
     "07_mtbench": "mtbench.n, mtbench.max_new_tokens, mtbench.panel.questions=0",
 }
-HEAD = ("step", "jobs", "hours", "GPU-h", "GB, one job", "host GB", "disk GB", "dollars")
 
 
 def configuration(weights: Weights):
@@ -55,15 +56,15 @@ def configuration(weights: Weights):
     return AutoConfig.for_model(**reply.raise_for_status().json())
 
 
-def sizes(params: Params, config) -> machine.Shape | Check:
-    """The base model's sizes, without a configuration those that are published; or why there are none."""
+def sizes(params: Params, config) -> machine.Shape:
+    """The base model's sizes, without a configuration those that are published; a Finding why there are none."""
     path, unread = params.model.base.path, "its config.json could not be read"
     source = "its config.json" if config else f"published sizes; {unread}"
     try:
         return machine.shape(config or machine.known(path), params.model.name, source)
     except Exception as error:  # no sizes, or an architecture without decoder, or none that transformers knows
         why = type(error).__name__ if config else unread
-        return Check("warn", "estimates", f"the sizes of {path} are unknown ({why})", access.HUB)
+        raise Finding(f"the sizes of {path} are unknown ({why})", access.HUB, "warn") from None
 
 
 def together(jobs: list[Callable], seconds: float) -> Callable[[], list]:
@@ -89,32 +90,27 @@ def rates(params: Params, model: machine.Shape) -> machine.Machine:
     return machine.measure(device, threads, model.hidden, model.intermediate)
 
 
-def budgets(estimates: list[Estimate]) -> list[Check]:
-    """What asking servers will cost against the budget of a job."""
-    checks = []
-    for who, endpoint, dollars in itertools.chain.from_iterable(e.asked for e in estimates):
-        budget = f"budget {endpoint.budget:g}" if endpoint.budget else "no budget set"
-        over = ("fail", "raise its budget, or take fewer records") if dollars > endpoint.budget > 0 else ("pass", "")
-        checks.append(Check(over[0], f"{who} budget", f"{dollars:.2f} dollars a job, {budget}", over[1]))
-    return checks
-
-
-def inputs(params: Params) -> list[Check]:
-    """Files of MT(S)-bench that cannot be used: questions, prompts, ratings."""
-    bench, checks = params.mtbench, []
-    files = {
-        "mtbench.questions": functools.partial(mtbench.questions, bench, params.seed),
-        "mtbench.prompts": functools.partial(mtbench.templates_of, bench),
+def inputs(params: Params) -> list[Row]:
+    """Files of MT(S)-bench that may be of no use: questions, prompts, ratings."""
+    bench = params.mtbench
+    reads = {
+        "mtbench.questions": partial(mtbench.questions, bench, params.seed),
+        "mtbench.prompts": partial(mtbench.templates_of, bench),
     }
     for judge in (bench.judge, *bench.other_judges):
         if judge.backend == "file":
-            files[f"ratings {judge.model}"] = functools.partial(judgements.humans, paths.root() / judge.model)
-    for what, read in files.items():
-        try:
-            read()
-        except ParameterError as error:
-            checks.append(Check("fail", what, str(error), "correct the file or its name"))
-    return checks
+            reads[f"ratings {judge.model}"] = partial(judgements.humans, paths.root() / judge.model)
+    return [Row(what, read, "correct the file or its name") for what, read in reads.items()]
+
+
+def budgets(estimates: list[Estimate]) -> list[Row]:
+    """What asking servers will cost against the budget of a job."""
+    rows, remedy = [], "raise its budget, or take fewer records"
+    for who, endpoint, dollars in itertools.chain.from_iterable(e.asked for e in estimates):
+        most = endpoint.budget or math.inf
+        text = f"{dollars:.2f} dollars a job, {f'budget {most:g}' if endpoint.budget else 'no budget set'}"
+        rows.append(Row(f"{who} budget", partial(enough, text, dollars, most, most), remedy))
+    return rows
 
 
 def collect(profile: str, overrides: dict | str | None = None) -> dict:
@@ -124,23 +120,26 @@ def collect(profile: str, overrides: dict | str | None = None) -> dict:
         params = load(profile, overrides)
     except ParameterError as error:
         return {"checks": [Check("fail", "parameters", str(error), "correct params/ or --set")], "estimates": []}
-    asks, near, downloads = access.remote(params)
-    answers = together([functools.partial(configuration, params.model.base), *(ask for _, ask in asks)], PATIENCE)
+    device, base, reach = params.runtime.device, params.model.base, access.reach(params)
+    answers = together([partial(configuration, base), *(partial(examined, row) for row in reach.asks)], PATIENCE)
     loaded = f"params/{profile}.yaml" + (", changed by --set" if overrides else "")
-    checks = [Check("pass", "parameters", loaded), host.packages(), *host.device(params.runtime.device)]
+    rows = [Row("parameters", lambda: loaded), Row("packages", host.packages)]
+    checks = list(map(examined, [*rows, *([Row("GPU", host.gpu)] if device == "cuda" else [])]))
+    kernels = [] if checks[2:] and checks[2].state == "fail" else [Row("4-bit kernels", partial(host.kernels, device))]
     stored, lacking = access.archives(flat(params))  # the checks of this machine go on while the network is asked
-    checks += [*stored, *near, *inputs(params)]
+    checks += map(examined, [*kernels, *stored, *reach.files])
+    checks += (check for check in map(examined, inputs(params)) if check.state == "fail")
     config, *replies = answers()
-    for (what, _), reply in zip(asks, replies):
-        checks.append(reply or Check("fail", what, f"no answer in {PATIENCE:.0f} s", access.HUB))
-    model = sizes(params, config)
-    if isinstance(model, Check):
-        return {"checks": [*checks, model], "estimates": []}
+    silent = f"no answer in {PATIENCE:.0f} s"
+    checks += (reply or Check("fail", row.what, silent, access.HUB) for row, reply in zip(reach.asks, replies))
+    try:
+        model = sizes(params, config)
+    except Finding as finding:
+        return {"checks": [*checks, Check("warn", "estimates", str(finding), access.HUB)], "estimates": []}
     measured = rates(params, model)
     estimates = swept(estimate(params, model, measured), profile, params, overrides)
-    checks += host.memory(params.runtime.device, estimates)
-    checks += host.space(profile, estimates, downloads, model.total, lacking)
-    checks += budgets(estimates)
+    needs = host.space(profile, estimates, reach.downloads, model.total, len(lacking))
+    checks += map(examined, [*host.memory(device, estimates), *needs, *budgets(estimates)])
     return {"checks": checks, "estimates": estimates, "machine": measured, "model": model, "dtype": params.model.dtype}
 
 
@@ -186,7 +185,7 @@ def show(result: dict) -> str:
             f"\nEstimates for {m.name}, {m.total:,} parameters N ({m.source}), on {r.device} ({r.what}: "
             f"{r.bf16 / 1e9:,.0f} GFLOP/s bf16, {r.f32 / 1e9:,.0f} f32, {r.copy / 1e9:,.0f} GB/s, "
             f"{r.fresh / 1e9:,.1f} GB/s into new memory); {faster(r, result['dtype'])}\n",
-            *table(result["estimates"], on_gpu=r.device == "cuda"),
+            table(result["estimates"], on_gpu=r.device == "cuda"),
             "\nHours are of all jobs one after another. How they come about (docs/preflight.md):",
         ]
     for e in result["estimates"]:
@@ -196,17 +195,18 @@ def show(result: dict) -> str:
     return "\n".join([*lines, "", counts])
 
 
-def table(estimates: list[Estimate], on_gpu: bool) -> list[str]:
+def table(estimates: list[Estimate], on_gpu: bool) -> str:
     """One line a step and one for all: sums of jobs, hours, disk and dollars, the largest of the memories."""
-    rows = []
-    for e in estimates:
-        hours = e.seconds / 3600
-        rows.append((e.jobs, hours, hours * on_gpu, e.memory / 1e9, e.host / 1e9, e.disk / 1e9, e.dollars))
-    rows.append(tuple(both(column) for both, column in zip((sum, sum, sum, max, max, sum, sum), zip(*rows))))
-    lines = [f"{HEAD[0]:<16}" + "".join(f"{name:>13}" for name in HEAD[1:])]
-    for name, (jobs, *numbers) in zip([*(e.step for e in estimates), "all"], rows):
-        lines.append(f"{name:<16}{jobs:>13}" + "".join(f"{n:>13.2f}" for n in numbers))
-    return lines
+    frame = pd.DataFrame(
+        {
+            "step": e.step, "jobs": e.jobs, "hours": e.seconds / 3600, "GPU-h": e.seconds / 3600 * on_gpu,
+            "GB, one job": e.memory / 1e9, "host GB": e.host / 1e9, "disk GB": e.disk / 1e9, "dollars": e.dollars,
+        }
+        for e in estimates
+    )  # fmt: skip
+    whole = frame.drop(columns="step").sum().to_dict() | frame[["GB, one job", "host GB"]].max().to_dict()
+    frame.loc[len(frame)] = {"step": "all"} | whole
+    return frame.astype({"jobs": int}).to_string(index=False, col_space=12, float_format="{:.2f}".format)
 
 
 def preflight(profile: str, overrides: str = "", as_json: bool = False) -> int:
@@ -215,7 +215,8 @@ def preflight(profile: str, overrides: str = "", as_json: bool = False) -> int:
     if result["estimates"]:  # what notebooks then say of themselves, and the terminal of the run
         file = paths.artefacts(profile) / "preflight" / timings.ESTIMATES
         artefacts.write_json(file, plan(profile, result))
-    print(json.dumps(result, indent=1, ensure_ascii=False, default=_plain) if as_json else show(result))
+    plain = result | {"checks": [check._asdict() for check in result["checks"]]}
+    print(json.dumps(plain, indent=1, ensure_ascii=False, default=_plain) if as_json else show(result))
     return int(any(c.state == "fail" for c in result["checks"]))
 
 

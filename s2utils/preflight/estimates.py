@@ -9,6 +9,7 @@ Trap: a sweep runs a step anew only where its values reach it.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -50,9 +51,10 @@ class Estimate:
         """Rule → (jobs, seconds of one of them); they are taken to be alike."""
         return {rule: (n, sum(s for r, s, _ in self.parts if r == rule) / n) for rule, n in self.rules.items() if n}
 
-    def takes(self, rule: str, seconds: float, formula: str) -> None:
-        """Add what all jobs of a rule take for one thing."""
-        self.parts.append((rule, seconds, formula))
+    def takes(self, rule: str, *factors: tuple[float, str]) -> None:
+        """Add what all jobs of a rule take for one thing: seconds are the product of the factors (number, words)."""
+        formula = " × ".join(f"{format(n, ',.0f' if n >= 10 else '.3g')} {words}" for n, words in factors)
+        self.parts.append((rule, math.prod(number for number, _ in factors), formula))
 
     def holds(self, size: float, formula: str) -> None:
         """Add what the largest job holds in memory."""
@@ -83,30 +85,29 @@ def texts(params: Params) -> dict[str, Texts]:
     return cut
 
 
-def jobs(rule: str, step: str, params: Params) -> int:
+def jobs(rule: str, params: Params) -> int:
     """How many jobs the graph has of a rule; one whose name ends in `_one` has one for each artefact of its step."""
-    n = len(steps.collected(step, params)) if rule.endswith("_one") else 1
-    match rule:
-        case "filtered_one":  # a single shard is cleaned by the notebook
-            return n if n > 1 else 0
-        case "merged_one":  # a train set under all its merges
-            return n // len(params.merge.modes)
-    return n
+    step = steps.STEPS[rule.removesuffix("_one")]
+    if not rule.endswith("_one"):
+        return 1
+    made = len(steps.collected(step.name, params))
+    if made < step.jobs_from:  # the notebook makes them itself
+        return 0
+    return len(params.sft.train_sets) if step.together else made
 
 
 def estimate(params: Params, model: Shape, machine: Machine) -> list[Estimate]:
     """One estimate a notebook, in the order of the study."""
     c, known, rules = Costs(params, model, machine), texts(params), defaultdict(dict)
     process, estimates = assumed.PROCESS[machine.device], []
-    for rule, (step, _) in assumed.RULES.items():
-        if n := jobs(rule, step, params):
-            rules[steps.STEPS[step].notebook][rule] = n
+    for rule in assumed.RULES:
+        if n := jobs(rule, params):
+            rules[steps.STEPS[rule.removesuffix("_one")].notebook][rule] = n
     for notebook, take in formulas.NOTEBOOKS.items():
         e = Estimate(notebook, rules[notebook], memory=process, sizes=[f"process {process / 1e9:.1f}"])
         take(c, known, e)
         for rule, n in e.rules.items():
-            seconds = assumed.RULES[rule][1] * c.python
-            e.takes(rule, n * seconds, f"{n} jobs {rule} × {seconds:.0f} s to start and end")
+            e.takes(rule, (n, f"jobs {rule}"), (assumed.RULES[rule] * c.python, "s to start and end"))
         loaded = 2 * assumed.PROCESS["cpu"] + model.total * c.width * (e.jobs > 1)
         e.host = e.memory if machine.device == "cpu" else loaded
         estimates.append(e)

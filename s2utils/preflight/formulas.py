@@ -7,7 +7,6 @@ Trap: tokens are characters / 4; a text of numbers or another script has more.
 from __future__ import annotations
 
 import contextlib
-import math
 from typing import TYPE_CHECKING
 
 from s2utils.data import question_writer
@@ -28,28 +27,27 @@ ROWS = 128  # logits whose softmax is taken at once: shared_prefix.ROWS, whose i
 
 def _eda(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
     rows = sum(min(t.rows, c.params.eda.sample or t.rows) for t in known.values())
-    each = assumed.ROW["eda"] * c.python
+    e.takes("eda", (rows, "texts described"), (assumed.ROW["eda"] * c.python, "s"))
     e.disk = 5e6
-    e.takes("eda", rows * each, f"{rows:,} texts described × {1e3 * each:.1f} ms")
 
 
 def _datasets(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
-    p, rows, each = c.params, sum(t.rows for t in known.values()), assumed.ROW["clean"] * c.python
-    guessed, (guess, kept, *_) = [name for name, t in known.items() if not t.known], assumed.UNKNOWN
-    note = f"; of {', '.join(guessed)} only guessed: {guess:,}, of them {kept:,} kept" if guessed else ""
-    e.takes(next(iter(e.rules)), rows * each, f"{rows:,} texts cleaned × {1e6 * each:.0f} µs{note}")
+    p, guessed = c.params, [name for name, t in known.items() if not t.known]
+    note = f", of {', '.join(guessed)} only guessed: {assumed.UNKNOWN[0]:,}, of them {assumed.UNKNOWN[1]:,} kept"
+    cleaned = sum(t.rows for t in known.values()), f"texts cleaned{note * bool(guessed)}"
+    e.takes(next(iter(e.rules)), cleaned, (assumed.ROW["clean"] * c.python, "s"))
     if p.s2.toxicity_model != "profanity-check":
         tokens = sum(t.kept * t.answer for t in known.values()) / assumed.CHARS
-        seconds = tokens * 2 * assumed.ENCODER / (c.machine.f32 * c.share("float32"))
-        formula = f"{tokens:,.0f} tokens × 2 × {assumed.ENCODER / 1e6:.0f} M FLOP in float32"
-        e.takes("data", seconds, f"toxicity: {formula}")
+        each = 2 * assumed.ENCODER / (c.machine.f32 * c.share("float32"))
+        e.takes(
+            "data", (tokens, "tokens for toxicity"), (each, f"s: 2 × {assumed.ENCODER / 1e6:.0f} M FLOP in float32")
+        )
     for name, source in p.data.sources.items():
         if source.kind == "articles":
             n = 1.3 * known[name].kept  # three in ten are asked twice (recorded)
             chat = question_writer.chat(question_writer.FIRST, "x" * min(known[name].answer, question_writer.CUT))
             _ask(c, e, "data", "question writer", p.questions.writer, n, [chat])
-    e.disk = sum(t.rows * (t.answer + t.question) * 1.5 for t in known.values())
-    e.sizes.append("disk: kept and rejected texts")
+    e.disk = sum(t.rows * (t.answer + t.question) * 1.5 for t in known.values())  # kept and rejected
 
 
 def _sft(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
@@ -61,40 +59,34 @@ def _sft(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
         rows_of[name] = max(1, min(left, p.data.train_max or left))
         length_of[name] = min(s.max_length, (t.question + t.answer + template) / assumed.CHARS)
         checked[name] = min(p.data.validation[name], t.kept)
-    lora, unpacked = m.widths * s.r, m.linear * 2 / c.machine.fresh
-    work = 2 + 2 + 2 * s.gradient_checkpointing  # forward, backward through frozen weights, and once more forward
+    lora, size, unpacked = m.widths * s.r, s.per_device_train_batch_size, m.linear * 2 / c.machine.fresh
+    passes = 2 + s.gradient_checkpointing  # forward, backward through frozen weights, and once more forward
     for train_set in s.train_sets:
         parts = list(known) if p.dataset_of(train_set) == p.data.union else [train_set]
         rows = sum(rows_of[n] for n in parts)
         length = sum(rows_of[n] * length_of[n] for n in parts) / rows
-        updates = s.max_steps or max(
-            1, round(s.num_train_epochs * rows / (s.per_device_train_batch_size * s.gradient_accumulation_steps))
-        )
+        steps_of_epochs = round(s.num_train_epochs * rows / (size * s.gradient_accumulation_steps))
+        updates = s.max_steps or max(1, steps_of_epochs)
         batches = updates * s.gradient_accumulation_steps
-        tokens = batches * s.per_device_train_batch_size * length
-        flop = tokens * (work * m.active + 6 * lora + work * m.layers * m.hidden * length)
-        each = f"({work} N + 6 LoRA + attention) FLOP ÷ {c.rate / 1e9:,.0f} GFLOP/s"
+        tokens = batches * size * length
+        flop = 2 * passes * (m.active + m.layers * m.hidden * length) + 6 * lora
+        rate = f"({2 * passes} N + 6 LoRA + attention) FLOP ÷ {c.rate / 1e9:,.0f} GFLOP/s"
+        e.takes("sft_one", (tokens, f"tokens of {train_set}"), (flop / c.rate, f"s: {rate}"))
+        e.takes("sft_one", (batches, "batches"), (passes, "passes"), (unpacked, "s: NF4 weights unpacked to bf16"))
+        e.takes("sft_one", (tokens, "tokens"), (m.vocab * 20 / c.machine.fresh, f"s: {m.vocab:,} logits × 20 bytes"))
         evaluations = 1 + updates // max(1, updates // max(1, s.evaluations))
         asked = sum(checked[n] for n in parts)
         asked = evaluations * min(s.eval_rows or asked, asked)
-        reading = (
-            c.forward(asked * length, length, logits=True) + asked / s.per_device_train_batch_size * unpacked + c.load()
-        )
-        for seconds, formula in (
-            (flop / c.rate, f"{tokens:,.0f} tokens × {each}"),
-            (work / 2 * batches * unpacked, f"{batches:,.0f} batches × {work / 2:.0f} × NF4 weights unpacked to bf16"),
-            (tokens * m.vocab * 20 / c.machine.fresh, f"tokens × {m.vocab:,} logits × 20 bytes"),
-            (reading, f"{asked:,} rows evaluated × 2 N, and loading"),
-        ):
-            e.takes("sft_one", seconds, f"{train_set}: {formula}")
-    state, batch = assumed.ADAM.get(s.optim, 8.0), f"{s.per_device_train_batch_size} × {s.max_length}"
+        each = c.forward(length, length, logits=True) + unpacked / size
+        e.takes("sft_one", (asked, "rows evaluated"), (each, "s: 2 N a token"))
+        e.takes("sft_one", (c.load(), "s to load"))
+    state, batch = assumed.ADAM.get(s.optim, 8.0), f"{size} × {s.max_length}"
     e.holds(m.quantized, f"NF4 linear {NF4:.3f} × {m.linear / 1e9:.2f} + others 2 × {m.other / 1e9:.2f}")
     e.holds(lora * (8 + state), f"LoRA {lora / 1e6:.1f} M × (4 weight + 4 gradient + {state:.0f} {s.optim})")
-    kept = m.activations(s.per_device_train_batch_size, s.max_length, s.gradient_checkpointing, s.lora_dropout > 0)
+    kept = m.activations(size, s.max_length, s.gradient_checkpointing, s.lora_dropout > 0)
     e.holds(kept, f"activations {batch} tokens{', checkpointed' if s.gradient_checkpointing else ''}")
-    e.holds(s.per_device_train_batch_size * s.max_length * m.vocab * 14, f"logits {batch} × {m.vocab:,} × 14 bytes")
-    e.disk = len(s.train_sets) * lora * 4 + 3 * lora * (4 + state)
-    e.sizes.append(f"disk: adapters float32 × {len(s.train_sets)}, 3 checkpoints")
+    e.holds(size * s.max_length * m.vocab * 14, f"logits {batch} × {m.vocab:,} × 14 bytes")
+    e.disk = len(s.train_sets) * lora * 4 + 3 * lora * (4 + state)  # adapters in float32, checkpoints
 
 
 def _network(c: Costs, e: Estimate, batch: int = 0, tokens: float = 0.0) -> None:
@@ -108,33 +100,35 @@ def _network(c: Costs, e: Estimate, batch: int = 0, tokens: float = 0.0) -> None
 
 def _generate(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
     p, m, g = c.params, c.model, c.params.generate
-    models, compared = e.rules["answers_one"], e.rules["divergence_one"]
-    n, prompt = g.n * len(p.datasets), assumed.PROMPT
-    seconds = models * (c.answer(n, g.batch_size, prompt, g.max_new_tokens, g.top_p < 1) + c.load())
-    formula = f"{n} answers × {g.max_new_tokens} tokens, {g.batch_size} at a time: 2 N a token, weights read a step"
-    e.takes("answers_one", seconds, f"{models} models × {formula}")
+    n, prompt, compared = g.n * len(p.datasets), assumed.PROMPT, e.rules["divergence_one"]
+    each = c.answer(n, g.batch_size, prompt, g.max_new_tokens, g.top_p < 1) + c.load()
+    said = f"s: {n} answers × {g.max_new_tokens} tokens, {g.batch_size} at a time: 2 N a token, weights read a step"
+    e.takes("answers_one", (e.rules["answers_one"], "models"), (each, said))
     merged = sum(row.merge_mode in ("bf16", "dequantized") for row in steps.models(p))
-    seconds = merged * (m.linear * 24 / c.machine.fresh + 3 * c.load())
-    e.takes("merged_one", seconds, f"{merged} merges: 24 bytes a weight, read, written and hashed")
-    read = (len(p.merge.modes) + 4) * compared  # all merges and what they are held against
+    each = m.linear * 24 / c.machine.fresh + 3 * c.load()
+    e.takes("merged_one", (merged, "merges"), (each, "s: 24 bytes a weight, read, written and hashed"))
     answers, length = min(p.sft.eval_rows or MOST, MOST), min(assumed.LEARNT, p.sft.max_length)
-    seconds = read * (c.load() + c.forward(answers * length, length, logits=True))
-    seconds += compared * m.linear * assumed.LAYERS / c.machine.fresh
-    formula = f"{read} models read {answers} answers for their distance, and every weight is compared"
-    e.takes("divergence_one", seconds, formula)
+    each = c.load() + c.forward(answers * length, length, logits=True)
+    read = len(p.merge.modes) + 4  # all merges and what they are held against
+    said = f"s: {answers} answers read for their distance"
+    e.takes("divergence_one", (compared, "train sets"), (read, "models"), (each, said))
+    each = m.linear * assumed.LAYERS / c.machine.fresh
+    e.takes("divergence_one", (compared, "train sets"), (each, "s: every weight compared"))
     _network(c, e, g.batch_size, prompt + g.max_new_tokens)
     e.holds(g.batch_size * m.vocab * 24, f"logits {g.batch_size} × {m.vocab:,} × 24 bytes")
     e.disk = merged * m.total * 2
-    e.sizes.append(f"disk: {merged} merged models × 2 × {m.total / 1e9:.2f}")
 
 
 def _text_metrics(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
     p, m, vocab = c.params, c.params.membership, c.model.vocab
-    factors = (p.text_metrics.resamples, len(steps.models(p)), len(p.datasets), 9, p.generate.n)
-    formula = "{:,} resamples × {} models × {} sets × {} metrics × {}".format(*factors)
-    e.takes("text_metrics", math.prod(factors) * assumed.ROW["resample"] * c.python, formula)
+    e.takes(
+        "text_metrics", (p.text_metrics.resamples, "resamples"), (len(steps.models(p)), "models"),
+        (len(p.datasets), "sets"), (9, "metrics"), (p.generate.n, "answers"),
+        (assumed.ROW["resample"] * c.python, "s"),
+    )  # fmt: skip
     read = len(p.data.sources) * (2 * min(m.n, assumed.PASSAGES) * (1 + m.shuffles) * 60 + 2 * m.n * 15)
-    e.takes("membership", c.load() + c.forward(read, 60, logits=True), f"membership: base read, {read:,} tokens")
+    e.takes("membership", (read, "tokens read by base"), (c.forward(1, 60, logits=True), "s"))
+    e.takes("membership", (c.load(), "s to load"))
     _network(c, e)
     e.holds(m.batch_size * 120 * vocab * c.width, f"logits {m.batch_size} × 120 × {vocab:,} × {c.width} bytes")
     e.disk = 5e6
@@ -144,10 +138,10 @@ def _leaderboard(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
     s, vocab, models = c.params.leaderboard, c.model.vocab, e.rules["leaderboard_one"]
     tokens, longest = _tree(s.limit, s.mmlu_subjects, s.shots)
     fewer = min(tokens, _tree(s.compared.limit, s.compared.mmlu_subjects, s.shots)[0])
-    formula = f"{models} models × {tokens:,.0f} tokens of the prefix tree: 2 N a token, under a mask"
-    e.takes("leaderboard_one", models * (c.load() + c.forward(tokens, longest) / c.share("tree")), formula)
-    formula = f"the base model under the other protocol × {fewer:,.0f} tokens"
-    e.takes("protocols", c.load() + c.forward(fewer, longest) / c.share("tree"), formula)
+    each = c.forward(1, longest) / c.share("tree")
+    for rule, n, asked in (("leaderboard_one", models, tokens), ("protocols", 1, fewer)):
+        e.takes(rule, (n, "models"), (asked, "tokens of the prefix tree"), (each, "s: 2 N a token, under a mask"))
+        e.takes(rule, (n, "models"), (c.load(), "s to load"))
     _network(c, e, 1, longest)
     e.holds(ROWS * vocab * (c.width + 8), f"logits {ROWS} × {vocab:,} × {c.width + 8} bytes")
     e.disk = 2e7
@@ -166,14 +160,14 @@ def _tree(limit: dict[str, int], mmlu_subjects: int, shots: dict[str, int]) -> t
 
 
 def _mtbench(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
-    p, s, models = c.params, c.params.mtbench, e.rules["mtbench_one"]
+    p, s = c.params, c.params.mtbench
     asked: list[dict] = []
     with contextlib.suppress(ParameterError):  # a missing file is for the checks to tell
         asked = mtbench.questions(s, p.seed)
     batch, n, new = p.generate.batch_size, len(asked), s.max_new_tokens
     second = 2 * assumed.TURN + new  # the first turn, its answer, the second turn
-    seconds = sum(c.answer(n, batch, prompt, new, p.generate.top_p < 1) for prompt in (assumed.TURN, second)) + c.load()
-    e.takes("mtbench_one", models * seconds, f"{models} models × 2 turns × {n} answers × {new} tokens")
+    each = sum(c.answer(n, batch, prompt, new, p.generate.top_p < 1) for prompt in (assumed.TURN, second)) + c.load()
+    e.takes("mtbench_one", (e.rules["mtbench_one"], "models"), (each, f"s: 2 turns × {n} answers × {new} tokens"))
     if s.judge.backend != "file":
         _judged(c, e, asked)
     _network(c, e, batch, second + new)
@@ -211,25 +205,20 @@ def _ask(c: Costs, e: Estimate, rule: str, who: str, end: Endpoint, n: float, ch
     prompt = sum(len(m["content"]) for chat in chats for m in chat) / len(chats) / assumed.CHARS
     if end.backend == "local":
         shared = sum(len(m["content"]) for m in chats[0][:-1]) / assumed.CHARS  # the worked examples
-        seconds = c.answer(n, max(1, end.batch_size), prompt, new, end.temperature > 0, shared)
+        each = c.answer(n, max(1, end.batch_size), prompt, new, end.temperature > 0, shared)
         once = f", {shared:,.0f} of them computed once a batch" if shared and end.batch_size > 1 else ""
-        e.takes(rule, jobs * seconds, f"{who}: {jobs} × {n:,.0f} chats of {prompt:,.0f} + {new} tokens{once}")
+        e.takes(rule, (jobs, f"times {who}"), (each, f"s: {n:,.0f} chats of {prompt:,.0f} + {new} tokens{once}"))
         return
     gap = (assumed.LATENCY + assumed.WRITING * new) / end.concurrency
     if end.requests_per_minute:
         gap = max(gap, 60 / end.requests_per_minute)
+    e.takes(rule, (jobs, f"times {who}"), (n, "requests"), (gap, "s"))
     dollars = llm.cost(end, n * prompt, n * new)
-    e.takes(rule, jobs * n * gap, f"{who}: {jobs} × {n:,.0f} requests × {gap:.2f} s")
     e.dollars += jobs * dollars
     e.asked.append((who, end, dollars))
 
 
 NOTEBOOKS = {  # what else than its jobs' starts a notebook takes
-    "01_eda": _eda,
-    "02_datasets": _datasets,
-    "03_sft": _sft,
-    "04_generate": _generate,
-    "05_text_metrics": _text_metrics,
-    "06_leaderboard": _leaderboard,
-    "07_mtbench": _mtbench,
-}
+    "01_eda": _eda, "02_datasets": _datasets, "03_sft": _sft, "04_generate": _generate,
+    "05_text_metrics": _text_metrics, "06_leaderboard": _leaderboard, "07_mtbench": _mtbench,
+}  # fmt: skip

@@ -17,11 +17,11 @@ import importlib.util
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -31,8 +31,9 @@ from safetensors.torch import load_file
 
 from s2utils.models.parameters import Weights
 from s2utils.preflight import host
+from s2utils.preflight.finding import Check, Finding, Row, examined
 from s2utils.workflow import artefacts, graph, packaged, paths, timings
-from s2utils.workflow.params import ParameterError, Params, load
+from s2utils.workflow.params import ParameterError, Params, load, parse_set
 
 WORDS = ("rain", "the cat", "the sun", "light", "a dog", "a cloud", "the mat", "water")
 APART = 1e-2  # of what training changed: how far a resumed training, or one with FlashAttention, may be from the first
@@ -43,7 +44,15 @@ FEW = {  # of 03, so few steps that a check takes seconds
 STUDY = "runtime.device=cuda model.dtype=bfloat16 sft.train_sets=[sciq]"  # one train set: every step, ten minutes
 COPIED = ("Snakefile", "pyproject.toml", "notebooks", "params", "s2utils", "reports/published")
 
-Found = tuple[bool | None, str]  # whether it holds (None: not checked) and what was seen
+HOLDS = {"pass": True, "fail": False, "warn": None}  # state of a check → whether it holds; None: it is left out
+MARKS = {"pass": "holds", "fail": "DOES NOT HOLD", "warn": "left out"}
+
+
+def held(holds: object, found: str) -> str:
+    """What was found, where that holds; a Finding where it does not."""
+    if not holds:
+        raise Finding(found)
+    return found
 
 
 def rows(n: int) -> list[dict]:
@@ -104,17 +113,19 @@ def data(folder: Path) -> Path:
 
 def apart(one: dict, other: dict) -> float:
     """How far two adapters are apart, as a share of what the first learnt (its B begin at 0)."""
-    change = sum(w.double().norm() ** 2 for name, w in one.items() if "lora_B" in name) ** 0.5
-    return float(sum((one[n].double() - other[n].double()).norm() ** 2 for n in one if "lora_B" in n) ** 0.5 / change)
+    learnt = {name: weight.double() for name, weight in one.items() if "lora_B" in name}
+    off = sum((weight - other[name].double()).norm() ** 2 for name, weight in learnt.items())
+    return float((off / sum(weight.norm() ** 2 for weight in learnt.values())) ** 0.5)
 
 
-def learning(result: dict) -> tuple[bool, str]:
-    """Whether a training learnt, and how fast."""
+def learnt(result: dict) -> str:
+    """How fast a training learnt; a Finding where it did not."""
     before, after = result["eval_loss_before"], result["eval_loss_after"]
-    return after < before, f"validation loss {before:.3f} → {after:.3f}, {result['tokens_per_second']:.0f} tokens/s"
+    said = f"validation loss {before:.3f} → {after:.3f}, {result['tokens_per_second']:.0f} tokens/s"
+    return held(after < before, said)
 
 
-def training(base: Weights, device: str, folder: Path) -> Found:
+def training(base: Weights, device: str, folder: Path) -> str:
     """4-bit training learns, and a killed one goes on to the same adapter."""
     from s2utils.training import callbacks, sft
 
@@ -125,41 +136,40 @@ def training(base: Weights, device: str, folder: Path) -> Found:
         raise InterruptedError
 
     params, where, whole, cut = profile(base, device), data(folder / "data"), folder / "whole", folder / "cut"
-    whole.mkdir()
-    cut.mkdir()
+    for to in (whole, cut):
+        to.mkdir()
     result = sft.run(params, where, "sciq", whole)
     with contextlib.suppress(InterruptedError), mock.patch.object(callbacks.Recorder, "on_save", kill):
         sft.run(params, where, "sciq", cut)
-    if not list(cut.glob("checkpoint-*")):
-        return False, "no checkpoint was left by the training that was killed"
+    held(list(cut.glob("checkpoint-*")), "no checkpoint was left by the training that was killed")
     sft.run(params, where, "sciq", cut)
     off = apart(*(load_file(adapter / "adapter_model.safetensors") for adapter in (whole, cut)))
     resumed = "resumed to the same bits" if off == 0 else f"resumed {off:.1e} of what was learnt apart"
-    learns, said = learning(result)
-    return learns and off < APART, f"{said}, {result['peak_gpu_mb']:,} MB; {resumed}"
+    return held(off < APART, f"{learnt(result)}, {result['peak_gpu_mb']:,} MB; {resumed}")
 
 
-def merges(base: Weights, device: str, folder: Path) -> Found:
+def merges(base: Weights, device: str, folder: Path) -> str:
     """Both merges are those of the processor."""
     from s2utils.training import merging
 
     told, holds = [], True
     for mode in merging.MODES:
         made = []
-        for side, where in (("ours", device), ("theirs", "cpu")):
-            with tempfile.TemporaryDirectory(dir=folder, prefix=f"{mode}-{side}-") as to:
-                merging.write(base, folder / "whole", mode, Path(to), where)
-                made.append(load_file(Path(to) / "model.safetensors"))
+        for where in (device, "cpu"):
+            to = Path(tempfile.mkdtemp(dir=folder, prefix=f"{mode}-{where}-"))
+            merging.write(base, folder / "whole", mode, to, where)
+            made.append(load_file(to / "model.safetensors"))
+            shutil.rmtree(to)
         ours, theirs = made
         other = sum(int((ours[n] != theirs[n]).sum()) for n in theirs)
         most = max(float((ours[n].float() - theirs[n].float()).abs().max()) for n in theirs)
         size = max(float(w.float().abs().max()) for w in theirs.values())
         holds &= set(ours) == set(theirs) and most <= size / 128  # a step of bf16 at the largest weight
         told.append(f"{mode}: {f'{other:,} weights differ, by {most:.1e} at most' if other else 'equal to the bit'}")
-    return holds, "; ".join(told)
+    return held(holds, "; ".join(told))
 
 
-def generated(base: Weights, device: str, folder: Path) -> Found:
+def generated(base: Weights, device: str, folder: Path) -> str:
     """In float32 a batch answers greedily as each question alone does, and as the processor does; speed in bf16."""
     from s2utils.models import generation, loading
 
@@ -167,26 +177,20 @@ def generated(base: Weights, device: str, folder: Path) -> Found:
     params = profile(base, device)
     asked = loading.encoded([loading.prompt([r["question"]], "base", tok, params.model) for r in rows(16)], tok, "base")
 
-    def answers(where: str, size: int) -> list[str]:
-        network = loading.full(base, "float32", where)
-        batches = generation.completions(network, tok, asked, seed="s", batch_size=size, max_new_tokens=24, label=None)
-        return [row["text"] for batch in batches for row in batch]
+    def answers(where: str, size: int, dtype: str = "float32", times: int = 1, new: int = 24) -> tuple[list, float]:
+        network, started = loading.full(base, dtype, where), time.perf_counter()
+        given = {"seed": "s", "batch_size": size, "max_new_tokens": new, "label": None}
+        rows = [row for batch in generation.completions(network, tok, asked * times, **given) for row in batch]
+        return [row["text"] for row in rows], sum(row["n_tokens"] for row in rows) / (time.perf_counter() - started)
 
-    together = answers(device, 16)
-    same = {"alone": together == answers(device, 1), "on the processor": together == answers("cpu", 16)}
-    network = loading.full(base, "bfloat16", device)
-    started = time.perf_counter()
-    batch = next(
-        generation.completions(network, tok, asked * 4, seed="s", batch_size=64, max_new_tokens=64, label=None)
-    )
-    if device == "cuda":
-        torch.cuda.synchronize()
-    speed = sum(row["n_tokens"] for row in batch) / (time.perf_counter() - started)
+    together = answers(device, 16)[0]
+    same = {"alone": together == answers(device, 1)[0], "on the processor": together == answers("cpu", 16)[0]}
+    speed = answers(device, 64, "bfloat16", times=4, new=64)[1]
     told = ", ".join(f"{'as' if ok else 'NOT as'} {where}" for where, ok in same.items())
-    return same["alone"], f"greedy, float32: {told}; bf16, 64 at a time: {speed:,.0f} tokens/s"
+    return held(same["alone"], f"greedy, float32: {told}; bf16, 64 at a time: {speed:,.0f} tokens/s")
 
 
-def likelihoods(base: Weights, device: str, folder: Path) -> Found:
+def likelihoods(base: Weights, device: str, folder: Path) -> str:
     """Shared-prefix log-likelihoods are those of lm-eval's `hf`, within 1e-3 nat in float32."""
     from lm_eval.models.huggingface import HFLM
 
@@ -205,26 +209,25 @@ def likelihoods(base: Weights, device: str, folder: Path) -> Found:
         started = time.perf_counter()
         values.append([value for value, _ in lm._loglikelihood_tokens(asked, disable_tqdm=True)])
         seconds.append(time.perf_counter() - started)
-        if fallback := getattr(lm, "fallback", ""):
-            return False, f"computed by hf itself: {fallback}"
+        held(not getattr(lm, "fallback", ""), f"computed by hf itself: {getattr(lm, 'fallback', '')}")
     off = max(abs(a - b) for a, b in zip(*values))
     faster = f"{seconds[1] / seconds[0]:.1f} times as fast as hf"
-    return off < 1e-3, f"{len(texts)} requests, {off:.1e} nat apart at most, {faster}"
+    return held(off < 1e-3, f"{len(texts)} requests, {off:.1e} nat apart at most, {faster}")
 
 
-def flash(base: Weights, device: str, folder: Path) -> Found:
+def flash(base: Weights, device: str, folder: Path) -> str:
     """Rows are packed, and training on them learns."""
+    import flash_attn  # noqa: F401 — left out where it is not installed
+
     from s2utils.training import sft
 
-    if importlib.util.find_spec("flash_attn") is None:
-        return None, "flash_attn is not installed"
     params = profile(base, device, packing=True)
     (to := folder / "flash").mkdir()
-    learns, said = learning(sft.run(params, folder / "data", "sciq", to))
-    return sft.batching(params.sft, device)["packing"] and learns, f"packed, {said}"
+    said = learnt(sft.run(params, folder / "data", "sciq", to))
+    return held(sft.batching(params.sft, device)["packing"], f"packed, {said}")
 
 
-CHECKS: dict[str, Callable[[Weights, str, Path], Found]] = {
+CHECKS: dict[str, Callable[[Weights, str, Path], str]] = {
     "4-bit training, and a resume": training,
     "merges as on the processor": merges,
     "generation": generated,
@@ -233,38 +236,35 @@ CHECKS: dict[str, Callable[[Weights, str, Path], Found]] = {
 }
 
 
-def check(base: Weights, device: str, folder: Path) -> dict[str, Found]:
-    """Every check; one that raises does not hold, one whose package is missing is left out."""
-    found, marks = {}, {True: "holds", False: "DOES NOT HOLD", None: "left out"}
+def outcome(function: Callable[..., str], *given) -> str:
+    """What a check found; one that raises does not hold, one whose package is missing is left out."""
+    try:
+        return function(*given)
+    except Finding:
+        raise
+    except ModuleNotFoundError as error:
+        raise Finding(f"{error.name} is not installed", state="warn") from None
+    except Exception as error:  # the others go on
+        raise Finding(f"{type(error).__name__}: {error}") from None
+
+
+def check(base: Weights, device: str, folder: Path) -> list[Check]:
+    """Every check, said as it ends."""
+    checks = []
     for name, function in CHECKS.items():
         started = time.perf_counter()
-        try:
-            holds, told = function(base, device, folder)
-        except ModuleNotFoundError as error:
-            holds, told = None, f"{error.name} is not installed"
-        except Exception as error:  # the others go on
-            holds, told = False, f"{type(error).__name__}: {error}"
-        found[name] = holds, told
-        print(f"{marks[holds]:<14}{name}: {told} ({time.perf_counter() - started:.0f} s)", flush=True)
-    return found
+        made = examined(Row(name, partial(outcome, function, base, device, folder)))
+        seconds = time.perf_counter() - started
+        print(f"{MARKS[made.state]:<14}{name}: {made.found} ({seconds:.0f} s)", flush=True)
+        checks.append(made)
+    return checks
 
 
-class Memory(threading.Thread):
-    """Used memory of the device, by time, until `stop` is set."""
-
-    def __init__(self):
-        super().__init__(daemon=True)
-        self.samples, self.stop = [], threading.Event()
-
-    def run(self) -> None:
-        """Sample."""
-        while not self.stop.wait(0.5):
-            free, total = torch.cuda.mem_get_info()
-            self.samples.append((time.time(), (total - free) / 2**20))
-
-    def most(self, begin: float, end: float) -> float:
-        """The most that was used between two times; nan where nobody looked."""
-        return max((used for at, used in self.samples if begin <= at <= end), default=float("nan"))
+def watch(samples: list[tuple[float, float]], stop: threading.Event) -> None:
+    """Add (time, used MB of the device) to `samples` until `stop` is set."""
+    while not stop.wait(0.5):
+        free, total = torch.cuda.mem_get_info()
+        samples.append((time.time(), (total - free) / 2**20))
 
 
 def missing() -> list[str]:
@@ -279,23 +279,21 @@ def study(folder: Path) -> tuple[int, list[dict]]:
         source, to = paths.root() / name, folder / name
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, to) if source.is_dir() else shutil.copy(source, to)
-    call = [sys.executable, "-m", "s2utils", "run", "--cores", "4", "--resources", "gpu=1", "mem_mb=64000"]
-    call += ["--rerun-triggers", "mtime", "params", "input", "--scheduler", "greedy"]
-    call += ["--config", "profile=smoke", f"set={STUDY} ", "preflight=0"]
-    watch = Memory()
-    watch.start()
+    samples, stop = [], threading.Event()
+    threading.Thread(target=watch, args=(samples, stop), daemon=True).start()
     own = graph.environment() | {"S2_ROOT": str(folder), "PYTHONPATH": str(folder), "HF_HUB_OFFLINE": "1"}
-    status = subprocess.run(call, cwd=folder, env=own).returncode
-    watch.stop.set()
-    return status, table(folder / "artefacts" / "smoke", watch)
+    status = subprocess.run(graph.command("smoke", parse_set(STUDY), []), cwd=folder, env=own).returncode
+    stop.set()
+    return status, table(folder / "artefacts" / "smoke", samples)
 
 
-def table(made: Path, watch: Memory) -> list[dict]:
-    """One row a job of a finished study."""
+def table(made: Path, samples: list[tuple[float, float]]) -> list[dict]:
+    """One row a job of a finished study; no memory where nobody looked."""
     jobs = []
     for file in sorted((made / "benchmarks").glob("*.tsv")):
         seconds, end = timings.seconds(file), file.stat().st_mtime
-        row = {"step": file.stem, "seconds": round(seconds, 1), "gpu_mb": watch.most(end - seconds, end)}
+        most = max((used for at, used in samples if end - seconds <= at <= end), default=float("nan"))
+        row = {"step": file.stem, "seconds": round(seconds, 1), "gpu_mb": most}
         jobs.append(row | {"tokens_per_second": rate(made, file.stem)})
     return jobs
 
@@ -319,8 +317,8 @@ def run(given: str = "", with_study: bool = True) -> int:
     """
     if given and not (Path(given) / "config.json").is_file():
         raise ParameterError(f"--weights {given}: there is no folder of a decoder with its config.json")
-    print(host.packages(most=None).found)
-    gpu = host.gpu()
+    print(examined(Row("packages", partial(host.packages, most=None))).found)
+    gpu = examined(Row("GPU", host.gpu))
     print(f"{gpu.what}: {gpu.found}")
     if gpu.state == "fail":
         print(f"nothing was checked: {gpu.remedy}")
@@ -329,7 +327,7 @@ def run(given: str = "", with_study: bool = True) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         base, told = weights(given, Path(temporary))
         print(f"weights: {told}")
-        held = check(base, "cuda", Path(temporary))
+        checks = check(base, "cuda", Path(temporary))
         if lacking := missing():
             print(f"the smoke study is left out, for want of {', '.join(lacking)}:")
             print("make setup where there is a network, and copy its cache (S2_CACHE) and environment here")
@@ -337,8 +335,8 @@ def run(given: str = "", with_study: bool = True) -> int:
             status, jobs = study(Path(temporary) / "repository")
     if jobs:
         print(f"\n{pd.DataFrame(jobs).to_string(index=False, na_rep='–', float_format='{:,.1f}'.format)}")
-    checks = {name: {"holds": holds, "found": told} for name, (holds, told) in held.items()}
-    print(json.dumps({"checks": checks, "study": jobs}, ensure_ascii=False))
-    wrong = [name for name, (holds, _) in held.items() if holds is False] + ["the smoke study"] * bool(status)
+    found = {c.what: {"holds": HOLDS[c.state], "found": c.found} for c in checks}
+    print(json.dumps({"checks": found, "study": jobs}, ensure_ascii=False))
+    wrong = [c.what for c in checks if c.state == "fail"] + ["the smoke study"] * bool(status)
     print(f"does not hold: {', '.join(wrong)}" if wrong else "all that was checked holds")
     return int(bool(wrong))

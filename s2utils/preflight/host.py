@@ -13,70 +13,60 @@ import platform
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import psutil
 from huggingface_hub import constants
 from packaging.utils import canonicalize_name
 
-from s2utils.preflight.access import Check
 from s2utils.preflight.assumptions import CACHED
 from s2utils.preflight.estimates import Estimate
+from s2utils.preflight.finding import Finding, Row, enough
 from s2utils.workflow import paths
 
 
-def packages(most: int | None = 5) -> Check:
+def packages(most: int | None = 5) -> str:
     """Python and every locked package against what is installed; at most so many are named that differ, None: all."""
     python, file = f"Python {platform.python_version()}", paths.root() / "requirements.lock"
     if not file.is_file():
-        return Check("warn", "packages", f"{python}; no requirements.lock to compare with")
+        raise Finding(f"{python}; no requirements.lock to compare with", "", "warn")
     lock = dict(line.split("==") for line in file.read_text(encoding="utf-8").splitlines() if "==" in line)
     there = {canonicalize_name(d.metadata["Name"] or ""): d.version for d in importlib.metadata.distributions()}
     found = {name: there.get(canonicalize_name(name), "").split("+")[0] for name in lock}
-    gone = [name for name, version in found.items() if not version]
-    other = [
-        f"{name} {found[name]}, not {version}" for name, version in lock.items() if found[name] not in ("", version)
-    ]
+    gone = [name for name in lock if not found[name]]
+    other = [f"{name} {found[name]}, not {lock[name]}" for name in lock if found[name] not in ("", lock[name])]
     text = f"{python}, {len(lock) - len(other) - len(gone)} of {len(lock)} packages as locked"
     text += "".join(f"; {what}: {', '.join(n[:most])}" for what, n in (("other", other), ("missing", gone)) if n)
     if gone or sys.version_info < (3, 11):
-        return Check("fail", "packages", text, "make setup (Python 3.11 or newer)")
-    return (
-        Check("warn", "packages", text, "make setup, or numbers may move") if other else Check("pass", "packages", text)
-    )
+        raise Finding(text, "make setup (Python 3.11 or newer)")
+    if other:
+        raise Finding(text, "make setup, or numbers may move", "warn")
+    return text
 
 
-def device(kind: str) -> list[Check]:
-    """The GPU where a run asks for one, and 4-bit layers on what there is."""
-    seen = [gpu()] if kind == "cuda" else []
-    return seen if any(check.state == "fail" for check in seen) else [*seen, kernels(kind)]
-
-
-def gpu() -> Check:
+def gpu() -> str:
     """The first visible GPU: name, memory, CUDA, driver, bfloat16."""
     import torch
 
     cuda = torch.version.cuda
     if not torch.cuda.is_available():
         text = f"none visible (torch {torch.__version__}, CUDA {cuda or 'not built in'})"
-        first = "check nvidia-smi and CUDA_VISIBLE_DEVICES"
-        if cuda is None:
-            first = "install torch's CUDA build (make setup without TORCH_INDEX)"
-        return Check("fail", "GPU", text, f"{first}, or use PROFILE=cpu")
+        built = "check nvidia-smi and CUDA_VISIBLE_DEVICES"
+        remedy = built if cuda else "install torch's CUDA build (make setup without TORCH_INDEX)"
+        raise Finding(text, f"{remedy}, or use PROFILE=cpu")
     driver, query = "unknown", ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     with contextlib.suppress(OSError, subprocess.TimeoutExpired, IndexError):
         driver = subprocess.run(query, capture_output=True, text=True, timeout=5).stdout.split()[0]
     size = torch.cuda.get_device_properties(0).total_memory / 1e9
     text = f"{torch.cuda.device_count()} × {torch.cuda.get_device_name(0)}, {size:.0f} GB, CUDA {cuda}, driver {driver}"
     if not torch.cuda.is_bf16_supported():
-        remedy = "training needs bfloat16: use an Ampere GPU (A100) or newer"
-        return Check("fail", "GPU", f"{text}, no bfloat16", remedy)
-    return Check("pass", "GPU", text)
+        raise Finding(f"{text}, no bfloat16", "training needs bfloat16: use an Ampere GPU (A100) or newer")
+    return text
 
 
-def kernels(device: str) -> Check:
+def kernels(device: str) -> str:
     """A real 4-bit layer on the device: rounded, multiplied, differentiated after an evaluation."""
-    what = "4-bit kernels"
     try:
         import bitsandbytes
         import torch
@@ -85,8 +75,7 @@ def kernels(device: str) -> Check:
 
         release = f"bitsandbytes {bitsandbytes.__version__}"
         layer = bitsandbytes.nn.Linear4bit(64, 64, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4")
-        if not hasattr(layer, "support_avx512bf16_for_cpu"):
-            return Check("fail", what, f"{release} packs layers in a way we cannot switch off", "make setup")
+        switched = hasattr(layer, "support_avx512bf16_for_cpu")
         weight = torch.sin(torch.arange(64 * 64).float()).reshape(64, 64)
         nf4 = {"quant_type": "nf4", "compress_statistics": True}
         layer.weight = bitsandbytes.nn.Params4bit(weight, requires_grad=False, **nf4)
@@ -98,24 +87,27 @@ def kernels(device: str) -> Check:
         product.sum().backward()
         exact = x.detach().float().cpu() @ weight.T
         off = ((product.detach().float().cpu() - exact).norm() / exact.norm()).item()
-        if off < 0.5 and x.grad.abs().sum() > 0:  # NaN is not
-            return Check("pass", what, f"{release} on {device}, gradients live after an evaluation")
-        remedy = "make setup; other bitsandbytes releases may not fit this machine"
-        return Check("fail", what, f"wrong result (off by {off:.0%}) or no gradient", remedy)
+        right = off < 0.5 and x.grad.abs().sum() > 0  # NaN is not
     except Exception as error:  # whatever a native library raises, the table goes on
         text = f"bitsandbytes does not run on {device} ({type(error).__name__})"
-        return Check("fail", what, text, "make setup; python -m bitsandbytes says more")
+        raise Finding(text, "make setup; python -m bitsandbytes says more") from None
+    if not switched:
+        raise Finding(f"{release} packs layers in a way we cannot switch off", "make setup")
+    if not right:
+        remedy = "make setup; other bitsandbytes releases may not fit this machine"
+        raise Finding(f"wrong result (off by {off:.0%}) or no gradient", remedy)
+    return f"{release} on {device}, gradients live after an evaluation"
 
 
 def space(
     profile: str, estimates: list[Estimate], downloads: list[tuple[str, bool]], decoder: int, lacking: int
-) -> list[Check]:
-    """Free disk against what artefacts and downloads still need, one line a file system.
+) -> list[Row]:
+    """Free disk against what artefacts and downloads still need, one row a file system.
 
     Of `downloads` a decoder takes 2 bytes for each of `decoder` weights; `lacking` embedded archives are to be fetched.
     """
     folder, systems = paths.artefacts(profile), {}
-    there = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) if folder.is_dir() else 0
+    there = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     for path, name, need in (
         (folder, "artefacts", max(0.0, sum(e.disk for e in estimates) - there)),
         (Path(constants.HF_HUB_CACHE), "hub cache", sum(2 * decoder if d else CACHED["encoder"] for _, d in downloads)),
@@ -123,39 +115,29 @@ def space(
     ):
         place = next(p for p in (path, *path.parents) if p.exists())
         systems.setdefault(place.stat().st_dev, (place, {}))[1][name] = need
-    checks = []
+    rows, remedy = [], "free some, set HF_HOME or S2_CACHE to another disk, or take fewer merge.modes"
     for place, needs in systems.values():
         need, free = sum(needs.values()), shutil.disk_usage(place).free
-        text = f"{free / 1e9:.0f} GB free, {need / 1e9:.1f} GB needed "
-        text += f"({', '.join(f'{name} {size / 1e9:.1f}' for name, size in needs.items())})"
-        remedy = "free some, set HF_HOME or S2_CACHE to another disk, or take fewer merge.modes"
-        checks.append(_enough(f"disk at {place}", text, need, free, free / 1.2, remedy))
-    return checks
+        parts = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in needs.items())
+        text = f"{free / 1e9:.0f} GB free, {need / 1e9:.1f} GB needed ({parts})"
+        rows.append(Row(f"disk at {place}", partial(enough, text, need, free, free / 1.2), remedy))
+    return rows
 
 
-def memory(device: str, estimates: list[Estimate]) -> list[Check]:
+def memory(device: str, estimates: list[Estimate]) -> list[Row]:
     """Memory of the GPU and of the host against the largest job."""
     import torch
 
-    remedy, limits = (
-        "smaller sft.per_device_train_batch_size (more sft.gradient_accumulation_steps) or generate.batch_size",
-        [],
-    )
-    if device == "cuda" and torch.cuda.is_available():
-        limits.append(("GPU memory", "memory", torch.cuda.get_device_properties(0).total_memory, remedy))
-    if device == "cuda":
-        remedy = "a machine with more memory"
-    limits.append(("memory", "host", psutil.virtual_memory().available, remedy))
-    checks = []
-    for what, kind, there, remedy in limits:
+    def row(what: str, kind: str, there: int, remedy: str) -> Row:
         largest = max(estimates, key=operator.attrgetter(kind))
         need = getattr(largest, kind)
         text = f"{there / 1e9:.1f} GB there, {largest.step} needs {need / 1e9:.1f} GB"
-        checks.append(_enough(what, text, need, there, 0.9 * there, remedy))
-    return checks
+        return Row(what, partial(enough, text, need, there, 0.9 * there), remedy)
 
-
-def _enough(what: str, text: str, need: float, there: float, safely: float, remedy: str) -> Check:
-    """Fails where more is needed than `there` is, warns above `safely`."""
-    state = "fail" if need > there else "warn" if need > safely else "pass"
-    return Check(state, what, text, remedy if state != "pass" else "")
+    batch = "sft.per_device_train_batch_size (more sft.gradient_accumulation_steps) or generate.batch_size"
+    available, rows = psutil.virtual_memory().available, []
+    if device == "cuda" and torch.cuda.is_available():
+        there = torch.cuda.get_device_properties(0).total_memory
+        rows.append(row("GPU memory", "memory", there, f"smaller {batch}"))
+    remedy = "a machine with more memory" if device == "cuda" else f"smaller {batch}"
+    return [*rows, row("memory", "host", available, remedy)]

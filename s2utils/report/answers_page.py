@@ -60,11 +60,11 @@ def collect(profile: str, params: Params) -> dict:
     columns = [*order, *sorted(found - set(order))]
     for answer in (a for q in questions for a in q["answers"] if a):
         answer["m"] = [answer["m"].get(column) for column in columns]
-    labels = [
-        {"id": r.id, "label": r.model, "mode": r.merge_mode.replace("none", ""), "variant": r.variant} for r in models
-    ]
     return {
-        "models": labels,
+        "models": [
+            {"id": r.id, "label": r.model, "mode": r.merge_mode.replace("none", ""), "variant": r.variant}
+            for r in models
+        ],
         "metrics": [_metric(column) for column in columns],
         "sets": list(dict.fromkeys(q["set"] for q in questions)),
         "questions": questions,
@@ -91,11 +91,9 @@ def _scored(file: Path, place: dict[str, int]) -> list[dict]:
     for row in frame.to_dict("records"):
         if row["model_id"] not in place:
             continue
-        key = (row["dataset"], row["source"], row["id"])
-        question = found.setdefault(
-            key,
-            _question(row["dataset"], f"{row['source']}/{row['id']}", row["question"], len(place), row["reference"]),
-        )
+        id = f"{row['source']}/{row['id']}"
+        blank = _question(row["dataset"], id, row["question"], len(place), row["reference"])
+        question = found.setdefault((row["dataset"], row["source"], row["id"]), blank)
         flags = CUT * (not row["ended"]) + LOOPS * bool(row["looping"]) + EMPTY * (not row["text"].strip())
         values = {m: round(float(row[m]), 5) for m in columns if math.isfinite(row[m])}
         question["answers"][place[row["model_id"]]] = {"t": row["text"], "f": flags, "m": values}
@@ -108,9 +106,8 @@ def _question(name: str, id: str, text: str, models: int, reference: str = "", b
 
 def _turns(folder: Path, place: dict[str, int], file: str) -> list[dict]:
     """Both turns of every question of MT(S)-bench, each a question of its own."""
-    asked = {
-        str(q["question_id"]): q for q in (mtbench_questions.questions(file) if (paths.root() / file).is_file() else [])
-    }
+    known = mtbench_questions.questions(file) if (paths.root() / file).is_file() else []
+    asked = {str(question["question_id"]): question for question in known}
     found: dict[tuple, dict] = {}
     for id, i in place.items():
         for row in artefacts.read_jsonl(folder / id / "judged.jsonl"):
@@ -130,17 +127,11 @@ def _turns(folder: Path, place: dict[str, int], file: str) -> list[dict]:
 
 def _judged(answer: dict, row: dict) -> None:
     """Add one judgement; the answer's rating is the mean of those that were given."""
-    said, rating = [row.get("reply") or "", row.get("again") or ""], _rating(row)
-    values = {k: v for k, v in row.items() if k in DIMENSIONS and isinstance(v, int | float) and math.isfinite(v)}
-    answer.setdefault("j", []).append(
-        {
-            "who": row.get("judge", ""),
-            "r": rating,
-            "said": [s for s in said if s.strip()],
-            "d": values,
-            "e": row.get("error") or "",
-        }
-    )
+    said = [text for text in (row.get("reply"), row.get("again")) if text and text.strip()]
+    values = {key: row[key] for key in row if key in DIMENSIONS and _rated(row[key])}
+    rating = row.get("rating", row.get("overall"))  # as it was read when it was made
+    judgement = {"who": row.get("judge", ""), "r": rating if _rated(rating) else None, "said": said, "d": values}
+    answer.setdefault("j", []).append(judgement | {"e": row.get("error") or ""})
     given = [j["r"] for j in answer["j"] if j["r"] is not None]
     if given:
         answer["m"][RATING] = round(sum(given) / len(given), 4)
@@ -149,10 +140,8 @@ def _judged(answer: dict, row: dict) -> None:
 DIMENSIONS = ("simplicity", "helpfulness", "relevance", "accuracy", "depth", "safety")
 
 
-def _rating(row: dict) -> float | None:
-    """The rating as it was read when it was made."""
-    value = row.get("rating", row.get("overall"))
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
+def _rated(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _add_validation(file: Path, questions: list[dict], place: dict[str, int], union: str) -> None:

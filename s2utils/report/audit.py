@@ -18,12 +18,11 @@ import pandas as pd
 from s2utils.data import records, values
 from s2utils.data.values import Note
 from s2utils.evaluation import external_answers, scoring_protocols
-from s2utils.evaluation.external_answers import PredictionsError
+from s2utils.evaluation.external_answers import NUMBERS, PROMPTS, QUESTIONS, PredictionsError
 from s2utils.evaluation.judge import fastchat
 from s2utils.evaluation.judge.readings import rating
 from s2utils.report import audit_page
-from s2utils.results import fastchat_tables, protocol_effects
-from s2utils.stats import intervals
+from s2utils.results import fastchat_tables, layout, protocol_effects
 from s2utils.text import alphabet
 from s2utils.workflow import paths
 from s2utils.workflow.params import ParameterError, Params, load
@@ -32,15 +31,7 @@ PUBLISHED = (
     "Published: the revision's. Protocol study: prompt and answer; answer: the answer alone. Reference other: another "
     "question's."
 )
-# columns of a table of replies that hold none
-NO_REPLIES = (
-    *external_answers.NUMBERS,
-    *external_answers.QUESTIONS,
-    *external_answers.PROMPTS,
-    "question_id",
-    "category",
-    "turn",
-)
+NO_REPLIES = (*NUMBERS, *QUESTIONS, *PROMPTS, "question_id", "category", "turn")  # columns beside a judge's replies
 
 
 def readability(answers: pd.DataFrame, params: Params) -> pd.DataFrame:
@@ -79,7 +70,7 @@ def ratings(file: Path, params: Params, notes: list[Note] | None = None) -> pd.D
         raise PredictionsError(
             f"{file}: no column of replies among {records.listed(held.columns)}; one a model is wanted"
         )
-    theirs, settings, table = protocol_effects.published("ratings"), params.text_metrics, []
+    theirs, table = protocol_effects.published("ratings"), []
     for column in judged:
         read = [values.reply(row[column]) for row in held.rows]
         notes += [
@@ -89,13 +80,12 @@ def ratings(file: Path, params: Params, notes: list[Note] | None = None) -> pd.D
         ]
         replies = [reply or "" for reply, _ in read]
         rated = pd.Series([rating(reply) for reply in replies], dtype=float)
-        estimate = intervals.bootstrap(rated, settings.resamples, settings.confidence, params.seed)
         one = pd.Series([float(m[1]) for m in (re.search(r"\[\[(\d)", reply) for reply in replies) if m], dtype=float)
         paper = external_answers.published_model(column)
         row = {"model": column, "n": len(replies), "n_failed": int(rated.isna().sum())}
-        row |= dict(zip(("judge_rating", "judge_rating_ci_low", "judge_rating_ci_high"), estimate))
-        row |= protocol_effects.beside("judge_rating", estimate[0], theirs.get((paper, ""), {}))
-        row["judge_rating_effect_parser"] = estimate[0] - one.mean()
+        row |= layout.measured(rated, "judge_rating", params)
+        row |= protocol_effects.beside("judge_rating", row["judge_rating"], theirs.get((paper, ""), {}))
+        row["judge_rating_effect_parser"] = row["judge_rating"] - one.mean()
         row["judge_rating_effect_rest"] = one.mean() - row["judge_rating_published"]
         table.append(row | {"published_model": paper if row["judge_rating_reproduced"] else ""})
     if all(row["n_failed"] == row["n"] for row in table):

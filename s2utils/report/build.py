@@ -17,15 +17,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from s2utils.evaluation import metrics
-from s2utils.report import (
-    answers_page,
-    data_page,
-    front_page,
-    notebook_pages,
-    provenance_page,
-    table_pages,
-    web,
-)
+from s2utils.report import answers_page, data_page, front_page, notebook_pages, provenance_page, table_pages, web
 from s2utils.report.paper import render
 from s2utils.results import claims, figures, tables
 from s2utils.workflow import artefacts, paths, provenance, timings
@@ -43,34 +35,26 @@ def build(profile: str, overrides: dict | str | None = None) -> Path:
     gaps = {name: [_gap(name, profile)] for name in MAKERS if not _csv(profile, name).is_file()}
     if len(gaps) < len(MAKERS):
         claims.write(profile, params, parse_set(overrides) if isinstance(overrides, str) else overrides)
-    there = {
-        "answers.html": answers_page.held(profile),
-        "data.html": data_page.held(profile),
-        "figures.html": any((folder / "figures").glob("*.png")),
-        "provenance.html": provenance_page.held(profile),
+    pages = {  # what is optional: whether it is there, and what writes it
+        "Answers": (answers_page.held(profile), lambda: answers_page.write(site, profile, params)),
+        "Data": (data_page.held(profile), lambda: data_page.write(site, profile, params)),
+        "Figures": (any((folder / "figures").glob("*.png")), lambda: _figures(site)),
+        "Provenance": (provenance_page.held(profile), lambda: provenance_page.write(site, profile)),
     }
-    for page in (page for page, held in there.items() if not held):
-        (folder / page).unlink(missing_ok=True)
-    labels = {page: page.removesuffix(".html").capitalize() for page, held in there.items() if held}
-    labels = {"writeup.html": "Write-up", **labels}
-    site = web.Site(
-        folder,
-        f"profile {profile}",
-        params.study == "embedded",
-        [
-            ("Tables", "index.html#tables"),
-            *((label, page) for page, label in labels.items()),
-            ("Notebooks", "index.html#notebooks"),
-        ],
-    )
+    there = [(label, f"{label.lower()}.html") for label, (held, _) in pages.items() if held]
+    links = [
+        ("Tables", "index.html#tables"),
+        ("Write-up", "writeup.html"),
+        *there,
+        ("Notebooks", "index.html#notebooks"),
+    ]
+    site = web.Site(folder, f"profile {profile}", params.study == "embedded", links)
     titles = notebook_pages.notebook_pages(profile, site)
-    if there["answers.html"]:
-        answers_page.write(site, profile, params)
-    if there["data.html"]:
-        data_page.write(site, profile, params)
-    if there["provenance.html"]:
-        provenance_page.write(site, profile)
-    _figures(site)
+    for label, (held, write) in pages.items():
+        if held:
+            write()
+        else:
+            (folder / f"{label.lower()}.html").unlink(missing_ok=True)
     render.write(profile, overrides, site)
     runs = [_run(profile, params.study, folder, titles)]
     return _index(site, runs, gaps)
@@ -99,14 +83,13 @@ def join(profiles: list[str], overrides: dict | str | None = None) -> Path:
     shutil.rmtree(folder, ignore_errors=True)  # a table that no profile has any more must not stay
     gaps = {}
     for name in MAKERS:
-        held = [p for p in profiles if _csv(p, name).is_file()]
+        held = {p: _csv(p, name) for p in profiles if _csv(p, name).is_file()}
         gaps[name] = [_gap(name, p) for p in profiles if p not in held]
         if held:
-            frames = {p: tables.read(_csv(p, name)) for p in held}
-            abouts = {p: tables.schema(_csv(p, name)) for p in held}
-            caption = " ".join(f"{p}: {about.get('caption', '')}" for p, about in abouts.items())
+            caption = " ".join(f"{p}: {tables.schema(csv).get('caption', '')}" for p, csv in held.items())
             about = {"title": metrics.TABLES[name].title, "unit": metrics.TABLES[name].unit, "caption": caption}
-            tables.write(tables.beside(_stacked(list(frames.values())), name), name, folder / "tables", about)
+            frame = _stacked([tables.read(csv) for csv in held.values()])
+            tables.write(tables.beside(frame, name), name, folder / "tables", about)
     runs = [_run(p, studies[p], folder, {}) for p in profiles]
     site = web.Site(folder, f"profiles {title}", links=[("Tables", "index.html#tables")])
     return _index(site, runs, gaps)
@@ -170,8 +153,7 @@ def _claims(csv: Path) -> dict | None:
 def _figures(site: web.Site) -> None:
     """figures.html: every figure of the notebooks."""
     drawn = [figures.read(png) for png in sorted((site.folder / "figures").glob("*.png"))]
-    if drawn:
-        web.write_page(site, "figures.html", "figures", {"title": "Figures", "figures": drawn})
+    web.write_page(site, "figures.html", "figures", {"title": "Figures", "figures": drawn})
 
 
 def _run(profile: str, study: str, folder: Path, titles: dict[str, str]) -> dict:

@@ -20,7 +20,7 @@ import pandas as pd
 
 from s2utils.evaluation import metrics, sample_scores
 from s2utils.report import table_pages, web
-from s2utils.results import formatting, layout, verdicts
+from s2utils.results import formatting, layout, paired_tests, verdicts
 from s2utils.results import tables as result_tables
 from s2utils.stats import intervals
 from s2utils.workflow import artefacts, paths
@@ -28,6 +28,7 @@ from s2utils.workflow.params import ParameterError
 
 RESAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
 KEYS = ["metric", "dataset", "model"]
+COUNTS = ("both", "changed", "only A", "only B")  # rows
 # what chooses the questions of a step, but for how many are asked at a time: they are known by numbers only
 NUMBERED = {"leaderboard": ("leaderboard.", "seed"), "mtbench": ("mtbench.questions",)}
 MANNER = ("leaderboard.batch_size",)
@@ -74,25 +75,17 @@ def tables(a: Side, b: Side) -> pd.DataFrame:
     for name in names:
         files = [s.report / "tables" / f"{name}.csv" for s in (a, b)]
         if not all(f.is_file() for f in files):
-            rows.append(
-                {
-                    "table": name,
-                    "both": 0,
-                    "changed": 0,
-                    "only A": 0,
-                    "only B": 0,
-                    "largest": f"only in {'A' if files[0].is_file() else 'B'}",
-                }
-            )
-            continue
-        rows.append({"table": name} | _changes(*map(result_tables.read, files), name))
-    return pd.DataFrame(rows, columns=["table", "both", "changed", "only A", "only B", "largest"])
+            side = "A" if files[0].is_file() else "B"
+            rows.append({"table": name} | dict.fromkeys(COUNTS, 0) | {"largest": f"only in {side}"})
+        else:
+            rows.append({"table": name} | _changes(*map(result_tables.read, files), name))
+    return pd.DataFrame(rows, columns=["table", *COUNTS, "largest"])
 
 
 def _changes(one: pd.DataFrame, other: pd.DataFrame, name: str) -> dict:
     """What changed between two versions of one table, row by row of the same keys."""
     held = layout.of(one, name)
-    keys = ["claim"] if name == "claims" else [k for k in held.keys if k in other and k not in layout.MEASURED_TEXT]
+    keys = ["claim"] if name == "claims" else [k for k in held.keys if k in other]
     keys = keys or list(one.columns[:1])
     measures = [c for c in (held.measures or held.others) if c in other and pd.api.types.is_numeric_dtype(one[c])]
     sides = [f.assign(**{"": f.groupby(keys, dropna=False).cumcount()}).set_index([*keys, ""]) for f in (one, other)]
@@ -100,12 +93,7 @@ def _changes(one: pd.DataFrame, other: pd.DataFrame, name: str) -> dict:
     shared = [c for c in sides[0] if c in sides[1]]
     left, right = (s.loc[both, shared].astype(object).where(lambda f: f.notna(), None) for s in sides)
     changed = (left.ne(right) & ~(left.isna() & right.isna())).any(axis=1) if len(both) else pd.Series(dtype=bool)
-    counts = {
-        "both": len(both),
-        "changed": int(changed.sum()),
-        "only A": len(one) - len(both),
-        "only B": len(other) - len(both),
-    }
+    counts = dict(zip(COUNTS, (len(both), int(changed.sum()), len(one) - len(both), len(other) - len(both))))
     apart = (
         (sides[1].loc[both, measures] - sides[0].loc[both, measures]).abs()
         if len(both) and measures
@@ -150,18 +138,7 @@ def paired(both: pd.DataFrame) -> pd.DataFrame:
         same = [not np.nan_to_num(values).any() for values in apart.values()]
         verdict = ["the same" if s else verdicts.by_p(p, 1 - CONFIDENCE) for s, p in zip(same, frame["p_holm"])]
         found.append(keys.join(frame).assign(verdict=verdict))
-    columns = [
-        *KEYS,
-        "n",
-        "n_failed",
-        "difference",
-        "difference_ci_low",
-        "difference_ci_high",
-        "p",
-        "p_holm",
-        "d_z",
-        "verdict",
-    ]
+    columns = [*KEYS, "n", "n_failed", *paired_tests.DIFFERENCE, "p", "p_holm", "d_z", "verdict"]
     return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
 
 

@@ -35,11 +35,8 @@ def answer(folder: Path) -> list[Finding]:
 
     They rest on paired tests where a table of them is there, else on whether intervals meet, and say so.
     """
-    files = {
-        f"{name}.csv"
-        for name in ("flesch", "rouge", "manner", "leaderboard", "text_metrics_tests", "leaderboard_tests")
-    }
-    there = {csv.stem: tables.read(csv) for csv in sorted(folder.glob("*.csv")) if csv.name in files}
+    names = "flesch leaderboard leaderboard_tests manner rouge text_metrics_tests".split()
+    there = _read(folder, names)
     source = "text_metrics_tests" if "text_metrics_tests" in there else "flesch"
     rows = {metric: comparisons(there, metric) for metric in (EASE, TOXIC, "rouge_l_f1", "average")}
     cost = " ".join(f"By {metrics.name(m)}, {_sentence(rows[m], m)}" for m in ("rouge_l_f1", "average"))
@@ -48,6 +45,12 @@ def answer(folder: Path) -> list[Finding]:
         Finding("Safe?", _answer(rows[TOXIC], TOXIC), "tables/manner.html" if rows[TOXIC] else ""),
         Finding("At what cost?", cost, "tables/leaderboard.html" if rows["average"] else ""),
     ]
+
+
+def _read(folder: Path, names: list[str]) -> dict[str, pd.DataFrame]:
+    """Those of the tables that are there."""
+    files = {name: folder / f"{name}.csv" for name in names}
+    return {name: tables.read(csv) for name, csv in files.items() if csv.is_file()}
 
 
 def _answer(rows: list[dict], metric: str) -> str:
@@ -62,10 +65,8 @@ def _sentence(rows: list[dict], metric: str) -> str:
     """What the comparisons of one metric say, without a capital, and what that rests on."""
     if not rows:
         return "nothing can be said yet: no table compares a fine-tune with the base model."
-    facts, how = (
-        metrics.METRICS[metric],
-        "paired tests, Holm-corrected" if "p_holm" in rows[0] else "by intervals alone",
-    )
+    facts = metrics.METRICS[metric]
+    how = "paired tests, Holm-corrected" if "p_holm" in rows[0] else "by intervals alone"
     of = f"{verdicts.AGAINST_BASE} ({how})"
     text = verdicts.compared(rows, f"+.{facts.decimals}f", facts.higher, facts.lower, of, brief=True)
     return text[0].lower() + text[1:]
@@ -79,23 +80,21 @@ def comparisons(there: dict[str, pd.DataFrame], metric: str) -> list[dict]:
     table = metrics.METRICS[metric].table
     for tests in (there.get(f"{table}_tests"), there.get("text_metrics_tests")):
         if tests is not None and {"metric", "model", "minus", "difference", "verdict"} <= set(tests):
-            against = (
-                (tests["metric"] == metric) & (tests["minus"] == base_of(there)) & tests["model"].isin(tuned(there))
-            )
+            against = (tests["metric"] == metric) & (tests["minus"] == _base(there))
+            against &= tests["model"].isin(_named(there, "sft"))
             if against.any():
                 return [row | {"name": paired_tests.name(row)} for row in tests[against].to_dict("records")]
     return _overlaps(there.get(table), metric)
 
 
-def base_of(there: dict[str, pd.DataFrame]) -> str:
+def _named(there: dict[str, pd.DataFrame], variant: str) -> list[str]:
+    """Names of the models of a variant, as any table has them."""
+    return [model for f in there.values() if "variant" in f for model in f.loc[f["variant"] == variant, "model"]]
+
+
+def _base(there: dict[str, pd.DataFrame]) -> str:
     """Name of the base model, "" where no table says it."""
-    named = (f.loc[f["variant"] == "base", "model"] for f in there.values() if "variant" in f)
-    return next((models.iat[0] for models in named if len(models)), "")
-
-
-def tuned(there: dict[str, pd.DataFrame]) -> set[str]:
-    """Names of the fine-tunes, as any table has them."""
-    return {model for f in there.values() if "variant" in f for model in f.loc[f["variant"] == "sft", "model"]}
+    return next(iter(_named(there, "base")), "")
 
 
 def _overlaps(frame: pd.DataFrame | None, metric: str) -> list[dict]:
@@ -109,12 +108,8 @@ def _overlaps(frame: pd.DataFrame | None, metric: str) -> list[dict]:
             low, high = base[f"{metric}_ci_low"].iat[0], base[f"{metric}_ci_high"].iat[0]
             apart = row[f"{metric}_ci_low"] > high or row[f"{metric}_ci_high"] < low
             verdict = verdicts.DIFFERENT if apart else verdicts.NO_EVIDENCE
-            facts = {
-                "name": paired_tests.name(row),
-                "difference": row[metric] - base[metric].iat[0],
-                "verdict": verdict,
-            }
-            rows.append({"n": row.get("n", math.nan)} | facts)
+            facts = {"name": paired_tests.name(row), "n": row.get("n", math.nan), "verdict": verdict}
+            rows.append(facts | {"difference": row[metric] - base[metric].iat[0]})
     return rows
 
 
@@ -124,7 +119,8 @@ def ease(folder: Path) -> dict | None:
     frame = tables.read(csv).dropna(subset=[EASE]) if csv.is_file() else pd.DataFrame()
     if not {"base", "variant", "train_set", "dataset", "n"} <= set(frame):
         return None
-    ends = frame[[EASE, f"{EASE}_ci_low", f"{EASE}_ci_high"]].stack()
+    drawn = {"x": EASE, "low": f"{EASE}_ci_low", "high": f"{EASE}_ci_high"}
+    ends = frame[list(drawn.values())].stack()
     if ends.empty:
         return None
     low, high = ends.min(), ends.max()
@@ -137,34 +133,16 @@ def ease(folder: Path) -> dict | None:
         return round(LEFT + (WIDTH - LEFT - 12) * (value - low) / (high - low), 1) if value == value else None
 
     for dataset, part in frame.groupby("dataset", sort=False):
-        rows = []
-        for i, row in enumerate(part.to_dict("records")):
-            key = (dataset, row["model"], row["merge_mode"])
-            rows.append(
-                {
-                    "label": short(row, several),
-                    "value": row[EASE],
-                    "tuned": row["variant"] == "sft",
-                    "firm": key in firm,
-                    "y": top + 34 + ROW * i,
-                    "x": at(row[EASE]),
-                    "low": at(row[f"{EASE}_ci_low"]),
-                    "high": at(row[f"{EASE}_ci_high"]),
-                }
-            )
-        base = part.loc[part["variant"] == "base", EASE]
-        n = part["n"].dropna()
-        panels.append(
-            {
-                "title": dataset,
-                "top": top,
-                "bottom": top + 34 + ROW * len(rows) - 8,
-                "rows": rows,
-                "base": at(base.iat[0]) if len(base) else None,
-                "n": f"{n.min():.0f}" if len(n) else "",
-            }
-        )
-        top += 34 + ROW * len(rows) + 12
+        rows = [
+            {"label": short(row, several), "value": row[EASE], "tuned": row["variant"] == "sft"}
+            | {"firm": (dataset, row["model"], row["merge_mode"]) in firm, "y": top + 34 + ROW * i}
+            | {place: at(row[column]) for place, column in drawn.items()}
+            for i, row in enumerate(part.to_dict("records"))
+        ]
+        base, n, end = part.loc[part["variant"] == "base", EASE], part["n"].dropna(), top + 34 + ROW * len(rows)
+        panel = {"title": dataset, "top": top, "bottom": end - 8, "rows": rows, "n": f"{n.min():.0f}" if len(n) else ""}
+        panels.append(panel | {"base": at(base.iat[0]) if len(base) else None})
+        top = end + 12
     step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10**6) if (high - low) / s <= 7)
     ticks = [
         {"x": at(v), "label": f"{v:g}".replace("-", "−")}
@@ -172,24 +150,18 @@ def ease(folder: Path) -> dict | None:
     ]
     facts = [f"{p['title']}: " + ", ".join(f"{r['label']} {r['value']:.1f}" for r in p["rows"]) for p in panels]
     alt = "Mean Flesch reading ease of the answers with intervals, by model. " + "; ".join(facts) + "."
-    return {
-        "panels": panels,
-        "ticks": ticks,
-        "width": WIDTH,
-        "height": top + 6,
-        "left": LEFT,
-        "alt": alt,
-        "tested": bool(firm) or (folder / "text_metrics_tests.csv").is_file(),
-    }
+    tested = (folder / "text_metrics_tests.csv").is_file()
+    drawing = {"width": WIDTH, "height": top + 6, "left": LEFT, "alt": alt}
+    return drawing | {"panels": panels, "ticks": ticks, "tested": tested}
 
 
 def told_apart(folder: Path) -> set[tuple[str, str, str]]:
     """(data set, model, merge mode) of the fine-tunes whose reading ease a paired test tells from the base's."""
-    held = {f.stem: tables.read(f) for f in folder.glob("*.csv") if f.stem in ("flesch", "text_metrics_tests")}
+    held = _read(folder, ["flesch", "text_metrics_tests"])
     tests = held.get("text_metrics_tests")
     if tests is None or "merge_mode" not in tests:
         return set()
-    rows = tests[(tests["metric"] == EASE) & (tests["minus"] == base_of(held)) & (tests["verdict"] == "different")]
+    rows = tests[(tests["metric"] == EASE) & (tests["minus"] == _base(held)) & (tests["verdict"] == verdicts.DIFFERENT)]
     return set(zip(rows["dataset"], rows["model"], rows["merge_mode"]))
 
 
@@ -204,36 +176,18 @@ def overview(folder: Path) -> dict | None:
 
     Of tables with several data sets, the last is shown: it joins the others.
     """
-    columns, order, labels, sets = [], {}, {}, {}
-    for name in metrics.STUDY:
-        metric = metrics.TABLES[name].headline
-        csv = folder / f"{name}.csv"
-        if not csv.is_file():
-            continue
-        frame = tables.read(csv)
-        if not len(frame):
-            continue
-        if "dataset" in frame:
-            sets[name] = frame["dataset"].iat[-1]
-            frame = frame[frame["dataset"] == sets[name]].reset_index(drop=True)
-        cells = dict(zip(zip(frame["model"], frame["merge_mode"]), table_pages.measured(frame, metric)))
-        for row in frame.to_dict("records"):
-            order.setdefault((row["model"], row["merge_mode"]), len(order))
-            labels[row["model"], row["merge_mode"]] = layout.label(row["model"], row["merge_mode"])
+    columns, there = [], {name: frame for name, frame in _read(folder, metrics.STUDY).items() if len(frame)}
+    for name, frame in there.items():
+        about, dataset = metrics.TABLES[name], frame["dataset"].iat[-1] if "dataset" in frame else ""
+        if dataset:
+            frame = frame[frame["dataset"] == dataset].reset_index(drop=True)
+        cells = dict(zip(zip(frame["model"], frame["merge_mode"]), table_pages.measured(frame, about.headline)))
         n = sorted(set(frame["n"].dropna().astype(int))) if "n" in frame else []
-        columns.append(
-            {
-                "name": name,
-                "number": metrics.TABLES[name].number,
-                "label": metrics.METRICS[metric].label,
-                "set": sets.get(name, ""),
-                "cells": cells,
-                "n": "–".join(map(str, dict.fromkeys([*n[:1], *n[-1:]]))),
-            }
-        )
+        facts = {"name": name, "number": about.number, "label": metrics.METRICS[about.headline].label, "set": dataset}
+        columns.append(facts | {"cells": cells, "n": "–".join(map(str, dict.fromkeys([*n[:1], *n[-1:]])))})
     if not columns:
         return None
-    told = tables.read(folder / "mtbench.csv") if "mtbench" in [c["name"] for c in columns] else pd.DataFrame()
-    judge = [str(v) for v in told.get("judge_reliability", pd.Series(dtype=str)).unique()]
-    rows = [{"label": labels[key], "cells": [c["cells"].get(key) for c in columns]} for key in order]
-    return {"columns": columns, "rows": rows, "judge": ", ".join(judge)}
+    keys = dict.fromkeys(key for column in columns for key in column["cells"])
+    rows = [{"label": layout.label(*key), "cells": [c["cells"].get(key) for c in columns]} for key in keys]
+    judge = there.get("mtbench", pd.DataFrame()).get("judge_reliability", pd.Series(dtype=str)).unique()
+    return {"columns": columns, "rows": rows, "judge": ", ".join(map(str, judge))}

@@ -56,17 +56,17 @@ def jobs(profile: str, notebooks: dict[str, dict]) -> list[dict]:
             rows = list(csv.DictReader(lines, delimiter="\t"))
         if rows:
             measured[file.stem] = rows[-1]
-    names = sorted({*notebooks, *measured})
-    return [
-        {
-            "name": name,
-            "seconds": _number(notebooks.get(name, {}).get("seconds") or measured.get(name, {}).get("s")),
-            "memory": _number(measured.get(name, {}).get("max_rss")),
-            "cpu": _number(measured.get(name, {}).get("cpu_time")),
-            "failed": notebooks.get(name, {}).get("failed", False),
+    rows = []
+    for name in sorted({*notebooks, *measured}):
+        run, job = notebooks.get(name, {}), measured.get(name, {})
+        numbers = {
+            "seconds": run.get("seconds") or job.get("s"),
+            "memory": job.get("max_rss"),
+            "cpu": job.get("cpu_time"),
         }
-        for name in names
-    ]
+        row = {"name": name, "failed": run.get("failed", False)}
+        rows.append(row | {key: _number(value) for key, value in numbers.items()})
+    return rows
 
 
 def _number(value: object) -> float | None:
@@ -92,26 +92,16 @@ def chart(notebooks: dict[str, dict]) -> dict | None:
     width = max(WIDTH, left + WIDTH // 2)
     scale = (width - left - 60) / (length or 1)
     for i, bar in enumerate(bars):
-        bar |= {
-            "y": 6 + ROW * i,
-            "x": round(left + scale * place(bar["start"]), 1),
-            "seconds": bar["end"] - bar["start"],
-        }
+        bar |= {"y": 6 + ROW * i, "x": round(left + scale * place(bar["start"]), 1)}
+        bar["seconds"] = bar["end"] - bar["start"]
         bar["width"] = max(1.0, round(left + scale * place(bar["end"]) - bar["x"], 1))
     longest = max(bars, key=lambda b: b["seconds"])
     alt = (
         f"{len(bars)} notebook runs over {timings.shown(length)}; the longest is {longest['name']} with "
         f"{timings.shown(longest['seconds'])}."
     )
-    return {
-        "bars": bars,
-        "width": width,
-        "height": 10 + ROW * len(bars),
-        "left": left,
-        "alt": alt,
-        "idle": idle,
-        "length": length,
-    }
+    drawing = {"width": width, "height": 10 + ROW * len(bars), "left": left, "alt": alt}
+    return drawing | {"bars": bars, "idle": idle, "length": length}
 
 
 def _squeezed(spans: list[tuple[float, float]]):

@@ -68,12 +68,11 @@ def grid(frame: pd.DataFrame, name: str) -> dict:
     if name == "claims":
         return plain(claims.shown(frame))
     parts, cut = layout.of(frame, name), frame.head(MOST)
-    measured_text = [c for c in parts.keys if c in layout.MEASURED_TEXT]  # stands behind the numbers it is said of
-    columns = [(_column(c, "text"), _texts(cut, c)) for c in parts.keys if c not in measured_text]
+    columns = [(_column(c, "text"), _texts(cut, c)) for c in parts.keys]
     columns += [(_column(c, "number"), _numbers(cut, c)) for c in parts.counts]
     columns += [(_column(c, "measure"), measured(cut, c)) for c in parts.measures]
     columns += [(_column(c, "number"), _numbers(cut, c)) for c in parts.others]
-    columns += [(_column(c, "text"), _texts(cut, c)) for c in measured_text]
+    columns += [(_column(c, "text"), _texts(cut, c)) for c in parts.verdicts]
     return _grid(columns, len(frame))
 
 

@@ -16,7 +16,6 @@ from s2utils.evaluation import external_answers, metrics
 from s2utils.evaluation.judge import pairwise
 from s2utils.evaluation.judge.fastchat import FastChatError
 from s2utils.results import formatting, layout, tables
-from s2utils.stats import intervals
 from s2utils.text.readability import BACKENDS, flesch
 from s2utils.workflow.params import Params
 
@@ -38,7 +37,7 @@ def rated(rows: pd.DataFrame, known: dict[str, str], params: Params) -> pd.DataF
     Several judgements of one turn by one judge are repeats and are averaged. `<turn>_file` is the plain mean of all the
     file's scores, as FastChat takes it. `known` is what `categories` gives; published values are those of MT(S)-bench.
     """
-    settings, found = params.text_metrics, []
+    found = []
     paper = tables.published("mtbench").set_index(["model", "merge_mode"])
     judged = rows.groupby("judge")["turn"].unique()
     for name, part in _parts(rows, known).items():
@@ -49,12 +48,9 @@ def rated(rows: pd.DataFrame, known: dict[str, str], params: Params) -> pd.DataF
             for turn, column in TURNS.items():
                 own = mine[mine["turn"] == turn]
                 held = own.groupby("question_id", sort=False)["rating"].mean()
-                estimate = intervals.bootstrap(held, settings.resamples, settings.confidence, params.seed)
-                row |= dict(zip((column, f"{column}_ci_low", f"{column}_ci_high"), estimate))
-                row |= {
-                    f"{column}_n_failed": row["n"] - int(held.notna().sum()) if turn in judged[judge] else 0,
-                    f"{column}_file": own["score"].mean(),
-                }
+                row |= layout.measured(held, column, params)
+                row[f"{column}_n_failed"] = row["n"] - int(held.notna().sum()) if turn in judged[judge] else 0
+                row[f"{column}_file"] = own["score"].mean()
                 row[f"{column}_published"] = paper[column].get(theirs, math.nan) if name != "all" else math.nan
             found.append(row)
     return pd.DataFrame(found).round(6)
@@ -65,7 +61,7 @@ def readable(rows: pd.DataFrame, known: dict[str, str], params: Params) -> pd.Da
 
     N, reading ease and grade, intervals, answers without a word.
     """
-    settings, found = params.text_metrics, []
+    found = []
     for backend in BACKENDS:
         texts = rows["answer"].fillna("")
         scored = pd.DataFrame([flesch(t, backend) for t in texts], columns=FLESCH, index=rows.index)
@@ -74,9 +70,7 @@ def readable(rows: pd.DataFrame, known: dict[str, str], params: Params) -> pd.Da
                 row = {"model": model, "questions": name, "turn": turn, "backend": backend, "n": len(mine)}
                 for metric in FLESCH:
                     values = scored.loc[mine.index, metric].astype(float)
-                    estimate = intervals.bootstrap(values, settings.resamples, settings.confidence, params.seed)
-                    row |= dict(zip((metric, f"{metric}_ci_low", f"{metric}_ci_high"), estimate))
-                    row[f"{metric}_n_failed"] = int(values.isna().sum())
+                    row |= layout.measured(values, metric, params) | {f"{metric}_n_failed": int(values.isna().sum())}
                 found.append(row)
     return pd.DataFrame(found).round(6)
 

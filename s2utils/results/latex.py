@@ -26,12 +26,19 @@ SIGNS = {
     "Ł": r"\L{}", "đ": r"\dj{}", "Đ": r"\DJ{}", "ð": r"\dh{}", "Ð": r"\DH{}", "þ": r"\th{}", "Þ": r"\TH{}",
     "ı": r"\i{}",
     "•": r"\textbullet{}", "§": r"\S{}", "£": r"\pounds{}", "«": r"\guillemotleft{}", "»": r"\guillemotright{}",
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "¿": "?`", "¡": "!`", "€": r"\texteuro{}",
 }  # fmt: skip
 
 
-def symbol(character: str) -> str:
-    """One character that is not special to LaTeX, in ASCII that compiles."""
+def latex_text(value: object) -> str:
+    """Text with LaTeX's special characters escaped, and all others such that pdflatex sets them."""
+    return "".join(map(_symbol, str(value)))
+
+
+def _symbol(character: str) -> str:
+    if character in "&%$#_{}":
+        return rf"\{character}"
     if character in MATH:
         return f"${MATH[character]}$"
     if character in SIGNS:

@@ -15,20 +15,11 @@ import pandas as pd
 
 from s2utils.evaluation import metrics
 from s2utils.results import best_rows, formatting
+from s2utils.stats import intervals
 from s2utils.text import safe
+from s2utils.workflow.params import Params
 
-TAILS = (
-    "_ci_low",
-    "_ci_high",
-    "_n_failed",
-    "_n_changed",
-    "_n",
-    "_published",
-    "_mark",
-    "_finished",
-    "_spread",
-    "_stderr",
-)
+TAILS = "ci_low ci_high n_failed n_changed n published mark finished spread stderr".split()
 MEASURED_TEXT = ("verdict", "passed", "judge_reliability")  # text that is measured and not a key
 IMPLIED = ("base", "variant", "train_set")  # by the model's name
 FIRST = ("dataset", "model", "train_set", "merge_mode")
@@ -40,6 +31,7 @@ class Layout:
     """A table's columns by what they are; those of a measure, and what the model's name implies, are left out."""
 
     keys: list[str]  # text
+    verdicts: list[str]  # text that is said of the numbers, and stands behind them
     counts: list[str]
     measures: list[str]
     others: list[str]  # further numbers
@@ -48,13 +40,15 @@ class Layout:
 def of(frame: pd.DataFrame, name: str = "") -> Layout:
     """The layout of a table."""
     measures = [c for c in frame if ends(frame, c) or c in metrics.columns(name)]
-    taken = {f"{m}{tail}" for m in measures for tail in TAILS} | set(measures)
+    taken = {f"{m}_{tail}" for m in measures for tail in TAILS} | set(measures)
     taken |= {c for c in IMPLIED if "model" in frame} | {end for m in measures for end in ends(frame, m)}
     rest = [c for c in frame if c not in taken]
     keys = [c for c in rest if c in BY_NAME or not pd.api.types.is_numeric_dtype(frame[c]) or frame[c].isna().all()]
     counts = [c for c in rest if c not in keys and (c == "n" or c.startswith("n_"))]
+    others = [c for c in rest if c not in keys and c not in counts]
     keys.sort(key=lambda c: FIRST.index(c) if c in FIRST else len(FIRST))
-    return Layout(keys, counts, measures, [c for c in rest if c not in keys and c not in counts])
+    told = [c for c in keys if c in MEASURED_TEXT]
+    return Layout([c for c in keys if c not in told], told, counts, measures, others)
 
 
 def ends(frame: pd.DataFrame, column: str) -> list[str]:
@@ -103,8 +97,7 @@ def label(model: str, merge_mode: str) -> str:
 def view(frame: pd.DataFrame, name: str = "") -> pd.DataFrame:
     """A table as readers see it: keys, counts, one cell a measure ("value [low, high] (k failed)"), further numbers."""
     parts, shown = of(frame, name), {}
-    measured_text = [c for c in parts.keys if c in MEASURED_TEXT]
-    for column in (c for c in parts.keys if c not in measured_text):
+    for column in parts.keys:
         shown[column.replace("_", " ")] = frame[column]
     for column in parts.counts:
         shown[words(column)] = frame[column]
@@ -121,7 +114,14 @@ def view(frame: pd.DataFrame, name: str = "") -> pd.DataFrame:
         shown[words(column)] = frame[column].map(
             str if frame[column].dtype == bool else lambda v, f=form: formatting.number(v, f)
         )
-    return pd.DataFrame(shown | {c: frame[c] for c in measured_text}, index=frame.index)
+    return pd.DataFrame(shown | {c: frame[c] for c in parts.verdicts}, index=frame.index)
+
+
+def measured(values: pd.Series, column: str, params: Params) -> dict[str, float]:
+    """The columns of a measure but for its failures: the mean of values and its bootstrap interval."""
+    settings = params.text_metrics
+    estimate = intervals.bootstrap(values, settings.resamples, settings.confidence, params.seed)
+    return dict(zip((column, f"{column}_ci_low", f"{column}_ci_high"), estimate))
 
 
 def cells(frame: pd.DataFrame, column: str, digits: int | None = None) -> list[str]:

@@ -26,19 +26,21 @@ ENDS = ("", "_ci_low", "_ci_high", "_n", "_n_changed", "_n_failed")
 FEW = 20  # questions; below, chance is more often taken for a difference
 
 
-def paired(found: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:
+def paired(samples: pd.DataFrame, metrics: list[str], params: Params) -> pd.DataFrame:
     """One row per train set and pair of merge modes, the later minus the earlier: KEYS, and ENDS of each metric.
 
-    `found` has train_set, merge_mode, question and `metrics`; only questions that both modes have are compared (`n`).
-    Of a metric: `<metric>_difference`, its bootstrap interval over questions, and how many questions were averaged
-    (_n), differ at all (_n_changed) and failed (_n_failed). Raises ValueError where a question stands twice.
+    `samples`, as of `sample_scores`, have train_set ("" is left out), merge_mode, question, metric and value; only
+    questions that both modes have are compared (`n`). Of a metric: `<metric>_difference`, its bootstrap interval over
+    questions, and how many questions were averaged (_n), differ at all (_n_changed) and failed (_n_failed). Raises
+    ValueError where a question stands twice.
     """
-    settings = params.text_metrics
-    rows = []
-    for row, apart in _apart(found, ["question"], metrics):
+    rows, row_keys = [], ["train_set", "merge_mode", "question"]
+    tuned = samples[(samples["train_set"] != "") & samples["metric"].isin(metrics)]
+    wide = tuned.pivot(index=row_keys, columns="metric", values="value")
+    wide = wide.loc[pd.MultiIndex.from_frame(tuned[row_keys].drop_duplicates())].reset_index()
+    for row, apart in _apart(wide, ["question"], metrics):
         for metric in metrics:
-            estimate = intervals.bootstrap(apart[metric], settings.resamples, settings.confidence, params.seed)
-            row |= _columns(metric, apart[metric], estimate)
+            row |= _columns(metric, apart[metric], intervals.mean(apart[metric], params))
         rows.append(row)
     return _frame(rows, metrics)
 
@@ -66,18 +68,17 @@ def of_tasks(
     or by size or not.
     """
     by_size = params.leaderboard.protocol == "harness" if by_size is None else by_size
-    tail = (1 - params.text_metrics.confidence) / 2
+    settings = params.text_metrics
     values = 100 * apart.round(12)  # rounding in a probability's last digits is no difference
     rng, means, drawn, found = np.random.default_rng(params.seed), [], [], {}
     for task, metric in columns.items():
         mine = values.loc[[task]]
-        weighted = stratified.scaled(mine, by_size)
-        parts = [v.dropna().to_numpy() for _, v in weighted.groupby(level="subject")]
-        mean, resampled = stratified.resampled(parts, params.text_metrics.resamples, rng)
-        found[metric] = mine, (mean, *np.quantile(resampled, [tail, 1 - tail]))
+        parts = stratified.parts(stratified.scaled(mine, by_size))
+        mean, resampled = stratified.resampled(parts, settings.resamples, rng)
+        found[metric] = mine, (mean, *intervals.percentiles(resampled, settings.confidence))
         means.append(mean)
         drawn.append(resampled)
-    ends = np.quantile(np.mean(drawn, axis=0), [tail, 1 - tail])
+    ends = intervals.percentiles(np.mean(drawn, axis=0), settings.confidence)
     return found | {"average": (values, (float(np.mean(means)), *ends))}
 
 

@@ -37,21 +37,22 @@ def pairs(rows: list[ModelRow]) -> list[tuple[ModelRow, ModelRow]]:
 
 
 def of_questions(
-    scores: pd.DataFrame, compared: list[tuple[ModelRow, ModelRow]], columns: list[str], params: Params
+    samples: pd.DataFrame, compared: list[tuple[ModelRow, ModelRow]], columns: list[str], params: Params
 ) -> pd.DataFrame:
     """One row per metric of `columns`, comparison and data set; the columns are `COLUMNS`.
 
-    `scores` has model_id, dataset, source, id and a value per metric, NaN where that failed.
+    `samples`, as of `sample_scores`, have model, merge_mode, dataset, question, metric and value.
     """
     rows = []
     for metric in columns:
-        wide = scores.pivot(index=["dataset", "source", "id"], columns="model_id", values=metric)
+        of_metric = samples[samples["metric"] == metric]
+        wide = of_metric.pivot(index=["dataset", "question"], columns=["model", "merge_mode"], values="value")
         family = []
         for row, minus in compared:
             for dataset, part in wide.groupby(level="dataset", sort=False):
-                apart = part[row.id] - part[minus.id]
-                estimate = intervals.bootstrap(apart, *_resampling(params))
-                family.append(_row(row, minus, metric, apart, estimate, apart, params) | {"dataset": dataset})
+                apart = part[row.model, row.merge_mode] - part[minus.model, minus.merge_mode]
+                about = _row(row, minus, metric, apart, intervals.mean(apart, params), apart, params)
+                family.append(about | {"dataset": dataset})
         rows += _corrected(family, params)
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -74,10 +75,6 @@ def of_documents(
     return pd.DataFrame(_corrected(rows, params), columns=[c for c in COLUMNS if c != "dataset"])
 
 
-def _resampling(params: Params) -> tuple[int, float, int]:
-    return params.text_metrics.resamples, params.text_metrics.confidence, params.seed
-
-
 def _row(
     row: ModelRow, minus: ModelRow, metric: str, apart: pd.Series, estimate: tuple, shares: pd.Series, params: Params
 ) -> dict:
@@ -88,9 +85,8 @@ def _row(
     known = apart.dropna()
     keys = dict(zip(KEYS, (row.model, row.merge_mode, minus.model, minus.merge_mode))) | {"metric": metric}
     counts = {"n": len(apart), "n_changed": int((known != 0).sum()), "n_failed": len(apart) - len(known)}
-    resamples, _, seed = _resampling(params)
-    tested = {"p": intervals.sign_flip(shares, resamples, seed), "d_z": intervals.effect_size(shares)}
-    return keys | counts | dict(zip(DIFFERENCE, estimate)) | tested
+    p = intervals.sign_flip(shares, params.text_metrics.resamples, params.seed)
+    return keys | counts | dict(zip(DIFFERENCE, estimate)) | {"p": p, "d_z": intervals.effect_size(shares)}
 
 
 def _corrected(family: list[dict], params: Params) -> list[dict]:

@@ -17,7 +17,6 @@ import pandas as pd
 from s2utils.evaluation import external_answers, metrics
 from s2utils.evaluation.scoring_protocols import Way
 from s2utils.results import formatting, layout
-from s2utils.stats import intervals
 from s2utils.workflow import paths
 from s2utils.workflow.params import Params
 
@@ -59,7 +58,7 @@ def summary(
 
     `scores` has one frame a way, a row per answer, NaN where it failed; `printed` the published row, {} without one.
     """
-    settings, rows = params.text_metrics, []
+    rows = []
     first = next(iter(scores))
     means = {way: frame.mean() for way, frame in scores.items()}
     for way, frame in scores.items():
@@ -67,11 +66,10 @@ def summary(
         row = keys | dict(zip(("protocol", "backend", "reference"), way)) | {"n": len(frame)}
         steps = [first, (protocol, *first[1:]), (protocol, backend, first[2]), way]
         for metric in METRICS[name]:
-            estimate = intervals.bootstrap(frame[metric], settings.resamples, settings.confidence, params.seed)
-            row |= dict(zip((metric, f"{metric}_ci_low", f"{metric}_ci_high"), estimate))
+            row |= layout.measured(frame[metric], metric, params)
             row[f"{metric}_n_failed"] = int(frame[metric].isna().sum())
             at = [means[step][metric] if step in means else math.nan for step in steps]
-            row |= beside(metric, estimate[0], printed, compare) | {
+            row |= beside(metric, row[metric], printed, compare) | {
                 f"{metric}_effect_{e}": after - before for e, before, after in zip(EFFECTS, at, at[1:])
             }
             row[f"{metric}_effect_rest"] = at[0] - row[f"{metric}_published"] if compare else math.nan
@@ -92,7 +90,7 @@ def switched(answers: pd.DataFrame, name: str, ways: dict[Way, pd.DataFrame], pa
     score; effect is their difference, with a bootstrap interval over n questions, whose answers by several models
     are averaged first. n_failed counts answers.
     """
-    settings, rows = params.text_metrics, []
+    rows = []
     clean = CLEAN.get(name) or ("answer", next(iter(ways))[1], "own")
     for way, frame in ways.items():
         moved = [place for place in range(3) if way[place] != clean[place]]
@@ -104,10 +102,9 @@ def switched(answers: pd.DataFrame, name: str, ways: dict[Way, pd.DataFrame], pa
                 two = pd.DataFrame({"value": ways[clean][metric], "switched": frame[metric]}).loc[part.index]
                 both = two.dropna()
                 apart = (both["switched"] - both["value"]).groupby(part["question"]).mean()
-                estimate = intervals.bootstrap(apart, settings.resamples, settings.confidence, params.seed)
                 counts = {"n": len(apart), "n_answers": len(two), "n_failed": len(two) - len(both)}
-                ends = dict(zip(("effect", "effect_ci_low", "effect_ci_high"), estimate))
-                rows.append({"dataset": dataset, "metric": metric} | row | counts | both.mean().to_dict() | ends)
+                effect = both.mean().to_dict() | layout.measured(apart, "effect", params)
+                rows.append({"dataset": dataset, "metric": metric} | row | counts | effect)
     return pd.DataFrame(rows)
 
 

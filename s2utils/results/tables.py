@@ -19,7 +19,7 @@ import pandas as pd
 
 from s2utils.evaluation import metrics
 from s2utils.results import best_rows, layout
-from s2utils.results.latex import symbol
+from s2utils.results.latex import latex_text
 from s2utils.workflow import artefacts, paths, steps
 from s2utils.workflow.notebook import Run
 
@@ -54,15 +54,16 @@ def save(
     known = metrics.TABLES.get(name)
     frame = frame if best is None else best_rows.marked(frame, best)
     frame = (beside(frame, name) if known and known.published else frame).round(digits)
+    theirs = [c for c in frame if c.endswith("_published")]
+    compared = known and known.protocol if theirs and frame[theirs].notna().any(axis=None) else ""
     about = {
-        "title": title or (known.title if known else layout.title(name)),
+        "title": title or layout.title(name),
         "unit": unit or (known.unit if known else ""),
-    }
-    about |= {
-        "keys": keys or _text_keys(frame),
+        "keys": keys
+        or [c for c in frame if is_text(frame[c]) and c not in layout.MEASURED_TEXT and not c.endswith("_mark")],
         "protocol": protocol,
+        "caption": " ".join(filter(None, [caption, compared])),
     }
-    about |= {"caption": " ".join(filter(None, [caption, _published_protocol(frame, name)]))}
     if run.collects:
         about |= {"made_by": {"notebook": steps.STEPS[run.step].notebook, "cell": _cell(run), "profile": run.profile}}
         write(frame, name, run.tables, about)
@@ -76,7 +77,7 @@ def write(frame: pd.DataFrame, name: str, folder: Path, about: dict, view: pd.Da
     """
     view = layout.view(frame, name) if view is None else view
     heading = f"{about['title']}. {about['caption']}".rstrip()
-    types = {c: "text" if _is_text(frame[c]) else frame[c].dtype.name for c in frame}
+    types = {c: "text" if is_text(frame[c]) else frame[c].dtype.name for c in frame}
     texts = {
         "csv": frame.to_csv(index=False, lineterminator="\n"),
         "md": f"**{about['title']}.** {about['caption']}".rstrip() + f"\n\n{markdown(view)}\n",
@@ -111,13 +112,9 @@ def _typed(texts: pd.Series) -> pd.Series:
     return numbers if (numbers.notna() | texts.isin(["", "nan", "NaN"])).all() else texts
 
 
-def _is_text(values: pd.Series) -> bool:
+def is_text(values: pd.Series) -> bool:
+    """Whether a column holds text: neither numbers nor truths."""
     return not (pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values))
-
-
-def _text_keys(frame: pd.DataFrame) -> list[str]:
-    """The columns of text that say what a row is about."""
-    return [c for c in frame if _is_text(frame[c]) and c not in layout.MEASURED_TEXT and not c.endswith("_mark")]
 
 
 def _cell(run: Run) -> str:
@@ -151,12 +148,6 @@ def beside(measured: pd.DataFrame, name: str) -> pd.DataFrame:
     return measured.merge(paper[on + metrics.columns(name)], on=on, how="left", suffixes=("", "_published"))
 
 
-def _published_protocol(frame: pd.DataFrame, name: str) -> str:
-    """What is said of published values, where a row has any."""
-    theirs = [c for c in frame if c.endswith("_published")]
-    return metrics.TABLES[name].protocol if theirs and frame[theirs].notna().any(axis=None) else ""
-
-
 BOLD = re.compile(r"\*\*(-?[\d.]+)\*\*")  # of a number only, so that no name can ask for it
 
 
@@ -178,19 +169,26 @@ CELL = re.compile(r"^(\S+) (\[[^\]]*\])(?: (\(.*\)))?$")  # a value, its interva
 
 
 def to_html(view: pd.DataFrame) -> str:
-    """The table for a notebook: under a value its interval, small and in one line; all text is escaped."""
+    """The table for a notebook: under a value its interval, small and in one line; all text is escaped.
 
-    def cell(value: object) -> str:
-        text = html.escape(str(value))
-        if parts := CELL.match(text):
-            small = "".join(f"<br><small>{part}</small>" for part in parts.groups()[1:] if part)
-            text = parts[1] + small.replace(" ", "\u00a0")
+    Under each of two models that are compared stands its merge, for columns of their own would not fit there.
+    """
+    texts = view.astype(str).to_dict("list")
+    merges = {"model": "merge mode", "minus": "minus merge mode"} if "minus merge mode" in view else {}
+    beneath = {model: ["" if mode == "none" else mode for mode in texts.pop(merges[model])] for model in merges}
+
+    def cell(column: str, row: int) -> str:
+        text = html.escape(texts[column][row])
         kind = "" if re.match(r"[-+−]?\d|\*\*|[–<]|$", text) else ' class="text"'
-        return f"<td{kind}>{bold(text, '<strong>', '</strong>')}</td>"
+        parts = CELL.match(text)
+        text, *small = (
+            parts.groups() if parts else (text, html.escape(beneath[column][row]) if column in beneath else "")
+        )
+        small = "".join(f"<br><small>{part}</small>" for part in small if part).replace(" ", "\u00a0")
+        return f"<td{kind}>{bold(text, '<strong>', '</strong>')}{small}</td>"
 
-    head = "".join(f"<th>{html.escape(str(column))}</th>" for column in view.columns)
-    rows = ["".join(map(cell, row)) for row in view.astype(str).itertuples(index=False)]
-    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    head = "".join(f"<th>{html.escape(str(column))}</th>" for column in texts)
+    body = "\n".join(f"<tr>{''.join(cell(column, row) for column in texts)}</tr>" for row in range(len(view)))
     return f'<table class="results"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
 
 
@@ -205,14 +203,3 @@ def latex(view: pd.DataFrame, caption: str, label: str) -> str:
          " & ".join(map(latex_text, view.columns)) + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}",
          r"\end{table}", ""]
     )  # fmt: skip
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "·": r"$\cdot$",
-    "±": r"$\pm$", "≥": r"$\geq$", "†": r"$^\dagger$",
-}  # fmt: skip
-
-
-def latex_text(value: object) -> str:
-    """Text with LaTeX's special characters escaped, and all others such that pdflatex sets them."""
-    return "".join(_LATEX.get(c, rf"\{c}" if c in "&%$#_{}" else symbol(c)) for c in str(value))

@@ -25,22 +25,31 @@ def bootstrap(values, resamples: int, confidence: float, seed: int) -> tuple[flo
 
     A single value has a mean and no interval.
     """
-    values = _numbers(values)
+    values = numbers(values)
     if len(values) < 2:
         return float(values[0]) if len(values) else math.nan, math.nan, math.nan
     rng = np.random.default_rng(seed)
     sizes = [(min(1000, resamples - start), len(values)) for start in range(0, resamples, 1000)]
     means = np.concatenate([values[rng.integers(0, len(values), size)].mean(axis=1) for size in sizes])
+    return float(values.mean()), *percentiles(means, confidence)
+
+
+def percentiles(draws: np.ndarray, confidence: float) -> tuple[float, float]:
+    """(low, high) that hold the middle `confidence` of resampled values, (n,)."""
     tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(values.mean()), float(low), float(high)
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def mean(values, params: Params) -> tuple[float, float, float]:
+    """`bootstrap` with the resamples, confidence and seed of the profile."""
+    return bootstrap(values, params.text_metrics.resamples, params.text_metrics.confidence, params.seed)
 
 
 def mean_columns(name: str, values, params: Params) -> dict[str, float]:
     """The columns of a mean in a table: <name>, <name>_ci_low, <name>_ci_high, and <name>_n_failed, which are NaN."""
-    settings, values = params.text_metrics, np.asarray(values, dtype=float)
-    estimate = bootstrap(values, settings.resamples, settings.confidence, params.seed)
-    columns = dict(zip((name, f"{name}_ci_low", f"{name}_ci_high"), estimate))
+    values = np.asarray(values, dtype=float)
+    columns = dict(zip((name, f"{name}_ci_low", f"{name}_ci_high"), mean(values, params)))
     return columns | {f"{name}_n_failed": int(np.isnan(values).sum())}
 
 
@@ -64,7 +73,7 @@ def sign_flip(differences, resamples: int, seed: int) -> float:
 
     Zeros keep their place in n only: flipping them changes nothing. nan without any difference.
     """
-    values = _numbers(differences)
+    values = numbers(differences)
     moved = values[values != 0]
     if len(moved) < 2:
         return 1.0 if len(values) else math.nan
@@ -77,7 +86,7 @@ def sign_flip(differences, resamples: int, seed: int) -> float:
 
 def effect_size(differences) -> float:
     """Cohen's d_z: mean of paired differences over their standard deviation; nan without spread. NaNs left out."""
-    values = _numbers(differences)
+    values = numbers(differences)
     spread = values.std(ddof=1) if len(values) > 1 else 0.0
     return float(values.mean() / spread) if spread > 1e-12 * np.abs(values).max(initial=0) else math.nan
 
@@ -100,13 +109,13 @@ def compared(differences: dict[str, np.ndarray], resamples: int, confidence: flo
     for name, values in differences.items():
         estimate = bootstrap(values, resamples, confidence, seed)
         p, d_z = sign_flip(values, resamples, seed), effect_size(values)
-        rows.append((name, len(values), len(values) - len(_numbers(values)), *estimate, p, p, d_z))
+        rows.append((name, len(values), len(values) - len(numbers(values)), *estimate, p, p, d_z))
     columns = "comparison n n_failed difference difference_ci_low difference_ci_high p p_holm d_z".split()
     frame = pd.DataFrame(rows, columns=columns)
     return frame.assign(p_holm=holm(frame["p"]))
 
 
-def _numbers(values) -> np.ndarray:
+def numbers(values) -> np.ndarray:
     """The values that are numbers, NaNs and infinities left out."""
     values = np.asarray(values, dtype=float)
     return values[np.isfinite(values)]

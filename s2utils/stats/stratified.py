@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 
-def parts(scores: pd.DataFrame) -> list[np.ndarray]:
-    """Values of every subject (`subject`, `value`), those that are missing left out."""
-    return [values.dropna().to_numpy(float) for _, values in scores.groupby("subject", sort=True)["value"]]
+def parts(values: pd.Series, level: str = "subject") -> list[np.ndarray]:
+    """Values of every stratum, which a level of the index names; those that are missing are left out."""
+    return [part.dropna().to_numpy(float) for _, part in values.groupby(level=level)]
 
 
 def weights(strata: list[np.ndarray], by_size: bool = False) -> np.ndarray:

@@ -170,16 +170,12 @@ def curve(folder: Path) -> pd.DataFrame:
 
 def samples(folder: Path) -> pd.DataFrame:
     """One row per step: n sample answers, how many have no word, mean readability of the others, share that ended."""
-    kept = {
-        (row["step"], row["prompt"]): row for row in artefacts.read_jsonl(folder / "samples.jsonl")
-    }  # the last counts
-    steps = []
-    for step in sorted({step for step, _ in kept}):
-        frame = pd.DataFrame([row for (s, _), row in kept.items() if s == step])
-        frame = frame.reindex(columns=["ended", "flesch_reading_ease", "flesch_kincaid_grade"]).astype(float)
-        n = {"step": step, "n": len(frame), "n_failed": int(frame["flesch_reading_ease"].isna().sum())}
-        steps.append(n | frame.mean().to_dict())
-    return pd.DataFrame(steps)
+    means = ["ended", "flesch_reading_ease", "flesch_kincaid_grade"]
+    rows = pd.DataFrame(artefacts.read_jsonl(folder / "samples.jsonl"), columns=["step", "prompt", *means])
+    kept = rows.drop_duplicates(["step", "prompt"], keep="last").astype(dict.fromkeys(means, float))
+    kept = kept.assign(n=1, n_failed=kept["flesch_reading_ease"].isna())
+    sums = {"n": "sum", "n_failed": "sum"}
+    return kept.groupby("step", as_index=False).agg(sums | dict.fromkeys(means, "mean"))
 
 
 def total(values: list[float]) -> float:

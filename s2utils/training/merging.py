@@ -78,13 +78,14 @@ def write(base: Weights, adapter: Path, mode: str, folder: Path, device: str = "
 
     The base in bf16, merged and saved, but files of about `shard` bytes are made one after another and renamed when
     whole; those that are there are not made again. Sums are made on `device`. Tokenizer not included. Raises MergeError
-    as `checked` does, and where the base has no safetensors.
+    as `adapters.read` and `lora.changes` do, and where the base has no safetensors.
     """
     if mode == "adapter":
         return keep(base, adapter, folder)
     device, source = loading.usable(device), loading.folder(base)
     stored, model = weight_files.tensors(source), plan(source)
-    added, layers, parts = checked(model, adapter, mode), quantised(model), weight_files.parts(model, stored)
+    added, layers = lora.changes(adapters.read(adapter), model), quantised(model)
+    parts = weight_files.parts(model, stored)
     added |= {
         name: added[twin] for name, twin in model.all_tied_weights_keys.items() if name in parts and twin in added
     }
@@ -139,13 +140,6 @@ def quantised(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
     linear, head = (torch.nn.Linear, Conv1D), model.get_output_embeddings()
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, linear) and layer is not head}
     return {f"{name}.weight": layer for name, layer in layers.items()}
-
-
-def checked(model: PreTrainedModel, adapter: Path, mode: str) -> dict[str, lora.Change]:
-    """The adapter's changes; MergeError as `adapters.read` and `lora.changes`."""
-    if mode not in MODES:
-        raise ValueError(f"unknown merge mode {mode!r}; known: {', '.join(MODES)}")
-    return lora.changes(adapters.read(adapter), model)
 
 
 def change(after: torch.Tensor, before: torch.Tensor) -> dict[str, float]:

@@ -47,27 +47,6 @@ def base_of(params: Params) -> str:
     return packaged.hub_id(path) if path.startswith("embedded:") else path
 
 
-def record(params: Params, profile: str, overrides: dict, keys: dict[str, str], result: dict, **facts) -> dict:
-    """All that training an adapter again needs: parameters, data, base, code, versions, machine; and what came out.
-
-    `keys` are identities of artefacts: the adapter's own and that of the data it was trained on.
-    """
-    values, base = flat(params), params.model.base
-    return {
-        "profile": profile,
-        "overrides": overrides,
-        "keys": keys,
-        "seeds": {k: v for k, v in values.items() if k.endswith("seed")},
-        "base": {"path": base.path, "revision": base.revision} | provenance.sources(values)[base.path],
-        "commit": provenance.commit(),
-        "parameters": values,
-        "versions": {"python": platform.python_version(), "platform": platform.platform(), **notebook.versions()},
-        "hardware": provenance.hardware(),
-        **facts,
-        "result": result,
-    }
-
-
 USE = """```python
 {peft}from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -170,10 +149,28 @@ data hold.
 def describe(
     folder: Path, params: Params, profile: str, overrides: dict, train_set: str, keys: dict, result: dict, layout: dict
 ) -> None:
-    """Write result.json, s2_run.json and README.md beside an adapter."""
+    """Write result.json, s2_run.json and README.md beside an adapter.
+
+    s2_run.json holds all that training it again needs: parameters, data, base, code, versions, machine; and what came
+    out. `keys` are identities of artefacts: the adapter's own and that of the data it was trained on.
+    """
+    values, base = flat(params), params.model.base
+    record = {
+        "profile": profile,
+        "overrides": overrides,
+        "keys": keys,
+        "seeds": {k: v for k, v in values.items() if k.endswith("seed")},
+        "base": {"path": base.path, "revision": base.revision} | provenance.sources(values)[base.path],
+        "commit": provenance.commit(),
+        "parameters": values,
+        "versions": {"python": platform.python_version(), "platform": platform.platform(), **notebook.versions()},
+        "hardware": provenance.hardware(),
+        "train_set": train_set,
+        "batching": layout,
+        "result": result,
+    }
     artefacts.write_json(folder / "result.json", result)
-    facts = record(params, profile, overrides, keys, result, train_set=train_set, batching=layout)
-    artefacts.write_json(folder / "s2_run.json", facts)
+    artefacts.write_json(folder / "s2_run.json", record)
     with artefacts.replacing(folder / "README.md") as file:
         file.write(card(params, train_set, result))
 

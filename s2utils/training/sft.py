@@ -35,6 +35,11 @@ from s2utils.training.parameters import Sft
 from s2utils.training.trainer import Trainer, masked
 from s2utils.workflow.params import ParameterError, Params, load, nearest, parse_set
 
+TAKEN = {  # by trl as they are
+    "learning_rate", "num_train_epochs", "per_device_train_batch_size", "warmup_steps", "weight_decay", "optim",
+    "gradient_checkpointing", "report_to",
+}  # fmt: skip
+
 
 def rows(frame: pd.DataFrame, params: Params, tok: PreTrainedTokenizerBase) -> tuple[Dataset, int]:
     """(rows, how many were dropped): rows over `sft.max_length` tokens are left out.
@@ -59,13 +64,8 @@ def steps(sft: Sft, n_rows: int) -> int:
 
 def lora(sft: Sft) -> LoraConfig:
     """LoRA on every linear layer."""
-    return LoraConfig(
-        r=sft.r,
-        lora_alpha=sft.lora_alpha,
-        lora_dropout=sft.lora_dropout,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
+    own = sft.model_dump(include={"r", "lora_alpha", "lora_dropout"})
+    return LoraConfig(**own, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
 def batching(sft: Sft, device: str) -> dict:
@@ -122,24 +122,18 @@ def config(params: Params, n_rows: int, folder: Path, eos: str, n_processes: int
     if layout["packing"]:  # how many sequences the rows fill is known to trl only: a share of the steps instead
         total, every = sft.max_steps or -1, min(0.99, 1 / max(1, sft.evaluations))
     return OneGpu(
+        **sft.model_dump(include=TAKEN),
         output_dir=str(folder),
         max_steps=total,
-        num_train_epochs=sft.num_train_epochs,
-        per_device_train_batch_size=sft.per_device_train_batch_size,
         per_device_eval_batch_size=sft.per_device_train_batch_size,
         gradient_accumulation_steps=share(sft, n_processes),
-        learning_rate=sft.learning_rate,
         lr_scheduler_type="linear",
-        warmup_steps=sft.warmup_steps,
-        weight_decay=sft.weight_decay,
-        optim=sft.optim,
         max_length=None if layout["padding_free"] and not layout["packing"] else sft.max_length,  # `rows` has cut them
         completion_only_loss=True,
         eos_token=eos,
         packing=layout["packing"],
         eval_packing=False,  # a validation loss is over the same rows whatever the layout
         padding_free=layout["padding_free"],
-        gradient_checkpointing=sft.gradient_checkpointing,
         bf16=loading.computing(params.model.dtype) == torch.bfloat16,
         use_cpu=on_cpu,
         seed=seed,
@@ -156,7 +150,6 @@ def config(params: Params, n_rows: int, folder: Path, eos: str, n_processes: int
         restore_callback_states_from_checkpoint=True,  # early stopping goes on counting after a kill
         logging_steps=1,
         logging_nan_inf_filter=False,
-        report_to=sft.report_to,
         dataloader_pin_memory=not on_cpu,
         disable_tqdm=False,
     )
@@ -228,9 +221,12 @@ def run(params: Params, data: Path, train_set: str, folder: Path) -> dict:
     return result
 
 
-def make(profile: str, train_set: str, changes: dict) -> None:
+def launched(profile: str, train_set: str, overrides: str = "") -> None:
     """Make the artefact that the notebook makes for `train_set`, in this process and those of its launcher."""
+    changes = parse_set(overrides)
     params = load(profile, changes)
+    distributed.join(params.runtime.device)
+    torch.set_num_threads(params.runtime.threads)
     if train_set not in params.sft.train_sets:
         raise ParameterError(f"'{train_set}' is not in sft.train_sets{nearest(train_set, params.sft.train_sets)}")
     if params.runtime.device == "cuda" and not torch.cuda.is_available():
@@ -239,7 +235,8 @@ def make(profile: str, train_set: str, changes: dict) -> None:
     study = notebook.Run("sft", profile, params, changes)
     data, adapter = study.require("data"), study.artefact(train_set)
     if distributed.everyone(adapter.ready)[0]:
-        return print(f"{adapter.folder} is there already")
+        print(f"{adapter.folder} is there already")
+        return distributed.leave()
     facts = {"train_set": train_set, "dataset": params.dataset_of(train_set)}
     with adapter.making(**facts) if distributed.first() else contextlib.nullcontext({}) as record:
         distributed.everyone(None)  # the folder is there
@@ -249,13 +246,4 @@ def make(profile: str, train_set: str, changes: dict) -> None:
             publish.describe(adapter.folder, params, profile, changes, train_set, keys, record["result"], layout)
     if distributed.first():
         print(adapter.folder, *(f"{k} {v}" for k, v in record["result"].items()), sep="\n")
-
-
-def launched(profile: str, train_set: str, overrides: str = "") -> None:
-    """`make` in the processes that torchrun or accelerate started, or in this one alone."""
-    changes = parse_set(overrides)
-    runtime = load(profile, changes).runtime
-    distributed.join(runtime.device)
-    torch.set_num_threads(runtime.threads)
-    make(profile, train_set, changes)
     distributed.leave()

@@ -18,23 +18,12 @@ from s2utils.workflow.paths import root
 # Outside of every identity, with all that only they import. They decide where things lie and what a card or a bar says
 # of them, or carry a question to a server and its reply back
 PLUMBING = (
-    "workflow.errors",
-    "workflow.params",
-    "workflow.overrides",
-    "workflow.paths",
-    "workflow.artefacts",
-    "workflow.code",
-    "workflow.declared",
-    "workflow.steps",
-    "workflow.notebook",
-    "training.publish",
-    "workflow.progress",
+    "workflow.errors", "workflow.params", "workflow.overrides", "workflow.paths", "workflow.artefacts", "workflow.code",
+    "workflow.declared", "workflow.steps", "workflow.notebook", "workflow.progress", "training.publish",
     "models.client",
-)
-WATCHING = (
-    "training.callbacks",
-    "training.failures",
-)  # looks on while something is made: outside of the artefact, inside of the notebook that shows it
+)  # fmt: skip
+# looks on while something is made: outside of the artefact, inside of the notebook that shows it
+WATCHING = ("training.callbacks", "training.failures")
 
 
 @functools.lru_cache
@@ -128,12 +117,7 @@ def _plain(source: str) -> str:
     """Source as its syntax tree, docstrings removed."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
-            node.body = body[1:]
+        documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
     return ast.dump(tree)

@@ -115,9 +115,8 @@ def _steps(folder: Path) -> dict[str, Step]:
     for notebook in _notebooks(folder):
         for step in notebook.steps:
             if step.name in known:
-                raise ParameterError(
-                    f"{_place(notebook.name, step.name)}: {known[step.name].notebook} has this step too"
-                )
+                place, other = _place(notebook.name, step.name), known[step.name].notebook
+                raise ParameterError(f"{place}: {other} has this step too")
             known[step.name] = step
     for step in known.values():
         for other in {*step.reads, *step.shows, *step.compares} - {"weights"}:

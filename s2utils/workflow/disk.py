@@ -66,35 +66,22 @@ def identity(step: str, params: Params, name: str) -> str | None:
         return None
 
 
-def going(rows: list[Held], everything: bool) -> list[Held]:
-    """What may be deleted: artefacts that are not current; with `everything` the others too, but no records."""
-    states = ("not current", "current", "resumable") if everything else ("not current",)
-    return [row for row in rows if row.state in states]
-
-
-def delete(row: Held) -> None:
-    """Delete an artefact's folder, its manifest first, so that a kill leaves nothing that looks finished."""
-    for file in ("manifest.json", ".done"):
-        (row.folder / file).unlink(missing_ok=True)
-    shutil.rmtree(row.folder)
-
-
 def clean(profile: str, overrides: str = "", step: str = "", everything: bool = False, yes: bool = False) -> None:
     """List what there is, say what would go, and delete it where `yes`."""
     params = load(profile, parse_set(overrides))
     if step and step not in steps.STEPS:
         raise ParameterError(f"there is no step '{step}'{nearest(step, steps.STEPS)}")
     rows = held(profile, params, step)
-    gone = going(rows, everything)
+    states = ("not current", "current", "resumable") if everything else ("not current",)  # never records
+    gone = [row for row in rows if row.state in states]
     for row in rows:
         mark = "goes" if row in gone else "stays"
         print(f"{row.size / 1e6:10,.1f} MB  {mark:5}  {row.state:11}  {row.name}")
-    freed = sum(row.size for row in gone)
-    total = sum(row.size for row in rows)
-    print(f"{total / 1e6:10,.1f} MB in all; {freed / 1e6:,.1f} MB in {len(gone)} folders would be freed")
-    if gone and yes:
-        for row in gone:
-            delete(row)
-        print("deleted")
-    elif gone:
-        print("nothing is deleted yet: YES=1 deletes what goes")
+    total, freed = (sum(row.size for row in some) / 1e6 for some in (rows, gone))
+    print(f"{total:10,.1f} MB in all; {freed:,.1f} MB in {len(gone)} folders would be freed")
+    for row in gone if yes else ():
+        for file in ("manifest.json", ".done"):  # first, so that a kill leaves nothing that looks finished
+            (row.folder / file).unlink(missing_ok=True)
+        shutil.rmtree(row.folder)
+    if gone:
+        print("deleted" if yes else "nothing is deleted yet: YES=1 deletes what goes")

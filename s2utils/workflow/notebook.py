@@ -15,21 +15,10 @@ from s2utils.workflow import artefacts, paths, steps, timings
 from s2utils.workflow.overrides import typed
 from s2utils.workflow.params import ParameterError, Params, load, nearest, shown
 
-PACKAGES = [
-    "torch",
-    "transformers",
-    "peft",
-    "bitsandbytes",
-    "datasets",
-    "trl",
-    "lm_eval",
-    "bert-score",
-    "rouge_score",
-    "textstat",
-    "pandas",
-    "accelerate",
-    "codecarbon",
-]
+PACKAGES = (  # that can move a number
+    "torch", "transformers", "peft", "bitsandbytes", "datasets", "trl", "lm_eval", "bert-score", "rouge_score",
+    "textstat", "pandas", "accelerate", "codecarbon",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,13 +66,17 @@ class Run:
     @property
     def models(self) -> list[steps.ModelRow]:
         """Every model that this step asks or collects; those of the study where a report asks, which is no step."""
-        step = steps.STEPS.get(self.step)
-        return steps.models(self.params, step.parts) if step else steps.models(self.params)
+        return steps.models(self.params, steps.STEPS[self.step].parts if self.step in steps.STEPS else ("study",))
 
     @property
     def collects(self) -> bool:
         """Whether this run is about all that the step makes: only then do readers see its tables."""
-        return all(choice == "all" for choice in self.choices.values())
+        return not self.chosen
+
+    @property
+    def chosen(self) -> list:
+        """Choices other than "all"."""
+        return [choice for choice in self.choices.values() if choice != "all"]
 
     def save_table(self, frame, name: str, caption: str = "", **about):
         """Write a table as readers and programs meet it (`results.tables.save`); what it returns shows it."""
@@ -96,8 +89,8 @@ class Run:
     def artefact(self, name: str = "", step: str = "") -> Artefact:
         """The artefact this step (or another) makes for `name`."""
         step = step or self.step
-        home = steps.home(step, self.profile, self.overrides, name)
-        return Artefact(paths.artefacts(home) / step / name, steps.key(step, self.params, name))
+        folder = steps.folder(step, self.profile, self.overrides, name)
+        return Artefact(folder, steps.key(step, self.params, name))
 
     def require(self, step: str, name: str = "") -> Artefact:
         """An earlier step's finished artefact; MissingArtefact says which notebook makes it."""
@@ -117,9 +110,8 @@ class Run:
     @property
     def names(self) -> list[str]:
         """Those of the step's artefacts that this run is about."""
-        choices = [choice for choice in self.choices.values() if choice != "all"]
-        if choices:
-            return steps.chosen(self.step, self.params, choices)
+        if self.chosen:
+            return steps.chosen(self.step, self.params, self.chosen)
         return steps.names(self.step, self.params, steps.STEPS[self.step].parts)
 
     def run_upstream(self) -> None:
@@ -159,30 +151,23 @@ def start(step: str, profile: str, overrides: dict | None = None, **choices: obj
     _runs[:] = [run]
     on_gpu = run.params.runtime.device == "cuda"
     blind = on_gpu and not torch.cuda.is_available()
-    if blind and not _collects(run, choices):
+    if blind and not (run.collects if choices else steps.STEPS[step].compares or run.artefact().ready):
         raise ParameterError(f"params/{profile}.yaml: runtime.device is cuda and no GPU is visible; use PROFILE=cpu")
     torch.set_num_threads(run.params.runtime.threads)
     values = {k: str(v).replace("\n", "\\n") for k, v in steps.settings(step, run.params).items()}  # one line a row
     rows = "\n".join(f"| `{k}` | `{v}` |" for k, v in values.items())
     where = (device() if on_gpu else processor()) + (" · no GPU, so this run only collects" if blind else "")
     chosen = "".join(f" · {k} {v}" for k, v in choices.items())
-    cost = timings.sentence(profile, steps.STEPS[step].notebook, [c for c in choices.values() if c != "all"])
+    cost = timings.sentence(profile, steps.STEPS[step].notebook, run.chosen)
+    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
     display(
         Markdown(
-            f"**Profile {profile}{chosen}** · {where} · {run.params.runtime.threads} thread(s) · Python "
-            f"{platform.python_version()} · "
-            f"{versions_line()}\n\n{cost}.\n\n<details><summary>Parameters</summary>\n\n| parameter | value "
-            f"|\n|---|---|\n{rows}\n\n</details>"
+            f"**Profile {profile}{chosen}** · {where} · {run.params.runtime.threads} thread(s) · "
+            f"Python {platform.python_version()} · {packages}\n\n{cost}.\n\n"
+            f"<details><summary>Parameters</summary>\n\n| parameter | value |\n|---|---|\n{rows}\n\n</details>"
         )
     )
     return run
-
-
-def _collects(run: Run, choices: dict) -> bool:
-    """Whether nothing is left to make: every choice is "all", or the step's only artefact is ready."""
-    if choices:
-        return all(choice == "all" for choice in choices.values())
-    return bool(steps.STEPS[run.step].compares) or run.artefact().ready
 
 
 def device() -> str:
@@ -200,11 +185,6 @@ def processor() -> str:
 def versions() -> dict[str, str]:
     """Version of every package that can move a number."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}
-
-
-def versions_line() -> str:
-    """The versions in one line."""
-    return ", ".join(f"{k} {v}" for k, v in versions().items())
 
 
 def _refuse_unknown(known: set[str]) -> None:
@@ -230,9 +210,8 @@ def _refuse_unmade(run: Run) -> None:
             known.setdefault(name, []).append(choice)
     for name, chosen in run.choices.items():
         if name in known and chosen not in ("all", *known[name]):
-            raise ParameterError(
-                f"{name} {shown(chosen)} is not in profile {run.profile}{nearest(chosen, known[name])}"
-            )
+            hint = nearest(chosen, known[name])
+            raise ParameterError(f"{name} {shown(chosen)} is not in profile {run.profile}{hint}")
 
 
 def environment() -> None:

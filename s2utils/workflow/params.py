@@ -61,15 +61,13 @@ def load(profile: str, overrides: dict | str | None = None) -> Params:
     if name not in profiles():
         raise ParameterError(f"there is no profile {shown(name)} ({shown(file)[1:-1]}){nearest(name, profiles())}")
     if at and not re.fullmatch(r"[\w.+-]+=[\w.+-]+(,[\w.+-]+=[\w.+-]+)*", point):
-        raise ParameterError(
-            f"{shown(profile)} is no point of a sweep: write {name}@section.key=value,section.key=value"
-        )
+        form = f"{name}@section.key=value,section.key=value"
+        raise ParameterError(f"{shown(profile)} is no point of a sweep: write {form}")
     if isinstance(overrides, str):
         overrides = parse_set(overrides)
     elif overrides is not None and not isinstance(overrides, dict):
-        raise ParameterError(
-            f"overrides must be a section of keys, such as {{'sft': {{'max_steps': 5}}}}, not {shown(overrides)}"
-        )
+        form = {"sft": {"max_steps": 5}}
+        raise ParameterError(f"overrides must be a section of keys, such as {form}, not {shown(overrides)}")
     changes = merged(overrides or {}, parse_set(point.replace(",", " ")) | {"sweep": {}} if point else {})
     try:
         below = _layers(name)
@@ -127,14 +125,12 @@ def points(profile: str, params: Params) -> dict[str, dict[str, object]]:
     present, file = flat(params), f"params/{profile}.yaml"
     for key, values in params.sweep.items():
         if key not in present or isinstance(present[key], (list, dict)):
-            raise ParameterError(
-                f"{file}: 'sweep.{key}' is no single value of this profile{instead(key, key, present)}"
-            )
+            hint = instead(key, key, present)
+            raise ParameterError(f"{file}: 'sweep.{key}' is no single value of this profile{hint}")
         repeated = any(value in values[:i] for i, value in enumerate(values))
         if not values or repeated or not all(map(is_word, values)):
-            raise ParameterError(
-                f"{file}: 'sweep.{key}' must be a list of different numbers or plain words, not {shown(values)}"
-            )
+            form = "a list of different numbers or plain words"
+            raise ParameterError(f"{file}: 'sweep.{key}' must be {form}, not {shown(values)}")
     count = math.prod(map(len, params.sweep.values()))
     if count > POINTS:
         raise ParameterError(f"{file}: 'sweep' spans {count:,} combinations, {POINTS:,} at most: name fewer values")

@@ -6,6 +6,7 @@ cache the commit it stood for is recorded beside it. Environment variables are n
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import subprocess
 from pathlib import Path
@@ -77,12 +78,11 @@ def hardware() -> dict:
 
 def _cpu() -> str:
     """Name of the processor; `platform` knows only its architecture on Linux."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return notebook.processor()
 
 
 def sources(values: dict[str, object]) -> dict[str, dict]:
@@ -123,26 +123,16 @@ def _hub_commit(kind: str, repository: str, revision: str) -> str:
 
 def finished(profile: str, params: Params) -> list[dict]:
     """One row per finished artefact; `current` says whether these parameters and this code made it."""
-    rows = []
+    rows, top = [], paths.artefacts(profile)
     for step in steps.STEPS:
-        folder = paths.artefacts(profile) / step
-        for file in [folder / "manifest.json", *sorted(folder.glob("*/manifest.json"))]:
-            manifest = artefacts.read_json(file)
-            if not manifest:
+        for file in [top / step / "manifest.json", *sorted((top / step).glob("*/manifest.json"))]:
+            if not (manifest := artefacts.read_json(file)):
                 continue
-            name = "" if file.parent == folder else file.parent.name
-            rows.append(
-                {
-                    "step": step,
-                    "name": name,
-                    "key": manifest["key"],
-                    "current": manifest["key"] == disk.identity(step, params, name),
-                    "seconds": manifest["seconds"],
-                    "versions": manifest.get("versions"),
-                    "device": manifest.get("device"),
-                    "sha256": {f: facts["sha256"] for f, facts in manifest["files"].items()},
-                }
-            )
+            name = "" if file.parent == top / step else file.parent.name
+            facts = {fact: manifest.get(fact) for fact in ("key", "seconds", "versions", "device")}
+            hashes = {f: facts["sha256"] for f, facts in manifest["files"].items()}
+            current = manifest["key"] == disk.identity(step, params, name)
+            rows.append({"step": step, "name": name, **facts, "current": current, "sha256": hashes})
     return rows
 
 

@@ -66,13 +66,11 @@ def values(value: object, known: dict[str, str] | None = None) -> object:
 
 def files(paths: Iterable[Path], names: Iterable[str] = ()) -> list[Path]:
     """Redact text files in place, those of folders too; returns those that held a secret."""
-    clean = functools.partial(redacted, known=secrets(names=tuple(names)))
-    listed = [
-        file
-        for path in paths
-        for file in (sorted(f for f in path.rglob("*") if f.suffix in TEXT) if path.is_dir() else [path])
-    ]
-    return [file for file in listed if file.is_file() and _rewritten(file, clean)]
+    clean, held = functools.partial(redacted, known=secrets(names=tuple(names))), []
+    for path in paths:
+        inside = sorted(f for f in path.rglob("*") if f.suffix in TEXT) if path.is_dir() else [path]
+        held += [file for file in inside if file.is_file() and _rewritten(file, clean)]
+    return held
 
 
 def _rewritten(file: Path, change: Callable[[str], str]) -> bool:

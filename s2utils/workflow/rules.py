@@ -18,6 +18,11 @@ from s2utils.workflow.params import Params, flat, load, parse_set, points
 FOLDER = "artefacts/{profile}"
 
 
+def mark(profile: str, step: str, name: str = "") -> str:
+    """The file that says that an artefact is made, or the table of all."""
+    return "/".join(filter(None, ("artefacts", profile, step, name, ".done")))
+
+
 class Rules:
     """The rules of one profile under the overrides `changes`, a text as SET= of make."""
 
@@ -32,9 +37,8 @@ class Rules:
     # what a job reads, and what makes it run again
 
     def done(self, step: str, profile: str, name: str = "") -> str:
-        """The file that says that an artefact is made, or the table of all; points of a sweep share what is alike."""
-        folder = f"artefacts/{steps.home(step, profile, self.changes, name)}/{step}"
-        return f"{folder}/{name}/.done" if name else f"{folder}/.done"
+        """Its `mark`; points of a sweep share what is alike."""
+        return mark(steps.home(step, profile, self.changes, name), step, name)
 
     def inputs(self, step: Step, collecting: bool) -> Callable[..., list[str]]:
         """Files that a job reads; a run that readers see (`collecting`) also reads all that it shows or compares."""
@@ -67,7 +71,7 @@ class Rules:
             if len(steps.names(other, params)) >= steps.STEPS[other].jobs_from:
                 yield self.done(other, profile, part)
             elif (home := steps.home(other, profile, self.changes, part)) != profile:
-                yield f"artefacts/{home}/{step.name}/.done"
+                yield mark(home, step.name)
 
     def settings(self, step: Step, collecting: bool) -> list[Callable[..., str]]:
         """What a job depends on, as flat text: a change reruns it, and Snakemake prints what changed."""
@@ -95,11 +99,10 @@ class Rules:
 
     def outputs(self, step: Step) -> list[str]:
         """Files that say that what one job makes is made."""
+        names = [f"{{{step.wildcard}}}" if step.each else ""]
         if step.together:
             names = steps.names(step.name, self.params, train_sets=["{train_set}"])
-        else:
-            names = [f"{{{step.wildcard}}}" if step.each else ""]
-        return [f"{FOLDER}/{step.name}/{name}/.done" if name else f"{FOLDER}/{step.name}/.done" for name in names]
+        return [mark("{profile}", step.name, name) for name in names]
 
     def needs(self, step: Step) -> dict[str, object]:
         """Memory, time and GPU; {} where a job takes no more than any."""

@@ -17,9 +17,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from s2utils.workflow import artefacts, code, declared
+from s2utils.workflow import artefacts, code, declared, paths
 from s2utils.workflow.params import ParameterError, Params, flat, load, nearest
-from s2utils.workflow.paths import root
 
 UNREAD = (  # by what is made: which sets are trained and who watches leaves an adapter as it is; roles are for claims
     "sft.train_sets", "sft.report_to", "data.roles",
@@ -42,7 +41,7 @@ class ModelRow:
     id: str  # folder and file name
     model: str
     base: str
-    variant: str  # its kind: "base" | "chat" | "sft"
+    variant: str  # its kind: "base" | "chat" | "sft", or one of a later part
     train_set: str = ""  # "" where it was published
     merge_mode: str = "none"  # "none" where nothing was merged
     made_by: str = ""  # step whose artefact is its weights; "" where they were published
@@ -93,10 +92,13 @@ def same_weights(params: Params) -> bool:
 def settings(step: str, params: Params) -> dict[str, object]:
     """Dotted parameter → value, for every parameter `step` reads itself; a file's hash beside its path."""
     wanted = declared.steps()[step].parameters
-    values = {k: v for k, v in flat(params).items() if any(k == w or k.startswith(f"{w}.") for w in wanted)}
-    values = {k: v for k, v in values.items() if not any(k == u or k.startswith(f"{u}.") for u in UNREAD)}
-    top = root()
-    held = {k: top / v for k, v in values.items() if isinstance(v, str) and v and not v.startswith("embedded:")}
+
+    def under(key: str, sections: Collection[str]) -> bool:
+        return any(f"{key}.".startswith(f"{section}.") for section in sections)
+
+    values = {k: v for k, v in flat(params).items() if under(k, wanted) and not under(k, UNREAD)}
+    top, texts = paths.root(), {k: v for k, v in values.items() if v and isinstance(v, str)}
+    held = {k: top / text for k, text in texts.items() if not text.startswith("embedded:")}
     # Path.exists raises where a prompt is longer than a file's name may be
     return values | {f"{k}.content": _content(path) for k, path in held.items() if os.path.exists(path)}
 
@@ -106,11 +108,8 @@ def _content(path: Path) -> str:
     if path.is_file():
         facts = path.stat()
         return _hashed(path, facts.st_size, facts.st_mtime_ns)
-    listed = [
-        (str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns)
-        for p in sorted(path.rglob("*"))
-        if p.is_file()
-    ]
+    files = ((p, p.stat()) for p in sorted(path.rglob("*")) if p.is_file())
+    listed = [(str(p.relative_to(path)), facts.st_size, facts.st_mtime_ns) for p, facts in files]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
@@ -200,6 +199,11 @@ def home(step: str, profile: str, overrides: dict, name: str = "") -> str:
         if _identity(step, other, changes, name) == _identity(step, profile, changes, name):
             kept, home = fewer, other
     return home
+
+
+def folder(step: str, profile: str, overrides: dict, name: str = "") -> Path:
+    """Where an artefact lies."""
+    return paths.artefacts(home(step, profile, overrides, name)) / step / name
 
 
 @functools.cache

@@ -101,7 +101,7 @@ class LogHandler(LogHandlerBase):
                 self.end(job, failed=True)
                 self.say(f"failed: {job.name}", "red")
                 if job.log:
-                    self.say(f"{tail(job.log)}\n(the end of {job.log})" if job.rule != "preflight" else checks(job.log))
+                    self.say(said(job))
             case LogEvent.ERROR if record.exception != "RuleException":  # that is of a job, whose log says more
                 self.unless_failed(record)
             case None if record.levelno >= 30:  # warnings and errors that are no event
@@ -118,20 +118,22 @@ class LogHandler(LogHandlerBase):
         self.ended += not failed
         self.left[job.rule] = self.left.get(job.rule, 1) - 1
 
+    @property
+    def rules(self) -> dict[str, tuple]:
+        """Rule → (notebook, jobs, seconds of one), by the last preflight."""
+        return timings.plan(self.profile).get("rules", {})
+
     def estimate(self, rule: str) -> float | None:
-        """Seconds of one job of a rule, by the last preflight."""
-        return timings.plan(self.profile).get("rules", {}).get(rule, (0, 0, None))[2]
+        """Seconds of one job of a rule."""
+        return self.rules.get(rule, (0, 0, None))[2]
 
     def promise(self) -> None:
         """Say once what the run will take, and what to set where that is far more than was promised."""
         plan = timings.plan(self.profile)
         if self.promise_said or not plan:
             return
-        self.promise_said = True
-        seconds = self.remaining()
-        told = f"about {timings.shown(seconds)} here" + (f": {'; '.join(plan['said'])}" if plan["said"] else "")
-        self.say(told)
-        promised = plan.get("promised")
+        self.promise_said, promised = True, plan["promised"]
+        self.say(f"about {timings.shown(self.remaining())} here: {'; '.join(plan['said'])}")
         whole = sum(jobs * each for _, jobs, each in plan["rules"].values()) / self.cores
         if promised and whole > LATE * promised * 60 * 2 / max(2, self.cores):
             self.say(
@@ -145,31 +147,25 @@ class LogHandler(LogHandlerBase):
         """Seconds until the end, by estimates, on all cores, mended by how those before came out."""
         known = [j for j in self.jobs.values() if j.took and j.estimate and not j.failed]
         pace = sum(j.took for j in known) / sum(j.estimate for j in known) if len(known) > 2 else 1.0
-        rules = timings.plan(self.profile).get("rules", {})
-        left = sum(n * (rules[rule][2] or 0) for rule, n in self.left.items() if rule in rules)
-        running = [j for j in self.jobs.values() if j.took is None]
-        left -= sum(min(time.time() - j.started, j.estimate or 0) for j in running)
+        left = sum(n * (self.estimate(rule) or 0) for rule, n in self.left.items())
+        left -= sum(min(time.time() - j.started, j.estimate or 0) for j in self.jobs.values() if j.took is None)
         return max(0.0, left * pace / max(1, self.cores))
 
     def now(self) -> Group:
         """The lines that move: a line a running job, and one for the whole."""
         lines, width = [], self.console.width
-        for job in list(self.jobs.values()):
-            if job.took is None:
-                said = progress.last(job.log) if job.log else ""
-                spent = f"{clock(time.time() - job.started)}" + (f" of {clock(job.estimate)}" if job.estimate else "")
-                lines.append(f"  {job.name}  {spent}  {said}")
+        for job in [job for job in list(self.jobs.values()) if job.took is None]:  # a thread of its own shows them
+            said = progress.last(job.log) if job.log else ""
+            spent = clock(time.time() - job.started) + (f" of {clock(job.estimate)}" if job.estimate else "")
+            lines.append(f"  {job.name}  {spent}  {said}")
         left, at = self.remaining(), ""
-        if any(rule in timings.plan(self.profile).get("rules", {}) for rule in self.left):
+        if self.rules.keys() & self.left:
             end = datetime.datetime.now() + datetime.timedelta(seconds=left)
             at = f" · about {timings.shown(left)} left, done at {end:%H:%M}"
         lines.append(f"{self.ended} of {self.total} done · {clock(time.time() - self.begun)}{at}")
-        return Group(
-            *(
-                Text(line[: width - 1], no_wrap=True, overflow="ellipsis", style="bold" if i == len(lines) - 1 else "")
-                for i, line in enumerate(lines)
-            )
-        )
+        texts = [Text(line[: width - 1], no_wrap=True, overflow="ellipsis") for line in lines]
+        texts[-1].style = "bold"
+        return Group(*texts)
 
     def say(self, text: str, style: str = "", quiet: bool = False) -> None:
         """One line that stays; `quiet` ones are left out under CI."""
@@ -228,19 +224,16 @@ def table(jobs: list[Job]) -> list[str]:
     return [*lines, row("all, one after another", sum(job.took for job in jobs), known or None)]
 
 
-def tail(log: Path, most: int = TAIL) -> str:
-    """The last lines of a failed job's log."""
+def said(job: Job) -> str:
+    """The end of a failed job's log; of preflight the checks, without the estimates that follow, and how to go on."""
     try:
-        text = progress.settled(log.read_text(encoding="utf-8", errors="replace"))
+        text = progress.settled(job.log.read_text(encoding="utf-8", errors="replace")).rstrip()
     except OSError:
-        return "(it wrote none)"
-    return "\n".join(text.rstrip().split("\n")[-most:])
-
-
-def checks(log: Path) -> str:
-    """Preflight's checks, without the estimates that follow, and how to go on."""
-    told = tail(log, most=10**6).partition("\nEstimates for ")[0]
-    return f"{told}\nThe checks above stop the run; PREFLIGHT=0 goes on without them."
+        text = "(it wrote none)"
+    if job.rule == "preflight":
+        told = text.partition("\nEstimates for ")[0]
+        return f"{told}\nThe checks above stop the run; PREFLIGHT=0 goes on without them."
+    return "\n".join([*text.split("\n")[-TAIL:], f"(the end of {job.log})"])
 
 
 def run(given: list[str]) -> None:

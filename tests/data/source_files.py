@@ -31,6 +31,9 @@ ROWS = {
         {"id": "p2", "q": "How?", "body": "", "answers": {"a_id": ["z"], "text": ["Thus."], "score": [3]}},
     ],
 }  # fmt: skip
+NAMES = (  # of columns that a row may have or lack
+    "id", "q", "a", "body", "answers", "text", "a_id", "score", "answers.text", "g", "wikitext",
+)  # fmt: skip
 COLUMNS = {
     "qa": {"question": "q", "answer": "a"},
     "articles": {"answer": "text"},

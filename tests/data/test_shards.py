@@ -13,7 +13,7 @@ import pandas as pd
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from source_files import ROWS, SIMPLE, changed, json_lines, source
+from source_files import NAMES, ROWS, SIMPLE, changed, json_lines, source
 
 from s2utils.data import shards, sources
 from s2utils.workflow import artefacts, params, paths
@@ -176,7 +176,6 @@ def test_a_killed_job_goes_on_and_ends_in_the_same_bytes(tree, tmp_path):
 
 ODD = [None, True, 7, -2.5, float("nan"), 10**30, "", "Why is it so?", "caf\u00e9", "\ud83d half", "[deleted]", "5",
        "a\u0000\u202e*[](){}<&>\n", f"{SIMPLE} x?&#*"]  # fmt: skip
-NAMES = ("id", "q", "a", "body", "answers", "text", "a_id", "score", "answers.text", "g", "wikitext")
 
 
 def odd_lines(n: int, seed: int) -> list[bytes]:

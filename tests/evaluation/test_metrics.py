@@ -3,12 +3,9 @@
 import importlib
 import math
 
-import pandas as pd
 import pytest
 
-from s2utils.evaluation import metrics, sample_scores, text_metrics
-from s2utils.results import layout
-from s2utils.workflow.params import load
+from s2utils.evaluation import metrics, sample_scores
 
 
 def test_every_metric_is_of_a_table_and_every_table_has_its_headline():
@@ -39,22 +36,3 @@ def test_only_of_a_grade_and_of_toxicity_is_less_better():
 
 def test_an_unknown_column_is_named_as_it_is():
     assert metrics.name("bertscore_f1") == "BERTScore F1" and metrics.name("kl") == "kl" and metrics.of("kl") == []
-
-
-def test_a_row_and_a_function_make_a_column(monkeypatch, tree):
-    """The recipe of docs/extending.md, followed."""
-    shouts = metrics.Metric("shouts", "Shouts", "manner", "text_metrics.shouts", decimals=1, better=-1)
-    monkeypatch.setitem(metrics.METRICS, "shouts", shouts)
-    monkeypatch.setitem(
-        text_metrics.MANNER, "shouts", lambda answers, references, params: [a.count("!") for a in answers]
-    )
-    monkeypatch.setattr(
-        text_metrics, "embed", lambda texts, *_, **__: pd.DataFrame({"v": [1.0] * len(texts)}).to_numpy()
-    )
-    scores = text_metrics.manner(["Oh! It rains!", "It is dry.", ""], ["It rains."] * 3, load("smoke"))
-    assert scores["shouts"].fillna(-1).tolist() == [2, 0, -1]
-    keys = {"model": "m", "base": "m", "variant": "base", "train_set": "", "merge_mode": "none", "dataset": "sciq"}
-    table = text_metrics.summary(
-        scores.assign(**keys, ended=True, looping=False), metrics.columns("manner"), load("smoke")
-    )
-    assert layout.view(table, "manner").loc[0, "Shouts"] == "1.0 [0.0, 2.0] (1 failed)"

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,58 +21,41 @@ from s2utils.workflow.params import load
 WAYS = (500, 0.95, 0)
 
 
+def documents(task: str, subjects: dict[str, list[float]]) -> list[dict]:
+    return [
+        {"task": task, "subject": s, "doc_id": i, "value": v} for s, of in subjects.items() for i, v in enumerate(of)
+    ]
+
+
 @pytest.fixture
 def run(tree) -> Run:
     """A finished smoke run: every answer, document and rating is there, made up."""
     run, rng = Run("report", "smoke", load("smoke"), {}), np.random.default_rng(0)
     columns = [m for table in ("rouge", "bertscore", "flesch", "manner") for m in metrics.columns(table)]
-    rows = []
+    judged = [
+        {"question_id": q, "turn": t, "repeat": r, "rating": None if q == 1 else q + t + r, "ended": q < 3}
+        for q in (1, 2, 3) for t in (1, 2) for r in (0, 1)
+    ]  # fmt: skip
+    answers, validation = [], []
     for row in run.models:
-        keys = {"model": row.model, "merge_mode": row.merge_mode}
-        rows += [
-            keys | {"dataset": d, "source": d, "id": str(i)} | dict(zip(columns, rng.random(len(columns))))
-            for d in ("sciq", "full")
-            for i in range(3)
-        ]
-        with run.artefact(row.id, "leaderboard").making():
+        about = {"model_id": row.id, "question": "Why?", "ended": True, "looping": False}
+        answers += [
+            about | {"dataset": d, "source": d, "id": str(i)} | dict(zip(columns, rng.random(len(columns))))
+            for d in ("sciq", "full") for i in range(3)
+        ]  # fmt: skip
+        ratings = dict.fromkeys(judge_prompts.DIMENSIONS, 4.0) | {"overall": 9.0, "turn": 1, "repeat": 0}
+        validation += [ratings | {"question_id": q, "model": row.id, "ended": q == "a"} for q in ("a", "b")]
+        with (made := run.artefact(row.id, "leaderboard")).making():
             for task in evaluate.TASKS:
-                lines = [
-                    {
-                        "task": task,
-                        "subject": f"{task}_{s}",
-                        "doc_id": i,
-                        "value": float(rng.random()),
-                        "log_likelihoods": [],
-                    }
-                    for s in range(2 if task == "mmlu" else 1)
-                    for i in range(2 + s)
-                ]
-                (run.artefact(row.id, "leaderboard").folder / f"{task}.jsonl").write_text(
-                    "\n".join(map(json.dumps, lines)) + "\n"
-                )
-        with run.artefact(row.id, "mtbench").making():
-            judged = [
-                {"question_id": q, "turn": t, "repeat": r, "rating": None if q == 1 else q + t + r}
-                for q in (1, 2, 3)
-                for t in (1, 2)
-                for r in (0, 1)
-            ]
-            (run.artefact(row.id, "mtbench").folder / "judged.jsonl").write_text(
-                "\n".join(map(json.dumps, judged)) + "\n"
-            )
-    with run.artefact(step="judged").making():
-        validation = [
-            {"question_id": q, "model": row.id, "repeat": 0}
-            | dict.fromkeys(judge_prompts.DIMENSIONS, 4.0)
-            | {"overall": 9.0}
-            for row in run.models
-            for q in ("a", "b")
-        ]
-        (run.artefact(step="judged").folder / "validation.jsonl").write_text(
-            "\n".join(map(json.dumps, validation)) + "\n"
-        )
-    with run.artefact(step="text_metrics").making():
-        pd.DataFrame(rows).to_parquet(run.artefact(step="text_metrics").folder / "scores.parquet")
+                sizes = (2, 3) if task == "mmlu" else (2,)
+                subjects = {f"{task}_{s}": rng.random(n).tolist() for s, n in enumerate(sizes)}
+                write_jsonl(made.folder / f"{task}.jsonl", *documents(task, subjects))
+        with (made := run.artefact(row.id, "mtbench")).making():
+            write_jsonl(made.folder / "judged.jsonl", *judged)
+    with (made := run.artefact(step="judged")).making():
+        write_jsonl(made.folder / "validation.jsonl", *validation)
+    with (made := run.artefact(step="text_metrics")).making():
+        pd.DataFrame(answers).to_parquet(made.folder / "scores.parquet")
     return run
 
 
@@ -83,7 +67,7 @@ def means(frame: pd.DataFrame) -> pd.Series:
 def test_a_rows_mean_is_its_tables(run):
     found = sample_scores.of(run)
     assert set(found) == {"rouge", "bertscore", "flesch", "manner", "leaderboard", "mtbench", "judge"}
-    assert all(list(frame) == sample_scores.COLUMNS for frame in found.values())
+    assert all(list(frame)[: len(sample_scores.COLUMNS)] == sample_scores.COLUMNS for frame in found.values())
     board = means(found["leaderboard"])
     for row in run.models:
         if row.variant != "chat":
@@ -99,37 +83,47 @@ def test_a_rows_mean_is_its_tables(run):
     assert base.tolist() == chat.tolist()  # the same weights, scored once
 
 
-def test_ratings_are_read_as_in_the_notebook(run):
+def test_repeats_are_averaged_and_their_spread_is_known(run):
     frame = sample_scores.of(run, "mtbench")["mtbench"]
-    first = frame[(frame["metric"] == mtbench.TURNS[1]) & (frame["model"] == "SmolLM2-135M")].set_index("question")[
-        "value"
-    ]
-    assert math.isnan(first["1"]) and first[["2", "3"]].tolist() == [3.5, 4.5]
+    single = frame[(frame["metric"] == mtbench.TURNS[1]) & (frame["model"] == "SmolLM2-135M")].set_index("question")
+    assert math.isnan(single.at["1", "value"]) and single.loc[["2", "3"], "value"].tolist() == [3.5, 4.5]
+    table = sample_scores.summary(frame, run.params)
+    assert (table[["n", "n_cut", "single_turn_rating_n_failed"]] == [3, 2, 1]).all(axis=None)
+    assert table["single_turn_rating_spread"].tolist() == pytest.approx([math.sqrt(0.5)] * len(run.models))
+    assert table["model"].tolist() == [row.model for row in run.models] and "dataset" not in table
 
 
 def test_the_rubrics_ratings_are_read_by_part(run):
-    found = means(sample_scores.of(run, "judged")["judge"])
-    assert found.unstack()["judge_rating"].eq(9).all() and found.unstack()["judge_depth"].eq(4).all()
+    table = sample_scores.summary(sample_scores.of(run, "judged")["judge"], run.params)
+    assert table["judge_rating"].eq(9).all() and table["judge_depth"].eq(4).all()
+    assert table[["n", "n_cut"]].eq([2, 1]).all(axis=None), "an answer counts once, not a dimension"
+    assert table["judge_rating_spread"].isna().all(), "each was asked once"
 
 
-def test_subjects_weigh_by_their_size_under_the_harness_protocol(run):
-    by_size = Run("report", "smoke", load("smoke", "leaderboard.protocol=harness"), {})
+def test_a_run_of_one_model_reads_that_model_alone(run):
+    one = Run("mtbench", "smoke", run.params, {}, {"model": "SmolLM2-135M-sciq.bf16"})
+    found = sample_scores.of(one, "mtbench", "judged")
+    assert list(found) == ["mtbench"] and set(found["mtbench"]["model"]) == {"SmolLM2-135M-sciq"}
+
+
+def test_a_folder_alone_gives_the_same_values(run):
+    found = sample_scores.read(run.artefact(step="text_metrics").folder.parent)
+    assert set(found["metric"]) == {*metrics.METRICS} - {"average", *metrics.columns("judge")}
+    of_run = pd.concat(sample_scores.of(run, "text_metrics", "mtbench").values())
+    same = found[found["metric"].isin(of_run["metric"])]
+    assert sorted(same["value"].dropna()) == sorted(of_run["value"].dropna()) and len(same) == len(of_run)
+    assert sample_scores.read(run.artefact(step="eda").folder).empty
+
+
+@pytest.mark.parametrize(("protocol", "wanted"), [("v1", 50), ("harness", 25)])
+def test_subjects_weigh_alike_or_by_their_size(tree, protocol, wanted):
+    run = Run("report", "smoke", load("smoke", f"leaderboard.protocol={protocol}"), {})
+    subjects = dict.fromkeys(evaluate.TASKS, {"": [1.0]}) | {"mmlu": {"a": [1.0], "b": [0.0, 0.0, 0.0]}}
     for row in run.models:
-        (lines := run.artefact(row.id, "leaderboard").folder / "mmlu.jsonl").write_text(
-            "\n".join(
-                json.dumps({"task": "mmlu", "subject": s, "doc_id": i, "value": v})
-                for s, values in {"a": [1.0], "b": [0.0, 0.0, 0.0]}.items()
-                for i, v in enumerate(values)
-            )
-            + "\n"
-        )
-        assert lines.is_file()
-    frames = {
-        p: sample_scores._leaderboard(r, {run.models[0].id: run.artefact(run.models[0].id, "leaderboard").folder})
-        for p, r in (("v1", run), ("harness", by_size))
-    }
-    mmlu = {p: means(f["leaderboard"]).xs("mmlu_acc", level="metric").iloc[0] for p, f in frames.items()}
-    assert mmlu == {"v1": 50, "harness": 25}
+        with (scored := run.artefact(row.id, "leaderboard")).making():
+            for task, of in subjects.items():
+                write_jsonl(scored.folder / f"{task}.jsonl", *documents(task, of))
+    assert means(sample_scores.of(run)["leaderboard"]).unstack()["mmlu_acc"].eq(wanted).all()
 
 
 def test_the_best_of_a_table_can_be_marked_from_them(run):
@@ -183,3 +177,43 @@ def test_the_value_is_that_of_the_paired_differences(pairs):
     mean, drawn = stratified.resampled([apart], WAYS[0], np.random.default_rng(0))
     assert value == pytest.approx(mean) and n == len(pairs)
     assert (low, high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
+
+
+def answers(dataset: str = "sciq") -> pd.DataFrame:
+    """Three answers of one model, two of another, by one metric."""
+    keys = {"base": "B", "variant": "base", "train_set": "", "merge_mode": "none", "dataset": dataset, "turn": 1}
+    values = [("B", 0.2, True), ("B", 0.4, False), ("B", math.nan, True), ("C", 0.5, True), ("C", 0.5, True)]
+    rows = [
+        keys | {"model": m, "metric": "rouge_1_f1", "question": str(i), "value": v, "ended": e, "looping": False}
+        for i, (m, v, e) in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_summary_counts_what_failed_was_cut_and_loops(tree):
+    frame = answers().assign(looping=[True, False, False, False, True])
+    found = sample_scores.summary(frame, load("smoke")).set_index("model")
+    counts = ["n", "n_cut", "n_looping", "n_finished", "rouge_1_f1_n_failed"]
+    assert found.loc[["B", "C"], counts].to_numpy().tolist() == [[3, 1, 1, 1, 1], [2, 0, 1, 1, 0]]
+    assert found.at["B", "rouge_1_f1"] == pytest.approx(0.3) and found["train_set"].tolist() == ["", ""]
+    assert 0.2 <= found.at["B", "rouge_1_f1_ci_low"] < 0.3 < found.at["B", "rouge_1_f1_ci_high"] <= 0.4
+    assert found.loc["C", ["rouge_1_f1_ci_low", "rouge_1_f1_ci_high", "rouge_1_f1_finished"]].tolist() == [0.5] * 3
+    assert math.isnan(found.at["B", "rouge_1_f1_finished"])  # the finished one failed
+    none = sample_scores.summary(frame.assign(value=math.nan), load("smoke"))
+    assert none["rouge_1_f1"].isna().all() and none["rouge_1_f1_n_failed"].tolist() == [3, 2]
+
+
+def test_data_sets_stand_in_the_order_of_the_profile(tree):
+    found = sample_scores.summary(pd.concat([answers(d) for d in ("full", "wikilead", "sciq")]), load("smoke"))
+    wanted = [(d, m) for d in ("sciq", "wikilead", "full") for m in ("B", "C")]
+    assert list(zip(found["dataset"], found["model"])) == wanted
+
+
+def test_the_seed_of_the_intervals_is_the_profiles(tree):
+    params, frame = load("smoke"), pd.concat([answers()] * 9, ignore_index=True)
+    frame = frame.assign(value=range(45), question=range(45))
+    one, again, other = (
+        sample_scores.summary(frame, params.model_copy(update={"seed": s}))["rouge_1_f1_ci_low"].tolist()
+        for s in (1, 1, 2)
+    )
+    assert one == again != other

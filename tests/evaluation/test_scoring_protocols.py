@@ -37,12 +37,8 @@ def lengths(monkeypatch):
 def answers() -> pd.DataFrame:
     """Two models, two data sets of two questions each; one answer is empty."""
     keys = ["model", "dataset", "question", "reference", "answer"]
-    rows = [
-        (m, d, f"{d}{i}?", f"Reference {d} {i}.", f"{m} says {d} {i}.")
-        for m in "AB"
-        for d in ("x", "y")
-        for i in range(2)
-    ]
+    places = [(m, d, i) for m in "AB" for d in ("x", "y") for i in range(2)]
+    rows = [(m, d, f"{d}{i}?", f"Reference {d} {i}.", f"{m} says {d} {i}.") for m, d, i in places]
     frame = pd.DataFrame(rows, columns=keys, index=range(10, 18)).assign(variant="base")
     frame.loc[12, "answer"] = ""
     frame["prompt"] = [PROMPT.format(q) for q in frame["question"]]
@@ -84,11 +80,8 @@ def test_another_reference_is_the_next_that_differs(rows):
 def test_an_answer_that_was_not_read_has_failed_everywhere(params, lengths):
     frame = answers()
     frame.loc[11, ["answer", "whole"]] = None
-    for ways in (
-        scoring_protocols.readability(frame),
-        scoring_protocols.rouge(frame, params),
-        scoring_protocols.bertscore(frame, params)[0],
-    ):
+    bert, _ = scoring_protocols.bertscore(frame, params)
+    for ways in (scoring_protocols.readability(frame), scoring_protocols.rouge(frame, params), bert):
         assert all(scores.loc[11].isna().all() and scores.loc[10].notna().all() for scores in ways.values())
 
 
@@ -138,12 +131,8 @@ def test_the_profiles_own_protocol_is_chosen(params, lengths, protocol, referenc
 
 def test_ways_survive_a_file(params, lengths, tmp_path):
     frame = answers()
-    bert, _ = scoring_protocols.bertscore(frame, params)
-    scored = {
-        "rouge": scoring_protocols.rouge(frame, params),
-        "bertscore": bert,
-        "flesch": scoring_protocols.readability(frame),
-    }
+    scored = {"rouge": scoring_protocols.rouge(frame, params), "flesch": scoring_protocols.readability(frame)}
+    scored["bertscore"], _ = scoring_protocols.bertscore(frame, params)
     scoring_protocols.flat(scored).to_parquet(tmp_path / "p.parquet", index=False)
     back = scoring_protocols.ways(pd.read_parquet(tmp_path / "p.parquet"))
     assert {name: list(ways) for name, ways in back.items()} == {name: list(ways) for name, ways in scored.items()}

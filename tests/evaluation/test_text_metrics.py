@@ -32,14 +32,6 @@ def test_rouge_is_not_defined_for_a_reference_in_other_letters(text):
     assert set(rouge(text, TEXT).values()) == {0.0}, "an answer in the wrong language shares no word"
 
 
-def test_failures_of_rouge_are_counted(tree):
-    texts = [TEXT, OTHER["Russian"], TEXT]
-    frame = scores().iloc[:3].drop(columns="rouge_1_f1").reset_index(drop=True)
-    scored = frame.join(text_metrics.rouge(texts, texts, True))
-    made = text_metrics.summary(scored, list(text_metrics.ROUGE), load("smoke"))
-    assert made[["rouge_1_f1", "rouge_1_f1_n_failed", "rouge_lsum_f1_n_failed"]].to_numpy().tolist() == [[1, 1, 1]]
-
-
 def test_what_a_model_thought_aloud_is_no_part_of_its_answer():
     said = ["<think>Rain? Water.</think>\n\nRain is water.", "Rain is water.", "<think>Rain may be"]
     made = text_metrics.answered(pd.DataFrame({"id": [1, 2, 3], "text": said}))
@@ -102,51 +94,6 @@ def test_readability_has_a_row_an_answer_and_none_for_an_empty_one():
     frame = text_metrics.readability([TEXT, "", "...", OTHER["Thai"], OTHER["Korean"]], "pyphen")
     assert list(frame.columns) == text_metrics.FLESCH
     assert frame.notna().all(axis=1).tolist() == [True, False, False, False, False]
-
-
-def scores() -> pd.DataFrame:
-    """Three answers of one model, two of another."""
-    key = {"base": "B", "variant": "base", "train_set": "", "merge_mode": "none", "dataset": "sciq"}
-    values = [("B", 0.2, True), ("B", 0.4, False), ("B", math.nan, True), ("C", 0.5, True), ("C", 0.5, True)]
-    rows = [key | {"model": m, "rouge_1_f1": v, "ended": ended, "looping": False} for m, v, ended in values]
-    return pd.DataFrame(rows)
-
-
-def test_the_summary_counts_what_failed_and_what_was_cut(tree):
-    frame = text_metrics.summary(scores(), ["rouge_1_f1"], load("smoke")).set_index("model")
-    assert frame.loc["B", ["n", "n_cut", "rouge_1_f1_n_failed"]].tolist() == [3, 1, 1]
-    assert frame.loc["C", ["n", "n_cut", "rouge_1_f1_n_failed"]].tolist() == [2, 0, 0]
-    assert frame.loc["B", "rouge_1_f1"] == pytest.approx(0.3)
-    assert 0.2 <= frame.loc["B", "rouge_1_f1_ci_low"] < 0.3 < frame.loc["B", "rouge_1_f1_ci_high"] <= 0.4
-    assert frame.loc["C", ["rouge_1_f1_ci_low", "rouge_1_f1_ci_high"]].tolist() == [0.5, 0.5]
-    assert frame["train_set"].tolist() == ["", ""]
-    frame = text_metrics.summary(scores().assign(rouge_1_f1=math.nan), ["rouge_1_f1"], load("smoke"))
-    assert frame["rouge_1_f1"].isna().all() and frame["rouge_1_f1_n_failed"].tolist() == [3, 2]
-
-
-def test_data_sets_stand_in_the_order_of_the_profile(tree):
-    frame = pd.concat([scores().assign(dataset=d) for d in ("full", "wikilead", "sciq")])
-    summary = text_metrics.summary(frame, ["rouge_1_f1"], load("smoke"))
-    assert summary[["dataset", "model"]].to_numpy().tolist() == [
-        [d, m] for d in ("sciq", "wikilead", "full") for m in ("B", "C")
-    ]
-
-
-def test_the_seed_of_the_intervals_is_the_profiles(tree):
-    params = load("smoke")
-    again = text_metrics.summary(scores(), ["rouge_1_f1"], params)
-    pd.testing.assert_frame_equal(text_metrics.summary(scores(), ["rouge_1_f1"], params), again)
-    frame = pd.concat([scores()] * 9).assign(rouge_1_f1=range(45))
-    one, other = (text_metrics.summary(frame, ["rouge_1_f1"], params.model_copy(update={"seed": s})) for s in (1, 2))
-    assert one["rouge_1_f1_ci_low"].tolist() != other["rouge_1_f1_ci_low"].tolist()
-
-
-def test_every_metric_is_also_given_over_finished_answers(tree):
-    frame = scores().assign(looping=[True, False, False, False, True])
-    found = text_metrics.summary(frame, ["rouge_1_f1"], load("smoke")).set_index("model")
-    assert found.loc["B", ["n", "n_cut", "n_looping", "n_finished"]].tolist() == [3, 1, 1, 1]
-    assert math.isnan(found.at["B", "rouge_1_f1_finished"])  # the finished one failed
-    assert found.loc["C", ["n_finished", "rouge_1_f1_finished"]].tolist() == [1, 0.5]
 
 
 def test_the_manner_of_answers(tree):

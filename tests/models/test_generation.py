@@ -4,16 +4,11 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
-from s2utils.models import generation, loading
+from s2utils.models import generation
 from s2utils.workflow import artefacts
 
 PROMPTS = [[1, 300, 301], [1, 302], [1, 303, 304, 305, 306], [1, 307], [1, 308, 309], [1, 310, 311], [1, 312]]
 OPTIONS = {"batch_size": 2, "max_new_tokens": 6, "temperature": 0.8, "top_p": 0.9, "repetition_penalty": 1.2}
-
-
-@pytest.fixture
-def tok(llama2):
-    return loading.prepared(llama2)
 
 
 @pytest.fixture

@@ -3,67 +3,17 @@ import os
 import threading
 import time
 import traceback
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from conftest import make_endpoint, serving
 from hypothesis import given
 from hypothesis import strategies as st
+from openai_server import KEY, Server, chat
 
 from s2utils.models import client, llm
 from s2utils.models.parameters import Endpoint, Weights
 from s2utils.workflow import artefacts
 from s2utils.workflow.params import ParameterError
-
-KEY = "sk-test-0123456789"
-
-
-class Server(ThreadingHTTPServer):
-    """An OpenAI-compatible server on this machine: `script` says how it answers, `seen` what it was asked."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script: list = []  # (status, body) taken one a request; afterwards it echoes
-        self.seen: list[dict] = []
-        self.times: list[float] = []  # when each request came
-        self.hold = threading.Event()  # a request waits until it is set
-        self.hold.set()
-        self.lock = threading.Lock()
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            self.server.seen.append(body | {"path": self.path, "authorization": self.headers["Authorization"]})
-            self.server.times.append(time.monotonic())
-            status, reply = self.server.script.pop(0) if self.server.script else (200, None)
-        self.server.hold.wait(20)
-        if reply is None:
-            reply = (
-                completion(f"echo: {body['messages'][-1]['content']}")
-                if status == 200
-                else {"error": {"message": "trouble"}}
-            )
-        data = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        if status >= 400:
-            self.send_header("Retry-After", "0")
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
-
-
-def completion(text, reason: str = "stop", **more) -> dict:
-    """A reply as the protocol has it."""
-    choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": text}}
-    return {"id": "c", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], **more}
 
 
 @pytest.fixture
@@ -76,8 +26,13 @@ def server(monkeypatch):
 
 @pytest.fixture
 def endpoint(server) -> Endpoint:
-    url = f"http://127.0.0.1:{server.server_port}/v1"
-    return make_endpoint(base_url=url, key_env="TEST_KEY", concurrency=3, temperature=0.5)
+    return make_endpoint(base_url=server.url, key_env="TEST_KEY", concurrency=3, temperature=0.5)
+
+
+@pytest.fixture
+def narrow(endpoint) -> Endpoint:
+    """One request at a time: the server's script is taken in the order of the chats."""
+    return endpoint.model_copy(update={"concurrency": 1})
 
 
 def chats(*texts: str) -> list[list[dict]]:
@@ -94,11 +49,10 @@ def test_replies_come_back_in_order(server, endpoint, tmp_path):
     assert (first["model"], first["temperature"], first["max_tokens"], first["seed"]) == ("gpt-test", 0.5, 17, 3)
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_passing_failure_is_asked_again(server, endpoint, tmp_path, status):
-    server.script = [(status, None), (status, None)]
+def test_a_passing_failure_is_asked_again(server, endpoint, tmp_path):
+    server.script = [(429, None), (500, None), (503, None)]
     replies = llm.ask(endpoint, chats("q"), tmp_path / "c.jsonl", seed=1)
-    assert replies[0]["text"] == "echo: q" and len(server.seen) == 3
+    assert replies[0]["text"] == "echo: q" and len(server.seen) == 4
 
 
 def test_nothing_is_asked_twice(server, endpoint, tmp_path):
@@ -111,28 +65,18 @@ def test_nothing_is_asked_twice(server, endpoint, tmp_path):
     assert [s["messages"][0]["content"] for s in server.seen[2:]] == ["c"]
 
 
-@pytest.mark.parametrize(
-    "change", [{"model": "other"}, {"temperature": 0.6}, {"max_new_tokens": 18}, {"revision": "r"}]
-)
-def test_other_settings_are_another_question(server, endpoint, tmp_path, change):
+PRICED = {"price_in": 1.0, "price_out": 1.0, "budget": 1.0}
+OTHER = ({"model": "other"}, {"temperature": 0.6}, {"max_new_tokens": 18}, {"revision": "r"})
+SAME = ({"concurrency": 1, "batch_size": 9}, {"requests_per_minute": 60}, PRICED)
+
+
+@pytest.mark.parametrize(("change", "asked"), [*((c, 2) for c in OTHER), *((c, 1) for c in SAME)])
+def test_settings_are_part_of_the_question_and_pace_and_price_are_not(server, endpoint, tmp_path, change, asked):
     llm.ask(endpoint, chats("a"), tmp_path / "c.jsonl", seed=1)
     llm.ask(endpoint.model_copy(update=change), chats("a"), tmp_path / "c.jsonl", seed=1)
+    assert len(server.seen) == asked
     llm.ask(endpoint, chats("a"), tmp_path / "c.jsonl", seed=2)
-    assert len(server.seen) == 3
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"concurrency": 1, "batch_size": 9},
-        {"requests_per_minute": 60},
-        {"price_in": 1.0, "price_out": 1.0, "budget": 1.0},
-    ],
-)
-def test_pace_and_price_are_not_another_question(server, endpoint, tmp_path, change):
-    llm.ask(endpoint, chats("a"), tmp_path / "c.jsonl", seed=1)
-    llm.ask(endpoint.model_copy(update=change), chats("a"), tmp_path / "c.jsonl", seed=1)
-    assert len(server.seen) == 1
+    assert len(server.seen) == asked + 1
 
 
 def test_the_name_of_a_kept_reply_stays(endpoint, tmp_path):
@@ -162,69 +106,59 @@ def test_a_lasting_outage_stops_with_its_reason_and_is_asked_again_next_time(ser
         (200, {"choices": []}),
         (200, {"choices": None}),
         (200, {"choices": [{"index": 0, "finish_reason": "stop"}]}),
-        (200, completion(["not", "text"])),
+        (200, chat(["not", "text"])),
         (200, []),
     ],
 )
-def test_an_odd_reply_is_one_failure_and_the_others_go_on(server, endpoint, tmp_path, odd):
+def test_an_odd_reply_is_one_failure_and_the_others_go_on(server, narrow, tmp_path, odd):
     server.script = [odd]
-    replies = llm.ask(endpoint.model_copy(update={"concurrency": 1}), chats("a", "b"), tmp_path / "c.jsonl", seed=1)
+    replies = llm.ask(narrow, chats("a", "b"), tmp_path / "c.jsonl", seed=1)
     assert [r["text"] for r in replies] == ["", "echo: b"]
     assert replies[0]["error"] and not replies[1]["error"]
 
 
-def test_a_reply_without_text_is_empty_and_a_cut_one_did_not_end(server, endpoint, tmp_path):
-    server.script = [(200, completion(None)), (200, completion("half", "length"))]
-    replies = llm.ask(endpoint.model_copy(update={"concurrency": 1}), chats("a", "b"), tmp_path / "c.jsonl", seed=1)
+def test_a_reply_without_text_is_empty_and_a_cut_one_did_not_end(server, narrow, tmp_path):
+    server.script = [(200, chat(None)), (200, chat("half", "length"))]
+    replies = llm.ask(narrow, chats("a", "b"), tmp_path / "c.jsonl", seed=1)
     assert [(r["text"], r["ended"], r["error"]) for r in replies] == [("", True, ""), ("half", False, "")]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_what_every_request_would_meet_stops_the_run(server, endpoint, tmp_path, status):
+def test_what_every_request_would_meet_stops_the_run(server, narrow, tmp_path, status):
     server.script = [(status, {"error": {"message": "no access with " + os.environ["TEST_KEY"]}})] * 9
     with pytest.raises(ParameterError, match=rf"status {status}\): check the key in TEST_KEY") as refused:
-        llm.ask(endpoint.model_copy(update={"concurrency": 1}), chats("a", "b"), tmp_path / "c.jsonl", seed=1)
+        llm.ask(narrow, chats("a", "b"), tmp_path / "c.jsonl", seed=1)
     shown = "".join(traceback.format_exception(refused.value))
     assert os.environ["TEST_KEY"] not in shown  # a server may repeat the key
 
 
-def test_an_outage_stops_the_list_and_not_only_each_request(server, endpoint, tmp_path, monkeypatch):
+def test_an_outage_stops_the_list_and_not_only_each_request(server, narrow, tmp_path, monkeypatch):
     monkeypatch.setattr(client, "ATTEMPTS", 1)
     server.script = [(429, None)] * 500
     with pytest.raises(client.ServerError, match="in a row"):
-        llm.ask(
-            endpoint.model_copy(update={"concurrency": 2}),
-            chats(*(f"q{i}" for i in range(200))),
-            tmp_path / "c.jsonl",
-            seed=1,
-        )
+        llm.ask(narrow, chats(*(f"q{i}" for i in range(200))), tmp_path / "c.jsonl", seed=1)
     assert len(server.seen) < 20
 
 
-def test_what_was_answered_before_a_stop_is_kept(server, endpoint, tmp_path):
+def test_what_was_answered_before_a_stop_is_kept(server, narrow, tmp_path):
     server.script = [(200, None), (401, None), (401, None)]
-    narrow = endpoint.model_copy(update={"concurrency": 1})
     with pytest.raises(ParameterError, match="refused"):
         llm.ask(narrow, chats("a", "b", "c"), tmp_path / "c.jsonl", seed=1)
     assert [r["text"] for r in artefacts.read_jsonl(tmp_path / "c.jsonl")] == ["echo: a"]
 
 
-def test_a_torn_cache_asks_only_for_what_was_lost(server, endpoint, tmp_path):
+def test_a_torn_cache_asks_only_for_what_was_lost(server, endpoint, narrow, tmp_path):
     cache = tmp_path / "c.jsonl"
-    llm.ask(endpoint.model_copy(update={"concurrency": 1}), chats("a", "b"), cache, seed=1)
+    llm.ask(narrow, chats("a", "b"), cache, seed=1)
     cache.write_bytes(cache.read_bytes()[:-9])
     assert [r["text"] for r in llm.ask(endpoint, chats("a", "b"), cache, seed=1)] == ["echo: a", "echo: b"]
     assert len(server.seen) == 3
 
 
-def test_a_missing_key_is_named_with_the_remedy(endpoint, tmp_path, monkeypatch):
+def test_without_a_key_only_a_server_of_ones_own_is_asked(server, endpoint, tmp_path, monkeypatch):
     monkeypatch.delenv("TEST_KEY")
     with pytest.raises(ParameterError, match="gpt-test needs a key: set TEST_KEY in the environment"):
         llm.ask(endpoint.model_copy(update={"base_url": ""}), chats("a"), tmp_path / "c.jsonl", seed=1)
-
-
-def test_a_server_of_ones_own_needs_no_key(server, endpoint, tmp_path, monkeypatch):
-    monkeypatch.delenv("TEST_KEY")
     assert llm.ask(endpoint, chats("a"), tmp_path / "c.jsonl", seed=1)[0]["text"] == "echo: a"
 
 
@@ -236,47 +170,37 @@ def test_the_key_is_written_nowhere(server, endpoint, tmp_path, capfd):
     assert KEY not in "".join(capfd.readouterr())
 
 
-def test_local_weights_are_asked_in_their_chat_template(llama2, tiny_llama, tmp_path):
-    from s2utils.models import loading
+def weights(path: str = "nowhere", dtype: str = "float32", loaded: tuple = ()) -> llm.Local:
+    """Local weights, already loaded where `loaded` is given."""
+    made = llm.Local(Weights(path=path, revision=""), dtype, "cpu")
+    vars(made).update({"loaded": loaded} if loaded else {})
+    return made
 
-    model, tok = tiny_llama(vocab_size=len(llama2)), loading.prepared(llama2)
-    local = make_endpoint(backend="local", model="tiny", key_env="", batch_size=2, max_new_tokens=4)
-    cache = tmp_path / "c.jsonl"
-    weights = llm.Local(Weights(path="tiny", revision=""), "float32", "cpu")
-    vars(weights)["loaded"] = model, tok
-    first = llm.ask(local, chats("Why?", "How?", "Who?"), cache, seed=1, local=weights)
+
+LOCAL = {"backend": "local", "model": "tiny", "key_env": "", "batch_size": 2, "max_new_tokens": 4}
+
+
+def test_local_weights_are_asked_in_their_chat_template(tok, tiny_llama, tmp_path):
+    local, cache = make_endpoint(**LOCAL), tmp_path / "c.jsonl"
+    tiny = weights("tiny", loaded=(tiny_llama(vocab_size=len(tok)), tok))
+    first = llm.ask(local, chats("Why?", "How?", "Who?"), cache, seed=1, local=tiny)
     assert len(first) == 3 and all(r["error"] == "" and isinstance(r["ended"], bool) for r in first)
-    nowhere = llm.Local(Weights(path="nowhere", revision=""), "float32", "cpu")
-    assert llm.ask(local, chats("How?"), cache, seed=1, local=nowhere) == [first[1]], "weights that are not needed"
+    assert llm.ask(local, chats("How?"), cache, seed=1, local=weights()) == [first[1]], "weights that are not needed"
     with pytest.raises(OSError):  # another dtype is another reply, for which the weights are needed
-        llm.ask(
-            local,
-            chats("How?"),
-            cache,
-            seed=1,
-            local=llm.Local(Weights(path="nowhere", revision=""), "bfloat16", "cpu"),
-        )
+        llm.ask(local, chats("How?"), cache, seed=1, local=weights(dtype="bfloat16"))
 
 
-def test_a_local_judges_rubric_reaches_a_template_without_a_system_role(tiny_llama, tmp_path, monkeypatch, capsys):
+def test_a_local_judges_rubric_reaches_a_template_without_a_system_role(tmp_path, monkeypatch, capsys):
     from families import tokenizer
 
     from s2utils.models import generation, loading
 
-    tok, read = loading.prepared(tokenizer("gemma")), []
-    monkeypatch.setattr(
-        generation,
-        "completions",
-        lambda model, tok, prompts, **_: read.extend(prompts) or iter([[{"text": "8", "ended": True}]]),
-    )
-    weights = llm.Local(Weights(path="gemma", revision=""), "float32", "cpu")
-    vars(weights)["loaded"] = None, tok
-    local = make_endpoint(backend="local", model="gemma", key_env="", batch_size=2, max_new_tokens=4)
-    chat = [
-        {"role": "system", "content": "Rate from 1 to 10."},
-        {"role": "user", "content": "An answer with <eos> in it."},
-    ]
-    (reply,) = llm.ask(local, [chat], tmp_path / "c.jsonl", seed=1, local=weights)
+    tok, read, said = loading.prepared(tokenizer("gemma")), [], [[{"text": "8", "ended": True}]]
+    monkeypatch.setattr(generation, "completions", lambda model, tok, ids, **_: read.extend(ids) or iter(said))
+    system = {"role": "system", "content": "Rate from 1 to 10."}
+    chat = [system, {"role": "user", "content": "An answer with <eos> in it."}]
+    local = weights("gemma", loaded=(None, tok))
+    (reply,) = llm.ask(make_endpoint(**LOCAL), [chat], tmp_path / "c.jsonl", seed=1, local=local)
     assert reply["text"] == "8" and tok.eos_token_id not in read[0]
     assert "Rate from 1 to 10.\n\nAn answer with <eos> in it." in tok.decode(read[0])
     assert "shows no system text" in capsys.readouterr().out
@@ -346,11 +270,11 @@ def test_above_the_budget_nothing_is_asked(server, endpoint, tmp_path):
     assert len(server.seen) == 1
 
 
-def test_the_tokens_a_server_counted_are_kept(server, endpoint, tmp_path):
+def test_the_tokens_a_server_counted_are_kept(server, endpoint, narrow, tmp_path):
     cache = tmp_path / "c.jsonl"
     counted = {"usage": {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}}
-    server.script = [(200, completion("x", **counted)), (200, completion("y", usage=["odd"])), (400, None)]
-    replies = llm.ask(endpoint.model_copy(update={"concurrency": 1}), chats(*"abc"), cache, seed=1)
+    server.script = [(200, chat("x", **counted)), (200, chat("y", usage=["odd"])), (400, None)]
+    replies = llm.ask(narrow, chats(*"abc"), cache, seed=1)
     assert [(r["prompt_tokens"], r["completion_tokens"]) for r in replies] == [(11, 5), (None, None), (None, None)]
     assert llm.usage(cache) == {
         "requests": 3, "failed": 1, "uncounted": 1, "prompt_tokens": 11, "completion_tokens": 5,

@@ -1,6 +1,7 @@
 """What a run reaches for: every refusal of the hub and of a server, local files, archives; no secret is shown."""
 
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from huggingface_hub import constants, errors
 
 from s2utils.models.parameters import Endpoint
 from s2utils.preflight import access
+from s2utils.preflight.finding import Check, Row, examined
 from s2utils.workflow import params
 
 SECRET = "sk-" + "secret" * 4
@@ -79,7 +81,7 @@ def test_the_hub(repository, monkeypatch, tmp_path, kind, answers, token, state,
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: token)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     repository(*answers)
-    check = access.hub(kind, "a/b", "v1")
+    check = examined(Row("", partial(access.hub, kind, "a/b", "v1"), access.HUB))
     text = f"{check.found} → {check.remedy}"
     assert check.state == state and bool(check.remedy) == (state == "fail") and SECRET not in text
     assert all(word in text for word in said.split("|")), text
@@ -87,12 +89,17 @@ def test_the_hub(repository, monkeypatch, tmp_path, kind, answers, token, state,
 
 def test_what_an_encoder_lacks_is_no_failure_and_what_the_cache_holds_will_do(repository, monkeypatch, tmp_path):
     repository(info("pytorch_model.bin"))
-    assert access.hub("model", "a/b", must=False).state == "warn"
+    assert examined(Row("", partial(access.hub, "model", "a/b", must=False))).state == "warn"
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     (tmp_path / "models--a--b" / "snapshots" / "1").mkdir(parents=True)
     (tmp_path / "models--a--b" / "snapshots" / "1" / "model.safetensors").touch()
     repository(httpx.ConnectError(SECRET))
-    assert [access.hub("model", name).state for name in ("a/b", "a/c")] == ["warn", "fail"]
+    states = [examined(Row("", partial(access.hub, "model", name))).state for name in ("a/b", "a/c")]
+    assert states == ["warn", "fail"]
+
+
+def asked(end: Endpoint) -> Check:
+    return examined(Row("judge", partial(access.server, end)))
 
 
 def judge(**changes) -> Endpoint:
@@ -113,7 +120,7 @@ def test_servers(monkeypatch, status, body, state, said):
 
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     monkeypatch.setattr(httpx, "get", get)
-    check = access.server("judge", judge(base_url=f"http://user:{SECRET}@127.0.0.1:1/v1/"))
+    check = asked(judge(base_url=f"http://user:{SECRET}@127.0.0.1:1/v1/"))
     assert check.state == state and said in f"{check.found} {check.remedy}" and SECRET not in str(check)
 
 
@@ -125,7 +132,7 @@ def test_servers(monkeypatch, status, body, state, said):
 def test_a_server_that_cannot_be_asked(monkeypatch, url, key, said):
     monkeypatch.setenv("OPENAI_API_KEY", key)
     started = time.monotonic()
-    check = access.server("judge", judge(base_url=url))
+    check = asked(judge(base_url=url))
     assert check.state == "fail" and said in f"{check.found} {check.remedy}" and SECRET not in str(check)
     assert time.monotonic() - started < 5
 
@@ -136,15 +143,15 @@ def test_all_that_a_run_loads_is_asked_for_once_and_of_decoders_alone_safetensor
     """The toxicity model's `id@revision` is one text in the parameters and two on the hub."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(access, "hub", lambda *asked: asked)
-    asks, checks, downloads = access.remote(params.load("a100-7b", "s2.toxicity_model=someone/toxic@abc123"))
+    asks, files, downloads = access.reach(params.load("a100-7b", "s2.toxicity_model=someone/toxic@abc123"))
     llama = ["meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-7b-chat-hf"]
     encoders = ["sentence-transformers/all-mpnet-base-v2", "FacebookAI/roberta-large", "someone/toxic"]
     sets = ["vblagoje/lfqa", "wikimedia/wikipedia"]
     models = [("model", name, name in llama) for name in [*llama, *encoders]]
-    asked = [ask() for what, ask in asks if what.startswith(("model", "dataset"))]
+    asked = [row.check() for row in asks if row.what.startswith(("model", "dataset"))]
     assert [(a[0], a[1], a[3]) for a in asked if a[0] == "model"] == models and asked[4][2] == "abc123"
-    assert [a[1] for a in asked if a[0] == "dataset"] == [*access.BOARD, *sets] and not checks
-    assert [what for what, _ in asks[-2:]] == ["question writer", "judge"]
+    assert [a[1] for a in asked if a[0] == "dataset"] == [*access.BOARD, *sets] and not files
+    assert [row.what for row in asks[-2:]] == ["question writer", "judge"]
     assert dict(downloads) == dict.fromkeys(llama, True) | dict.fromkeys([*encoders, *sets], False)
 
 
@@ -161,20 +168,27 @@ def test_what_lies_on_this_machine(tree, key, path, state):
     (tree / "empty").mkdir()
     (tree / "mine").mkdir()
     (tree / "mine" / "model.safetensors").touch()
-    asks, checks, _ = access.remote(params.load("cpu", f"{key}={path}"))
-    assert not asks and [c.state for c in checks] == [state]
+    asks, files, _ = access.reach(params.load("cpu", f"{key}={path}"))
+    (check,) = map(examined, files)
+    assert not asks and check.state == state and bool(check.remedy) == (state == "fail")
+
+
+def archives(values: dict) -> tuple[list[Check], list[str]]:
+    rows, missing = access.archives(values)
+    return list(map(examined, rows)), missing
 
 
 def test_archives(tree, monkeypatch, tmp_path):
     values = params.flat(params.load("cpu"))
-    checks, lacking = access.archives(values)
-    assert ([c.state for c in checks], lacking) == (["pass"], 0)
-    wrong, right = access.archives(values | {"model.base.path": "embedded:smollm"})[0]
+    checks, missing = archives(values)
+    assert ([c.state for c in checks], missing) == (["pass"], [])
+    wrong, right = archives(values | {"model.base.path": "embedded:smollm"})[0]
     assert [wrong.what, wrong.state, right.state] == ["embedded:smollm", "fail", "pass"] and "sciq" in wrong.remedy
     monkeypatch.setenv("S2_CACHE", str(tmp_path / "empty"))
-    (check,), lacking = access.archives(values)
-    assert lacking == 5 and check.state == "warn" and "make setup" in check.remedy and "5 of 5" in check.found
-    assert access.archives(values | {"leaderboard.source": "hub"})[1] == 4  # TruthfulQA lies in an archive of its own
+    (check,), missing = archives(values)
+    assert len(missing) == 5 and check.state == "warn" and "make setup" in check.remedy and "5 of 5" in check.found
+    hub = archives(values | {"leaderboard.source": "hub"})
+    assert "bigbench" not in hub[1] and len(hub[1]) == 4  # TruthfulQA lies in an archive of its own
 
 
 def test_the_harness_loads_the_data_sets_that_are_checked():

@@ -1,7 +1,6 @@
 """Estimates at their limits, against recorded runs, and against what the graph counts."""
 
 import dataclasses
-import math
 import re
 import shutil
 import subprocess
@@ -84,7 +83,7 @@ def test_memory_grows_and_is_the_sum_of_what_is_shown(step, key):
     values = [by_step("cpu", f"{key}={n}")[step] for n in (2, 50, 100)]
     assert values[0].memory < values[1].memory < values[2].memory
     for e in values:
-        shown = [float(text.split()[-1]) for text in e.sizes if not text.startswith("disk")]
+        shown = [float(text.split()[-1]) for text in e.sizes]
         assert sum(shown) == pytest.approx(e.memory / 1e9, abs=0.02), e.sizes
 
 
@@ -111,7 +110,7 @@ def test_a_server_is_paid_by_the_token_and_paced_by_the_minute():
     plain = writing()
     (_, _, dollars), (_, seconds, formula) = plain.asked[0], plain.parts[1]
     assert plain.dollars == dollars > 0 and writing(price_in=2.0, price_out=4.0).dollars == pytest.approx(2 * dollars)
-    n = float(re.search(r"× ([\d,]+) requests", formula)[1].replace(",", ""))
+    n = float(re.search(r"([\d,]+) requests", formula)[1].replace(",", ""))
     assert writing(requests_per_minute=1).parts[1][1] == pytest.approx(60 * n, rel=0.01) and seconds < 60 * n
 
 
@@ -119,25 +118,6 @@ def test_a_faster_machine_takes_less():
     fast = dataclasses.replace(REFERENCE, bf16=1e15, f32=1e15, fresh=1e12, copy=1e12, topk=1e12, call=1e-9, loop=1e-10)
     slow, quick = by_step("cpu"), by_step("cpu", rates=fast)
     assert all(quick[s].seconds < slow[s].seconds / 10 for s in slow)
-
-
-SMALL = SHAPES["smollm2-135m"]
-LOADED, UNPACKED = 2 * SMALL.total / assumptions.DISK, 2 * SMALL.linear / REFERENCE.fresh  # seconds
-
-
-@pytest.mark.parametrize(
-    ("step", "factors", "seconds"),
-    [("01_eda", r"([\d,]+) texts described", assumptions.ROW["eda"]),
-     ("02_datasets", r"([\d,]+) texts cleaned", assumptions.ROW["clean"]),
-     ("03_sft", r"([\d,]+) batches × (\d) × NF4", UNPACKED),
-     ("04_generate", r"(\d+) merges", 12 * UNPACKED + 3 * LOADED),
-     ("05_text_metrics", r"([\d,]+) resamples × (\d+) models × (\d+) sets × (\d) metrics × (\d+)",
-      assumptions.ROW["resample"]),
-     ("06_leaderboard", r"(\d+) jobs leaderboard_one × (\d+) s", 1)],
-)  # fmt: skip
-def test_a_part_takes_what_its_formula_says(step, factors, seconds):
-    taken, numbers = next((s, n) for _, s, text in by_step("cpu")[step].parts if (n := re.search(factors, text)))
-    assert taken == pytest.approx(math.prod(float(n.replace(",", "")) for n in numbers.groups()) * seconds)
 
 
 @pytest.mark.parametrize("profile", list(RECORDED))
@@ -173,17 +153,8 @@ def test_the_plan_holds_every_rule_of_the_graph_and_adds_up(tree, changes):
     """Rules as Snakemake counts them; two jobs that nobody waits for beside them, preflight and the link to all."""
     made = list(by_step("smoke", changes).values())
     plan = check.plan("smoke", {"estimates": made, "machine": REFERENCE, "dtype": "float32"})
-    call = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "-n",
-        "--cores",
-        "2",
-        "--config",
-        "profile=smoke",
-        f"set={changes and changes + ' '}",
-    ]
+    call = [sys.executable, *"-m snakemake -n --cores 2 --config profile=smoke".split()]
+    call.append(f"set={changes and changes + ' '}")
     shutil.copy(REPOSITORY / "Snakefile", tree)
     done = subprocess.run(call, cwd=tree, capture_output=True, text=True, timeout=100)
     counts = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", done.stdout, re.M)}

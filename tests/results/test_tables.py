@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2utils.evaluation import metrics
-from s2utils.results import layout, tables
+from s2utils.results import latex, layout, tables
 from s2utils.workflow.notebook import Run
 from s2utils.workflow.params import load
 
@@ -36,23 +36,13 @@ def test_the_published_averages_are_the_means_of_their_columns(tree):
 
 def row(model: str, merge_mode: str = "none", **changes) -> dict:
     """A measured row of the leaderboard."""
-    values = dict.fromkeys(metrics.columns("leaderboard"), 50.0)
-    return (
-        {"model": model, "base": "Llama-2-7b", "variant": "base", "train_set": "", "merge_mode": merge_mode, "n": 3}
-        | values
-        | changes
-    )
+    keys = dict(zip(tables.MODEL, (model, "Llama-2-7b", "base", "", merge_mode)))
+    return keys | {"n": 3} | dict.fromkeys(metrics.columns("leaderboard"), 50.0) | changes
 
 
 def test_a_measured_row_finds_the_published_one(tree):
-    measured = pd.DataFrame(
-        [
-            row("Llama-2-7b"),
-            row("Llama-2-7b-ELI5-wiki", "dequantized"),
-            row("Llama-2-7b-ELI5-wiki", "bf16"),
-            row("SmolLM2-135M"),
-        ]
-    )
+    merges = [row("Llama-2-7b-ELI5-wiki", mode) for mode in ("dequantized", "bf16")]
+    measured = pd.DataFrame([row("Llama-2-7b"), *merges, row("SmolLM2-135M")])
     frame = tables.beside(measured, "leaderboard")
     assert frame["average_published"].tolist()[:2] == [53.40, 55.46]
     assert frame.loc[0, ["arc_acc_norm_published", "truthfulqa_mc2_published"]].tolist() == [53.07, 38.98]
@@ -61,36 +51,16 @@ def test_a_measured_row_finds_the_published_one(tree):
 
 
 def test_published_text_metrics_join_by_data_set_too(tree):
-    measured = pd.DataFrame(
-        [
-            {
-                "model": "Llama-2-7b",
-                "merge_mode": "none",
-                "dataset": d,
-                "flesch_reading_ease": 1.0,
-                "flesch_kincaid_grade": 2.0,
-            }
-            for d in ("ELI5", "full", "sciq")
-        ]
-    )
+    measured = pd.DataFrame({"dataset": ["ELI5", "full", "sciq"]}).assign(model="Llama-2-7b", merge_mode="none")
+    measured = measured.assign(flesch_reading_ease=1.0, flesch_kincaid_grade=2.0)
     frame = tables.beside(measured, "flesch")
     assert frame["flesch_reading_ease_published"].tolist()[:2] == [58.2425, 65.0452]
     assert frame["flesch_reading_ease_published"].isna().tolist() == [False, False, True]
 
 
 def test_a_cell_shows_value_interval_and_failures(tree):
-    frame = pd.DataFrame(
-        [
-            row(
-                "Llama-2-7b",
-                average=12.5,
-                average_ci_low=10.0,
-                average_ci_high=14.0,
-                average_n_failed=2,
-                mmlu_acc=float("nan"),
-            )
-        ]
-    )
+    average = {"average": 12.5, "average_ci_low": 10.0, "average_ci_high": 14.0, "average_n_failed": 2}
+    frame = pd.DataFrame([row("Llama-2-7b", mmlu_acc=math.nan, **average)])
     view = layout.view(tables.beside(frame, "leaderboard"), "leaderboard")
     assert view.loc[0, "Average"] == "12.50 [10.00, 14.00] (2 failed)"
     assert view.loc[0, "MMLU"] == "–"
@@ -171,12 +141,12 @@ def test_latex_has_as_many_columns_as_it_says(tree):
     ],
 )
 def test_latex_escapes(text, wanted):
-    assert tables.latex_text(text) == wanted
+    assert latex.latex_text(text) == wanted
 
 
 @given(st.text())
 def test_no_special_character_of_latex_is_left_bare(text):
-    left = tables.latex_text(text)
+    left = latex.latex_text(text)
     assert left.isascii()
     left = re.sub(
         r"\\[a-zA-Z]+\{\}|\\[^a-zA-Z&%$#_{}]\{[a-zA-Z]\}|\\[urHvdckb]\{[a-zA-Z]\}|(?<!\\)\$[^$ ]+\$", "", left
@@ -236,3 +206,10 @@ def test_in_a_notebook_an_interval_stands_under_its_value_in_one_line():
         in text
     )
     assert '<td class="text">&lt;b&gt;m&lt;/b&gt;</td>' in text and "<td>3</td>" in text
+
+
+def test_in_a_notebook_a_merge_stands_under_each_of_two_models():
+    pair = {"model": ["m"], "merge mode": ["<i>"], "minus": ["b"], "minus merge mode": ["none"], "n": [3]}
+    text = tables.to_html(pd.DataFrame(pair))
+    assert "<th>model</th><th>minus</th><th>n</th>" in text
+    assert '<td class="text">m<br><small>&lt;i&gt;</small></td><td class="text">b</td><td>3</td>' in text

@@ -53,38 +53,30 @@ def test_neutral_values_of_what_is_not_known_are_read(folder):
     adapters.read(configured(folder, use_dora=False, a_key_of_2027=None, another=[], a_third={}, velora_config=None))
 
 
+OTHER_KINDS = {
+    "layer_replication": [[0, 2], [1, 2]], "alora_invocation_tokens": [1, 2], "use_qalora": True,
+    "use_bdlora": {"nblocks": 2}, "arrow_config": {"top_k": 3}, "kasa_config": {"beta": 0.1},
+    "velora_config": {"scale": 1.0}, "monteclora_config": {"num_samples": 8}, "megatron_config": {"hidden_size": 8},
+    "enable_lora": [True, False],
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"use_dora": True}, "adapter_config.json: cannot merge with use_dora .DoRA also .*; load it beside its base"),
         ({"modules_to_save": ["lm_head"]}, "cannot merge with modules_to_save .whole modules"),
-        ({"layer_replication": [[0, 2], [1, 2]]}, "layer_replication"),
-        ({"alora_invocation_tokens": [1, 2]}, "alora_invocation_tokens"),
-        ({"use_qalora": True}, "use_qalora"),
-        ({"use_bdlora": {"nblocks": 2}}, "use_bdlora"),
-        ({"arrow_config": {"top_k": 3}}, "arrow_config"),
-        ({"kasa_config": {"beta": 0.1}}, "kasa_config"),
-        ({"velora_config": {"scale": 1.0}}, "velora_config"),
-        ({"monteclora_config": {"num_samples": 8}}, "monteclora_config"),
-        ({"megatron_config": {"hidden_size": 8}}, "megatron_config"),
-        ({"enable_lora": [True, False]}, "enable_lora"),
+        *(({key: value}, key) for key, value in OTHER_KINDS.items()),
         ({"a_key_of_2027": 1, "use_dora": True}, "cannot merge with a_key_of_2027, use_dora"),
         ({"peft_type": "IA3"}, "peft_type is IA3 and only LORA is merged; load it beside its base"),
         ({"peft_type": None}, "peft_type is None"),
-        ({"init_lora_weights": "pissa"}, "init_lora_weights pissa changed the base .* path_initial_model_for"),
-        ({"init_lora_weights": "pissa_niter_16"}, "init_lora_weights pissa_niter_16 changed the base"),
-        ({"init_lora_weights": "olora"}, "init_lora_weights olora changed the base .* path_initial_model"),
-        ({"init_lora_weights": "corda"}, "init_lora_weights corda changed the base .* path_initial_model"),
-        ({"init_lora_weights": "lora_ga"}, "init_lora_weights lora_ga changed the base .* path_initial_model"),
+        *(({"init_lora_weights": start}, f"init_lora_weights {start} changed the base .* path_initial_model_for")
+          for start in ("pissa", "pissa_niter_16", "olora", "corda", "lora_ga")),
         ({"init_lora_weights": "loftq"}, "init_lora_weights loftq changed the base .* set init_lora_weights to true"),
         ({"init_lora_weights": "of_2027"}, "init_lora_weights of_2027"),
-        ({"r": 0}, "adapter_config.json: r is 0 and must be a whole number from 1"),
-        ({"r": "8"}, "r is '8' and must be a whole number"),
-        ({"r": None}, "r is None and must be a whole number"),
-        ({"r": True}, "r is True and must be a whole number"),
-        ({"r": 2.5}, "r is 2.5 and must be a whole number"),
-        ({"lora_alpha": None}, "lora_alpha is None and must be a number"),
-        ({"lora_alpha": float("nan")}, "lora_alpha is nan and must be a number"),
+        *(({"r": r}, f"adapter_config.json: r is {r!r} and must be a whole number from 1")
+          for r in (0, "8", None, True, 2.5)),
+        *(({"lora_alpha": alpha}, f"lora_alpha is {alpha} and must be a number") for alpha in (None, float("nan"))),
         ({"rank_pattern": {"q_proj": 0}}, "q_proj is 0 and must be a whole number"),
         ({"rank_pattern": ["q_proj"]}, r"rank_pattern is \['q_proj'\] and must map names of layers to numbers"),
         ({"alpha_pattern": {"q_proj": "x"}}, "q_proj is 'x' and must be a number"),

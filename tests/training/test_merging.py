@@ -9,7 +9,7 @@ from tiny_merges import IDS, exact, logits, merged_into, refused, save_adapter, 
 
 from s2utils.models import loading
 from s2utils.models.parameters import Weights
-from s2utils.training import merging
+from s2utils.training import adapters, lora, merging
 
 CASES = {
     "plain": {},
@@ -107,7 +107,7 @@ def test_embeddings_norms_biases_and_head_stay(base, adapter, tmp_path, case, mo
 
 def test_the_sum_is_made_in_float32_and_rounded_once(base, adapter, tmp_path):
     model = loading.full(base, "bfloat16")
-    name, change = next(iter(merging.checked(model, adapter, "bf16").items()))
+    name, change = next(iter(lora.changes(adapters.read(adapter), model).items()))
     wanted = (model.get_parameter(name).data.float() + change.product.delta()).to(torch.bfloat16)
     merged = written(base, adapter, tmp_path / "merged", "bf16")
     assert torch.equal(merged.get_parameter(name).data, wanted)
@@ -268,8 +268,3 @@ def test_an_adapter_that_changes_nothing_is_refused(base, adapter):
 def test_an_adapter_of_another_kind_is_refused(base, tmp_path, changes):
     other = save_adapter(loading.full(base, "float32"), tmp_path / "other", **changes)
     refused(base, other, next(iter(changes)))
-
-
-def test_an_unknown_mode_is_refused(base, adapter, tmp_path):
-    with pytest.raises(ValueError, match="known: bf16, dequantized"):
-        merging.write(base, adapter, "simple", tmp_path)

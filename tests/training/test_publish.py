@@ -72,6 +72,20 @@ def hub(monkeypatch):
     return calls
 
 
+@pytest.fixture
+def refused(hub, capsys, monkeypatch):
+    """What is said where a folder is refused: nothing is pushed, and no token is shown."""
+
+    def said(folder, to: str = "me/name", token: str = TOKEN) -> str:
+        monkeypatch.setenv("HF_TOKEN", token)
+        assert main(["publish", str(folder), to, "--yes"]) == 1 and not hub
+        captured = capsys.readouterr()
+        assert token not in captured.out + captured.err
+        return captured.err
+
+    return said
+
+
 def test_a_dry_run_lists_files_sizes_hashes_and_the_card_without_network(artefact, offline, capsys):
     folder = artefact()
     assert main(["publish", str(folder), "me/name"]) == 0
@@ -107,59 +121,48 @@ NEVER = (
         ("notes.txt", f"my key {TOKEN}".encode(), "access token"),
     ],
 )
-def test_what_must_not_leave_is_refused(artefact, hub, capsys, name, data, why):
-    assert main(["publish", str(artefact({name: data})), "me/name", "--yes"]) == 1
-    captured = capsys.readouterr()
-    assert f"{name}: " in captured.err and why in captured.err and not hub
-    assert TOKEN not in captured.out + captured.err
+def test_what_must_not_leave_is_refused(artefact, refused, name, data, why):
+    said = refused(artefact({name: data}), token="another")
+    assert f"{name}: " in said and why in said and TOKEN not in said
 
 
-def test_ones_own_token_is_found_whatever_its_form(artefact, hub, capsys, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "my-own-secret")
-    assert main(["publish", str(artefact({"notes.txt": b"my-own-secret"})), "me/name", "--yes"]) == 1
-    captured = capsys.readouterr()
-    assert "access token" in captured.err and "my-own-secret" not in captured.out + captured.err and not hub
+def test_ones_own_token_is_found_whatever_its_form(artefact, refused):
+    assert "access token" in refused(artefact({"notes.txt": b"my-own-secret"}), token="my-own-secret")
 
 
-def test_an_unfinished_or_changed_artefact_is_refused(artefact, hub, capsys, tmp_path):
+def test_an_unfinished_or_changed_artefact_is_refused(artefact, refused, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert main(["publish", str(tmp_path / "empty"), "me/name", "--yes"]) == 1
-    assert "not a finished artefact" in capsys.readouterr().err
+    assert "not a finished artefact" in refused(tmp_path / "empty")
     folder = artefact()
     (folder / "log.jsonl").write_text('{"step": 2}\n', encoding="utf-8")
     (folder / "added.json").write_text("{}", encoding="utf-8")
     (folder / "README.md").unlink()
-    assert main(["publish", str(folder), "me/name", "--yes"]) == 1
-    said = capsys.readouterr().err
-    assert "log.jsonl: changed" in said and "README.md: changed" in said and "added.json: not part" in said and not hub
+    said = refused(folder)
+    assert "log.jsonl: changed" in said and "README.md: changed" in said and "added.json: not part" in said
 
 
 @pytest.mark.parametrize("missing", ["README.md", "adapter_model.safetensors"])
-def test_a_folder_without_card_or_weights_is_refused(artefact, hub, missing, capsys):
+def test_a_folder_without_card_or_weights_is_refused(artefact, refused, missing):
     folder = artefact()
     manifest = artefacts.read_json(folder / "manifest.json")
     del manifest["files"][missing]
     (folder / missing).unlink()
     artefacts.write_json(folder / "manifest.json", manifest)
-    assert main(["publish", str(folder), "me/name", "--yes"]) == 1
-    assert ("no model card" if missing == "README.md" else "no weights") in capsys.readouterr().err and not hub
+    assert ("no model card" if missing == "README.md" else "no weights") in refused(folder)
 
 
 @pytest.mark.parametrize("to", ["", "name", "a/b/c", "me/na me"])
-def test_the_repository_must_have_an_owner(artefact, hub, capsys, to):
-    assert main(["publish", str(artefact()), to, "--yes"]) == 1
-    assert "write TO=owner/name" in capsys.readouterr().err and not hub
+def test_the_repository_must_have_an_owner(artefact, refused, to):
+    assert "write TO=owner/name" in refused(artefact(), to)
 
 
-def test_a_hub_that_refuses_says_what_to_set(artefact, monkeypatch, capsys):
+def test_a_hub_that_refuses_says_what_to_set(artefact, refused, monkeypatch):
     def refuse(self, *args, **kwargs):
         raise HfHubHTTPError("no", response=httpx.Response(401, request=httpx.Request("POST", "https://x")))
 
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setattr(HfApi, "create_repo", refuse)
-    assert main(["publish", str(artefact()), "me/name", "--yes"]) == 1
-    captured = capsys.readouterr()
-    assert "HTTP 401" in captured.err and "HF_TOKEN" in captured.err and TOKEN not in captured.out + captured.err
+    said = refused(artefact())
+    assert "HTTP 401" in said and "HF_TOKEN" in said
 
 
 def test_the_card_is_a_hub_card(params):

@@ -31,11 +31,6 @@ unsaved_base = pytest.mark.filterwarnings("ignore:Could not find a config file i
 
 
 @pytest.fixture
-def tok(llama2):
-    return loading.prepared(llama2)
-
-
-@pytest.fixture
 def params(tree):
     return load("smoke")
 
@@ -67,33 +62,13 @@ def test_rows_hold_prompt_and_answer_and_the_over_long_are_counted(params, tok):
 
 
 @pytest.mark.parametrize(
-    ("changes", "n", "steps"),
-    [
-        (
-            {
-                "max_steps": 0,
-                "num_train_epochs": 3.0,
-                "per_device_train_batch_size": 16,
-                "gradient_accumulation_steps": 8,
-            },
-            38595,
-            905,
-        ),
-        (
-            {
-                "max_steps": 0,
-                "num_train_epochs": 1.0,
-                "per_device_train_batch_size": 4,
-                "gradient_accumulation_steps": 2,
-            },
-            3,
-            1,
-        ),
-        ({"max_steps": 20}, 38595, 20),
-    ],
+    ("max_steps", "epochs", "batch", "accumulated", "n", "steps"),
+    [(0, 3.0, 16, 8, 38595, 905), (0, 1.0, 4, 2, 3, 1), (20, 3.0, 16, 8, 38595, 20)],
 )
-def test_steps(params, changes, n, steps):
-    assert sft.steps(with_sft(params, **changes).sft, n) == steps
+def test_steps(params, max_steps, epochs, batch, accumulated, n, steps):
+    sizes = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulated}
+    changed = with_sft(params, max_steps=max_steps, num_train_epochs=epochs, **sizes)
+    assert sft.steps(changed.sft, n) == steps
 
 
 def test_the_configuration_of_the_cpu_profile(params, tmp_path, monkeypatch):
@@ -170,9 +145,8 @@ def test_the_order_of_rows_depends_on_seed_epoch_and_effective_batch_alone():
     torch.manual_seed(2)
     assert order() == first and sorted(first) == list(range(64))
     assert order(epoch=1) != first and order(seed=43) != first and order(epoch=1) == order(epoch=1)
-    batches = [[lengths[i] for i in first[start : start + 8]] for start in range(8, 64, 8)]
-    spread = [max(batch) - min(batch) for batch in batches]
-    assert sum(spread) / len(spread) < 40  # rows beside rows of like length; all lengths span 63
+    batches = torch.tensor([lengths[i] for i in first]).reshape(8, 8)[1:].float()
+    assert (batches.amax(1) - batches.amin(1)).mean() < 40  # rows beside rows of like length; all lengths span 63
 
 
 @pytest.fixture
@@ -352,10 +326,7 @@ def same(one: dict, other: dict) -> bool:
 @unsaved_base
 @pytest.mark.parametrize(
     ("stop", "changes"),
-    [
-        (1, {}),
-        (3, {"max_steps": 6, "evaluations": 6}),
-    ],  # where transformers redraws the first
+    [(1, {}), (3, {"max_steps": 6, "evaluations": 6})],  # where transformers redraws the first
     ids=["first epoch", "second epoch"],
 )
 def test_a_killed_training_goes_on_to_the_same_adapter(trainer_in, tmp_path, stop, changes):
@@ -534,14 +505,8 @@ sft.run(p, Path(data), "sciq", Path(folder))
 @pytest.mark.slow
 def test_five_kills_at_random_moments_end_in_the_same_adapter(tiny_base, tmp_path):
     """SIGKILL wherever it hits: a step, an evaluation, an answer, a checkpoint half written, in any epoch."""
-    settings = {
-        "max_steps": 40,
-        "evaluations": 13,
-        "lora_dropout": 0.1,
-        "gradient_accumulation_steps": 2,
-        "early_stopping_patience": 0,
-        "country": "",
-    }
+    settings = {"max_steps": 40, "evaluations": 13, "lora_dropout": 0.1, "gradient_accumulation_steps": 2}
+    settings |= {"early_stopping_patience": 0, "country": ""}
     data = write_rows(tmp_path / "data", train=20, validation=4)  # 5 steps an epoch, a checkpoint every 3
 
     def start(folder) -> subprocess.Popen:

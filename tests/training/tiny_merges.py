@@ -6,7 +6,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from s2utils.models import loading
 from s2utils.models.parameters import Weights
-from s2utils.training import merging
+from s2utils.training import adapters, lora, merging
 from s2utils.training.adapters import MergeError
 
 IDS = torch.arange(3, 83).reshape(4, 20)
@@ -43,7 +43,7 @@ def save_adapter(network, folder, **changes):
 @torch.no_grad()
 def merged_into(network, adapter, mode: str):
     """A whole network in its own dtype with the adapter merged into it, which is what `write` makes of files."""
-    added, layers = merging.checked(network, adapter, mode), merging.quantised(network)
+    added, layers = lora.changes(adapters.read(adapter), network), merging.quantised(network)
     for name, weight in network.named_parameters():
         if name in added or name in layers:
             merged = merging.summed(weight.data, mode, layers.get(name), added.get(name))

@@ -24,8 +24,8 @@ def run(tree):
     return made
 
 
-def states(run, **given) -> dict[str, str]:
-    return {row.name: row.state for row in disk.held("smoke", run.params, **given)}
+def states(run, loaded=None, **given) -> dict[str, str]:
+    return {row.name: row.state for row in disk.held("smoke", loaded or run.params, **given)}
 
 
 def test_every_folder_has_a_state_and_a_size(run):
@@ -56,16 +56,14 @@ def test_all_takes_what_is_current_and_never_records(run, tree):
 
 
 def test_what_overrides_made_is_current_under_them(run):
-    loaded = params.load("smoke", "sft.r=3")
-    found = {row.name: row.state for row in disk.held("smoke", loaded)}
+    found = states(run, params.load("smoke", "sft.r=3"))
     assert found["sft/sciq-wikilead"] == "current" and found["sft/sciq"] == "not current"
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [(["smok"], "did you mean 'smoke'"), (["smoke", "--step", "merge"], "did you mean 'merged'"),
-        (["../cpu"], "no profile"),
-     (["smoke", "--set", "sft.rr=3"], "unknown parameter")],
+     (["../cpu"], "no profile"), (["smoke", "--set", "sft.rr=3"], "unknown parameter")],
 )  # fmt: skip
 def test_a_wrong_name_deletes_nothing(run, capsys, given, said):
     before = states(run)

@@ -33,6 +33,8 @@ def test_what_a_notebook_makes_itself_is_not_upstream_of_it(loaded):
     assert ("sft", "sciq") in asked and ("merged", tuned) not in asked
     assert ("merged", tuned) in graph.wanted("leaderboard", loaded, [tuned])
     assert graph.wanted("leaderboard", loaded, ["SmolLM2-135M"]) == []
+    for step in steps.STEPS:  # each can be asked
+        graph.wanted(step, loaded, steps.names(step, loaded))
 
 
 def test_only_what_is_not_there_or_not_current_is_missing(tree, loaded):
@@ -58,10 +60,8 @@ def test_a_choice_narrows_what_a_run_is_about(tree):
     loaded = params.load("smoke")
     names = lambda step, **choices: notebook.Run(step, "smoke", loaded, {}, choices).names  # noqa: E731
     assert names("sft", train_set="sciq") == ["sciq"] and names("sft", train_set="all") == loaded.sft.train_sets
-    assert names("answers", model="all", train_set="sciq") == [
-        "SmolLM2-135M-sciq.bf16",
-        "SmolLM2-135M-sciq.dequantized",
-    ]
+    merges = [f"SmolLM2-135M-sciq.{mode}" for mode in ("bf16", "dequantized")]
+    assert names("answers", model="all", train_set="sciq") == merges
     assert names("leaderboard", model="SmolLM2-135M") == ["SmolLM2-135M"] and names("data") == [""]
 
 
@@ -83,9 +83,8 @@ def test_the_bar_follows_what_the_logger_tells(tree, monkeypatch, capsys):
     last = deque(maxlen=4)
     graph._follow(iter(["Error in the Snakefile\n", *capsys.readouterr().out.splitlines(True)]), last)
     assert (bars[0].total, bars[0].n) == (3, 1) and bars[0].desc.startswith("sft")
-    assert "".join(last).startswith("Error in the Snakefile\n3 jobs") and "failed: sft\n1 of 3 jobs in 0 s" in "".join(
-        last
-    )
+    told = "".join(last)
+    assert told.startswith("Error in the Snakefile\n3 jobs") and "failed: sft\n1 of 3 jobs in 0 s" in told
     assert progress.EVENTS not in os.environ, "jobs do not inherit it"
 
 
@@ -129,9 +128,7 @@ def test_an_interrupt_ends_the_jobs(tree, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "changes", [{}, {"model": {"prompt": "Q: {question} A:"}}], ids=["as the profile", "with blanks"]
-)
+@pytest.mark.parametrize("changes", [{}, {"model": {"prompt": "Q: {question} A:"}}], ids=str)
 def test_snakemake_takes_the_command(tree, changes):
     targets = graph.missing("sft", "smoke", params.load("smoke", changes), changes, ["sciq"])
     root = Path(graph.__file__).resolve().parents[2]
@@ -144,11 +141,6 @@ def test_snakemake_takes_the_command(tree, changes):
     assert "rule data:" in planned and "rule sft_one" not in planned and "rule preflight" not in planned
 
 
-def test_every_step_can_be_asked(loaded):
-    for step in steps.STEPS:
-        graph.wanted(step, loaded, steps.names(step, loaded))
-
-
 @pytest.mark.slow
 def test_run_upstream_makes_again_what_was_lost(study, tmp_path):
     """Of the whole small study one model's answers are lost: they alone are made again, to the same bytes."""
@@ -156,10 +148,8 @@ def test_run_upstream_makes_again_what_was_lost(study, tmp_path):
 
     study = shutil.copytree(study, tmp_path / "repository", symlinks=True)
     lost = study / "artefacts/smoke/answers/SmolLM2-135M"
-    before, other = (
-        (lost / "answers.jsonl").read_bytes(),
-        study / "artefacts/smoke/merged/SmolLM2-135M-sciq.bf16/manifest.json",
-    )
+    before = (lost / "answers.jsonl").read_bytes()
+    other = study / "artefacts/smoke/merged/SmolLM2-135M-sciq.bf16/manifest.json"
     kept = other.stat().st_mtime_ns
     (lost / "manifest.json").unlink()
     code = """
@@ -169,9 +159,8 @@ assert not run.artefact("SmolLM2-135M", "answers").ready
 notebook.run_upstream()
 assert run.artefact("SmolLM2-135M", "answers").ready
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=study, env=environment(study), capture_output=True, text=True
-    )
+    own = environment(study)
+    done = subprocess.run([sys.executable, "-c", code], cwd=study, env=own, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "run the cell that stopped again" in done.stdout and "job" in done.stderr
     assert (lost / "answers.jsonl").read_bytes() == before and other.stat().st_mtime_ns == kept

@@ -32,12 +32,15 @@ def notebook(tmp_path):
     return write
 
 
+def run(module: list[str], given, out, *options: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", *module, str(given), str(out), *options]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+
+
 def execute(module, given, tmp_path):
     """(process, executed notebook)."""
     out = tmp_path / f"{module[0]}.ipynb"
-    command = [sys.executable, "-m", *module, str(given), str(out), "-p", "name", "world"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
-    return done, nbformat.read(out, as_version=4)
+    return run(module, given, out, "-p", "name", "world"), nbformat.read(out, as_version=4)
 
 
 def test_cells_parameters_and_outputs_are_papermills(notebook, tmp_path):
@@ -50,10 +53,8 @@ def test_cells_parameters_and_outputs_are_papermills(notebook, tmp_path):
 
 def test_no_kernel_is_left(notebook, tmp_path):
     done, made = execute(OURS, notebook(CELLS), tmp_path)
-    printed = [
-        output["text"] for cell in made.cells for output in cell.get("outputs", []) if output.get("name") == "stdout"
-    ]
-    assert done.returncode == 0 and not psutil.pid_exists(int(printed[0]))
+    (printed, *_) = (output["text"] for cell in made.cells for output in cell.outputs if output.get("name") == "stdout")
+    assert done.returncode == 0 and not psutil.pid_exists(int(printed))
 
 
 def test_a_failure_is_told_and_kept_in_the_notebook(notebook, tmp_path):
@@ -76,26 +77,11 @@ def test_a_failure_is_told_and_kept_in_the_notebook(notebook, tmp_path):
 def test_parameters_that_cannot_be_used_show_no_stack(notebook, tmp_path, arguments, told):
     cell = "from s2utils.workflow import notebook\nnotebook.start('sft', profile, overrides)"
     given = notebook(["profile, overrides = 'cpu', {}", cell])
-    command = [
-        sys.executable,
-        "-m",
-        *OURS,
-        str(given),
-        str(tmp_path / "out.ipynb"),
-        "--no-progress-bar",
-    ]
-    done = subprocess.run([*command, *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    done = run(OURS, given, tmp_path / "out.ipynb", "--no-progress-bar", *arguments)
     assert done.returncode == 1 and told in done.stderr and "Traceback" not in done.stderr
     assert f"{REPOSITORY}/s2utils/workflow/params.py" not in done.stderr
 
 
 def test_a_notebook_that_is_not_there_is_named(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        *OURS,
-        "notebooks/99_none.ipynb",
-        str(tmp_path / "out.ipynb"),
-    ]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    done = run(OURS, "notebooks/99_none.ipynb", tmp_path / "out.ipynb")
     assert done.returncode == 1 and "99_none.ipynb" in done.stderr and "Traceback" not in done.stderr

@@ -1,8 +1,6 @@
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,18 +11,18 @@ from s2utils.workflow.params import ParameterError, load, profiles
 
 NOTEBOOK = "made = 1"
 MADE = [step for step in steps.STEPS if step != "sweep"]  # it makes tables only
+RATED = {"mtbench", "judged"}
+ASKED = {"answers", "text_metrics", *RATED}
+TUNED = {"merged", "divergence", "leaderboard", *ASKED}  # all that stands on an adapter
+TRAINED = {"data", "membership", "sft", *TUNED}  # all that stands on the data
 
 
 def write_notebook(path, artefact: str, other: str = "look = 1") -> None:
     """A notebook of two cells: one that makes the artefact, one that only looks."""
+    tags = [f"makes-{step}" for step in steps.STEPS]
     cells = [
-        {
-            "cell_type": "code",
-            "metadata": {"tags": [f"makes-{step}" for step in steps.STEPS]},
-            "source": artefact.splitlines(True),
-            "outputs": [],
-        },
-        {"cell_type": "code", "metadata": {}, "source": other.splitlines(True), "outputs": []},
+        {"cell_type": "code", "metadata": {"tags": tagged}, "source": source.splitlines(True), "outputs": []}
+        for tagged, source in ((tags, artefact), ([], other))
     ]
     metadata = json.loads(path.read_text())["metadata"]  # what it declares
     path.write_text(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
@@ -84,61 +82,23 @@ def moved(before: dict, after: dict) -> set[str]:
 
 def test_every_artefact_has_its_own_key(study):
     found, params = keys(), load("smoke")
+    assert keys() == found
     train_sets, models = len(params.sft.train_sets), len(steps.models(params))
     assert models == 2 + train_sets * len(params.merge.modes)
     assert len(found) == len(set(found.values())) == 6 + params.data.shards + 2 * train_sets + (models - 2) + 3 * models
 
 
-def test_keys_are_the_same_tomorrow(study):
-    assert keys() == keys()
-
-
 @pytest.mark.parametrize(
     ("override", "wanted"),
     [
-        (
-            "data.train_max=7",
-            {
-                "data",
-                "membership",
-                "sft",
-                "merged",
-                "answers",
-                "divergence",
-                "text_metrics",
-                "leaderboard",
-                "mtbench",
-                "judged",
-            },
-        ),
-        (
-            "s2.score_min=5",
-            {
-                "eda",
-                "data",
-                "membership",
-                "sft",
-                "merged",
-                "answers",
-                "divergence",
-                "text_metrics",
-                "leaderboard",
-                "mtbench",
-                "judged",
-            },
-        ),
-        (
-            "s2.fre_min=50",
-            set(MADE) - {"protocols"},  # of the base model
-        ),
-        ("sft.r=4", {"sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench", "judged"}),
-        ("generate.top_p=0.5", {"answers", "text_metrics", "mtbench", "judged"}),
-        (
-            "sft.eval_rows=3",
-            {"sft", "merged", "answers", "divergence", "text_metrics", "leaderboard", "mtbench", "judged"},
-        ),
+        ("data.train_max=7", TRAINED),
+        ("s2.score_min=5", {"eda"} | TRAINED),
+        ("s2.fre_min=50", set(MADE) - {"protocols"}),  # of the base model
+        ("sft.r=4", {"sft"} | TUNED),
+        ("generate.top_p=0.5", ASKED),
+        ("sft.eval_rows=3", {"sft"} | TUNED),
         ("text_metrics.resamples=5", {"text_metrics", "judged"}),
-        ("mtbench.judge.temperature=0.3", {"mtbench", "judged"}),
+        ("mtbench.judge.temperature=0.3", RATED),
         ("mtbench.validation=3", {"judged"}),
         ("leaderboard.shots.arc=9", {"leaderboard", "protocols"}),
         ("leaderboard.backend_args=tokens=99", {"leaderboard", "protocols"}),
@@ -158,36 +118,29 @@ def test_which_sets_are_trained_and_who_watches_leaves_an_adapter_as_it_is(study
     assert before["sft", "sciq"] == after["sft", "sciq"]
 
 
-def home(step: str, profile: str, name: str = "") -> str:
-    forget_digests()
-    return steps.home(step, profile, {}, name)
+BASE, CHAT, MERGED = "SmolLM2-135M", "SmolLM2-135M-chat", "SmolLM2-135M-sciq.bf16"
 
 
-def test_a_point_of_a_sweep_shares_what_its_change_does_not_reach(study):
-    point, tuned = "smoke@sft.seed=7", "SmolLM2-135M-sciq.bf16"
-    assert home("data", point) == home("eda", point) == home("filtered", point, "0") == "smoke"
-    assert home("answers", point, "SmolLM2-135M") == home("leaderboard", point, "SmolLM2-135M-chat") == "smoke"
-    assert home("sft", point, "sciq") == home("merged", point, tuned) == home("mtbench", point, tuned) == point
-    assert home("leaderboard", point) == home("text_metrics", point) == point
-
-
-def test_points_share_with_each_other_what_the_rest_of_their_changes_does_not_reach(study):
-    point, tuned = "smoke@sft.seed=7,generate.temperature=0.9", "SmolLM2-135M-sciq.bf16"
-    assert (
-        home("sft", point, "sciq") == home("merged", point, tuned) == home("leaderboard", point) == "smoke@sft.seed=7"
-    )
-    assert home("answers", point, "SmolLM2-135M") == "smoke@generate.temperature=0.9"
-    assert home("answers", point, tuned) == home("text_metrics", point) == point
-
-
-def test_the_intervals_of_a_table_are_its_own(study):
-    point = "smoke@text_metrics.confidence=0.9"
-    assert home("leaderboard", point, "SmolLM2-135M") == "smoke" and home("leaderboard", point) == point
-    assert home("data", point) == "smoke"
-
-
-def test_a_profile_is_its_own_home(study):
-    assert home("sft", "smoke", "sciq") == "smoke"
+@pytest.mark.parametrize(
+    ("changes", "kept", "made"),  # changes of a point, the changes whose folder an artefact lies in, artefacts
+    [
+        ("", "", [("sft", "sciq")]),
+        ("sft.seed=7", "", [("data", ""), ("eda", ""), ("filtered", "0"), ("answers", BASE), ("leaderboard", CHAT)]),
+        ("sft.seed=7", "sft.seed=7", [("sft", "sciq"), ("merged", MERGED), ("mtbench", MERGED), ("leaderboard", ""),
+                                      ("text_metrics", "")]),
+        ("sft.seed=7,generate.temperature=0.9", "sft.seed=7",
+         [("sft", "sciq"), ("merged", MERGED), ("leaderboard", "")]),
+        ("sft.seed=7,generate.temperature=0.9", "generate.temperature=0.9", [("answers", BASE)]),
+        ("sft.seed=7,generate.temperature=0.9", "sft.seed=7,generate.temperature=0.9",
+         [("answers", MERGED), ("text_metrics", "")]),
+        # the intervals of a table are its own
+        ("text_metrics.confidence=0.9", "", [("leaderboard", BASE), ("data", "")]),
+        ("text_metrics.confidence=0.9", "text_metrics.confidence=0.9", [("leaderboard", "")]),
+    ],
+)  # fmt: skip
+def test_a_point_of_a_sweep_shares_what_its_changes_do_not_reach(study, changes, kept, made):
+    point, home = (f"smoke@{text}" if text else "smoke" for text in (changes, kept))
+    assert {pair: steps.home(pair[0], point, {}, pair[1]) for pair in made} == dict.fromkeys(made, home)
 
 
 def test_a_training_parameter_leaves_base_and_chat_alone(study):
@@ -199,11 +152,11 @@ def test_a_training_parameter_leaves_base_and_chat_alone(study):
 
 def test_one_train_set_does_not_depend_on_another(study):
     params = load("smoke")
-    upstream = steps.upstream("answers", params, "SmolLM2-135M-sciq.bf16")
-    assert upstream == [("data", ""), ("merged", "SmolLM2-135M-sciq.bf16")]
-    assert steps.upstream("merged", params, "SmolLM2-135M-sciq.bf16") == [("sft", "sciq")]
+    upstream = steps.upstream("answers", params, MERGED)
+    assert upstream == [("data", ""), ("merged", MERGED)]
+    assert steps.upstream("merged", params, MERGED) == [("sft", "sciq")]
     assert steps.upstream("divergence", params, "sciq") == [
-        ("data", ""), ("sft", "sciq"), ("merged", "SmolLM2-135M-sciq.bf16"),
+        ("data", ""), ("sft", "sciq"), ("merged", MERGED),
         ("merged", "SmolLM2-135M-sciq.dequantized"),
     ]  # fmt: skip
 
@@ -228,48 +181,27 @@ def test_code_moves_the_steps_that_use_it_even_at_second_hand(study):
     file_of(study, "training.merging").write_text("X = 2\n")
     after = keys()
     assert before["data", ""] == after["data", ""] and before["sft", "sciq"] == after["sft", "sciq"]
-    assert moved(before, after) == {
-        "merged",
-        "answers",
-        "divergence",
-        "text_metrics",
-        "leaderboard",
-        "mtbench",
-        "judged",
-    }
+    assert moved(before, after) == TUNED
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "from s2utils.gone import flesch",
-        "from s2utils import gone",
-        "import s2utils.gone",
-        "import s2utils.text.gone as gone",
-        "from .gone import flesch",
-        "from s2utils.text.gone import flesch",
-    ],
-)
+GONE = ("from s2utils.gone import x", "from s2utils import gone", "import s2utils.gone", "from .gone import x",
+        "import s2utils.text.gone as gone", "from s2utils.text.gone import x")  # fmt: skip
+THERE = (
+    "from s2utils.text.ease import flesch", "from s2utils.text import ease", "import s2utils.text.ease",
+    "import s2utils.text.ease as e", "from ..text import ease", "from ..text.ease import flesch as f",
+    "from s2utils.text import opened",  # its __init__ takes it from ease
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("line", GONE)
 def test_an_import_of_ours_that_is_not_there_is_an_error_and_not_left_out(study, line):
     file_of(study, "data.filters").write_text(f"def late():\n    {line}\n")
-    with pytest.raises(
-        ImportError, match=r"s2utils/data/filters.py imports s2utils\.(text\.|data\.)?gone.*no such module"
-    ):
+    said = r"s2utils/data/filters.py imports s2utils\.(text\.|data\.)?gone.*no such module"
+    with pytest.raises(ImportError, match=said):
         keys()
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "from s2utils.text.ease import flesch",
-        "from s2utils.text import ease",
-        "import s2utils.text.ease",
-        "import s2utils.text.ease as e",
-        "from ..text import ease",
-        "from ..text.ease import flesch as f",
-        "from s2utils.text import opened",  # its __init__ takes it from ease
-    ],
-)
+@pytest.mark.parametrize("line", THERE)
 def test_a_module_in_a_room_of_its_own_is_followed_however_it_is_imported(study, line):
     room = study / "s2utils" / "text"
     (room / "__init__.py").write_text("from .ease import flesch as opened\n")
@@ -285,8 +217,7 @@ def test_a_module_in_a_room_of_its_own_is_followed_however_it_is_imported(study,
 
 LOOKING_ON = {  # samplers of progress, clients of servers, looks: none of them makes an artefact
     "__main__", "job", "training.callbacks", "models.client", "results.figures", "results.widgets", "results.claims",
-    *(f"workflow.{name}" for name in ("patches", "progress", "timings", "papermill", "graph", "provenance", "rules",
-        "terminal", "install")),
+    *map("workflow.{}".format, "patches progress timings papermill graph provenance rules terminal install".split()),
     *(f"{room}.{file.stem}" for room in ("preflight", "report", "report.paper")
       for file in (REPOSITORY / "s2utils").joinpath(*room.split(".")).glob("[a-z]*.py")),
 }  # fmt: skip
@@ -320,9 +251,8 @@ def test_editing_what_only_looks_on_moves_no_artefact_of_the_repository(tree):
 
 
 def test_a_notebook_is_asked_for_by_its_name():
-    assert [steps.shown(s.notebook) for s in steps.STEPS.values() if s.collects] == [
-        n for n, s in steps.STEPS.items() if s.collects
-    ]
+    collecting = {name: step for name, step in steps.STEPS.items() if step.collects}
+    assert [steps.shown(step.notebook) for step in collecting.values()] == list(collecting)
     assert {s.notebook for s in steps.STEPS.values()} == {p.stem for p in (REPOSITORY / "notebooks").glob("*.ipynb")}
     with pytest.raises(KeyError, match="no step runs notebooks/10_name.ipynb; steps run 01_eda, 02_datasets"):
         steps.shown("10_name")
@@ -334,16 +264,7 @@ def test_only_the_cells_that_make_the_artefact_are_part_of_its_key(study):
     write_notebook(path, NOTEBOOK + "  # said otherwise", "look = 2")
     assert keys() == before
     write_notebook(path, "made = 2")
-    assert moved(before, keys()) == {
-        "sft",
-        "merged",
-        "answers",
-        "divergence",
-        "text_metrics",
-        "leaderboard",
-        "mtbench",
-        "judged",
-    }
+    assert moved(before, keys()) == {"sft"} | TUNED
 
 
 def test_any_cell_is_part_of_what_the_notebook_shows(study):
@@ -380,13 +301,8 @@ def test_no_step_of_the_study_waits_for_a_later_notebook(profile):
             assert step.part != "study" or other.part == "study", f"{step.name} waits for {other.name}"
 
 
-PREFERRED = {
-    "name": "preferred",
-    "each": "weights",
-    "parameters": "seed model sft",
-    "modules": "training.sft",
-    "reads": "sft",
-}
+PREFERRED = {"name": "preferred", "each": "weights", "parameters": "seed model sft", "modules": "training.sft",
+             "reads": "sft"}  # fmt: skip
 COMPARED = {"name": "compared", "parameters": "seed", "modules": "results.sweep", "reads": "answers", "collects": True,
             "parts": "study preferences"}  # fmt: skip
 
@@ -442,28 +358,15 @@ def test_how_a_model_is_got_and_asked_is_part_of_what_is_made_of_it(study, monke
 
 def test_the_models_of_the_study(tree):
     rows = steps.models(load("a100-7b"))
+    tuned = [(f"Llama-2-7b-{name}", "sft", name, merge) for name in ("ELI5", "wiki", "ELI5-wiki")
+             for merge in ("bf16", "dequantized")]  # fmt: skip
     assert [(r.model, r.variant, r.train_set, r.merge_mode) for r in rows] == [
-        ("Llama-2-7b", "base", "", "none"),
-        ("Llama-2-7b-chat", "chat", "", "none"),
-        ("Llama-2-7b-ELI5", "sft", "ELI5", "bf16"),
-        ("Llama-2-7b-ELI5", "sft", "ELI5", "dequantized"),
-        ("Llama-2-7b-wiki", "sft", "wiki", "bf16"),
-        ("Llama-2-7b-wiki", "sft", "wiki", "dequantized"),
-        ("Llama-2-7b-ELI5-wiki", "sft", "ELI5-wiki", "bf16"),
-        ("Llama-2-7b-ELI5-wiki", "sft", "ELI5-wiki", "dequantized"),
-    ]
-    assert {r.base for r in rows} == {"Llama-2-7b"}
-    assert len({r.id for r in rows}) == len(rows)
-
-
-def test_a_model_is_found_by_its_id(tree):
-    params = load("a100-13b")
-    assert steps.model(params, "Llama-2-13b-wiki.bf16").train_set == "wiki"
-    with pytest.raises(KeyError, match="Llama-2-13b-wiki.bf16"):
-        steps.model(params, "Llama-2-13b-wiki")
-
-
-def test_base_and_chat_weights(tree):
+        ("Llama-2-7b", "base", "", "none"), ("Llama-2-7b-chat", "chat", "", "none"), *tuned,
+    ]  # fmt: skip
+    assert {r.base for r in rows} == {"Llama-2-7b"} and len({r.id for r in rows}) == len(rows)
+    assert [steps.model(load("a100-7b"), row.id) for row in rows] == rows
+    with pytest.raises(KeyError, match="no model 'Llama-2-7b-wiki' in this profile; known: .*Llama-2-7b-wiki.bf16"):
+        steps.model(load("a100-7b"), "Llama-2-7b-wiki")
     assert steps.same_weights(load("cpu")) and not steps.same_weights(load("a100-7b"))
 
 
@@ -476,13 +379,6 @@ def test_a_folder_of_dumps_has_an_identity(study, tmp_path):
     assert keys(overrides=where) == before
     (folder / "RC_1.jsonl").write_text("{}")
     assert {"filtered", "data", "eda"} <= moved(before, keys(overrides=where))
-
-
-@pytest.mark.parametrize("given", [[], ["../x"], ["a\nb"]])
-def test_the_command_names_the_known_notebooks_in_one_line(given):
-    command = [sys.executable, "-m", "s2utils", "step", *given]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "steps run 01_eda, 02_datasets" in done.stderr
 
 
 def test_a_prompt_longer_than_a_files_name_is_no_file():

@@ -21,12 +21,8 @@ SAID = "float32, which the profile computes in, is 6.0 times as fast here as bfl
 
 
 def plan(promised: float | None = 20, **rules) -> None:
-    values = {
-        "rules": RULES | rules,
-        "promised": promised,
-        "said": [SAID],
-        "smaller": ["03_sft (3 min): sft.max_steps"],
-    }
+    smaller = ["03_sft (3 min): sft.max_steps"]
+    values = {"rules": RULES | rules, "promised": promised, "said": [SAID], "smaller": smaller}
     artefacts.write_json(paths.artefacts("cpu") / "preflight" / timings.ESTIMATES, values)
 
 
@@ -43,17 +39,19 @@ def handler(tree, monkeypatch):
     monkeypatch.setattr(terminal.LogHandler, "cores", 2)
 
     def make(width: int = 0):
-        seen = io.StringIO()
-        screen = (
-            {"force_terminal": True, "width": width, "legacy_windows": False} if width else {"force_terminal": False}
-        )
-        console = Console(file=seen, highlight=False, **screen)
+        seen, screen = io.StringIO(), {"width": width, "legacy_windows": False} if width else {}
+        console = Console(file=seen, highlight=False, force_terminal=bool(width), **screen)
         monkeypatch.setattr(terminal, "Console", lambda **_: console)
         made = terminal.LogHandler(SimpleNamespace(), None)
         made.seen = seen
         return made
 
     return make
+
+
+def planned(handler, **stats: int) -> None:
+    """What Snakemake says before the first job."""
+    handler.take(record(LogEvent.RUN_INFO, stats=stats | {"total": sum(stats.values())}))
 
 
 def job(handler, number: int, rule: str, log: str = "") -> None:
@@ -66,7 +64,7 @@ def end(handler, number: int) -> None:
 
 def whole(handler) -> None:
     """A run of four jobs."""
-    handler.take(record(LogEvent.RUN_INFO, stats={"preflight": 1, "sft_one": 2, "sft": 1, "all": 1, "total": 5}))
+    planned(handler, preflight=1, sft_one=2, sft=1, all=1)
     job(handler, 1, "preflight", "artefacts/cpu/preflight/checks.txt")
     end(handler, 1)
     for number, name in ((2, "sciq"), (3, "wikilead")):
@@ -86,23 +84,11 @@ def test_without_a_terminal_there_is_a_line_a_job_and_nothing_that_moves(handler
     assert made.live is None and not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
     lines = text.splitlines()
     assert lines[0] == "4 jobs of the profile cpu, on 2 cores"
-    assert lines[1].split() == ["job", "took", "estimated"] and lines[2].split() == [
-        "1",
-        "of",
-        "4",
-        "preflight",
-        "0:00",
-        "–",
-    ]
+    assert [line.split() for line in lines[1:3]] == ["job took estimated".split(), "1 of 4 preflight 0:00 –".split()]
     assert lines[3] == f"about 85 s here: {SAID}"
-    assert re.match(r"  2 of 4   03_sft.sciq +0:00 +1:20$", lines[4]) and all(
-        len(line) < 80 for line in lines if line != lines[3]
-    )
-    assert [line.split()[0] for line in lines if line.startswith("03_sft")] == [
-        "03_sft",
-        "03_sft.sciq",
-        "03_sft.wikilead",
-    ]
+    assert re.match(r"  2 of 4   03_sft.sciq +0:00 +1:20$", lines[4]) and max(map(len, lines[:3] + lines[4:])) < 80
+    jobs = [line.split()[0] for line in lines if line.startswith("03_sft")]
+    assert jobs == ["03_sft", "03_sft.sciq", "03_sft.wikilead"]
     assert re.search(r"all, one after another +0:00 +2:50$", text, re.M) and lines[-1] == "4 of 4 jobs in 0 s"
     made.close()
     assert made.seen.getvalue() == text, "logging closes a handler once more at the end"
@@ -113,26 +99,21 @@ def test_ci_hears_of_the_start_the_end_and_failures_only(handler, monkeypatch):
     plan()
     made = handler()
     whole(made)
-    assert made.seen.getvalue().splitlines() == [
-        "4 jobs of the profile cpu, on 2 cores",
-        f"about 85 s here: {SAID}",
-        "4 of 4 jobs in 0 s",
-    ]
+    start, end = "4 jobs of the profile cpu, on 2 cores", "4 of 4 jobs in 0 s"
+    assert made.seen.getvalue().splitlines() == [start, f"about 85 s here: {SAID}", end]
 
 
 def test_a_run_far_beyond_the_readme_is_said_before_the_first_job(handler):
     plan(leaderboard_one=["06_leaderboard", 7, 1100.0])
     made = handler()
-    made.take(record(LogEvent.RUN_INFO, stats={"leaderboard_one": 7, "total": 7}))
+    planned(made, leaderboard_one=7)
     text = made.seen.getvalue()
-    assert (
-        "more than 3 times the 20 minutes that the README says of two cores" in text
-        and "03_sft (3 min): sft.max_steps" in text
-    )
+    assert "more than 3 times the 20 minutes that the README says of two cores" in text
+    assert "03_sft (3 min): sft.max_steps" in text
     assert "PROFILE=smoke" in text and not made.jobs
     plan(leaderboard_one=["06_leaderboard", 7, 900.0])
     made = handler()
-    made.take(record(LogEvent.RUN_INFO, stats={"leaderboard_one": 7, "total": 7}))
+    planned(made, leaderboard_one=7)
     assert "more than" not in made.seen.getvalue()
 
 
@@ -140,7 +121,7 @@ def test_a_run_far_beyond_the_readme_is_said_before_the_first_job(handler):
 def test_the_lines_that_move_fit_the_screen_and_say_when_it_will_be_done(handler, tree, width):
     plan()
     made = handler(width)
-    made.take(record(LogEvent.RUN_INFO, stats={"preflight": 1, "sft_one": 2, "total": 3}))
+    planned(made, preflight=1, sft_one=2)
     log = tree / "artefacts/cpu/notebooks/03_sft.sciq.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("start\n 10%|#   | 1/10\r 70%|####### | 7/10 [00:50<00:21, \x1b[31m7.1s/step]" + "x" * 200)
@@ -156,7 +137,7 @@ def test_the_lines_that_move_fit_the_screen_and_say_when_it_will_be_done(handler
 def test_a_failed_job_shows_the_end_of_its_log(handler, tree):
     plan()
     made = handler()
-    made.take(record(LogEvent.RUN_INFO, stats={"eda": 1, "total": 1}))
+    planned(made, eda=1)
     log = tree / "artefacts/cpu/notebooks/01_eda.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("".join(f"line {i}\n" for i in range(99)) + "ParameterError: correct params/cpu.yaml\n")
@@ -165,10 +146,8 @@ def test_a_failed_job_shows_the_end_of_its_log(handler, tree):
     made.take(record(None, "Exiting because a job execution failed.", level=40))
     made.close()
     text = made.seen.getvalue()
-    assert (
-        "failed: 01_eda\nline 60\n" in text
-        and "correct params/cpu.yaml\n(the end of artefacts/cpu/notebooks/01_eda.log)" in text
-    )
+    assert "failed: 01_eda\nline 60\n" in text
+    assert "correct params/cpu.yaml\n(the end of artefacts/cpu/notebooks/01_eda.log)" in text
     assert "Exiting because" not in text and text.rstrip().endswith("0 of 1 jobs in 0 s; failed: 01_eda")
 
 
@@ -176,10 +155,9 @@ def test_failed_checks_stand_without_the_estimates(handler, tree):
     made = handler()
     file = tree / "artefacts/cpu/preflight/checks.txt"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(
-        "pass  parameters  fine\nfail  disk  1 GB free\n      → free some\n\nEstimates for X\n" + "y\n" * 50
-    )
-    made.take(record(LogEvent.RUN_INFO, stats={"preflight": 1, "total": 1}))
+    checks = "pass  parameters  fine\nfail  disk  1 GB free\n      → free some\n"
+    file.write_text(f"{checks}\nEstimates for X\n" + "y\n" * 50)
+    planned(made, preflight=1)
     job(made, 1, "preflight", "artefacts/cpu/preflight/checks.txt")
     made.take(record(LogEvent.JOB_ERROR, jobid=1))
     text = made.seen.getvalue()
@@ -189,13 +167,13 @@ def test_failed_checks_stand_without_the_estimates(handler, tree):
 def test_a_fault_in_showing_does_not_end_the_run(handler, capsys):
     made = handler()
     made.emit(record(LogEvent.JOB_INFO))  # without what such a record holds
-    made.take(record(LogEvent.RUN_INFO, stats={"eda": 1, "total": 1}))
+    planned(made, eda=1)
     assert "1 jobs of the profile cpu" in made.seen.getvalue()
 
 
 def test_jobs_of_a_sweep_say_of_which_point(handler):
     made = handler()
-    made.take(record(LogEvent.RUN_INFO, stats={"sft_one": 1, "total": 1}))
+    planned(made, sft_one=1)
     job(made, 1, "sft_one", "artefacts/cpu@sft.seed=43/notebooks/03_sft.sciq.log")
     assert made.jobs[1].name == "03_sft.sciq (sft.seed=43)"
 
@@ -203,11 +181,8 @@ def test_jobs_of_a_sweep_say_of_which_point(handler):
 @pytest.mark.slow
 def test_snakemake_takes_the_handler_and_a_dry_run_is_its_own(tmp_path):
     (tmp_path / "Snakefile").write_text("rule one:\n    output: 'a.txt'\n    shell: 'echo 1 > {output}'\n")
-    for given, wanted in (
-        (["-n"], "rule one:"),
-        ([], "Snakemake's own account of it: .snakemake/log/"),
-        ([], "Nothing to do"),
-    ):
+    account = "Snakemake's own account of it: .snakemake/log/"
+    for given, wanted in ((["-n"], "rule one:"), ([], account), ([], "Nothing to do")):
         call = [sys.executable, "-m", "s2utils", "run", "--cores", "1", "--config", "profile=cpu", *given]
         done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0 and wanted in done.stdout + done.stderr, done.stderr[-2000:]

@@ -28,7 +28,6 @@ _TEACHER = (
     "learning English. "
 )
 _REASONS = "First say in one or two sentences what is good and what is bad. Then write "
-_LINES = "\n".join(f"{name.capitalize()}: [[n]]" for name in DIMENSIONS)
 _WHY, _SNOW = "Why do we sleep?", "Is it safe to eat snow?"
 _SLEEP = "When we sleep, our body rests and grows. Our brain sorts what we learnt in the day. So we wake up fresh."
 _SHOES = "Click here to buy the best shoes. The best shoes are the best shoes are the best"
@@ -46,9 +45,11 @@ def _compare(question: str, a: str, b: str, points: str = "", reference: str = "
     )
 
 
-def _seven(*numbers: int) -> str:
+def _seven(*numbers: object) -> str:
     return "\n".join(f"{name.capitalize()}: [[{n}]]" for name, n in zip(DIMENSIONS, numbers, strict=True))
 
+
+_LINES = _seven(*"nnnnnnn")
 
 FORMS = {
     "single": Form(

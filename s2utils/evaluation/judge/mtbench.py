@@ -12,15 +12,11 @@ import itertools
 import random
 from pathlib import Path
 
-import pandas as pd
-
 from s2utils.data import mtbench_questions
 from s2utils.data.mtbench_questions import TURNS
-from s2utils.evaluation.judge import fastchat, judge_prompts, judgements
-from s2utils.evaluation.judge.replies import DIMENSIONS
+from s2utils.evaluation.judge import fastchat, judge_prompts
 from s2utils.evaluation.parameters import MtBench
 from s2utils.models import generation, loading
-from s2utils.stats import intervals
 from s2utils.workflow import paths
 from s2utils.workflow.params import ParameterError, Params
 from s2utils.workflow.steps import ModelRow
@@ -110,31 +106,3 @@ def items(questions: list[dict], answers: list[list[dict]], row: ModelRow, setti
 def templates_of(settings: MtBench) -> dict:
     """FastChat's prompts where a file of them is named, else {}: ours."""
     return fastchat.prompts(paths.root() / settings.prompts) if settings.prompts else {}
-
-
-def summary(judged: pd.DataFrame, params: Params) -> dict:
-    """One model's row: n questions, then single- and multi-turn means with intervals, failures and spread of repeats.
-
-    `judged` has a row per question, turn and repeat. A turn whose every repeat failed has failed; the spread is the
-    mean standard deviation of a turn's repeats, nan where each was asked once.
-    """
-    once = judged[judged["repeat"] == 0]
-    row = {"n": once["question_id"].nunique(), "n_cut": int((~once["ended"]).sum())}
-    means = judgements.averaged(judged, ["rating"], ["question_id", "turn"])
-    for turn, column in TURNS.items():
-        row |= _mean(means[means["turn"] == turn], "rating", column, params)
-    return row
-
-
-def rubric_summary(judged: pd.DataFrame, params: Params) -> dict:
-    """One model's row of the judged validation set, each dimension as in `summary`; overall is judge_rating."""
-    once = judged[judged["repeat"] == 0]
-    row = {"n": len(once), "n_cut": int((~once["ended"]).sum())}
-    means = judgements.averaged(judged, list(DIMENSIONS), ["question_id"])
-    for name in ("overall", *DIMENSIONS[:-1]):
-        row |= _mean(means, name, "judge_rating" if name == "overall" else f"judge_{name}", params)
-    return row
-
-
-def _mean(means: pd.DataFrame, value: str, column: str, params: Params) -> dict:
-    return intervals.mean_columns(column, means[value], params) | {f"{column}_spread": means[f"{value}_spread"].mean()}

@@ -109,7 +109,7 @@ def rated(rows: pd.DataFrame, params: Params) -> list[dict]:
     for name in WORSE:
         apart = means["reference"] - means[name]
         checks.append(
-            _check(f"reference above {name.replace('_', ' ')}", apart, _mean(apart, params), "interval above")
+            _check(f"reference above {name.replace('_', ' ')}", apart, intervals.mean(apart, params), "interval above")
         )
     equal = rows[rows["model"].isin(["reference", "padded"])]
     equal = equal.groupby(["question_id", "model"], sort=False)[[value, "words"]].mean()
@@ -120,7 +120,7 @@ def rated(rows: pd.DataFrame, params: Params) -> list[dict]:
     repeats = rows.pivot(index=["question_id", "model"], columns="repeat", values=value)
     if repeats.shape[1] > 1:
         apart = (repeats.max(axis=1) - repeats.min(axis=1)).where(repeats.notna().all(axis=1))
-        checks.append(_check("repeats, points apart", apart, _mean(apart, params), "at most", APART_MOST))
+        checks.append(_check("repeats, points apart", apart, intervals.mean(apart, params), "at most", APART_MOST))
         alike = _resampled(repeats.dropna(), (0, 1), kappa, params)
         checks.append(_check("repeats, weighted kappa", apart, alike))
     share = intervals.share(int((~failed).sum()), len(rows), settings.confidence)
@@ -138,7 +138,7 @@ def compared(rows: pd.DataFrame, params: Params) -> list[dict]:
     if len(flipped):
         share = intervals.share(int(flipped.sum()), len(flipped), params.text_metrics.confidence)
     checks = [
-        _check("reference above shuffled, both orders", known, _mean(known, params), "interval above"),
+        _check("reference above shuffled, both orders", known, intervals.mean(known, params), "interval above"),
         _check("verdict flips with the order, share", outcomes["value"], share, "at most", FLIPS_MOST),
     ]
     return [{"judge": rows["judge"].iat[0], "kind": "pair"} | check for check in checks]
@@ -188,14 +188,8 @@ def _resampled(frame: pd.DataFrame, columns: tuple, statistic: Callable, params:
     for drawn in rng.integers(0, len(places), (min(settings.resamples, 1000) if len(places) > 1 else 0, len(places))):
         at = np.concatenate([places[i] for i in drawn])
         values.append(statistic(one[at], two[at]))
-    values, tail = [v for v in values if math.isfinite(v)], (1 - settings.confidence) / 2
-    ends = np.quantile(values, [tail, 1 - tail]) if values else (math.nan, math.nan)
-    return whole, float(ends[0]), float(ends[1])
-
-
-def _mean(values: pd.Series, params: Params) -> tuple[float, float, float]:
-    settings = params.text_metrics
-    return intervals.bootstrap(values, settings.resamples, settings.confidence, params.seed)
+    finite = intervals.numbers(values)
+    return whole, *(intervals.percentiles(finite, settings.confidence) if len(finite) else (math.nan, math.nan))
 
 
 def _check(name: str, values: pd.Series, estimate: tuple, wanted: str = "", limit: float = 0.0) -> dict:

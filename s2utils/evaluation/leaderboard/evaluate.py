@@ -111,13 +111,12 @@ def other(params: Params) -> Params:
 def summary(scores: pd.DataFrame, params: Params) -> dict:
     """One model's row: n, then each task (%) and their average with intervals and standard errors."""
     row, estimates, errors = {"n": len(scores)}, [], []
-    confidence, resamples = params.text_metrics.confidence, params.text_metrics.resamples
-    by_size = params.leaderboard.protocol == "harness"
+    confidence, by_size = params.text_metrics.confidence, params.leaderboard.protocol == "harness"
     for task, column in COLUMNS.items():
-        parts = stratified.parts(scores.loc[scores["task"] == task])
+        parts = stratified.parts(scores[scores["task"] == task].set_index("subject")["value"])
         n = sum(map(len, parts))
         if task == "truthfulqa":
-            estimate = intervals.bootstrap(np.concatenate(parts), resamples, confidence, params.seed)
+            estimate = intervals.mean(np.concatenate(parts), params)
         else:
             shares = [intervals.share(int(values.sum()), len(values), confidence) for values in parts]
             estimate = intervals.average(shares, stratified.weights(parts, by_size))

@@ -16,7 +16,7 @@ from pathlib import Path
 import mistune
 import pandas as pd
 
-from s2utils.results import tables
+from s2utils.results.latex import latex_text
 
 CAPTION = re.compile(r"(Table|Figure) (\d+): ")
 SPECIAL = re.compile(r"([\\`*_\[\]<>|#!~$&])")
@@ -173,10 +173,10 @@ def to_latex(found: list[dict]) -> str:
         return f"\\includegraphics[width=\\linewidth]{{{Path(token['attrs']['url']).with_suffix('.pdf').as_posix()}}}\n"
 
     def text(token: dict, raw: str) -> str:
-        return tables.latex_text(raw)
+        return latex_text(raw)
 
     def typed(token: dict, raw: str) -> str:
-        broken = re.sub(r"/|\\_", lambda m: rf"{m[0]}\allowbreak{{}}", tables.latex_text(raw))  # long paths may break
+        broken = re.sub(r"/|\\_", lambda m: rf"{m[0]}\allowbreak{{}}", latex_text(raw))  # long paths may break
         return rf"\texttt{{{broken}}}"
 
     return _render(

@@ -20,7 +20,7 @@ from s2utils.evaluation import metrics
 from s2utils.report import web
 from s2utils.report.paper import comparisons, facts, markup, phrases, tables_read, views
 from s2utils.report.paper.markup import Text
-from s2utils.results import tables
+from s2utils.results import tables, verdicts
 from s2utils.workflow import artefacts, paths, steps
 from s2utils.workflow.params import load
 
@@ -108,15 +108,16 @@ def environment() -> jinja2.Environment:
         extensions=["jinja2.ext.do"],
     )
     made.filters |= {name: getattr(phrases, name) for name in ("number", "percent", "listed", "capital", "count")}
-    made.filters |= {"code": markup.code}
+    made.filters["code"] = markup.code
+    made.tests["known"] = pd.notna
     made.globals |= {
         "facts": facts,
         "metrics": metrics,
         "say": phrases,
         "compare": comparisons,
+        "verdicts": verdicts,
         "views": views,
         "frame": pd.DataFrame,
-        "zip": zip,
     }
     return made
 

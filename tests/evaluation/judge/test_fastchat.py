@@ -9,7 +9,7 @@ from conftest import JUDGEMENT, write_jsonl
 from s2utils.__main__ import main
 from s2utils.evaluation.judge import fastchat, judge_prompts
 from s2utils.results import fastchat_tables
-from s2utils.workflow.params import ParameterError
+from s2utils.workflow.params import ParameterError, load
 
 
 def template(name: str) -> dict:
@@ -142,8 +142,6 @@ def test_judgements_that_cannot_be_used(tmp_path, row, message):
 
 @pytest.fixture
 def params(tree):
-    from s2utils.workflow.params import load
-
     return load("smoke", {"text_metrics": {"resamples": 100}})
 
 
@@ -304,7 +302,6 @@ def test_a_file_of_answers_in_another_encoding(tmp_path):
 
 
 def test_the_audit_reads_a_run_of_fastchat(tree, tmp_path, capsys):
-
     folder = tmp_path / "mt_bench"
     write_jsonl(folder / "model_answer" / "m.jsonl", answer(turns=("The sun is hot.", "It is far.")))
     ratings = [single(model="<b>m</b>"), single(model="<b>m</b>", turn=2, score=-1, judgment="")]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import REPOSITORY, make_endpoint, serving
-from judge_server import Handler, JudgeServer, completion
+from openai_server import Handler, Server, chat
 
 from s2utils.evaluation.judge import judge_prompts, judgements
 from s2utils.evaluation.judge.replies import DIMENSIONS
@@ -35,14 +35,13 @@ def rated(item: int) -> float:
     return 8.5 if item % 17 == 0 else 1 + item % 10
 
 
-class FaultyServer(JudgeServer):
+class FaultyServer(Server):
     """A judge that fails at the first request of some items, in every way we know."""
 
     def __init__(self):
         super().__init__(handler=Faulty)
         self.asked: collections.Counter = collections.Counter()  # (item, repair): requests
         self.paid: collections.Counter = collections.Counter()  # (item, repair): whole replies
-        self.at_once = self.most = 0
 
 
 class Faulty(Handler):
@@ -67,9 +66,9 @@ class Faulty(Handler):
         text = f"Rating: [[{rated(item):g}]]"
         if wrong == "mute" or (wrong == "talk" and not repair):
             text = "I like it."
-        data = completion("" if wrong == "empty" and not repair else text)
+        data = json.dumps(chat("" if wrong == "empty" and not repair else text)).encode()
         if first and wrong in ("limit", "crash"):
-            return self.send(429 if wrong == "limit" else 500, b'{"error": {"message": "later"}}')
+            return self.send(429 if wrong == "limit" else 500, {"error": {"message": "later"}})
         if first and wrong == "silence":
             return time.sleep(1.2 * TIMEOUT)
         if first and wrong == "cut":

@@ -1,8 +1,8 @@
 import json
-import math
 
 import pandas as pd
 import pytest
+from conftest import write_jsonl
 from test_fastchat import template
 
 from s2utils.evaluation.judge import fastchat, mtbench
@@ -92,7 +92,7 @@ def references(tree, *rows: dict) -> str:
     """FastChat's file of one model's reference answers, written."""
     usual = {"answer_id": "x", "model_id": "gpt-4", "choices": [{"index": 0, "turns": ["R1", "R2"]}]}
     whole = [usual | {"question_id": i} | row for i, row in enumerate(rows, 101)]
-    (tree / "params/gpt-4.jsonl").write_text("".join(json.dumps(row) + "\n" for row in whole))
+    write_jsonl(tree / "params/gpt-4.jsonl", *whole)
     return "params/gpt-4.jsonl"
 
 
@@ -116,11 +116,9 @@ def test_fastchats_reference_answers_take_the_place_of_the_questions_own(tree):
 
 
 def test_fastchats_prompts_show_references_of_its_three_categories_only(tree):
-    (tree / "params/prompts.jsonl").write_text("".join(json.dumps(template(n)) + "\n" for n in fastchat.NAMES))
-    settings = own(
-        tree, {}, {"category": "writing"}, {}, prompts="params/prompts.jsonl",
-        references=references(tree, {}, {}, {}),
-    )  # fmt: skip
+    write_jsonl(tree / "params/prompts.jsonl", *map(template, fastchat.NAMES))
+    files = {"prompts": "params/prompts.jsonl", "references": references(tree, {}, {}, {})}
+    settings = own(tree, {}, {"category": "writing"}, {}, **files)
     rows = mtbench.questions(settings, 0)
     assert mtbench.beside(rows, settings) == "4 of 6 turns beside a reference answer of params/gpt-4.jsonl"
 
@@ -170,15 +168,6 @@ def test_unknown_category_and_missing_file():
         mtbench.questions(params.load("cpu", {"mtbench": {"categories": ["poetry"]}}).mtbench, 0)
     with pytest.raises(ParameterError, match="there is no file"):
         mtbench.questions(params.load("cpu", {"mtbench": {"questions": "params/none.jsonl"}}).mtbench, 0)
-
-
-def test_unparsed_replies_are_counted():
-    ratings, ended = [7.0, math.nan, 5.0, 3.0], [True, True, False, True]
-    judged = pd.DataFrame({"question_id": [1, 1, 2, 2], "turn": [1, 2] * 2, "rating": ratings, "ended": ended})
-    row = mtbench.summary(judged.assign(repeat=0), params.load("cpu"))
-    assert (row["n"], row["n_cut"]) == (2, 1)
-    assert row["single_turn_rating"] == 6 and row["single_turn_rating_n_failed"] == 0
-    assert row["multi_turn_rating"] == 3 and row["multi_turn_rating_n_failed"] == 1
 
 
 def test_merges_of_one_model_draw_the_same_random_numbers_and_no_others_do(monkeypatch, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_endpoint, serving
-from judge_server import JudgeServer
+from openai_server import Server
 
 from s2utils.evaluation.judge import judge_run, judgements, mtbench, pairwise, reliability
 from s2utils.evaluation.judge.replies import DIMENSIONS
@@ -18,18 +18,12 @@ from s2utils.workflow.notebook import Run
 from s2utils.workflow.params import ParameterError, load
 
 BECAUSE = {
-    "the sky blue": "the air",
-    "snow cold": "the ice in it",
-    "grass green": "what is in its leaves",
-    "the sea salty": "salt from the rocks",
-    "the sun hot": "what goes on in its middle",
-}
+    "the sky blue": "the air", "snow cold": "the ice in it", "grass green": "what is in its leaves",
+    "the sea salty": "salt from the rocks", "the sun hot": "what goes on in its middle",
+}  # fmt: skip
+SAID = "{} because of {}. So it is, and we can see it each day."
 ASKED = [
-    {
-        "id": f"q{i}",
-        "question": f"Why is {thing}?",
-        "reference": f"{thing.capitalize()} because of {why}. So it is, and we can see it each day.",
-    }
+    {"id": f"q{i}", "question": f"Why is {thing}?", "reference": SAID.format(thing.capitalize(), why)}
     for i, (thing, why) in enumerate(BECAUSE.items())
 ]
 HUMAN = {row["question"]: row["reference"] for row in ASKED}
@@ -70,7 +64,7 @@ def reply(body: dict) -> str:
 
 @pytest.fixture
 def server():
-    with serving(JudgeServer(reply)) as running:
+    with serving(Server(reply)) as running:
         yield running
 
 
@@ -80,8 +74,7 @@ def params(tree):
 
 
 def judge(server, name: str) -> Endpoint:
-    url = f"http://127.0.0.1:{server.server_port}/v1"
-    return make_endpoint(model=name, base_url=url, concurrency=8, max_new_tokens=64, temperature=0.7)
+    return make_endpoint(model=name, base_url=server.url, concurrency=8, max_new_tokens=64, temperature=0.7)
 
 
 def checks_of(server, name: str, params, cache, kind: str = "single") -> pd.DataFrame:
@@ -206,20 +199,15 @@ def run(tree, server, monkeypatch):
     for question in questions:  # what the fine-tune says there is good, and what the base says is not
         monkeypatch.setitem(HUMAN, question["turns"][0], "SmolLM2-135M-sciq")
     for row in made.models:
-        with made.artefact(row.id, "answers").making():
-            texts = [
-                asked | {"text": asked["reference"] if row.train_set else "Bad.", "ended": True} for asked in ASKED
-            ]
-            rows = [text | {"dataset": dataset} for dataset in ("sciq", "full") for text in texts]
-            artefacts.append_jsonl(made.artefact(row.id, "answers").folder / "answers.jsonl", rows)
-        with made.artefact(row.id, "mtbench").making():
+        with (done := made.artefact(row.id, "answers")).making():
+            said = [a | {"text": a["reference"] if row.train_set else "Bad.", "ended": True} for a in ASKED]
+            rows = [text | {"dataset": dataset} for dataset in ("sciq", "full") for text in said]
+            artefacts.append_jsonl(done.folder / "answers.jsonl", rows)
+        with (done := made.artefact(row.id, "mtbench")).making():
             same = {"model": row.id, "ended": True, "repeat": 0, "kind": "single", "judge": "good", "state": "clear"}
-            rows = [
-                same | {"question_id": q["question_id"], "turn": t, "text": f"{row.id} {t}", "rating": float(t)}
-                for q in questions
-                for t in (1, 2)
-            ]
-            judgements.write(made.artefact(row.id, "mtbench").folder / "judged.jsonl", rows)
+            turns = [(q["question_id"], t) for q in questions for t in (1, 2)]
+            rows = [same | {"question_id": q, "turn": t, "text": f"{row.id} {t}", "rating": float(t)} for q, t in turns]
+            judgements.write(done.folder / "judged.jsonl", rows)
     return made
 
 
@@ -235,11 +223,11 @@ def test_the_job_asks_everything_once_and_keeps_it(run, server):
     table = reliability.read(folder / "panel.csv")
     names = set(table["check"])
     assert {"agrees with five, Spearman's rho", "agrees with people.csv, Spearman's rho"} <= names
-    asked = server.asked
-    assert judge_run.make(run) == folder and server.asked == asked
+    asked = len(server.seen)
+    assert judge_run.make(run) == folder and len(server.seen) == asked
     (folder / "manifest.json").unlink()
     judge_run.make(run)
-    assert server.asked == asked, "the cache pays nothing twice"
+    assert len(server.seen) == asked, "the cache pays nothing twice"
 
 
 def judged_by_people(run: Run, **changed) -> Run:
@@ -258,7 +246,7 @@ def test_a_file_of_ratings_is_no_judge_to_be_asked(run, server):
     folder = judge_run.make(judged_by_people(run))
     found = judgements.read(folder / "validation.jsonl")
     assert found["overall"].dropna().tolist() == [3, 9] and (found["state"] == "failed").sum() == 4
-    assert server.asked == 0 and reliability.verdict(reliability.read(folder / "panel.csv")) == "not tested"
+    assert not server.seen and reliability.verdict(reliability.read(folder / "panel.csv")) == "not tested"
 
 
 def test_a_file_that_rates_nothing_of_ours_is_refused(run):
