@@ -1,8 +1,8 @@
 """The language of a text, offline: whether it is another than the wanted one (`foreign`), and which it is (`detect`).
 
-`foreign` takes an ISO 639-1 code. py3langid looks at byte n-grams; its model lies in the package as plain arrays (npz, loaded without
-pickle), so unlike `toxicity` there is nothing to check before import. Trap: short texts are uncertain. Of English
-questions of 10–20 characters it names 71 % English, of 20–30 characters 90 %, from 50 on 99.9 %, and some
+`foreign` takes an ISO 639-1 code. py3langid looks at byte n-grams; its model lies in the package as plain arrays (npz,
+loaded without pickle), so unlike `toxicity` there is nothing to check before import. Trap: short texts are uncertain.
+Of English questions of 10–20 characters it names 71 % English, of 20–30 characters 90 %, from 50 on 99.9 %, and some
 become Nigerian Pidgin (pcm): judge the answer rather than the question, and ask for a high probability.
 `foreign` does both, and looks for words of the language first, which is a hundred times faster than n-grams.
 `detect` is fastText's lid.176, with which The Pile, Dolma and Llama 2 counted theirs; its codes are those of Wikipedias
@@ -59,8 +59,8 @@ def detect(texts: Iterable[str], threshold: float = THRESHOLD) -> list[tuple[str
     """(code of the likeliest of 176 languages, its probability 0–1) of each text.
 
     "unknown" where the probability is below `threshold`, and with 0.0 where the text is empty. The whole text is read,
-    its line feeds as spaces. Trap: a text in a language that the model does not know is often given to one that it does,
-    and at threshold 0 signs alone are English.
+    its line feeds as spaces. Trap: a text in a language that the model does not know is often given to one that it
+    does, and at threshold 0 signs alone are English.
     """
     predict = _lid176().predict
     found = []
