@@ -87,7 +87,7 @@ def pronouns(texts: Iterable[str], published: pd.DataFrame | None = None, only=N
     Columns: axis, group, of (whose share it is), n, n_hits, share with interval, n_failed, published. `published` has
     axis, entry ("any", "she", "1st") and percent. `only`: Boolean, whether a text is looked at; all are without.
     """
-    looked_at, n_failed = _only(texts, only)
+    looked_at, n_failed = wanted(texts, only)
     printed = {}
     if published is not None:
         printed = {(row.axis, row.entry): row.percent / 100 for row in published.itertuples()}
@@ -117,7 +117,7 @@ def demographics(texts: Iterable[str], published: pd.DataFrame | None = None, on
     Columns: axis, descriptor ("any" first), of, n, n_hits, share with interval, n_failed, published. `published` has
     axis, axis_percent_of_documents, descriptor, percent_of_axis_documents. `only` as in `pronouns`.
     """
-    looked_at, n_failed = _only(texts, only)
+    looked_at, n_failed = wanted(texts, only)
     printed = {}
     if published is not None:
         printed = {(r.axis, r.descriptor): r.percent_of_axis_documents / 100 for r in published.itertuples()}
@@ -233,6 +233,17 @@ def beginning(text: str, characters: int) -> str:
     return f"{whole} …"
 
 
+def wanted(texts: Iterable[str], only) -> tuple[Iterable[str], int]:
+    """(the texts that `only` marks, lazily; how many it does not); all where it is None.
+
+    The texts raise ValueError where they are not as many as `only`.
+    """
+    if only is None:
+        return texts, 0
+    only = np.asarray(only, dtype=bool)
+    return (text for text, keep in zip(texts, only, strict=True) if keep), int((~only).sum())
+
+
 def _batches(texts: Iterable[str], size: int) -> Iterator[list[str]]:
     iterator = iter(texts)
     while some := list(itertools.islice(iterator, size)):
@@ -249,14 +260,6 @@ def _domains(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     if (frame["domain"] == ALL).any():
         raise UserError(f"a domain is called '{ALL}', which names all domains together: give it another name")
     return [*frame.groupby("domain", sort=False), (ALL, frame)]
-
-
-def _only(texts: Iterable[str], only) -> tuple[Iterable[str], int]:
-    """(the texts to look at, how many are not)."""
-    if only is None:
-        return texts, 0
-    only = np.asarray(only, dtype=bool)
-    return itertools.compress(texts, only), int((~only).sum())
 
 
 def _share(n_hits: int, n: int) -> tuple:
