@@ -40,7 +40,7 @@ _FAMILIES = {"Quechua": "qu", "Nahuatl": "nah"}  # one code for what are many la
 def sentences() -> pd.DataFrame:
     """One row a sentence: text, language (its name), code (of lid.176, or "not known")."""
     rows = []
-    for example in json.loads(packaged.resolve("language-identification").read_text(encoding="utf-8"))["examples"]:
+    for example in json.loads(packaged.resolve("languages-1000").read_text(encoding="utf-8"))["examples"]:
         name = next(name for name, right in example["target_scores"].items() if right)
         rows.append((example["input"], name, code(name)))
     return pd.DataFrame(rows, columns=["text", "language", "code"])

