@@ -38,6 +38,8 @@ def test_a_text_is_measured_in_every_unit(llama2):
     table = corpus_contents.measure(["Käse  ist\ngut.", "", "</s>"], llama2, batch=2)
     assert table[["characters", "bytes", "words"]].to_numpy().tolist() == [[14, 15, 3], [0, 0, 0], [4, 4, 1]]
     assert table["tokens"].tolist()[1] == 0 and table["tokens"].tolist()[2] > 1  # as characters, not as the end
+    broken = corpus_contents.measure(["a\ud800", "a?"], llama2)
+    assert broken.iloc[0].tolist() == broken.iloc[1].tolist()  # half a surrogate pair is no character of UTF-8
     assert list(corpus_contents.measure(iter(["a"]))) == ["characters", "bytes", "words"]
     assert corpus_contents.measure([]).empty
 
