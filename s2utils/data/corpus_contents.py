@@ -49,9 +49,8 @@ def measure(texts: Iterable[str], tokenizer=None, batch: int = 256) -> pd.DataFr
         encoded = [text.encode("utf-8", "replace") for text in some]  # half a surrogate pair is a question mark
         counts = [[len(text), len(raw), len(text.split())] for text, raw in zip(some, encoded)]
         if tokenizer is not None:
-            ids = tokenizer([raw.decode() for raw in encoded], add_special_tokens=False, split_special_tokens=True)[
-                "input_ids"
-            ]
+            whole = [raw.decode() for raw in encoded]
+            ids = tokenizer(whole, add_special_tokens=False, split_special_tokens=True)["input_ids"]
             counts = [[*count, len(tokens)] for count, tokens in zip(counts, ids)]
         rows += counts
     units = UNITS[: 3 + (tokenizer is not None)]
