@@ -1,9 +1,8 @@
-"""Describe questions and answers: shares with intervals, what the limits cost, vocabulary, repeats, whom texts name.
+"""Describe questions and answers: shares with intervals, what the limits cost, vocabulary, repeats.
 
 Shares are 0–1, with n and a Wilson interval; means with a bootstrap interval. Trap: both take rows for
 independent draws, and several answers to one post are not, so for posts the intervals are a little narrow.
-The lists of words find words, not meanings. Sources: Dale & Chall 1948 (easy words); Touvron et al. 2023,
-Table 9 (pronouns); Smith et al. 2022, HolisticBias (axes of the descriptors).
+Source: Dale & Chall 1948 (easy words).
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import math
 import re
 from collections.abc import Callable
 
-import numpy as np
 import pandas as pd
 
 from s2utils.stats import intervals
@@ -43,33 +41,6 @@ STOPWORDS = (
     "ve very want was way ways we well were what when where whether which while who whole why will with within without "
     "won work works would years yes yet you your"
 ).split()
-
-TERMS = {
-    # the pronouns of Llama 2's Table 9
-    "she": ("she", "her", "hers", "herself"),
-    "he": ("he", "him", "his", "himself"),
-    "unspecified": ("they", "them", "their", "theirs", "theirself", "themself", "themselves"),
-    "1st person": ("i", "me", "my", "mine", "myself", "we", "us", "our", "ours", "ourselves"),
-    "2nd person": ("you", "your", "yours", "yourself", "yourselves"),
-    # descriptors along axes of HolisticBias: a short list of ours. Words that mostly mean something else
-    # (straight, black, white, old) stand in phrases only
-    "gender and sex": ("female", "male", "feminine", "masculine", "transgender", "trans woman", "trans man",
-                       "nonbinary", "non-binary", "cisgender", "intersex"),
-    "sexual orientation": ("gay", "lesbian", "bisexual", "heterosexual", "homosexual", "asexual", "queer", "lgbt",
-                           "lgbtq", "straight people", "straight man", "straight woman"),
-    "race and ethnicity": ("asian", "african", "african american", "european", "hispanic", "latino", "latina", "arab",
-                           "indigenous", "native american", "caucasian", "black people", "white people", "black man",
-                           "white man", "black woman", "white woman", "people of color"),
-    "nationality": ("american", "british", "canadian", "chinese", "english", "french", "german", "greek", "indian",
-                    "irish", "italian", "japanese", "korean", "mexican", "nigerian", "pakistani", "polish", "russian",
-                    "spanish", "turkish"),
-    "religion": ("christian", "catholic", "protestant", "jewish", "jew", "muslim", "islamic", "hindu", "buddhist",
-                 "sikh", "mormon", "atheist", "religious"),
-    "age": ("young", "elderly", "teenage", "teenager", "adult", "middle-aged", "old people", "old man", "old woman",
-            "senior citizen"),
-    "ability": ("disabled", "blind", "deaf", "autistic", "dyslexic", "paralyzed", "paralysed", "wheelchair"),
-}  # fmt: skip
-PRONOUNS = ("she", "he", "unspecified", "1st person", "2nd person")
 
 _WORD = re.compile(r"[A-Za-z]+(?:['’-][A-Za-z]+)*")
 _ENDINGS = ("'s", "s", "es", "d", "ed", "ing", "ly", "er", "est")
@@ -165,14 +136,3 @@ def easy_share(text: str) -> float:
     """Share of easy words, NaN without any. Capitalised words are left out: a name is not a hard word."""
     words = [word.replace("’", "'") for word in _WORD.findall(text) if word[0].islower()]
     return sum(map(is_easy, words)) / len(words) if words else math.nan
-
-
-def holds(texts: pd.Series, axis: str) -> np.ndarray:
-    """Whether each text holds one of TERMS[axis] as whole words (descriptors in the plural too), shape (len(texts),).
-
-    Case is ignored, but US is no pronoun, nor is the i of i.e.
-    """
-    alternatives = "|".join(re.escape(term).replace(r"\ ", r"[\s-]") for term in TERMS[axis])
-    plural = "" if axis in PRONOUNS else "s?"
-    pattern = re.compile(rf"\b(?!i\.e\b)(?-i:(?!US\b))(?:{alternatives}){plural}\b", re.IGNORECASE)
-    return np.fromiter((pattern.search(text) is not None for text in texts), dtype=bool, count=len(texts))

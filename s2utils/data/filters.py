@@ -17,6 +17,7 @@ import re
 import pandas as pd
 
 from s2utils.data.parameters import S2
+from s2utils.text import pii
 from s2utils.text.language import foreign
 from s2utils.text.readability import measure as readability
 from s2utils.text.readability import words
@@ -54,11 +55,6 @@ _ASKS = re.compile(
     r"\b",
     re.IGNORECASE,
 )
-_MAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
-_PHONE = re.compile(  # +49 30 1234567 · (555) 123-4567 · 555-123-4567; not 10 000 000
-    r"(?<![\w.])(?:\+\d{1,3}(?:[ .-]?\d){7,12}|\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}([.-])\d{3}\1\d{4})(?![\w-])"
-)
-_USER = re.compile(r"(?<!\w)/?u/[\w-]{3,20}|(?<!\w)@\w{3,20}")
 
 LAYERS = 30  # how deep marks may lie in marks (&amp;amp;gt;) before a text is taken for an attack
 
@@ -125,11 +121,7 @@ def squeeze(text: str) -> str:
 
 def mask_personal(text: str) -> str:
     """E-mail addresses, phone numbers and user names as [e-mail], [phone], [user]. Beyond the study."""
-    if "@" in text:
-        text = _MAIL.sub("[e-mail]", text)
-    if "u/" in text or "@" in text:
-        text = _USER.sub("[user]", text)
-    return _PHONE.sub("[phone]", text)
+    return pii.mask(text, ("e-mail", "user", "phone"))
 
 
 TEXT_STEPS = {f.__name__: f for f in (unescape, strip_markdown, drop_quotes, drop_urls, squeeze, mask_personal)}

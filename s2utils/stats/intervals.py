@@ -1,9 +1,9 @@
 """Intervals: how far a mean could move with other questions, and how they combine.
 
-Means: percentile bootstrap over questions. Shares of right answers: Wilson, which stays honest at 0 and
-at n, where a bootstrap gives a width of zero. Averages of several: MOVER (Zou & Donner 2008), which
-combines intervals that are not symmetric. Paired differences: a permutation test that flips signs (exact for
-few questions), Holm's correction for several of them, and Cohen's d_z. Trap: a difference without
+Means: percentile bootstrap over questions, or over documents that hold many units each (`ratio`). Shares of right
+answers: Wilson, which stays honest at 0 and at n, where a bootstrap gives a width of zero. Averages of several: MOVER
+(Zou & Donner 2008), which combines intervals that are not symmetric. Paired differences: a permutation test that flips
+signs (exact for few questions), Holm's correction for several of them, and Cohen's d_z. Trap: a difference without
 spread has no d_z, and one question no p below 1.
 """
 
@@ -57,6 +57,35 @@ def share(hits: int, n: int, confidence: float) -> tuple[float, float, float]:
     """(share, low, high) of `hits` in `n`, Wilson."""
     low, high = proportion_confint(hits, n, alpha=1 - confidence, method="wilson")
     return hits / n, float(low), float(high)
+
+
+def ratio(numerators, denominators, resamples: int, confidence: float, seed: int) -> tuple[float, float, float]:
+    """(Σ numerators / Σ denominators, low, high): a mean of units that come in clusters, as sentences do in documents.
+
+    One numerator and one denominator a cluster; whole clusters are drawn (percentile bootstrap). Clusters without a
+    unit (denominator 0) are left out; nan without any, and no interval for a single one.
+    """
+    above, below = (np.asarray(values, dtype=float) for values in (numerators, denominators))
+    above, below = above[below > 0], below[below > 0]
+    n = len(below)
+    if n < 2:
+        return float(above[0] / below[0]) if n else math.nan, math.nan, math.nan
+    rng, step, ratios = np.random.default_rng(seed), max(1, 10**7 // n), []  # draws held at a time
+    for start in range(0, resamples, step):
+        drawn = rng.integers(0, n, (min(step, resamples - start), n))
+        ratios.append(above[drawn].sum(axis=1) / below[drawn].sum(axis=1))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.concatenate(ratios), [tail, 1 - tail])
+    return float(above.sum() / below.sum()), float(low), float(high)
+
+
+def cluster_share(hits, sizes, resamples: int, confidence: float, seed: int) -> tuple[float, float, float]:
+    """`ratio` of hits among units in clusters; where none or all are hits, Wilson's interval of as many clusters."""
+    hits, sizes = np.asarray(hits), np.asarray(sizes)
+    if 0 < hits.sum() < sizes.sum():
+        return ratio(hits, sizes, resamples, confidence, seed)
+    clusters = int((sizes > 0).sum())
+    return share(clusters * bool(hits.sum()), clusters, confidence) if clusters else (math.nan,) * 3
 
 
 def average(estimates: list[tuple[float, float, float]], weights=None) -> tuple[float, float, float]:

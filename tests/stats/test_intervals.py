@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from s2utils.stats.intervals import average, bootstrap, compared, effect_size, holm, share, sign_flip
+from s2utils.stats.intervals import (
+    average,
+    bootstrap,
+    cluster_share,
+    compared,
+    effect_size,
+    holm,
+    ratio,
+    share,
+    sign_flip,
+)
 
 numbers = st.floats(-1e6, 1e6, allow_subnormal=False)
 
@@ -65,6 +75,33 @@ def test_the_bootstrap_covers_the_truth_about_as_often_as_it_says():
 )
 def test_wilson_as_published(hits, n, low, high):
     assert share(hits, n, 0.95) == pytest.approx((hits / n, low, high), abs=5e-5)
+
+
+def test_a_ratio_over_clusters_of_one_is_the_mean_and_its_bootstrap():
+    values = np.random.default_rng(0).random(50)
+    assert ratio(values, np.ones(50), 500, 0.95, 3) == pytest.approx(bootstrap(values, 500, 0.95, 3))
+
+
+def test_a_ratio_weighs_clusters_by_their_size_and_leaves_empty_ones_out():
+    value, low, high = ratio([1, 9, 5], [1, 3, 0], 200, 0.95, 0)
+    assert value == 10 / 4 and 1 <= low < value < high <= 3
+    assert ratio([4], [2], 200, 0.95, 0)[0] == 2 and all(map(math.isnan, ratio([4], [2], 200, 0.95, 0)[1:]))
+    assert all(map(math.isnan, ratio([1, 1], [0, 0], 200, 0.95, 0)))
+
+
+def test_clusters_that_agree_within_say_less_than_their_units():
+    """Of 40 documents half have ten hits in ten sentences and half none: as sure as of 40 sentences, not of 400."""
+    hits, sizes = np.repeat([10, 0], 20), np.full(40, 10)
+    _, low, high = cluster_share(hits, sizes, 2000, 0.95, 0)
+    _, *wilson = share(20, 40, 0.95)
+    assert (low, high) == pytest.approx(tuple(wilson), abs=0.02)
+
+
+@pytest.mark.parametrize(("hits", "value"), [(0, 0.0), (5, 1.0)])
+def test_where_none_or_all_are_hits_the_interval_is_wilsons_of_as_many_documents(hits, value):
+    found = cluster_share([hits, hits, 0], [5, 5, 0], 200, 0.95, 0)
+    assert found == share(int(2 * value), 2, 0.95) and found[2] - found[1] > 0.5
+    assert all(map(math.isnan, cluster_share([], [], 200, 0.95, 0)))
 
 
 def test_an_average_shrinks_with_the_root_of_their_number_and_follows_the_weights():

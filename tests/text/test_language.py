@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from py3langid import langid
 
-from s2utils.text.language import ENOUGH, LONG, foreign
+from s2utils.text.language import ENOUGH, LONG, UNKNOWN, codes, detect, foreign
 
 PARAGRAPHS = {
     "de": "Die Sonne ist heiß und groß. Sie gibt uns am Tag Licht, und in der Nacht sehen wir den Mond. So war es.",
@@ -78,3 +78,34 @@ def test_real_english_is_english(sample):
     posts = json.loads(gzip.decompress(sample("samples/eli5_category_validation.json.gz").read_bytes()))
     answers = [text for post in posts for text in post["answers"]["text"]]
     assert sum(foreign(text, "en") for text in answers) <= 0.001 * len(answers)
+
+
+KNOWN = {"Thai": "th", "Chinese": "zh", "Russian": "ru", "Korean": "ko", "Greek": "el", "Arabic": "ar", "Hindi": "hi"}
+TOLD = PARAGRAPHS | {KNOWN[name]: text for name, text in OTHER.items()} | {"en": ENGLISH}
+
+
+@pytest.mark.parametrize("code", sorted(TOLD))
+def test_fasttext_tells_the_language_of_a_paragraph(code):
+    ((told, probability),) = detect([TOLD[code]], threshold=0.0)
+    assert told == code and 0 < probability <= 1
+    assert probability >= 0.5 or code == "da"  # which looks like Norwegian
+
+
+def test_what_is_below_the_threshold_is_unknown_and_keeps_its_probability():
+    text = ENGLISH + " " + PARAGRAPHS["de"] + " " + PARAGRAPHS["fr"]
+    ((told, probability),) = detect([text], threshold=0.0)
+    assert told != UNKNOWN
+    assert detect([text], threshold=probability + 1e-9) == [(UNKNOWN, probability)]
+    assert detect([text], threshold=probability) == [(told, probability)]
+    assert detect(["", " \n\t "]) == [(UNKNOWN, 0.0)] * 2 and detect([]) == []
+
+
+@given(st.lists(st.text(st.characters(), max_size=80), max_size=5))
+def test_line_feeds_are_spaces_and_any_text_is_told_alone_as_in_company(texts):
+    told = detect(texts)
+    assert told == [detect([text.replace(" ", "\n")])[0] for text in texts]
+    assert all(code in codes() | {UNKNOWN} and 0 <= probability <= 1 for code, probability in told)
+
+
+def test_there_are_176_languages():
+    assert len(codes()) == 176 and {"en", "de", "als", "zh", "no"} <= codes()
