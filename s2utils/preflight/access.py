@@ -122,8 +122,8 @@ def archives(values: dict) -> tuple[list[Check], int]:
     names = {str(v).removeprefix("embedded:") for v in values.values() if str(v).startswith("embedded:")}
     names |= {"arc", "hellaswag", "mmlu", "truthfulqa"} if values["leaderboard.source"] == "embedded" else set()
     checks = [
-        Check("fail", f"embedded:{name}", "is not known", f"correct its name{nearest(name, packaged.CONTENTS)}")
-        for name in sorted(names - set(packaged.CONTENTS))
+        Check("fail", f"embedded:{name}", "is not known", f"correct its name{nearest(name, packaged.known())}")
+        for name in sorted(names - set(packaged.known()))
     ]
     wanted = {packaged.CONTENTS[name][0] for name in names & set(packaged.CONTENTS)}
     if missing := sorted(name for name in wanted if not packaged.ready(name)):
