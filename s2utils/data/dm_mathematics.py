@@ -1,6 +1,6 @@
 """DM Mathematics, made anew by the generator that The Pile's component came from (package `mathematics-dataset`).
 
-A document is `QUESTIONS` questions of one module, each a line, its answer on the next, then an empty line. They are made
+A document is `QUESTIONS` questions of one module: a line, its answer on the next, then an empty line. They are made
 in a process of their own, for the generator draws from global random states and from sets of texts, whose order hangs
 on PYTHONHASHSEED. Trap: its release of 2018 expects a NumPy and a SymPy that are gone; `_mend` gives it back what it
 misses. Left out are questions composed of others: their parts lie in sets in the order of memory, so the same seed

