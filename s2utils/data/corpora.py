@@ -38,8 +38,8 @@ class Document:
 def documents(name: str, component: Component, seed: int, left_out: Counter | None = None) -> Iterator[Document]:
     """Documents of a component in the order of its source, or a seeded sample of `max_documents` of them in it.
 
-    What cannot be used, or is not drawn, is added to `left_out` by reason. Raises SourceError where nothing can be read, NotAtHand
-    where the user must bring the source (see `at_hand`).
+    What cannot be used, or is not drawn, is added to `left_out` by reason. Raises SourceError where nothing can be
+    read, NotAtHand where the user must bring the source (see `at_hand`).
     """
     left_out = Counter() if left_out is None else left_out
     chosen = None

@@ -191,7 +191,7 @@ class Component(Section):
 class Quality(Section):
     """Rules for web pages as Dolma has them: Gopher's, with the median of word lengths. Names are datatrove's."""
 
-    min_doc_words: Count = Field(description="words without punctuation")
+    min_doc_words: Size = Field(description="words without punctuation")
     max_doc_words: Size = Field(description="words without punctuation")
     min_median_word_length: Amount = Field(description="characters")
     max_median_word_length: Amount = Field(description="characters")
@@ -226,7 +226,7 @@ class Pipeline(Section):
     """Dolma's pipeline: which steps, in which order, with which limits."""
 
     steps: Distinct[CorpusFilter] = Field(description="on single documents, in order")
-    prose: Names = Field(description="components that `quality` and `c4` look at; the others pass, code and maths")
+    web: Names = Field(description="components that language, quality, c4 and repetition look at; the others pass")
     language: Language = Field(description="fastText's code")
     language_min: Share = Field(description="least probability of the language")
     quality: Quality
@@ -234,12 +234,14 @@ class Pipeline(Section):
     c4: C4
     pii_max: Count = Field(description="more e-mail and IP addresses drop the document, fewer are masked")
     toxicity_sentence_max: Share = Field(description="sentences at or above it are taken away")
-    duplicate_paragraphs: bool = Field(description="take away paragraphs that stood before in the corpus")
+    duplicate_paragraph_words: Count = Field(
+        description="paragraphs of so many words or more are taken away where they stood before in the corpus; 0: none"
+    )
     minhash_buckets: Size = Field(description="of the signature; one agreeing bucket makes two near duplicates")
     minhash_hashes: Size = Field(description="a bucket")
     minhash_n_grams: Size = Field(description="words")
     contamination_words: Size = Field(description="a run of so many words shared with an evaluation set")
-    blocks: Jobs = Field(description="shares of the documents; jobs that work at them, and what a kill can lose")
+    tasks: Jobs = Field(description="shares of the documents, each a job; a kill loses those that run")
 
 
 class Corpus(Section):
