@@ -58,10 +58,14 @@ class Read(PipelineStep):
 
     def run(self, data=None, rank: int = 0, world_size: int = 1) -> None:
         """Read them."""
-        left_out: dict[str, Counter] = {name: Counter() for name in self.components}
+        left_out: dict[str, Counter] = {}  # by domain; by component where its documents have several
         documents = itertools.chain.from_iterable(
-            corpora.documents(name, component, self.seed, left_out[name]) for name, component in self.components.items()
-        )
+            corpora.documents(
+                name, component, self.seed,
+                left_out.setdefault(name if component.domain.startswith("{") else component.domain, Counter()),
+            )
+            for name, component in self.components.items()
+        )  # fmt: skip
         for number in itertools.count():
             rows = [
                 {"text": d.text, "id": d.id, "component": d.component, "domain": d.domain}
@@ -145,9 +149,8 @@ class _Language(BaseFilter):
 
     def filter(self, doc: Document) -> Verdict:
         """Whether it is in the language."""
-        ((code, probability),) = _detector().predict(doc.text.replace("\n", " "), k=1)
-        code = code.removeprefix("__label__")
-        if code != self.language:
+        (label,), (probability,) = _detector().predict(doc.text.replace("\n", " "), k=1)
+        if label != f"__label__{self.language}":
             return False, "another language"
         return probability >= self.least or (False, "language uncertain")
 
@@ -156,27 +159,18 @@ class _Language(BaseFilter):
 def _detector():
     import fasttext
 
-    model = fasttext.load_model(str(packaged.resolve("lid176")))
-    predict = model.predict
-
-    class Detector:
-        @staticmethod
-        def predict(text: str, k: int) -> list[tuple[str, float]]:
-            labels, probabilities = predict(text, k=k)
-            return list(zip(labels, probabilities)) or [("__label__und", 0.0)]
-
-    return Detector
+    return fasttext.load_model(str(packaged.resolve("lid176")))
 
 
 class _Quality(GopherQualityFilter):
     """Gopher's rules, with Dolma's median of word lengths in place of the mean."""
 
-    def __init__(self, rules: dict, exclusion_writer: DiskWriter | None = None):
+    def __init__(self, rules: dict, words: Words, exclusion_writer: DiskWriter | None = None):
         rules = dict(rules)
         self.least, self.most = rules.pop("min_median_word_length"), rules.pop("max_median_word_length")
         super().__init__(
             **rules, min_avg_word_length=None, max_avg_word_length=None, exclusion_writer=exclusion_writer,
-            language=Words(),
+            language=words,
         )  # fmt: skip
 
     def filter(self, doc: Document) -> Verdict:

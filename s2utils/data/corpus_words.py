@@ -3,8 +3,8 @@
 Rules are those of spaCy's English: a run between white space loses marks at both ends, then parts at hyphens and
 slashes between letters; contractions part in two; addresses, numbers, initials and abbreviations stay whole. A run is
 parted once, and the words of a text once for all blocks that look at it. Blocks take `Words()` where they ask for a
-language. Trap: near to spaCy, not equal: 96 % of texts have the very same words, and Gopher's share of words with a letter
-counts every mark as a word, so a text at its limit may fall on the other side.
+language. Trap: near to spaCy, not equal: 96 % of texts have the very same words, and Gopher's share of words with a
+letter counts every mark as a word, so a text at its limit may fall on the other side.
 """
 
 from __future__ import annotations
