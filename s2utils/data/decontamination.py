@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import datasets
 import pandas as pd
@@ -64,19 +64,27 @@ def hits(texts: list[str], index: dict[str, tuple[str, int]], n: int) -> pd.Data
     `n` must be the index's. A run that several documents hold counts for the first of them. Give all texts
     at once: the whole index is read at each call.
     """
+    search = searcher(index, n)
+    rows = [(position, *place, run) for position, text in enumerate(texts) for place, run in search(text)]
+    return pd.DataFrame(rows, columns=["position", "set", "document", "run"])
+
+
+def searcher(index: dict[str, tuple[str, int]], n: int) -> Callable[[str], Iterator[tuple[tuple[str, int], str]]]:
+    """A function from a text to the ((set, document), first run) that it shares with each; reads the index once."""
     short: dict[str, list[int]] = {}  # first words of a document under n words → lengths of such documents
     for run in index:
         if (length := run.count(" ") + 1) < n:
             short.setdefault(" ".join(run.split(" ")[:SHORTEST]), []).append(length)
-    rows = []
-    for position, text in enumerate(texts):
+
+    def search(text: str) -> Iterator[tuple[tuple[str, int], str]]:
         bare, seen = words(text.lower()), set()
         for run in itertools.chain(_runs(bare, n), _short_runs(bare, short)):
             place = index.get(run)
             if place and place not in seen:
                 seen.add(place)
-                rows.append((position, *place, run))
-    return pd.DataFrame(rows, columns=["position", "set", "document", "run"])
+                yield place, run
+
+    return search
 
 
 def _runs(bare: list[str], n: int) -> Iterator[str]:

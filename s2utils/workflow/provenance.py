@@ -97,8 +97,7 @@ def sources(values: dict[str, object]) -> dict[str, dict]:
         if not path or not (last == "path" or local_model):
             continue
         if str(path).startswith("embedded:"):
-            archive, member = packaged.CONTENTS[str(path).removeprefix("embedded:")]
-            found[str(path)] = {"archive": packaged.ARCHIVES[archive].requirement, "member": member}
+            found[str(path)] = packaged.origin(str(path).removeprefix("embedded:"))
         elif (paths.root() / str(path)).is_file():
             found[str(path)] = {"sha256": artefacts.sha256(paths.root() / str(path))}
         elif f"{section}.config" not in values:

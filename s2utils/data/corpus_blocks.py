@@ -1,0 +1,356 @@
+"""Blocks of the corpus pipeline: datatrove's filters with the words of `corpus_words`, and what Dolma has besides.
+
+Every filter writes what it drops, without its text, as JSON lines of id, component, domain and reason. Rules for web
+pages look only at components that are web pages (`Web`). Ours are: the median of word lengths in place of the mean,
+fastText's language, toxicity by sentence, exact duplicates by document and paragraph, decontamination, and the mix.
+Trap: datatrove's own exact deduplication keeps the copy with the lowest number in its file, so its result hangs on the
+number of tasks; here, as in its MinHash, the first in the order of the corpus stays.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import statistics
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datatrove.data import Document
+from datatrove.pipeline.base import PipelineStep
+from datatrove.pipeline.filters import C4QualityFilter, GopherQualityFilter, GopherRepetitionFilter
+from datatrove.pipeline.filters.base_filter import BaseFilter
+from datatrove.pipeline.formatters import PIIFormatter
+from datatrove.pipeline.readers import ParquetReader
+from datatrove.pipeline.writers import ParquetWriter
+from datatrove.pipeline.writers.disk_base import DiskWriter
+from datatrove.utils.text import PUNCTUATION_SET
+from loguru import logger
+
+from s2utils.data import corpora, decontamination
+from s2utils.data.corpus_words import Words
+from s2utils.data.parameters import Component
+from s2utils.text.toxicity import toxicity
+from s2utils.workflow import artefacts, packaged
+
+logger.disable("datatrove")  # it tells of every task on the error stream; what fails raises
+
+BATCH = 100  # documents in memory
+BLOCK = 1_000  # of a file of raw documents
+SCHEMA = pa.schema([(column, pa.string()) for column in ("text", "id", "component", "domain")])
+Verdict = bool | tuple[bool, str]
+
+
+class Read(PipelineStep):
+    """Writes the documents of all components in blocks of `BLOCK`, and what was left out; run it as one task."""
+
+    type, name = "📖 - READER", "components"
+
+    def __init__(self, folder: Path, components: dict[str, Component], seed: int):
+        super().__init__()
+        self.folder, self.components, self.seed = folder, components, seed
+
+    def run(self, data=None, rank: int = 0, world_size: int = 1) -> None:
+        """Read them."""
+        left_out: dict[str, Counter] = {}  # by domain; by component where its documents have several
+        documents = itertools.chain.from_iterable(
+            corpora.documents(
+                name, component, self.seed,
+                left_out.setdefault(name if component.domain.startswith("{") else component.domain, Counter()),
+            )
+            for name, component in self.components.items()
+        )  # fmt: skip
+        for number in itertools.count():
+            rows = [
+                {"text": d.text, "id": d.id, "component": d.component, "domain": d.domain}
+                for d in itertools.islice(documents, BLOCK)
+            ]
+            if not rows:
+                break
+            with artefacts.replacing(self.folder / f"{number:06d}.parquet", "wb") as file:
+                pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file, compression="zstd")
+        artefacts.write_json(self.folder.with_name("left_out.json"), left_out)
+
+
+class Blocks(ParquetReader):
+    """Documents of a folder: of one file a task, or of the task's share of the files, in order."""
+
+    def __init__(self, folder: Path, shared: bool = False):
+        super().__init__(str(folder), batch_size=BATCH)
+        self.shared, self.add_file_path = shared, False
+
+    def run(self, data=None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
+        """Read them."""
+        files = sorted(self.data_folder.list_files())
+        if self.shared:
+            mine = files[len(files) * rank // world_size : len(files) * (rank + 1) // world_size]
+        else:
+            mine = [file for file in files if file == f"{rank:05d}.parquet"]  # a task that kept nothing wrote none
+        yield from self.read_files_shard(mine)
+
+
+def writer(folder: Path) -> ParquetWriter:
+    """Writes documents as `Blocks` reads them."""
+
+    def row(_, document: Document) -> dict:
+        return {"text": document.text, "id": document.id} | _place(document)
+
+    return ParquetWriter(
+        str(folder), compression="zstd", adapter=row, batch_size=BATCH, max_file_size=-1, schema=SCHEMA,
+        use_content_defined_chunking=False,
+    )  # fmt: skip
+
+
+class Dropped(DiskWriter):
+    """What a filter drops: id, component, domain, reason; no text."""
+
+    default_output_filename, name = "${rank}.jsonl", "dropped"
+
+    def __init__(self, folder: Path, reason: str = "dropped"):
+        super().__init__(str(folder), compression=None)
+        self.reason = reason
+
+    def _default_adapter(self, document: Document) -> dict:
+        reason = document.metadata.get("filter_reason", self.reason)
+        return {"id": document.id, **_place(document), "reason": reason}
+
+    def _write(self, document: dict, file_handler, filename: str) -> None:
+        file_handler.write(json.dumps(document, ensure_ascii=False) + "\n")
+
+
+def _place(document: Document) -> dict[str, str]:
+    return {key: document.metadata[key] for key in ("component", "domain")}
+
+
+class Web:
+    """Mixed into a filter: other components than `web` pass it."""
+
+    web: tuple[str, ...] = ()
+
+    def filter(self, doc: Document) -> Verdict:
+        """Its verdict on web pages."""
+        return super().filter(doc) if doc.metadata["component"] in self.web else True
+
+
+class _Language(BaseFilter):
+    """Keeps texts in a language by fastText's lid.176, line ends as spaces."""
+
+    name = "language"
+
+    def __init__(self, language: str, least: float, exclusion_writer: DiskWriter | None = None):
+        super().__init__(exclusion_writer)
+        self.language, self.least = language, least
+
+    def filter(self, doc: Document) -> Verdict:
+        """Whether it is in the language."""
+        (label,), (probability,) = _detector().predict(doc.text.replace("\n", " "), k=1)
+        if label != f"__label__{self.language}":
+            return False, "another language"
+        return probability >= self.least or (False, "language uncertain")
+
+
+@functools.cache
+def _detector():
+    import fasttext
+
+    return fasttext.load_model(str(packaged.resolve("lid176")))
+
+
+class _Quality(GopherQualityFilter):
+    """Gopher's rules, with Dolma's median of word lengths in place of the mean."""
+
+    def __init__(self, rules: dict, words: Words, exclusion_writer: DiskWriter | None = None):
+        rules = dict(rules)
+        self.least, self.most = rules.pop("min_median_word_length"), rules.pop("max_median_word_length")
+        super().__init__(
+            **rules, min_avg_word_length=None, max_avg_word_length=None, exclusion_writer=exclusion_writer,
+            language=words,
+        )  # fmt: skip
+
+    def filter(self, doc: Document) -> Verdict:
+        """Its verdict."""
+        verdict = super().filter(doc)
+        if verdict is not True:
+            return verdict
+        words = self.language.word_tokenize(doc.text)
+        median = statistics.median(len(word) for word in words if not PUNCTUATION_SET.issuperset(word))
+        return self.least <= median <= self.most or (False, "median_word_length")
+
+
+class _C4(C4QualityFilter):
+    """C4's rules; what they leave nothing of is dropped."""
+
+    def filter(self, doc: Document) -> Verdict:
+        """Its verdict."""
+        verdict = super().filter(doc)
+        return verdict if verdict is not True or doc.text else (False, "nothing_left")
+
+
+class Language(Web, _Language):
+    """Of web pages."""
+
+
+class Quality(Web, _Quality):
+    """Of web pages."""
+
+
+class C4(Web, _C4):
+    """Of web pages."""
+
+
+class Repetition(Web, GopherRepetitionFilter):
+    """Of web pages."""
+
+
+class Personal(BaseFilter):
+    """Masks e-mail and IP addresses by datatrove's patterns; drops a document with more than `most`."""
+
+    name = "personal"
+
+    def __init__(self, most: int, exclusion_writer: DiskWriter | None = None):
+        super().__init__(exclusion_writer)
+        self.most, self.mask = most, PIIFormatter(email_replacement="[e-mail]", ip_replacement="[IP address]")
+
+    def filter(self, doc: Document) -> Verdict:
+        """Whether it has few enough."""
+        mails = self.mask.emails_replacer.regex.findall(doc.text) if "@" in doc.text else []
+        addresses = filter(self.mask.ip_replacer.validator, self.mask.ip_replacer.regex.findall(doc.text))
+        n = len(mails) + sum(1 for _ in addresses)
+        if n > self.most:
+            return False, f"over {self.most} addresses"
+        if n:
+            doc.text = self.mask.format(doc.text)
+        return True
+
+
+class Toxicity(BaseFilter):
+    """Takes away sentences whose toxicity is `most` or more; drops what nothing is left of."""
+
+    name = "toxicity"
+
+    def __init__(self, most: float, model: str, exclusion_writer: DiskWriter | None = None):
+        super().__init__(exclusion_writer, batch_size=BATCH)
+        self.most, self.model, self.words = most, model, Words()
+
+    def filter(self, doc: Document) -> Verdict:
+        """Of one document."""
+        return self.filter_batch([doc])[0]
+
+    def filter_batch(self, batch: list[Document]) -> list[Verdict]:
+        """Of many, whose sentences are scored together."""
+        spans = [self.words.span_tokenize(doc.text) for doc in batch]
+        sentences = [doc.text[start:end] for doc, places in zip(batch, spans) for start, end in places]
+        scores = iter(toxicity(sentences, self.model))
+        verdicts: list[Verdict] = []
+        for doc, places in zip(batch, spans):
+            fine = [place for place in places if next(scores) < self.most]
+            if len(fine) < len(places):
+                doc.text = "".join(doc.text[start:end] for start, end in fine).strip()
+            verdicts.append(True if doc.text.strip() else (False, "every sentence toxic"))
+        return verdicts
+
+
+def paragraphs(text: str, least: int) -> list[tuple[str, bool]]:
+    """(paragraph with its line end, whether it has `least` words or more), in order."""
+    return [(line, least > 0 and len(line.split(None, least)) >= least) for line in text.splitlines(keepends=True)]
+
+
+def fingerprint(text: str) -> int:
+    """64 bits of a text, white space at its ends aside."""
+    return int.from_bytes(blake2b(text.strip().encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+class Fingerprints(PipelineStep):
+    """Passes documents on and keeps the fingerprints of each and of its long paragraphs."""
+
+    type, name = "🫂 - DEDUP", "fingerprints"
+
+    def __init__(self, folder: Path, paragraph_words: int):
+        super().__init__()
+        self.folder, self.paragraph_words = folder, paragraph_words
+
+    def run(self, data, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
+        """Take them."""
+        whole, parts = array("Q"), array("Q")
+        for doc in data:
+            whole.append(fingerprint(doc.text))
+            parts.extend(fingerprint(line) for line, long in paragraphs(doc.text, self.paragraph_words) if long)
+            yield doc
+        with artefacts.replacing(self.folder / f"{rank:05d}.npz", "wb") as file:
+            np.savez(file, whole=np.array(whole, np.uint64), parts=np.array(parts, np.uint64))
+
+
+class FindCopies(PipelineStep):
+    """Marks every fingerprint that stood before, in the order of tasks; run it as one task."""
+
+    type, name = "🫂 - DEDUP", "find copies"
+
+    def __init__(self, folder: Path, marks: Path):
+        super().__init__()
+        self.folder, self.marks = folder, marks
+
+    def run(self, data=None, rank: int = 0, world_size: int = 1) -> None:
+        """Mark them."""
+        files = sorted(self.folder.glob("*.npz"))
+        marks = {}
+        for kind in ("whole", "parts"):
+            each = [np.load(file)[kind] for file in files]
+            joined = np.concatenate(each)
+            again = np.ones(len(joined), dtype=bool)
+            again[np.unique(joined, return_index=True)[1]] = False
+            marks[kind] = np.split(again, np.cumsum([len(part) for part in each])[:-1])
+        for i, file in enumerate(files):
+            with artefacts.replacing(self.marks / file.name, "wb") as sink:
+                np.savez(sink, whole=marks["whole"][i], parts=marks["parts"][i])
+
+
+class Copies(BaseFilter):
+    """Drops documents that stood before, and takes away long paragraphs that did."""
+
+    name = "copies"
+
+    def __init__(self, marks: Path, paragraph_words: int, exclusion_writer: DiskWriter | None = None):
+        super().__init__(exclusion_writer)
+        self.marks, self.paragraph_words = marks, paragraph_words
+
+    def run(self, data, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
+        """As any filter, with the marks of its task."""
+        marks = np.load(self.marks / f"{rank:05d}.npz")
+        self._whole, self._parts = iter(marks["whole"]), iter(marks["parts"])
+        yield from super().run(data, rank, world_size)
+
+    def filter(self, doc: Document) -> Verdict:
+        """Whether it, or something of it, is new."""
+        lines = paragraphs(doc.text, self.paragraph_words)
+        new = [line for line, long in lines if not (long and next(self._parts))]
+        if next(self._whole):
+            return False, "document seen before"
+        if len(new) < len(lines):
+            doc.text = "".join(new).strip()
+        return True if doc.text.strip() else (False, "every paragraph seen before")
+
+
+class Decontamination(BaseFilter):
+    """Drops documents that share a run of `n` words with an evaluation set (`decontamination`)."""
+
+    name = "decontamination"
+
+    def __init__(self, sets: Path, n: int, exclusion_writer: DiskWriter | None = None):
+        super().__init__(exclusion_writer)
+        self.sets, self.n = sets, n
+
+    @functools.cached_property
+    def _search(self):
+        return decontamination.searcher(decontamination.index(artefacts.read_json(self.sets), self.n), self.n)
+
+    def filter(self, doc: Document) -> Verdict:
+        """Whether it shares none."""
+        if found := next(self._search(doc.text), None):
+            return False, f"{self.n} words of {found[0][0]}"
+        return True
