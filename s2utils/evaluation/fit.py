@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from s2utils.data import decontamination
 from s2utils.evaluation.parameters import Fit
 from s2utils.models import likelihood
-from s2utils.stats import ratios
+from s2utils.stats import intervals, ratios
 from s2utils.workflow.params import ParameterError, Params
 
 MACRO, POOLED = "all domains alike", "all bytes alike"
@@ -175,4 +175,5 @@ def _row(name: str, part: pd.DataFrame, bits: tuple, nats: tuple, params: Params
 
 
 def _interval(found: tuple[float, np.ndarray], params: Params) -> tuple[float, float, float]:
-    return ratios.interval(*found, params.text_metrics.confidence)
+    value, drawn = found
+    return value, *intervals.percentiles(drawn, params.text_metrics.confidence)

@@ -22,7 +22,7 @@ from s2utils.workflow.params import ParameterError
 if TYPE_CHECKING:
     from s2utils.preflight.estimates import Estimate, Texts
 
-ROWS = 128  # logits whose softmax is taken at once: shared_prefix.ROWS, whose import takes seconds
+ROWS = 128  # logits whose softmax is taken at once: likelihood.ROWS, whose import takes seconds
 
 
 def _eda(c: Costs, known: dict[str, Texts], e: Estimate) -> None:

@@ -17,6 +17,7 @@ from scipy.stats import permutation_test
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
+from s2utils.stats import ratios
 from s2utils.workflow.params import Params
 
 
@@ -65,18 +66,8 @@ def ratio(numerators, denominators, resamples: int, confidence: float, seed: int
     One numerator and one denominator a cluster; whole clusters are drawn (percentile bootstrap). Clusters without a
     unit (denominator 0) are left out; nan without any, and no interval for a single one.
     """
-    above, below = (np.asarray(values, dtype=float) for values in (numerators, denominators))
-    above, below = above[below > 0], below[below > 0]
-    n = len(below)
-    if n < 2:
-        return float(above[0] / below[0]) if n else math.nan, math.nan, math.nan
-    rng, step, ratios = np.random.default_rng(seed), max(1, 10**7 // n), []  # draws held at a time
-    for start in range(0, resamples, step):
-        drawn = rng.integers(0, n, (min(step, resamples - start), n))
-        ratios.append(above[drawn].sum(axis=1) / below[drawn].sum(axis=1))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.concatenate(ratios), [tail, 1 - tail])
-    return float(above.sum() / below.sum()), float(low), float(high)
+    value, draws = ratios.resampled(numerators, denominators, resamples, np.random.default_rng(seed))
+    return value, *percentiles(draws, confidence)
 
 
 def cluster_share(hits, sizes, resamples: int, confidence: float, seed: int) -> tuple[float, float, float]:

@@ -13,15 +13,15 @@ import numpy as np
 
 
 def resampled(above, below, resamples: int, rng: np.random.Generator) -> tuple[float, np.ndarray]:
-    """(Σ above / Σ below, `resamples` of it (resamples,)); both are (documents,), NaN in `above` leaves one out.
+    """(Σ above / Σ below, `resamples` of it (resamples,)); both are (documents,).
 
-    A single document has a value and no spread (NaN), none has neither.
+    NaN above, or 0 below, leaves a document out. A single one has a value and no spread (NaN), none has neither.
     """
     above, below = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
-    known = np.isfinite(above)
+    known = np.isfinite(above) & (below > 0)
     above, below = above[known], below[known]
     n = len(above)
-    if n == 0 or below.sum() == 0:
+    if n == 0:
         return math.nan, np.full(resamples, math.nan)
     value = float(above.sum() / below.sum())
     if n == 1:
@@ -30,10 +30,3 @@ def resampled(above, below, resamples: int, rng: np.random.Generator) -> tuple[f
     sizes = [min(step, resamples - start) for start in range(0, resamples, step)]
     drawn = [rng.integers(0, n, (size, n)) for size in sizes]
     return value, np.concatenate([above[places].sum(axis=1) / below[places].sum(axis=1) for places in drawn])
-
-
-def interval(value: float, drawn: np.ndarray, confidence: float) -> tuple[float, float, float]:
-    """(value, low, high): the percentiles of what was drawn."""
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    return value, float(low), float(high)

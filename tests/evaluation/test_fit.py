@@ -75,8 +75,14 @@ def test_loss_by_position_counts_the_documents_that_reach_it():
 
 def test_documents_that_were_trained_on_and_empty_ones_are_left_out_and_counted():
     long = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
-    rows = [("a", "1", long), ("a", "2", "  "), ("a", "3", "kept"), ("b", "4", "kept too"), ("b", "5", "beyond the two"),
-            ("b", "6", "a third")]  # fmt: skip
+    rows = [
+        ("a", "1", long),
+        ("a", "2", "  "),
+        ("a", "3", "kept"),
+        ("b", "4", "too"),
+        ("b", "5", "also"),
+        ("b", "6", "no"),
+    ]
     frame = pd.DataFrame(rows, columns=["domain", "id", "text"])
     few = PARAMS.fit.model_copy(update={"max_characters": 1000, "documents": 2})
     chosen, left_out = fit.chosen(frame, few, [f"He said: {long}."], 13)
@@ -85,8 +91,13 @@ def test_documents_that_were_trained_on_and_empty_ones_are_left_out_and_counted(
 
 @pytest.mark.parametrize(
     "text, characters, left",
-    [("one two three", 7, "one two"), ("one two three", 8, "one two"), ("one two", 7, "one two"), ("Wort" * 9, 5, "WortW"),
-     ("one two three", 9, "one two")],
-)  # fmt: skip
+    [
+        ("one two three", 7, "one two"),
+        ("one two three", 8, "one two"),
+        ("one two three", 9, "one two"),
+        ("one two", 7, "one two"),
+        ("Wort" * 9, 5, "WortW"),
+    ],
+)
 def test_a_text_is_cut_at_a_word(text, characters, left):
     assert fit.cut(text, characters) == left

@@ -29,9 +29,11 @@ import torch
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
-from transformers import DynamicCache, PretrainedConfig
+from transformers import DynamicCache
 
-ROWS = 128  # of logits whose softmax is taken at once: freed memory of this size is used again, larger is new each time
+from s2utils.models import likelihood
+from s2utils.models.likelihood import ROWS
+
 Request = tuple[tuple[str, str] | None, list[int], list[int]]  # (texts, context ids, continuation ids)
 
 
@@ -86,21 +88,6 @@ def chunks(tree: Tree, tokens: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise([*bounds, size]))
 
 
-def longest_exact(config: PretrainedConfig) -> float:
-    """Number of positions up to which attention is plain: no window is full and no rotary frequency has changed."""
-    values = config.get_text_config(decoder=True).to_dict()
-    limits = [
-        value
-        for key, value in values.items()
-        if ("window" in key or "chunk" in key) and "layers" not in key and type(value) is int and value > 0
-    ]
-    rotary = values.get("rope_parameters") or values.get("rope_scaling") or {}
-    if "dynamic" in str(rotary) or "longrope" in str(rotary):
-        original = rotary.get("original_max_position_embeddings") or values.get("original_max_position_embeddings")
-        limits.append(original or values["max_position_embeddings"])
-    return min(limits, default=math.inf)
-
-
 @register_model("hf-shared-prefix")
 class SharedPrefixLM(HFLM):
     """lm-eval's `hf` with its arguments, and log-likelihoods from the prefix tree.
@@ -125,7 +112,7 @@ class SharedPrefixLM(HFLM):
         kept = self.max_length + 1  # the last token is predicted, not read
         sequences = [(context + continuation)[-kept:] for _, context, continuation in requests]
         asked = [len(continuation) for _, _, continuation in requests]
-        room = longest_exact(self.model.config) - max(map(len, sequences))  # what a chunk may add to its path
+        room = likelihood.longest_exact(self.model.config) - max(map(len, sequences))  # for a chunk's path
         self.fallback = self._obstacle(room)
         if self.fallback:
             logging.getLogger(__name__).warning("computed by plain hf, prefixes not shared: %s", self.fallback)

@@ -11,6 +11,7 @@ from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
 
 from s2utils.evaluation.leaderboard import shared_prefix
+from s2utils.models import likelihood
 
 HEAD = "Why is the sky blue? Light from the sun. "
 PAIRS = [
@@ -217,7 +218,7 @@ def test_a_chunk_needs_a_token(llama2, tiny_llama):
 
 
 def test_where_attention_stops_being_plain():
-    limit = shared_prefix.longest_exact
+    limit = likelihood.longest_exact
     assert limit(transformers.LlamaConfig()) == limit(transformers.Qwen2Config()) == math.inf
     assert limit(transformers.MistralConfig(sliding_window=4096)) == 4096
     assert limit(OTHERS["Llama, dynamic rotary"]) == 24
