@@ -8,6 +8,7 @@ sample of a hub set is drawn from its stream and never downloaded whole, in othe
 
 from __future__ import annotations
 
+import hashlib
 import io
 import random
 from collections import Counter
@@ -15,10 +16,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from s2utils.data import packaged_corpora, readers
 from s2utils.data.parameters import Component
 from s2utils.data.streams import PACKED, SourceError, Unreadable, parsed, shown, unpacked, writable
-from s2utils.workflow import packaged, paths
+from s2utils.workflow import artefacts, packaged, paths
 from s2utils.workflow.errors import ParameterError
 
 LINES, TEXTS = (".jsonl", ".ndjson", ".json"), (".txt", ".md")
@@ -83,6 +87,23 @@ def trainable(components: dict[str, Component]) -> dict[str, Component]:
             "is in it); leave it out of what is trained on"
         )
     return components
+
+
+def split(folder: Path, components: dict[str, Component], kept: Iterator[Document], share: float, seed: int) -> None:
+    """Write `folder`/held_out.parquet and train.parquet of the distinct documents of a corpus, in its order.
+
+    Held out are all documents of components that must not be trained on, and a seeded `share` of the others'. A text
+    that is held out is not in train, whatever its component. Columns: component, domain, id, text.
+    """
+    frame = pd.DataFrame(kept, columns=["id", "domain", "component", "text"]).drop_duplicates(["component", "id"])
+    trained = frame["component"].map(lambda name: components[name].train)
+    marks = (f"{seed}/{name}/{id}" for name, id in zip(frame["component"], frame["id"]))
+    chance = [int(hashlib.sha256(mark.encode()).hexdigest()[:8], 16) / 16**8 for mark in marks]
+    held = ~trained | (np.array(chance) < share)
+    held_out, left = frame[held], frame[~held & ~frame["text"].isin(frame.loc[held, "text"])]
+    for name, part in (("held_out", held_out), ("train", left)):
+        with artefacts.replacing(folder / f"{name}.parquet", "wb") as file:
+            part[["component", "domain", "id", "text"]].to_parquet(file, index=False)
 
 
 def folder(path: Path | str, **facts) -> Component:

@@ -80,7 +80,7 @@ def languages(codes: Sequence[str], published: pd.DataFrame | None = None) -> pd
     counts = Counter(codes) + Counter()
     names = sorted({*counts, *printed}, key=lambda name: (-counts[name], -printed.get(name, 0), name))
     rows = [(name, *_share(counts[name], len(codes)), printed.get(name, math.nan)) for name in names]
-    return pd.DataFrame(rows, columns=["language", *SHARE, "published"])
+    return pd.DataFrame(rows, columns=["language", *SHARE, "share_published"])
 
 
 def pronouns(texts: Iterable[str], published: pd.DataFrame | None = None, only=None) -> pd.DataFrame:
@@ -110,7 +110,7 @@ def pronouns(texts: Iterable[str], published: pd.DataFrame | None = None, only=N
         for name, of, n_hits, n in entries:
             value = printed.get((axis, name.removesuffix(" person")), math.nan)
             rows.append((axis, name, of, *_share(int(n_hits), int(n)), n_failed, value))
-    return pd.DataFrame(rows, columns=["axis", "group", "of", *SHARE, "n_failed", "published"])
+    return pd.DataFrame(rows, columns=["axis", "group", "of", *SHARE, "n_failed", "share_published"])
 
 
 def demographics(texts: Iterable[str], published: pd.DataFrame | None = None, only=None, top: int = 5) -> pd.DataFrame:
@@ -135,7 +135,7 @@ def demographics(texts: Iterable[str], published: pd.DataFrame | None = None, on
         entries += [(term, "documents that name the axis", int(-count), n) for count, term in first if count]
         for name, of, n_hits, base in entries:
             rows.append((axis, name, of, *_share(n_hits, base), n_failed, printed.get((axis, name), math.nan)))
-    return pd.DataFrame(rows, columns=["axis", "descriptor", "of", *SHARE, "n_failed", "published"])
+    return pd.DataFrame(rows, columns=["axis", "descriptor", "of", *SHARE, "n_failed", "share_published"])
 
 
 def content(texts: Iterable[str], model: str, batch: int = 1000) -> pd.DataFrame:

@@ -8,6 +8,7 @@ here, GiB in The Pile, GB in Dolma. Source: Gao et al. 2020, section 2 and table
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
 
@@ -77,6 +78,11 @@ def copies(documents: int, epochs: float, seed: int) -> np.ndarray:
 def published(paper: str, name: str) -> pd.DataFrame:
     """The table reports/published/<paper>/<name>.csv, cells as printed (texts; "" where nothing is)."""
     return pd.read_csv(paths.root() / "reports" / "published" / paper / f"{name}.csv", dtype=str, keep_default_na=False)
+
+
+def published_numbers(paper: str, name: str) -> pd.DataFrame:
+    """`published` with numbers where a column holds them, NaN where nothing is printed."""
+    return pd.read_csv(io.StringIO(published(paper, name).to_csv(index=False)))
 
 
 def recomputed() -> pd.DataFrame:

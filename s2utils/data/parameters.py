@@ -249,6 +249,8 @@ class Corpus(Section):
 
     components: Annotated[dict[Name, Component], Filled] = Field(description="in the order in which they are read")
     pipeline: Pipeline
+    held_out: Share = Field(description="of the documents that may be trained on; of other components all are")
+    topics: Size = Field(description="of online LDA, a domain")
 
 
 class Parameters(models.Parameters):

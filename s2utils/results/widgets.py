@@ -76,6 +76,37 @@ def limits(frame: pd.DataFrame, s2: S2, kinds: dict[str, str]):
     return _framed([ease, grade, *words.values()], table, show)
 
 
+def reweighted(mix: pd.DataFrame, times: dict[str, float] | None = None) -> pd.DataFrame:
+    """Weights of a mix's components (`corpus_mix.table`) as they are, and with each one's epochs doubled and halved.
+
+    With `times`, {component: factor of its epochs}, as they are and under these. One row a component.
+    """
+    parts = mix[mix["component"] != "total"].set_index("component")["effective_size"]
+    if times is not None:
+        changed = parts * pd.Series(times).reindex(parts.index, fill_value=1.0)
+        return pd.DataFrame({"weight": parts / parts.sum(), "changed": changed / changed.sum()})
+    own = {f"seen {f:g} times as often": f * parts / (parts.sum() + (f - 1) * parts) for f in (2, 0.5)}
+    return pd.DataFrame({"weight": parts / parts.sum()} | own)
+
+
+def epochs(mix: pd.DataFrame):
+    """A slider of epochs for each component, above the weights that they make."""
+    import ipywidgets
+
+    parts = mix[mix["component"] != "total"].set_index("component")["epochs"]
+    sliders = {
+        name: ipywidgets.FloatSlider(value, min=0.1, max=max(10, 2 * value), step=0.1, description=name)
+        for name, value in parts.items()
+    }
+    table = ipywidgets.HTML()
+
+    def show(_=None) -> None:
+        times = {name: slider.value / parts[name] for name, slider in sliders.items()}
+        table.value = reweighted(mix, times).to_html(float_format="{:.1%}".format)
+
+    return _framed(list(sliders.values()), table, show)
+
+
 def side_by_side(answers: pd.DataFrame, dataset: str, question: str) -> pd.DataFrame:
     """The reference and every model's answer to one question of a data set; `answers` as 04 writes them, a row each."""
     part = answers[(answers["dataset"] == dataset) & (answers["question"] == question)]

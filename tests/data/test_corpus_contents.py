@@ -73,7 +73,7 @@ def test_languages_beside_the_published_ones():
     table = corpus_contents.languages(["en", "de", "en", "unknown"], published)
     assert table["language"].tolist() == ["en", "de", "unknown", "sv"] and (table["n"] == 4).all()
     assert table["n_hits"].tolist() == [2, 1, 1, 0] and table["share"].sum() == 1
-    assert table["published"].tolist()[::3] == [0.897, 0.0015] and table["published"].isna().tolist()[1:3] == [True] * 2
+    assert table["share_published"].tolist()[::3] == [0.897, 0.0015] and table["share_published"].isna().tolist()[1:3] == [True] * 2
     assert row(table, "sv")["share_ci_high"] > 0.3  # four documents cannot say that there is none
 
 
@@ -86,8 +86,8 @@ def test_pronouns_nest_as_published():
     assert gender[["n", "n_hits"]].to_numpy().tolist() == [[4, 2], [2, 1], [2, 1], [2, 1]]
     assert person[["n", "n_hits"]].to_numpy().tolist() == [[4, 3], [3, 1], [3, 1], [3, 2]]
     assert gender.index.tolist() == ["any", "she", "he", "unspecified"] and (table["n_failed"] == 1).all()
-    assert table.loc["she", "published"] == 0.2845 and table.loc["1st person", "published"] == 0.7071
-    assert math.isnan(table.loc["he", "published"])
+    assert table.loc["she", "share_published"] == 0.2845 and table.loc["1st person", "share_published"] == 0.7071
+    assert math.isnan(table.loc["he", "share_published"])
 
 
 @given(st.lists(words.map(" ".join), max_size=8))
@@ -112,7 +112,7 @@ def test_descriptors_and_the_first_five_of_an_axis():
     orientation = table[table["axis"] == "sexual orientation"]
     assert orientation["descriptor"].tolist() == ["any", "gay", "lesbian"]
     assert orientation[["n", "n_hits"]].to_numpy().tolist() == [[4, 2], [2, 2], [2, 1]]
-    assert orientation["published"].tolist()[:2] == pytest.approx([0.0667, 0.148])
+    assert orientation["share_published"].tolist()[:2] == pytest.approx([0.0667, 0.148])
     assert table[table["axis"] == "religion"][["descriptor", "share"]].to_numpy().tolist() == [["any", 0.0]]
     ethnicity = table[table["axis"] == "race and ethnicity"]["descriptor"].tolist()
     assert ethnicity == ["any", "african", "african american"]  # both words of what is named are said
