@@ -8,6 +8,7 @@ another text: see `gives_back_its_bytes`. Source: Sennrich and others 2016; over
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -69,38 +70,26 @@ def token_bytes(tok: PreTrainedTokenizerBase) -> np.ndarray:
 
 
 def gives_back_its_bytes(tok: PreTrainedTokenizerBase, texts: Iterable[str]) -> int:
-    """How many texts were checked to come back from their tokens byte for byte; RoundTripError names the first that
+    """How many texts came back from their tokens byte for byte, if all did; of any tokenizer.
 
-    does not, the byte where it differs, and what to do. The tokenizer may be any, not only one of this module.
+    RoundTripError names the first text that does not (from 0), the character where it differs, and what to do.
     """
-    checked, batch = 0, []
-
-    def check() -> None:
-        for i, (text, back) in enumerate(zip(batch, _there_and_back(batch, tok, checked))):
-            if back != text:
-                at = next((k for k, (a, b) in enumerate(zip(text, back)) if a != b), min(len(text), len(back)))
-                raise RoundTripError(
-                    f"text {checked + i}: the tokenizer {tok.name_or_path or 'given'} does not give back its bytes (from "
-                    f"character {at}: {text[at : at + 12]!r} came back as {back[at : at + 12]!r}), so bits per byte would "
-                    "be of another text: use a tokenizer that does not normalise, or leave the text out"
-                )
-
-    for text in texts:
-        batch.append(text)
-        if len(batch) == AT_A_TIME:
-            check()
-            checked, batch = checked + len(batch), []
-    check()
-    return checked + len(batch)
-
-
-def _there_and_back(texts: list[str], tok: PreTrainedTokenizerBase, first: int) -> list[str]:
-    """Texts decoded from their tokens; RoundTripError for half a surrogate pair, which UTF-8 cannot write."""
-    for i, text in enumerate(texts):
+    checked = 0
+    for place, text in enumerate(texts):
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise RoundTripError(
-                f"text {first + i}, character {error.start}: half a surrogate pair has no UTF-8 bytes; leave it out"
+                f"text {place}, character {error.start}: half a surrogate pair has no UTF-8 bytes; leave the text out"
             ) from None
-    return [tok.decode(row, skip_special_tokens=False, clean_up_tokenization_spaces=False) for row in ids(texts, tok)]
+        (row,) = ids([text], tok)
+        back = tok.decode(row, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        if back != text:
+            at = len(os.path.commonprefix([text, back]))
+            raise RoundTripError(
+                f"text {place}: the tokenizer {tok.name_or_path or 'given'} does not give back its bytes (character "
+                f"{at}: {text[at : at + 12]!r} came back as {back[at : at + 12]!r}), so bits per byte would be of "
+                "another text: use a tokenizer that does not normalise, or leave the text out"
+            )
+        checked += 1
+    return checked
