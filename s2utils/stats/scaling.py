@@ -19,6 +19,7 @@ from scipy.optimize import least_squares
 
 DELTA = 1e-3  # Huber's, of log L
 STEEPEST = 3.0  # exponent; a larger one says that a quantity stopped to matter
+SEEN = 1e-3  # of the loss: what is smaller is not told from 0
 Values = dict[str, float]
 
 
@@ -108,7 +109,8 @@ def choose(parameters, data, loss) -> tuple[str, pd.DataFrame]:
         errors = np.log(loss) - np.log(predict(law, parameters, data))
         square = max(float(np.mean(errors**2)), 1e-30)
         aicc = n * math.log(square) + 2 * k * (n / (n - k - 1)) if n > k + 1 else math.inf
-        rows.append((name, n, k, math.sqrt(square), aicc, _at_an_end(law, min(loss))))
+        reason = _not_borne(law, *(np.asarray(values, dtype=float) for values in (parameters, data, loss)))
+        rows.append((name, n, k, math.sqrt(square), aicc, reason))
     table = pd.DataFrame(rows, columns=["law", "n", "k", "relative_error", "aicc", "reason"])
     borne = table[(table["reason"] == "") & np.isfinite(table["aicc"])]
     if borne.empty:
@@ -167,14 +169,15 @@ def _positive(values, name: str) -> np.ndarray:
     return values
 
 
-def _at_an_end(law: Values, least_loss: float) -> str:
+def _not_borne(law: Values, n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> str:
     """Why a law is not borne by its points, "" where it is."""
-    exponents = {name: law[name] for name in ("alpha", "beta")}
-    for name, value in exponents.items():
-        if value < 1e-3:
-            return f"{name} is {value:.3f}: the loss does not fall with it"
-        if value > STEEPEST - 1e-3:
-            return f"{name} is at the end of its range: too few points near the floor"
-    if "E" in law and law["E"] < least_loss / 1000:
-        return "E is 0: no floor is seen"
-    return ""
+    falls = {
+        "N": predict(law, n.min(), np.median(d)) - predict(law, n.max(), np.median(d)),
+        "D": predict(law, np.median(n), d.min()) - predict(law, np.median(n), d.max()),
+    }
+    for name, exponent in (("N", law["alpha"]), ("D", law["beta"])):
+        if falls[name] < SEEN * loss.min():
+            return f"the loss does not fall with {name}"
+        if exponent > STEEPEST - SEEN:
+            return f"an exponent of {STEEPEST:g} or more: {name} stops to matter within the points"
+    return "E is 0: no floor is seen" if law.get("E", math.inf) < SEEN * loss.min() else ""
