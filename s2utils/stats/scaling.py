@@ -148,6 +148,47 @@ def intervals(
     return frame.assign(n=len(y), n_failed=failed)
 
 
+def forecast(law: str, parameters, data, loss) -> tuple[float, float]:
+    """(error, baseline) at the largest N, root mean squares of log L: of the law fitted to all smaller N, and of saying
+
+    that the loss is that of the next smaller N at the nearest D. A law that does no better than that says nothing of
+    larger N. ScalingError where the smaller N are too few.
+    """
+    n, d, y = (np.asarray(values, dtype=float) for values in (parameters, data, loss))
+    last = n == n.max()
+    said = predict(LAWS[law](n[~last], d[~last], y[~last]), n[last], d[last])
+    below = n == n[~last].max()
+    nearest = np.abs(np.log(d[last][:, None] / d[below])).argmin(axis=1)
+    return _rms(np.log(said / y[last])), _rms(np.log(y[below][nearest] / y[last]))
+
+
+def statement(parameters, data, loss, resamples: int, confidence: float, seed: int) -> str:
+    """How much the points say, in two sentences: their number and span, the law, the loss at ten times the largest N."""
+    law, _ = choose(parameters, data, loss)
+    n, d = np.asarray(parameters, dtype=float), np.asarray(data, dtype=float)
+    beyond = intervals(law, n, d, loss, resamples, confidence, seed, at=((10 * n.max(), d.max()),)).iloc[-1]
+    spans = [math.log10(x.max() / x.min()) for x in (n, d)]
+    name = "Hoffmann's law with a floor" if law == "hoffmann" else "a plain power law without a floor"
+    said = (
+        f"{len(n)} points of {len(np.unique(n))} sizes span {spans[0]:.1f} decades of N and {spans[1]:.1f} of D and "
+        f"bear {name}; at ten times the largest N it gives {beyond['value']:.3g} [{beyond['ci_low']:.3g}, "
+        f"{beyond['ci_high']:.3g}], too narrow, for checkpoints of one run are not independent."
+    )
+    try:
+        error, baseline = forecast(law, n, d, loss)
+    except ScalingError:
+        return f"{said} Too few sizes to forecast the largest from the others."
+    better = "better than" if error < baseline else "no better than"
+    return (
+        f"{said} Fitted without the largest size it misses that by {error:.1%}, {better} taking the loss of the size "
+        f"below ({baseline:.1%})."
+    )
+
+
+def _rms(errors: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(errors**2)))
+
+
 def _logs(parameters, data, loss, sizes: int, least: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Logarithms of N, D and L; ScalingError where the points are too few for the law."""
     n, d, y = (_positive(v, name) for v, name in ((parameters, "N"), (data, "D"), (loss, "the loss")))

@@ -73,6 +73,26 @@ def test_points_without_error_have_an_interval_without_width():
     assert (table["ci_high"] - table["ci_low"] < 1e-9).all()
 
 
+def test_a_law_that_holds_forecasts_the_largest_size_and_the_size_below_does_not():
+    error, baseline = scaling.forecast("hoffmann", N, D, scaling.predict(CHINCHILLA, N, D))
+    assert error < 1e-4 < 0.01 < baseline
+    error, baseline = scaling.forecast("power", N, D, 5 * N**-0.1 * D**-0.09)
+    assert error < 1e-9 and baseline == pytest.approx(0.1 * math.log(1.6e10 / 5e9))
+    flat = noisy(np.full(len(N), 3.0), 0.01)
+    error, baseline = scaling.forecast("power", N, D, flat)
+    assert error < 0.03 and baseline < 0.03
+
+
+def test_the_statement_says_what_points_bear():
+    told = scaling.statement(N, D, scaling.predict(CHINCHILLA, N, D), 20, 0.95, 0)
+    assert told.startswith("20 points of 5 sizes span 2.4 decades of N and 1.9 of D and bear Hoffmann's law")
+    assert "better than taking the loss of the size below" in told and "no better" not in told
+    few = scaling.statement([1e5, 3e5] * 2, [1e5, 1e5, 3e5, 3e5], [3.0, 2.9, 2.7, 2.6], 20, 0.95, 0)
+    assert "a plain power law without a floor" in few and few.endswith(
+        "Too few sizes to forecast the largest from the others."
+    )
+
+
 @pytest.mark.parametrize(
     ("given_n", "given_d", "loss", "told"),
     [
