@@ -163,7 +163,7 @@ def forecast(law: str, parameters, data, loss) -> tuple[float, float]:
 
 
 def statement(parameters, data, loss, resamples: int, confidence: float, seed: int) -> str:
-    """How much the points say, in two sentences: their number and span, the law, the loss at ten times the largest N."""
+    """How much the points say, in two sentences: number and span, the law, the loss at ten times the largest N."""
     law, _ = choose(parameters, data, loss)
     n, d = np.asarray(parameters, dtype=float), np.asarray(data, dtype=float)
     beyond = intervals(law, n, d, loss, resamples, confidence, seed, at=((10 * n.max(), d.max()),)).iloc[-1]
