@@ -172,7 +172,7 @@ def statement(parameters, data, loss, resamples: int, confidence: float, seed: i
     said = (
         f"{len(n)} points of {len(np.unique(n))} sizes span {spans[0]:.1f} decades of N and {spans[1]:.1f} of D and "
         f"bear {name}; at ten times the largest N it gives {beyond['value']:.3g} [{beyond['ci_low']:.3g}, "
-        f"{beyond['ci_high']:.3g}], too narrow, for checkpoints of one run are not independent."
+        f"{beyond['ci_high']:.3g}], an interval too narrow, for checkpoints of one run are not independent."
     )
     try:
         error, baseline = forecast(law, n, d, loss)

@@ -136,6 +136,7 @@ def train(
     TrainingError where the loss is no number or a checkpoint lies beyond the end.
     """
     if done := artefacts.read_json(folder / RECORD):
+        (folder / STATE).unlink(missing_ok=True)  # a kill between the two
         return pd.DataFrame(done["checkpoints"])
     with _one_thread(device):
         return _train(run, blocks, held_out, tok, ladder, folder, device, bar)
