@@ -14,6 +14,7 @@ from s2utils.workflow.limits import (
     Country,
     Distinct,
     Filled,
+    FilledLine,
     Line,
     Name,
     Names,
@@ -75,9 +76,9 @@ class Merge(Section):
 class Arm(Section):
     """What a model of the ablation is trained on: the mix of the corpus, changed."""
 
-    only: Names = Field(description="domains that are left; []: all")
-    filtered: Names = Field(description="domains of which the filtered documents are taken, not the raw ones")
-    times: dict[Name, Annotated[float, Field(gt=0, le=MOST)]] = Field(description="domain → factor of its weight")
+    only: Distinct[FilledLine] = Field(description="domains that are left; []: all")
+    filtered: Distinct[FilledLine] = Field(description="domains whose filtered documents are taken, not the raw ones")
+    times: dict[FilledLine, Annotated[float, Field(gt=0, le=MOST)]] = Field(description="domain → factor of its weight")
 
 
 class Ablation(Section):
