@@ -67,14 +67,18 @@ def arms(ladder: Ladder, weights: Mapping[str, float]) -> list[Run]:
 
 
 def weights_of(arm: Arm, weights: Mapping[str, float]) -> dict[str, float]:
-    """{domain: share of the bytes} of an arm: the mix `weights` narrowed to `only`, multiplied by `times`, scaled to 1.
+    """{domain: share of the bytes} of an arm: the mix `weights` narrowed to `only`, `upsampled`, scaled to 1.
 
     A domain of `filtered` is called <domain>-filtered. ParameterError for a domain that the mix has not.
     """
-    for domain in (*arm.only, *arm.times, *arm.filtered):
+    for domain in (*arm.only, *arm.filtered, *arm.upsampled):
         if not weights.get(domain):
             raise ParameterError(f"an arm names {domain}, which is not in the mix of {', '.join(weights)}")
-    kept = {d: w * arm.times.get(d, 1.0) for d, w in weights.items() if w and (not arm.only or d in arm.only)}
+    kept = {
+        d: w * (arm.times if d in arm.upsampled else 1)
+        for d, w in weights.items()
+        if w and (not arm.only or d in arm.only)
+    }
     total = math.fsum(kept.values())
     return {d + FILTERED * (d in arm.filtered): w / total for d, w in kept.items()}
 

@@ -78,7 +78,8 @@ class Arm(Section):
 
     only: Distinct[FilledLine] = Field(description="domains that are left; []: all")
     filtered: Distinct[FilledLine] = Field(description="domains whose filtered documents are taken, not the raw ones")
-    times: dict[FilledLine, Annotated[float, Field(gt=0, le=MOST)]] = Field(description="domain → factor of its weight")
+    upsampled: Distinct[FilledLine] = Field(description="domains whose weight is multiplied")
+    times: float = Field(gt=0, le=MOST, description="by that much, before all weights are scaled to 1")
 
 
 class Ablation(Section):
