@@ -11,11 +11,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
-import threading
 from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from multiprocessing import get_context, parent_process
+from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +24,7 @@ from tqdm.auto import tqdm
 
 from s2utils.data import cards, filters, sources
 from s2utils.data.parameters import S2, Source
-from s2utils.workflow import artefacts, notebook
+from s2utils.workflow import artefacts, notebook, processes
 from s2utils.workflow.params import Params
 
 BLOCK = 2_000  # rows
@@ -38,9 +35,8 @@ SCHEMA = pa.schema([(column, _NUMBERS.get(column, pa.string())) for column in fi
 def write(folder: Path, params: Params, shard: int) -> None:
     """Write the blocks of `shard` (0 to data.shards − 1) that are missing in `folder`."""
     workers = params.runtime.threads
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_die_with_parent) if workers > 1 else None
     running: set = set()
-    try:
+    with processes.pool(workers) as pool:
         for name, source in params.data.sources.items():
             blocks = sources.blocks(name, source, params.seed, BLOCK)
             for number, rows in enumerate(tqdm(blocks, desc=f"clean and measure {name}", unit="block")):
@@ -58,19 +54,6 @@ def write(folder: Path, params: Params, shard: int) -> None:
                         finished.result()
         for finished in running:
             finished.result()
-    finally:
-        if pool:
-            pool.shutdown(cancel_futures=True)
-
-
-def _die_with_parent() -> None:
-    """End this worker when the job that started it is killed; it would wait for work forever."""
-
-    def watch() -> None:
-        parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _block(name: str, source: Source, s2: S2, keep_rejected: bool, raw: list, path: Path) -> None:

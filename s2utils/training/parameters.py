@@ -14,7 +14,9 @@ from s2utils.workflow.limits import (
     Country,
     Distinct,
     Filled,
+    FilledLine,
     Line,
+    Name,
     Names,
     Section,
     Seed,
@@ -71,11 +73,54 @@ class Merge(Section):
     modes: Annotated[Distinct[MergeMode], Filled] = Field(description="simple; careful; 4-bit base, unmerged")
 
 
+class Arm(Section):
+    """What a model of the ablation is trained on: the mix of the corpus, changed."""
+
+    only: Distinct[FilledLine] = Field(description="domains that are left; []: all")
+    filtered: Distinct[FilledLine] = Field(description="domains whose filtered documents are taken, not the raw ones")
+    upsampled: Distinct[FilledLine] = Field(description="domains whose weight is multiplied")
+    times: float = Field(gt=0, le=MOST, description="by that much, before all weights are scaled to 1")
+
+
+class Ablation(Section):
+    """One small model for each kind of corpus, all on as many bytes."""
+
+    arms: Annotated[dict[Name, Arm], Filled] = Field(description="name → what it is trained on")
+    parameters: Size = Field(description="outside of the embedding")
+    bytes: Size = Field(description="UTF-8 bytes of text a model")
+    seeds: Annotated[Distinct[Seed], Filled] = Field(description="one model an arm each; two or more give a spread")
+
+
+class Ladder(Section):
+    """Small Llamas trained from nothing on the mix of the corpus."""
+
+    vocab_size: int = Field(ge=512, le=65_536, description="tokens of the byte-level BPE, learnt from the same mix")
+    context: Size = Field(description="tokens of a block; positions of the model")
+    parameters: Annotated[Distinct[Size], Filled] = Field(description="outside of the embedding: one model each")
+    bytes: Size = Field(description="UTF-8 bytes of text a model")
+    checkpoints: Distinct[Size] = Field(description="tokens after which one is kept; the end is one in any case")
+    seeds: Annotated[Distinct[Seed], Filled] = Field(description="one model a size each: of its weights, order of text")
+    per_device_train_batch_size: Size = Field(description="blocks")
+    gradient_accumulation_steps: Size = Field(description="batches a step")
+    learning_rate: float = Field(
+        gt=0, le=MOST, description="of Muon, for the matrices of the layers, after the warm-up"
+    )
+    adamw_learning_rate: float = Field(
+        gt=0, le=MOST, description="of AdamW, for embedding and norms, after the warm-up"
+    )
+    weight_decay: Amount = Field(description="of the matrices")
+    warmup_steps: float = Field(ge=0, le=0.99, description="share of the steps")
+    lr_scheduler_type: Literal["linear", "cosine"] = Field(description="how the learning rate falls to 0")
+    held_out_bytes: Size = Field(description="of text on which every checkpoint is measured while training")
+    ablation: Ablation
+
+
 class Parameters(data.Parameters):
     """Sections of this room."""
 
     sft: Sft
     merge: Merge
+    ladder: Ladder
 
     @model_validator(mode="after")
     def _train_sets_are_data_sets(self):
