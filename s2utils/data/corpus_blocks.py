@@ -43,6 +43,7 @@ from s2utils.workflow import artefacts, packaged
 logger.disable("datatrove")  # it tells of every task on the error stream; what fails raises
 
 BATCH = 100  # documents in memory
+ENOUGH = 1_000  # characters, to tell a language
 NGRAMS = ("top_n_grams", "dup_n_grams")  # of `Repetition`
 BLOCK = 1_000  # of a file of raw documents
 SCHEMA = pa.schema([(column, pa.string()) for column in ("text", "id", "component", "domain")])
@@ -141,7 +142,7 @@ class Web:
 
 
 class _Language(BaseFilter):
-    """Keeps texts in a language by fastText's lid.176, line ends as spaces."""
+    """Keeps texts in a language by fastText's lid.176 and their beginning, line ends as spaces."""
 
     name = "language"
 
@@ -151,7 +152,7 @@ class _Language(BaseFilter):
 
     def filter(self, doc: Document) -> Verdict:
         """Whether it is in the language."""
-        (label,), (probability,) = _detector().predict(doc.text.replace("\n", " "), k=1)
+        (label,), (probability,) = _detector().predict(doc.text[:ENOUGH].replace("\n", " "), k=1)
         if label != f"__label__{self.language}":
             return False, "another language"
         return probability >= self.least or (False, "language uncertain")

@@ -15,8 +15,8 @@ from s2utils.data.parameters import Pipeline
 from s2utils.workflow.params import load
 
 WORDS = (
-    "river garden engine harbour window letter market forest valley teacher picture island bridge doctor summer mountain "
-    "kitchen village station captain farmer winter journey village soldier library hospital machine railway factory "
+    "river garden engine harbour window letter market forest valley teacher picture island bridge doctor summer "
+    "mountain kitchen village station captain farmer winter journey village soldier library hospital machine railway "
     "small quiet heavy golden distant ancient careful gentle narrow wooden bright hungry famous lonely modern northern "
     "crossed followed remembered painted carried watched built repaired found left opened visited described measured"
 ).split()
