@@ -26,6 +26,7 @@ from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.filters import C4QualityFilter, GopherQualityFilter, GopherRepetitionFilter
 from datatrove.pipeline.filters.base_filter import BaseFilter
+from datatrove.pipeline.filters.gopher_repetition_filter import find_all_duplicate
 from datatrove.pipeline.formatters import PIIFormatter
 from datatrove.pipeline.readers import ParquetReader
 from datatrove.pipeline.writers import ParquetWriter
@@ -42,6 +43,8 @@ from s2utils.workflow import artefacts, packaged
 logger.disable("datatrove")  # it tells of every task on the error stream; what fails raises
 
 BATCH = 100  # documents in memory
+ENOUGH = 1_000  # characters, to tell a language
+NGRAMS = ("top_n_grams", "dup_n_grams")  # of `Repetition`
 BLOCK = 1_000  # of a file of raw documents
 SCHEMA = pa.schema([(column, pa.string()) for column in ("text", "id", "component", "domain")])
 Verdict = bool | tuple[bool, str]
@@ -139,7 +142,7 @@ class Web:
 
 
 class _Language(BaseFilter):
-    """Keeps texts in a language by fastText's lid.176, line ends as spaces."""
+    """Keeps texts in a language by fastText's lid.176 and their beginning, line ends as spaces."""
 
     name = "language"
 
@@ -149,7 +152,7 @@ class _Language(BaseFilter):
 
     def filter(self, doc: Document) -> Verdict:
         """Whether it is in the language."""
-        (label,), (probability,) = _detector().predict(doc.text.replace("\n", " "), k=1)
+        (label,), (probability,) = _detector().predict(doc.text[:ENOUGH].replace("\n", " "), k=1)
         if label != f"__label__{self.language}":
             return False, "another language"
         return probability >= self.least or (False, "language uncertain")
@@ -204,7 +207,37 @@ class C4(Web, _C4):
     """Of web pages."""
 
 
-class Repetition(Web, GopherRepetitionFilter):
+class _Repetition(GopherRepetitionFilter):
+    """Gopher's rules, with the same verdicts: n-grams are counted without being joined, and not where none repeats."""
+
+    def __init__(self, rules: dict, words: Words, exclusion_writer: DiskWriter | None = None):
+        self.top, self.again = ([(int(n), most) for n, most in rules[key].items()] for key in NGRAMS)
+        rest = {key: limit for key, limit in rules.items() if key not in NGRAMS} | dict.fromkeys(NGRAMS, ())
+        super().__init__(**rest, exclusion_writer=exclusion_writer, language=words)
+
+    def filter(self, doc: Document) -> Verdict:
+        """Its verdict."""
+        verdict = super().filter(doc)  # on lines and paragraphs
+        if verdict is not True:
+            return verdict
+        words = self.language.word_tokenize(doc.text)
+        for n, most in self.top:
+            for gram, count in Counter(_grams(words, n)).most_common(1):
+                if len(" ".join(gram)) * count > most * len(doc.text):
+                    return False, f"top_{n}_gram"
+        for n, most in sorted(self.again):
+            if len(words) < n or len(set(_grams(words, n))) == len(words) - n + 1:
+                break  # nor does a longer one stand twice
+            if find_all_duplicate(words, n) > most * len(doc.text):
+                return False, f"duplicated_{n}_n_grams"
+        return True
+
+
+def _grams(words: list[str], n: int) -> Iterator[tuple[str, ...]]:
+    return zip(*(words[i:] for i in range(n)))
+
+
+class Repetition(Web, _Repetition):
     """Of web pages."""
 
 

@@ -71,13 +71,11 @@ def stages(
     def dropped(step: str, reason: str = "") -> blocks.Dropped:
         return blocks.Dropped(work / "dropped" / step, reason)
 
-    rules = pipeline.repetition.model_dump()
-    rules |= {key: tuple((int(n), f) for n, f in rules[key].items()) for key in ("top_n_grams", "dup_n_grams")}
     filters = {
         "language": lambda out: blocks.Language(pipeline.language, pipeline.language_min, out),
         "quality": lambda out: blocks.Quality(pipeline.quality.model_dump(), words, out),
         "c4": lambda out: blocks.C4(**pipeline.c4.model_dump(), language=words, exclusion_writer=out),
-        "repetition": lambda out: blocks.Repetition(**rules, language=words, exclusion_writer=out),
+        "repetition": lambda out: blocks.Repetition(pipeline.repetition.model_dump(), words, out),
         "pii": lambda out: blocks.Personal(pipeline.pii_max, out),
         "toxicity": lambda out: blocks.Toxicity(pipeline.toxicity_sentence_max, model, out),
     }

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from s2utils.data import decontamination
 from s2utils.evaluation.parameters import Fit
-from s2utils.models import likelihood
+from s2utils.models import likelihood, loading
 from s2utils.stats import intervals, ratios
+from s2utils.training import pretraining
 from s2utils.workflow.params import ParameterError, Params
 
 MACRO, POOLED = "all domains alike", "all bytes alike"
@@ -141,6 +143,23 @@ def by_position(scores: pd.DataFrame, params: Params) -> pd.DataFrame:
 def documents(scores: pd.DataFrame) -> pd.DataFrame:
     """domain, id, and the bits a byte of every document by itself, for paired tests."""
     return scores[DOCUMENT].assign(bits_per_byte=scores["nats"] / math.log(2) / scores["n_bytes"])
+
+
+def of_checkpoints(folder: Path, rows: pd.DataFrame, documents: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """`by_domain` of the last checkpoint of every run of `rows` (`pretraining`), with run and seed.
+
+    A document longer than such a model's context is read in windows that overlap by half.
+    """
+    last, found = rows.sort_values("tokens", kind="stable").groupby("run", sort=False).tail(1).sort_index(), []
+    for row in last.itertuples():
+        weights = params.model.base.model_copy(
+            update={"path": str(pretraining.checkpoint(folder, row)), "revision": ""}
+        )
+        model, tok = loading.full(weights, "float32", params.runtime.device), loading.tokenizer(weights)
+        context = model.config.max_position_embeddings
+        settings = params.fit.model_copy(update={"window": context, "stride": context // 2})
+        found.append(by_domain(score(model, tok, documents, settings, ""), params).assign(run=row.run, seed=row.seed))
+    return pd.concat(found, ignore_index=True)
 
 
 def _places(size: int) -> Iterator[tuple[int, int]]:

@@ -7,12 +7,14 @@ a page. Nothing here makes an artefact. Trap: a widget lives in its kernel only,
 
 from __future__ import annotations
 
+import html
 import os
 
 import pandas as pd
 from IPython.display import display
 
 from s2utils.data.parameters import S2
+from s2utils.text import safe
 
 
 def live() -> bool:
@@ -105,6 +107,45 @@ def epochs(mix: pd.DataFrame):
         table.value = reweighted(mix, times).to_html(float_format="{:.1%}".format)
 
     return _framed(list(sliders.values()), table, show)
+
+
+def token_table(scores: pd.DataFrame, documents: pd.DataFrame, tok, place: int) -> pd.DataFrame:
+    """Tokens of the document at `place` and the loss of each, in nats; `scores` and `documents` as `fit` has them."""
+    losses = scores["losses"].iat[place]
+    ids = tok(documents["text"].iat[place], add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    texts = [safe.visible(tok.decode([token])) for token in ids[: len(losses)]]
+    return pd.DataFrame({"token": texts, "loss": losses})
+
+
+def costliest(scores: pd.DataFrame, documents: pd.DataFrame, tok, n: int = 5) -> pd.DataFrame:
+    """Of the first document of each domain the `n` tokens of the largest loss, in nats, and its mean."""
+    rows = []
+    for domain, part in documents.reset_index(drop=True).groupby("domain", sort=False):
+        table = token_table(scores, documents, tok, part.index[0])
+        most = table.nlargest(n, "loss")
+        told = ", ".join(f"{token!r} {loss:.1f}" for token, loss in most.itertuples(index=False))
+        rows.append({"domain": domain, "mean loss": round(table["loss"].mean(), 2), "costliest tokens": told})
+    return pd.DataFrame(rows).set_index("domain")
+
+
+def token_losses(scores: dict[str, pd.DataFrame], documents: pd.DataFrame, tok):
+    """Lists of models, domains and documents, above the document with each token on a ground as dark as its loss."""
+    import ipywidgets
+
+    model = ipywidgets.Dropdown(options=list(scores), description="model")
+    names = [f"{row.domain} · {row.id}"[:80] for row in documents.itertuples()]
+    place = ipywidgets.Dropdown(options=[(name, i) for i, name in enumerate(names)], description="document")
+    text = ipywidgets.HTML()
+
+    def show(_=None) -> None:
+        table = token_table(scores[model.value], documents, tok, place.value)
+        text.value = "".join(
+            f'<span title="{loss:.2f} nats" style="background:rgba(200,60,40,{min(loss / 10, 1):.2f})">'
+            f"{html.escape(token)}</span>"
+            for token, loss in table.itertuples(index=False)
+        )
+
+    return _framed([model, place], text, show)
 
 
 def side_by_side(answers: pd.DataFrame, dataset: str, question: str) -> pd.DataFrame:

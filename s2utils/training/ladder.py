@@ -33,7 +33,7 @@ from s2utils.workflow.errors import ParameterError
 STATE = "state.pt"  # of a run that is not at its end
 RECORD = "checkpoints.json"  # of one that is
 ASPECT = 32  # hidden size to layers
-FILTERED = "-filtered"  # after a domain's name: the part of it that the filters keep
+RAW = "-raw"  # after a domain's name: its documents before the filters
 
 
 class Run(NamedTuple):
@@ -69,9 +69,9 @@ def arms(ladder: Ladder, weights: Mapping[str, float]) -> list[Run]:
 def weights_of(arm: Arm, weights: Mapping[str, float]) -> dict[str, float]:
     """{domain: share of the bytes} of an arm: the mix `weights` narrowed to `only`, `upsampled`, scaled to 1.
 
-    A domain of `filtered` is called <domain>-filtered. ParameterError for a domain that the mix has not.
+    A domain of `raw` is called <domain>-raw. ParameterError for a domain that the mix has not.
     """
-    for domain in (*arm.only, *arm.filtered, *arm.upsampled):
+    for domain in (*arm.only, *arm.raw, *arm.upsampled):
         if not weights.get(domain):
             raise ParameterError(f"an arm names {domain}, which is not in the mix of {', '.join(weights)}")
     kept = {
@@ -80,7 +80,7 @@ def weights_of(arm: Arm, weights: Mapping[str, float]) -> dict[str, float]:
         if w and (not arm.only or d in arm.only)
     }
     total = math.fsum(kept.values())
-    return {d + FILTERED * (d in arm.filtered): w / total for d, w in kept.items()}
+    return {d + RAW * (d in arm.raw): w / total for d, w in kept.items()}
 
 
 def config(parameters: int, vocab_size: int, context: int) -> LlamaConfig:

@@ -77,7 +77,7 @@ class Arm(Section):
     """What a model of the ablation is trained on: the mix of the corpus, changed."""
 
     only: Distinct[FilledLine] = Field(description="domains that are left; []: all")
-    filtered: Distinct[FilledLine] = Field(description="domains whose filtered documents are taken, not the raw ones")
+    raw: Distinct[FilledLine] = Field(description="domains whose documents are taken as they were before the filters")
     upsampled: Distinct[FilledLine] = Field(description="domains whose weight is multiplied")
     times: float = Field(gt=0, le=MOST, description="by that much, before all weights are scaled to 1")
 

@@ -67,7 +67,7 @@ def test_the_learning_rate_rises_and_falls(schedule, middle):
 def test_the_weights_of_an_arm_sum_to_1_and_keep_the_shares_of_what_is_not_named(raw, data):
     weights = {domain: w / sum(raw.values()) for domain, w in raw.items()}
     raised = data.draw(st.sampled_from(sorted(weights)))
-    arm = ladders.weights_of(Arm(only=[], filtered=[], upsampled=[raised], times=3.0), weights)
+    arm = ladders.weights_of(Arm(only=[], raw=[], upsampled=[raised], times=3.0), weights)
     assert math.fsum(arm.values()) == pytest.approx(1)
     first, *others = [domain for domain in weights if domain != raised]
     assert all(arm[o] / arm[first] == pytest.approx(weights[o] / weights[first]) for o in others)
@@ -76,19 +76,19 @@ def test_the_weights_of_an_arm_sum_to_1_and_keep_the_shares_of_what_is_not_named
 
 def test_arms_by_hand():
     weights = {"web": 0.5, "code": 0.3, "wiki": 0.2, "none": 0.0}
-    assert ladders.weights_of(Arm(only=[], filtered=[], upsampled=[], times=1.0), weights) == {
+    assert ladders.weights_of(Arm(only=[], raw=[], upsampled=[], times=1.0), weights) == {
         "web": 0.5,
         "code": 0.3,
         "wiki": 0.2,
     }
-    assert ladders.weights_of(Arm(only=["web"], filtered=["web"], upsampled=[], times=1.0), weights) == {
-        "web-filtered": 1.0
+    assert ladders.weights_of(Arm(only=["web"], raw=["web"], upsampled=[], times=1.0), weights) == {
+        "web-raw": 1.0
     }
-    raised = ladders.weights_of(Arm(only=[], filtered=["web"], upsampled=["wiki"], times=2.5), weights)
-    assert raised == pytest.approx({"web-filtered": 0.5 / 1.3, "code": 0.3 / 1.3, "wiki": 0.5 / 1.3})
+    raised = ladders.weights_of(Arm(only=[], raw=["web"], upsampled=["wiki"], times=2.5), weights)
+    assert raised == pytest.approx({"web-raw": 0.5 / 1.3, "code": 0.3 / 1.3, "wiki": 0.5 / 1.3})
     for arm in (
-        Arm(only=["books"], filtered=[], upsampled=[], times=1.0),
-        Arm(only=[], filtered=[], upsampled=["none"], times=2.0),
+        Arm(only=["books"], raw=[], upsampled=[], times=1.0),
+        Arm(only=[], raw=[], upsampled=["none"], times=2.0),
     ):
         with pytest.raises(ValueError, match="is not in the mix of web, code, wiki"):
             ladders.weights_of(arm, weights)

@@ -28,8 +28,8 @@ def ladder(**changes) -> Ladder:
         "adamw_learning_rate": 0.02, "weight_decay": 0.0, "warmup_steps": 0.1, "lr_scheduler_type": "linear",
         "held_out_bytes": 1_000,
         "ablation": {"parameters": 20_000, "bytes": 3_000, "seeds": [1, 2], "arms": {
-            "mix": {"only": [], "filtered": [], "upsampled": [], "times": 1.0},
-            "code": {"only": ["code"], "filtered": [], "upsampled": [], "times": 1.0},
+            "mix": {"only": [], "raw": [], "upsampled": [], "times": 1.0},
+            "code": {"only": ["code"], "raw": [], "upsampled": [], "times": 1.0},
         }},
     }  # fmt: skip
     return Ladder(**given | changes)
