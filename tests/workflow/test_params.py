@@ -36,8 +36,8 @@ def refused(profile: str = "smoke", overrides=None) -> str:
 
 
 def keys(profile: str) -> set[str]:
-    """Dotted keys, names of data sets and splits left out."""
-    names = {*load(profile).data.sources, *load(profile).data.roles}
+    """Dotted keys, names of data sets, splits and components left out."""
+    names = {*load(profile).data.sources, *load(profile).data.roles, *load(profile).corpus.components}
     return {".".join(part for part in key.split(".") if part not in names) for key in flat(load(profile))}
 
 
