@@ -21,7 +21,7 @@ from s2utils.workflow import params, steps
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("extending", "running")}
 SECTIONS = [part for text in PAGES.values() for part in re.split(r"^## ", text, flags=re.M)]
-MADE = ("params/mine.yaml", "notebooks/09_name.ipynb", "notebooks/09_dpo.ipynb")  # by who follows a recipe
+MADE = ("params/mine.yaml", "notebooks/17_name.ipynb", "notebooks/17_dpo.ipynb")  # by who follows a recipe
 
 
 def blocks(section: str, language: str) -> list[str]:
@@ -179,7 +179,7 @@ assert tables.schema(Path("reports/t/manner.csv"))["columns"]["exclamations"] ==
 
 def test_a_notebook_is_three_files_with_parameters_of_its_own(tree, changed):
     section, room = recipe("A notebook"), tree / "s2utils/evaluation/parameters.py"
-    notebook(tree, "09_name", section)
+    notebook(tree, "17_name", section)
     model, line = blocks(section, "python")
     put(room, f"{model}\n\n", before="class Parameters(")
     put(room, line)
@@ -192,7 +192,7 @@ from s2utils.workflow.params import ParameterError, load, points, profiles
 for name in profiles():
     loaded = load(name)
     assert steps.settings("name", loaded) == {"seed": 42, "asked.questions": 4}
-assert steps.shown("09_name") == "name" and "name" in [step.name for step in steps.shown_of()]
+assert steps.shown("17_name") == "name" and "name" in [step.name for step in steps.shown_of()]
 assert steps.upstream("name", loaded) == [("text_metrics", "")]
 assert steps.key("name", loaded) != steps.key("name", load(name, "asked.questions=5"))
 assert steps.key("text_metrics", loaded) == steps.key("text_metrics", load(name, "asked.questions=5"))
@@ -219,7 +219,7 @@ def study_keys() -> dict[tuple[str, str], str]:
 def test_a_kind_of_model_is_two_files_and_the_study_does_not_wait_for_it(tree, changed):
     section = recipe("A kind of model")
     before = study_keys()
-    notebook(tree, "09_dpo", section)
+    notebook(tree, "17_dpo", section)
     (row,) = blocks(section, "python")
     put(tree / "s2utils/workflow/steps.py", row, before="    return [row for row in rows")
     assert len(changed()) == 2

@@ -138,7 +138,7 @@ def test_a_notebook_more_is_one_file_that_the_study_does_not_run(tree):
     """It stands on 05: `make reproduce` runs it, `make study` plans neither it nor a report that waits for it."""
     shutil.copy(ROOT / "Snakefile", tree)
     look = {"name": "look", "parameters": "seed", "modules": "data.eda", "reads": "text_metrics", "collects": True}
-    declare(tree, "09_look", look)
+    declare(tree, "17_look", look)
     tools = str(Path(sys.executable).parent)
     environment = os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(tree)}
 
@@ -154,7 +154,7 @@ def test_a_notebook_more_is_one_file_that_the_study_does_not_run(tree):
         assert all(f"rule {step.name}:" in plan for step in steps.shown_of("study", sweep=False))
         assert "rule report:" in plan and "rule preflight:" in plan
     job = re.search(r"rule look:\n((?: {4}.*\n)+)", house)[1]
-    assert "input: artefacts/smoke/text_metrics/.done" in job and "log: artefacts/smoke/notebooks/09_look.ipynb" in job
+    assert "input: artefacts/smoke/text_metrics/.done" in job and "log: artefacts/smoke/notebooks/17_look.ipynb" in job
     assert "artefacts/smoke/look/.done" in re.search(r"rule report:\n {4}input: (.*)", house)[1]
 
 

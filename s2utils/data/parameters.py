@@ -180,12 +180,14 @@ class Component(Section):
             raise ValueError(f"must be a name, or a column in braces such as {{meta.set}}, not {shown(domain)}")
         return domain
 
-    @model_validator(mode="after")
-    def _packaged_test_sets_are_not_trained_on(self):
-        key = self.path.removeprefix("embedded:")
-        if self.train and key != self.path and key not in TRAINABLE:
-            raise ValueError(f"'train' must be false for {self.path}: it is a test set or carries a canary")
-        return self
+    @field_validator("train")
+    @classmethod
+    def _packaged_test_sets_are_not_trained_on(cls, train: bool, info: ValidationInfo) -> bool:
+        path = info.data.get("path", "")
+        key = path.removeprefix("embedded:")
+        if train and key != path and key not in TRAINABLE:
+            raise ValueError(f"must be false for {path}: it is a test set or carries a canary")
+        return train
 
 
 class Quality(Section):

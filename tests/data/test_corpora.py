@@ -125,7 +125,7 @@ def test_an_unknown_packaged_corpus_lists_the_known():
 def test_a_test_set_cannot_be_marked_for_training():
     for key in packaged_corpora.RECIPES:
         if key not in TRAINABLE:
-            with pytest.raises(ValidationError, match=f"'train' must be false for embedded:{key}"):
+            with pytest.raises(ValidationError, match=f"must be false for embedded:{key}"):
                 corpora.folder(f"embedded:{key}", train=True)
 
 

@@ -10,24 +10,24 @@ LOOK = {"name": "look", "parameters": "seed eda", "modules": "data.eda", "reads"
 
 
 def test_words_are_one_line_and_what_is_not_said_is_plain(tree):
-    declare(tree, "09_look", LOOK)
+    declare(tree, "17_look", LOOK)
     step = steps.STEPS["look"]
-    assert list(steps.STEPS)[-1] == "look" and (step.notebook, step.part) == ("09_look", "later")
+    assert (step.notebook, step.part) == ("17_look", "later")
     assert step.parameters == ("seed", "eda") and step.reads == ("text_metrics",) and step.parts == ("study",)
-    assert (step.each, step.made_by, step.priority, step.gpu, step.run) == ("", "", 0, True, "09_look")
+    assert (step.each, step.made_by, step.priority, step.gpu, step.run) == ("", "", 0, True, "17_look")
 
 
 @pytest.mark.parametrize(
     ("facts", "run", "wildcard"),
     [
-        ({"each": "model"}, "09_look.{model}", "model"),
-        ({"each": "train_set", "label": "of-{train_set}"}, "09_look.of-{train_set}", "train_set"),
-        ({"each": "weights", "together": "train_set"}, "09_look.{train_set}", "train_set"),
-        ({"collects": False}, "09_look.look", ""),
+        ({"each": "model"}, "17_look.{model}", "model"),
+        ({"each": "train_set", "label": "of-{train_set}"}, "17_look.of-{train_set}", "train_set"),
+        ({"each": "weights", "together": "train_set"}, "17_look.{train_set}", "train_set"),
+        ({"collects": False}, "17_look.look", ""),
     ],
 )
 def test_jobs_are_called_by_what_they_are_for(tree, facts, run, wildcard):
-    declare(tree, "09_look", LOOK | facts)
+    declare(tree, "17_look", LOOK | facts)
     assert (steps.STEPS["look"].run, steps.STEPS["look"].wildcard) == (run, wildcard)
 
 
@@ -52,11 +52,11 @@ def test_the_module_of_the_function_that_makes_an_artefact_is_in_its_identity(tr
 )
 def test_what_cannot_be_meant_is_said_in_a_line(tree, facts, said):
     declare(tree, "10_last", LOOK | {"name": "last"})
-    declare(tree, "09_look", LOOK | facts)
+    declare(tree, "17_look", LOOK | facts)
     with pytest.raises(ParameterError) as caught:
         declared.steps()
     text = str(caught.value)
-    assert said in text and text.startswith("notebooks/09_look.ipynb, metadata s2") and "\n" not in text
+    assert said in text and text.startswith("notebooks/17_look.ipynb, metadata s2") and "\n" not in text
 
 
 @pytest.mark.parametrize(
@@ -73,13 +73,13 @@ def test_what_cannot_be_meant_is_said_in_a_line(tree, facts, said):
 )  # fmt: skip
 def test_so_is_what_a_whole_notebook_cannot_mean(tree, changes, said):
     if isinstance(changes, str):  # no notebook at all
-        (tree / "notebooks" / "09_look.ipynb").write_text(changes)
+        (tree / "notebooks" / "17_look.ipynb").write_text(changes)
         forget_digests()
     else:
-        declare(tree, "09_look", **{"steps": [LOOK]} | changes)
+        declare(tree, "17_look", **{"steps": [LOOK]} | changes)
     with pytest.raises(ParameterError) as caught:
         declared.steps()
-    assert said in str(caught.value) and str(caught.value).startswith("notebooks/09_look.ipynb, metadata s2")
+    assert said in str(caught.value) and str(caught.value).startswith("notebooks/17_look.ipynb, metadata s2")
 
 
 def test_a_draft_that_declares_nothing_is_left_alone(tree):

@@ -10,7 +10,8 @@ from s2utils.workflow import code, steps
 from s2utils.workflow.params import ParameterError, load, profiles
 
 NOTEBOOK = "made = 1"
-MADE = [step for step in steps.STEPS if step != "sweep"]  # it makes tables only
+MADE = [name for name, step in steps.STEPS.items() if step.part == "study" and name != "sweep"]  # that makes tables only
+LATER = [name for name, step in steps.STEPS.items() if step.part != "study"]
 RATED = {"mtbench", "judged"}
 ASKED = {"answers", "text_metrics", *RATED}
 TUNED = {"merged", "divergence", "leaderboard", *ASKED}  # all that stands on an adapter
@@ -68,11 +69,11 @@ def study(tree):
     return tree
 
 
-def keys(profile: str = "smoke", overrides=None) -> dict[tuple[str, str], str]:
-    """The key of every artefact of a profile, the code read anew."""
+def keys(profile: str = "smoke", overrides=None, made: list[str] = MADE) -> dict[tuple[str, str], str]:
+    """The key of every artefact of a profile that is the study's, or of the steps `made`; the code read anew."""
     forget_digests()
     params = load(profile, overrides)
-    return {(step, name): steps.key(step, params, name) for step in MADE for name in steps.names(step, params)}
+    return {(step, name): steps.key(step, params, name) for step in made for name in steps.names(step, params)}
 
 
 def moved(before: dict, after: dict) -> set[str]:
@@ -111,6 +112,23 @@ def test_every_artefact_has_its_own_key(study):
 )
 def test_a_parameter_moves_its_steps_and_what_stands_on_them(study, override, wanted):
     assert moved(keys(), keys(overrides=override)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("corpus.held_out=0.3", {"corpus", "fit", "ladder", "ablation"}),
+        ("corpus.topics=5", set()),  # a table's
+        ("fit.documents=3", {"fit"}),
+        ("ladder.learning_rate=0.01", {"ladder", "ablation"}),
+        ("ladder.ablation.bytes=30000", {"ablation"}),
+        ("sft.r=4", {"fit"}),
+    ],
+)
+def test_what_later_notebooks_read_moves_their_steps(study, override, wanted):
+    before, after = keys(made=MADE + LATER), keys(overrides=override, made=MADE + LATER)
+    assert moved(before, after) & set(LATER) == wanted
+    assert override.startswith("sft") or moved(before, after) <= set(LATER), "the study waits for no later notebook"
 
 
 def test_which_sets_are_trained_and_who_watches_leaves_an_adapter_as_it_is(study):
@@ -319,7 +337,7 @@ def later(tree, monkeypatch):
         return [row for row in [*study(params, None, train_sets), row] if parts is None or row.part in parts]
 
     before = keys()
-    declare(tree, "09_preferences", PREFERRED, COMPARED, part="preferences")
+    declare(tree, "17_preferences", PREFERRED, COMPARED, part="preferences")
     monkeypatch.setattr(steps, "models", models)
     return before
 
@@ -341,7 +359,7 @@ def test_a_model_of_a_later_kind_enters_by_its_row_and_the_study_stays_as_it_is(
 def test_the_study_is_run_without_what_came_later(later):
     shown = [step.name for step in steps.shown_of("study", sweep=False)]
     assert shown == ["eda", "data", "sft", "answers", "text_metrics", "leaderboard", "mtbench"]
-    assert [step.name for step in steps.shown_of()] == [*shown, "sweep", "compared"]
+    assert [step.name for step in steps.shown_of()] == [*shown, "sweep", "corpus", "fit", "compared"]
     with pytest.raises(ParameterError, match="there is no part 'studdy'; did you mean 'study'?"):
         steps.shown_of("studdy")
 
