@@ -140,9 +140,10 @@ def by_position(scores: pd.DataFrame, params: Params) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def documents(scores: pd.DataFrame) -> pd.DataFrame:
-    """domain, id, and the bits a byte of every document by itself, for paired tests."""
-    return scores[DOCUMENT].assign(bits_per_byte=scores["nats"] / math.log(2) / scores["n_bytes"])
+def samples(scores: pd.DataFrame) -> pd.DataFrame:
+    """Bits a byte of every document by itself, as `sample_scores` has samples: dataset (the domain), question, value."""
+    keys = {"dataset": scores["domain"], "question": scores["id"], "metric": "bits_per_byte"}
+    return pd.DataFrame(keys).assign(value=scores["nats"] / math.log(2) / scores["n_bytes"])
 
 
 def of_checkpoints(folder: Path, rows: pd.DataFrame, documents: pd.DataFrame, params: Params) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from s2utils.data.parameters import Syllables
 from s2utils.models.parameters import Endpoint, Weights
@@ -151,3 +151,10 @@ class Parameters(training.Parameters):
     leaderboard: Leaderboard
     fit: Fit
     mtbench: MtBench
+
+    @model_validator(mode="after")
+    def _reference_domain_is_of_the_corpus(self):
+        domains = {component.domain for component in self.corpus.components.values()}
+        if not any(domain.startswith("{") for domain in domains):  # a column's names are known when it is read
+            known(self.fit.reference_domain, domains, "'fit.reference_domain' ")
+        return self

@@ -127,3 +127,12 @@ class Parameters(data.Parameters):
         for name in self.sft.train_sets:
             known(name, map(self.train_set_name, self.datasets), "'sft.train_sets' ")
         return self
+
+    @model_validator(mode="after")
+    def _arms_name_domains_that_are_trained_on(self):
+        domains = {component.domain for component in self.corpus.components.values() if component.train}
+        for name, arm in self.ladder.ablation.arms.items():
+            for domain in (*arm.only, *arm.raw, *arm.upsampled):
+                if not any(known_domain.startswith("{") for known_domain in domains):
+                    known(domain, domains, f"'ladder.ablation.arms.{name}' ")
+        return self

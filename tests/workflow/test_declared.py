@@ -46,12 +46,12 @@ def test_the_module_of_the_function_that_makes_an_artefact_is_in_its_identity(tr
         ({"parameters": 7}, "step look: 'parameters': Input should be a valid tuple"),
         ({"reads": "answer"}, "step look: no step 'answer'; did you mean 'answers'?"),
         ({"shows": "nothing_such"}, "step look: no step 'nothing_such'"),
-        ({"reads": "last"}, "step look: it waits for 'last' of a later notebook, 10_last"),
+        ({"reads": "last"}, "step look: it waits for 'last' of a later notebook, 18_last"),
         ({"name": "sft"}, "step sft: 03_sft has this step too"),
     ],
 )
 def test_what_cannot_be_meant_is_said_in_a_line(tree, facts, said):
-    declare(tree, "10_last", LOOK | {"name": "last"})
+    declare(tree, "18_last", LOOK | {"name": "last"})
     declare(tree, "17_look", LOOK | facts)
     with pytest.raises(ParameterError) as caught:
         declared.steps()
