@@ -32,7 +32,7 @@ class Metric:
     higher: str = "higher"  # what a higher value is, in words
     lower: str = "lower"
     published: str = ""  # column of the published table, "" where that has none
-    aggregation: str = "mean"  # of samples; "tasks": by subject and task
+    aggregation: str = "mean"  # of samples; "tasks": by subject and task; "ratio": of sums over them
 
     @property
     def full_name(self) -> str:
@@ -80,6 +80,7 @@ TABLES = {
         ResultTable("judge", "Table 6 · Judged validation set, 1–10", "judge_rating", "judged", "question",
                     "Published (revision): 100 questions, one rating each by GPT-4, no intervals.", "revised/judge"),
         ResultTable("manner", "Manner of the answers", "answer_words", "text_metrics"),
+        ResultTable("fit", "Fit by domain", "bits_per_byte", "fit", "document"),
     )
 }  # fmt: skip
 NEARER = {"higher": "nearer to the human answers", "lower": "further from the human answers"}
@@ -133,6 +134,9 @@ METRICS = {
                sample="text_metrics.within_limits", sample_decimals=0, ends=(0, 1), **MANNER),
         Metric("toxic", "Share toxic", name="Toxic", sample="text_metrics.toxic", sample_decimals=0, better=-1,
                ends=(0, 1), unit="of the answers", higher="more often toxic", lower="less often toxic", **MANNER),
+        Metric("bits_per_byte", "Bits a byte", "fit", "fit.samples", decimals=3, better=-1, unit="bits a byte",
+               higher="costs more bits", lower="costs fewer bits", aggregation="ratio"),
+        Metric("perplexity", "Perplexity", "fit", "fit.score", better=-1, aggregation="ratio"),
         Metric("reference_cosine", "Nearness", sample="text_metrics.reference_cosine",
                sample_decimals=3, ends=(-1, 1), **MANNER),
     )
