@@ -98,6 +98,13 @@ class Blocks(ParquetReader):
         yield from self.read_files_shard(mine)
 
 
+def rows(file: Path) -> Iterator[dict]:
+    """Rows of a Parquet file, `BATCH` in memory: of a file given by its path Arrow would keep all that it has read."""
+    with open(file, "rb") as opened, pq.ParquetFile(opened) as parquet:
+        for batch in parquet.iter_batches(BATCH):
+            yield from batch.to_pylist()
+
+
 def writer(folder: Path) -> ParquetWriter:
     """Writes documents as `Blocks` reads them."""
 

@@ -142,7 +142,7 @@ def finish(folder: Path, components: dict[str, Component], pipeline: Pipeline, s
 def documents(folder: Path) -> Iterator[Document]:
     """Documents of a finished corpus, in the order of the mix."""
     for file in sorted((folder / "documents").glob("*.parquet")):
-        for row in _rows(file):
+        for row in blocks.rows(file):
             yield Document(row["id"], row["domain"], row["component"], row["text"])
 
 
@@ -160,20 +160,28 @@ def mix(clean: Path, target: Path, components: dict[str, Component], seed: int) 
     parts = target.with_name("work") / "parts"
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir(parents=True)
-    waiting: dict[int, list[dict]] = defaultdict(list)
-    writers = {n: pq.ParquetWriter(parts / f"{n:06d}.parquet", blocks.SCHEMA) for n in range(shards)}
-    for row in (row for file in files for row in _rows(file)):
+    waiting: dict[int, list[str]] = defaultdict(list)
+
+    def write() -> None:
+        for shard, lines in waiting.items():
+            with open(parts / f"{shard:06d}.jsonl", "a", encoding="utf-8") as file:
+                file.writelines(lines)
+        waiting.clear()
+
+    held = 0
+    for row in (row for file in files for row in blocks.rows(file)):
         for shard in rng.integers(0, shards, next(copies[row["component"]])).tolist():
-            waiting[shard].append(row)
-            if len(waiting[shard]) == blocks.BATCH:
-                writers[shard].write_table(pa.Table.from_pylist(waiting.pop(shard), blocks.SCHEMA))
-    for n, sink in writers.items():
-        sink.write_table(pa.Table.from_pylist(waiting[n], blocks.SCHEMA))
-        sink.close()
-        table = pq.read_table(parts / f"{n:06d}.parquet")
-        table = table.take(np.random.default_rng([seed, n]).permutation(table.num_rows))
+            waiting[shard].append(json.dumps(row) + "\n")
+            held += 1
+            if held % SHARD == 0:
+                write()
+    write()
+    for n in range(shards):
+        path = parts / f"{n:06d}.jsonl"
+        rows = list(map(json.loads, path.read_text(encoding="utf-8").splitlines())) if path.is_file() else []
+        order = np.random.default_rng([seed, n]).permutation(len(rows))
         with artefacts.replacing(target / f"{n:06d}.parquet", "wb") as file:
-            pq.write_table(table, file, compression="zstd")
+            pq.write_table(pa.Table.from_pylist([rows[i] for i in order], blocks.SCHEMA), file, compression="zstd")
 
 
 def funnel(work: Path, pipeline: Pipeline) -> pd.DataFrame:
@@ -215,9 +223,3 @@ def _domains(folder: Path) -> Counter:
 
 def _column(file: Path, name: str) -> list[str]:
     return pq.read_table(file, columns=[name])[name].to_pylist()
-
-
-def _rows(file: Path) -> Iterator[dict]:
-    with pq.ParquetFile(file) as parquet:
-        for batch in parquet.iter_batches(blocks.BATCH):
-            yield from batch.to_pylist()

@@ -173,8 +173,11 @@ def test_archives(tree, monkeypatch, tmp_path):
     assert [wrong.what, wrong.state, right.state] == ["embedded:smollm", "fail", "pass"] and "sciq" in wrong.remedy
     monkeypatch.setenv("S2_CACHE", str(tmp_path / "empty"))
     (check,), lacking = access.archives(values)
-    assert lacking == 5 and check.state == "warn" and "make setup" in check.remedy and "5 of 5" in check.found
-    assert access.archives(values | {"leaderboard.source": "hub"})[1] == 4  # TruthfulQA lies in an archive of its own
+    assert lacking == 7 and check.state == "warn" and "make setup" in check.remedy and "7 of 7" in check.found
+    corpus = {key for key in values if key.startswith("corpus.")}
+    study = {key: value for key, value in values.items() if key not in corpus}
+    assert access.archives(study)[1] == 5
+    assert access.archives(study | {"leaderboard.source": "hub"})[1] == 4  # TruthfulQA lies in an archive of its own
 
 
 def test_the_harness_loads_the_data_sets_that_are_checked():
