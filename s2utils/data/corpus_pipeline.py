@@ -152,7 +152,7 @@ def mix(clean: Path, target: Path, components: dict[str, Component], seed: int) 
     A copy falls into a file by chance and is shuffled there, so that memory holds one file.
     """
     files = sorted(clean.glob("*.parquet"))
-    sizes = Counter(name for file in files for name in _column(file, "component"))
+    sizes = _counts(clean, "component")
     rng = np.random.default_rng(seed)
     copies = {name: iter(corpus_mix.copies(sizes[name], c.epochs, seed)) for name, c in components.items()}
     total = sum(round(sizes[name] * component.epochs) for name, component in components.items())
@@ -195,7 +195,7 @@ def funnel(work: Path, pipeline: Pipeline) -> pd.DataFrame:
         for name, reasons in (artefacts.read_json(work / "left_out.json") or {}).items()
         for reason, n in sorted(reasons.items())
     ]
-    left = _domains(work / "raw")
+    left = _counts(work / "raw", "domain")
     rows += [("read", domain, "kept", n, "") for domain, n in left.items()]
     for step in [*pipeline.steps, "duplicates", "near_duplicates", "contamination"]:
         counts, example = Counter(), {}
@@ -211,15 +211,16 @@ def funnel(work: Path, pipeline: Pipeline) -> pd.DataFrame:
             rows.append((step, domain, "kept", left[domain], ""))
         for folder, last in COUNTED.items():
             if step == (pipeline.steps[-1] if folder == "filtered" and pipeline.steps else last):
-                there = _domains(work / folder)
+                there = _counts(work / folder, "domain")
                 if there != +Counter(left):
                     raise RuntimeError(f"{work / folder} holds {dict(there)}, {dict(left)} were kept: remove {work}")
     return pd.DataFrame(rows, columns=["step", "domain", "reason", "n", "example"])
 
 
-def _domains(folder: Path) -> Counter:
-    return Counter(name for file in sorted(folder.glob("*.parquet")) for name in _column(file, "domain"))
-
-
-def _column(file: Path, name: str) -> list[str]:
-    return pq.read_table(file, columns=[name])[name].to_pylist()
+def _counts(folder: Path, column: str) -> Counter:
+    """Documents of all files of a folder by a column, in the order in which its values come."""
+    counts: Counter = Counter()
+    for file in sorted(folder.glob("*.parquet")):
+        for value in pq.read_table(file, columns=[column])[column].value_counts().to_pylist():
+            counts[value["values"]] += value["counts"]
+    return counts
