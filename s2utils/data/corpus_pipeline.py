@@ -33,7 +33,7 @@ from datatrove.pipeline.dedup import (
 from datatrove.utils.hashing import HashConfig
 
 from s2utils.data import corpus_blocks as blocks
-from s2utils.data import corpus_mix
+from s2utils.data import corpus_copies, corpus_mix
 from s2utils.data.corpora import Document
 from s2utils.data.corpus_words import Words
 from s2utils.data.parameters import Component, Pipeline
@@ -87,11 +87,11 @@ def stages(
         ("read", [blocks.Read(work / "raw", components, seed)], 1),
         ("filter", [
             blocks.Blocks(work / "raw", shared=True), *chosen,
-            blocks.Fingerprints(work / "fingerprints", least), blocks.writer(work / "filtered"),
+            corpus_copies.Fingerprints(work / "fingerprints", least), blocks.writer(work / "filtered"),
         ], tasks),
-        ("copies", [blocks.FindCopies(work / "fingerprints", work / "marks")], 1),
+        ("copies", [corpus_copies.FindCopies(work / "fingerprints", work / "marks")], 1),
         ("unique", [
-            blocks.Blocks(work / "filtered"), blocks.Copies(work / "marks", least, dropped("duplicates")),
+            blocks.Blocks(work / "filtered"), corpus_copies.Copies(work / "marks", least, dropped("duplicates")),
             blocks.writer(work / "unique"), MinhashDedupSignature(str(work / "signatures"), config, words),
         ], tasks),
         ("buckets", [MinhashDedupBuckets(str(work / "signatures"), str(work / "pairs"), config=config)],
@@ -142,7 +142,7 @@ def finish(folder: Path, components: dict[str, Component], pipeline: Pipeline, s
 def documents(folder: Path) -> Iterator[Document]:
     """Documents of a finished corpus, in the order of the mix."""
     for file in sorted((folder / "documents").glob("*.parquet")):
-        for row in _rows(file):
+        for row in blocks.rows(file):
             yield Document(row["id"], row["domain"], row["component"], row["text"])
 
 
@@ -152,7 +152,7 @@ def mix(clean: Path, target: Path, components: dict[str, Component], seed: int) 
     A copy falls into a file by chance and is shuffled there, so that memory holds one file.
     """
     files = sorted(clean.glob("*.parquet"))
-    sizes = Counter(name for file in files for name in _column(file, "component"))
+    sizes = _counts(clean, "component")
     rng = np.random.default_rng(seed)
     copies = {name: iter(corpus_mix.copies(sizes[name], c.epochs, seed)) for name, c in components.items()}
     total = sum(round(sizes[name] * component.epochs) for name, component in components.items())
@@ -160,20 +160,28 @@ def mix(clean: Path, target: Path, components: dict[str, Component], seed: int) 
     parts = target.with_name("work") / "parts"
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir(parents=True)
-    waiting: dict[int, list[dict]] = defaultdict(list)
-    writers = {n: pq.ParquetWriter(parts / f"{n:06d}.parquet", blocks.SCHEMA) for n in range(shards)}
-    for row in (row for file in files for row in _rows(file)):
+    waiting: dict[int, list[str]] = defaultdict(list)
+
+    def write() -> None:
+        for shard, lines in waiting.items():
+            with open(parts / f"{shard:06d}.jsonl", "a", encoding="utf-8") as file:
+                file.writelines(lines)
+        waiting.clear()
+
+    held = 0
+    for row in (row for file in files for row in blocks.rows(file)):
         for shard in rng.integers(0, shards, next(copies[row["component"]])).tolist():
-            waiting[shard].append(row)
-            if len(waiting[shard]) == blocks.BATCH:
-                writers[shard].write_table(pa.Table.from_pylist(waiting.pop(shard), blocks.SCHEMA))
-    for n, sink in writers.items():
-        sink.write_table(pa.Table.from_pylist(waiting[n], blocks.SCHEMA))
-        sink.close()
-        table = pq.read_table(parts / f"{n:06d}.parquet")
-        table = table.take(np.random.default_rng([seed, n]).permutation(table.num_rows))
+            waiting[shard].append(json.dumps(row) + "\n")
+            held += 1
+            if held % SHARD == 0:
+                write()
+    write()
+    for n in range(shards):
+        path = parts / f"{n:06d}.jsonl"
+        rows = list(map(json.loads, path.read_text(encoding="utf-8").splitlines())) if path.is_file() else []
+        order = np.random.default_rng([seed, n]).permutation(len(rows))
         with artefacts.replacing(target / f"{n:06d}.parquet", "wb") as file:
-            pq.write_table(table, file, compression="zstd")
+            pq.write_table(pa.Table.from_pylist([rows[i] for i in order], blocks.SCHEMA), file, compression="zstd")
 
 
 def funnel(work: Path, pipeline: Pipeline) -> pd.DataFrame:
@@ -187,7 +195,7 @@ def funnel(work: Path, pipeline: Pipeline) -> pd.DataFrame:
         for name, reasons in (artefacts.read_json(work / "left_out.json") or {}).items()
         for reason, n in sorted(reasons.items())
     ]
-    left = _domains(work / "raw")
+    left = _counts(work / "raw", "domain")
     rows += [("read", domain, "kept", n, "") for domain, n in left.items()]
     for step in [*pipeline.steps, "duplicates", "near_duplicates", "contamination"]:
         counts, example = Counter(), {}
@@ -203,21 +211,16 @@ def funnel(work: Path, pipeline: Pipeline) -> pd.DataFrame:
             rows.append((step, domain, "kept", left[domain], ""))
         for folder, last in COUNTED.items():
             if step == (pipeline.steps[-1] if folder == "filtered" and pipeline.steps else last):
-                there = _domains(work / folder)
+                there = _counts(work / folder, "domain")
                 if there != +Counter(left):
                     raise RuntimeError(f"{work / folder} holds {dict(there)}, {dict(left)} were kept: remove {work}")
     return pd.DataFrame(rows, columns=["step", "domain", "reason", "n", "example"])
 
 
-def _domains(folder: Path) -> Counter:
-    return Counter(name for file in sorted(folder.glob("*.parquet")) for name in _column(file, "domain"))
-
-
-def _column(file: Path, name: str) -> list[str]:
-    return pq.read_table(file, columns=[name])[name].to_pylist()
-
-
-def _rows(file: Path) -> Iterator[dict]:
-    with pq.ParquetFile(file) as parquet:
-        for batch in parquet.iter_batches(blocks.BATCH):
-            yield from batch.to_pylist()
+def _counts(folder: Path, column: str) -> Counter:
+    """Documents of all files of a folder by a column, in the order in which its values come."""
+    counts: Counter = Counter()
+    for file in sorted(folder.glob("*.parquet")):
+        for value in pq.read_table(file, columns=[column])[column].value_counts().to_pylist():
+            counts[value["values"]] += value["counts"]
+    return counts

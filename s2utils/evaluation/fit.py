@@ -141,7 +141,7 @@ def by_position(scores: pd.DataFrame, params: Params) -> pd.DataFrame:
 
 
 def samples(scores: pd.DataFrame) -> pd.DataFrame:
-    """Bits a byte of every document by itself, as `sample_scores` has samples: dataset (the domain), question, value."""
+    """Bits a byte of every document by itself, as in `sample_scores`: dataset (the domain), question, metric, value."""
     keys = {"dataset": scores["domain"], "question": scores["id"], "metric": "bits_per_byte"}
     return pd.DataFrame(keys).assign(value=scores["nats"] / math.log(2) / scores["n_bytes"])
 

@@ -73,7 +73,10 @@ def test_languages_beside_the_published_ones():
     table = corpus_contents.languages(["en", "de", "en", "unknown"], published)
     assert table["language"].tolist() == ["en", "de", "unknown", "sv"] and (table["n"] == 4).all()
     assert table["n_hits"].tolist() == [2, 1, 1, 0] and table["share"].sum() == 1
-    assert table["share_published"].tolist()[::3] == [0.897, 0.0015] and table["share_published"].isna().tolist()[1:3] == [True] * 2
+    assert (
+        table["share_published"].tolist()[::3] == [0.897, 0.0015]
+        and table["share_published"].isna().tolist()[1:3] == [True] * 2
+    )
     assert row(table, "sv")["share_ci_high"] > 0.3  # four documents cannot say that there is none
 
 

@@ -186,8 +186,10 @@ def test_archives(tree, monkeypatch, tmp_path):
     assert [wrong.what, wrong.state, right.state] == ["embedded:smollm", "fail", "pass"] and "sciq" in wrong.remedy
     monkeypatch.setenv("S2_CACHE", str(tmp_path / "empty"))
     (check,), missing = archives(values)
-    assert len(missing) == 5 and check.state == "warn" and "make setup" in check.remedy and "5 of 5" in check.found
-    hub = archives(values | {"leaderboard.source": "hub"})
+    assert len(missing) == 7 and check.state == "warn" and "make setup" in check.remedy and "7 of 7" in check.found
+    study = {key: value for key, value in values.items() if not key.startswith("corpus.")}
+    assert len(archives(study)[1]) == 5
+    hub = archives(study | {"leaderboard.source": "hub"})
     assert "bigbench" not in hub[1] and len(hub[1]) == 4  # TruthfulQA lies in an archive of its own
 
 

@@ -81,9 +81,7 @@ def test_arms_by_hand():
         "code": 0.3,
         "wiki": 0.2,
     }
-    assert ladders.weights_of(Arm(only=["web"], raw=["web"], upsampled=[], times=1.0), weights) == {
-        "web-raw": 1.0
-    }
+    assert ladders.weights_of(Arm(only=["web"], raw=["web"], upsampled=[], times=1.0), weights) == {"web-raw": 1.0}
     raised = ladders.weights_of(Arm(only=[], raw=["web"], upsampled=["wiki"], times=2.5), weights)
     assert raised == pytest.approx({"web-raw": 0.5 / 1.3, "code": 0.3 / 1.3, "wiki": 0.5 / 1.3})
     for arm in (

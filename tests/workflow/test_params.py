@@ -2,10 +2,7 @@ import datetime
 import inspect
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 import yaml

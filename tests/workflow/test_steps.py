@@ -10,7 +10,9 @@ from s2utils.workflow import code, steps
 from s2utils.workflow.params import ParameterError, load, profiles
 
 NOTEBOOK = "made = 1"
-MADE = [name for name, step in steps.STEPS.items() if step.part == "study" and name != "sweep"]  # that makes tables only
+MADE = [
+    name for name, step in steps.STEPS.items() if step.part == "study" and name != "sweep"
+]  # that makes tables only
 LATER = [name for name, step in steps.STEPS.items() if step.part != "study"]
 RATED = {"mtbench", "judged"}
 ASKED = {"answers", "text_metrics", *RATED}
