@@ -56,6 +56,7 @@ def read(made: Path) -> pd.DataFrame:
     steps carry only a number within what the parameters chose.
     """
     files = {"text_metrics": "scores.parquet", "leaderboard": "*/arc.jsonl", "mtbench": "*/judged.jsonl"}
+    files |= {"fit": "*/documents.parquet"}
     parts = [READERS[step](file.parent) for step, name in files.items() for file in sorted(made.glob(f"{step}/{name}"))]
     columns = ["model_id", "dataset", "metric", "question", "value"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
@@ -82,6 +83,13 @@ def _leaderboard(folder: Path) -> pd.DataFrame:
         question=frame[["task", "subject", "doc_id"]].astype(str).agg("/".join, axis=1),
         value=100 * frame["value"].round(12),  # rounding in a probability's last digits is no difference
     )
+
+
+def _fit(folder: Path) -> pd.DataFrame:
+    from s2utils.evaluation import fit
+
+    samples = fit.samples(pd.read_parquet(folder / "documents.parquet"))
+    return samples.assign(model_id=folder.name, group="", stratum="")
 
 
 def _averaged_tasks(frame: pd.DataFrame, params: Params) -> pd.DataFrame:
@@ -121,7 +129,9 @@ def _rated(rows: pd.DataFrame, parts: dict[str, str]) -> pd.DataFrame:
     )
 
 
-READERS = {"leaderboard": _leaderboard, "text_metrics": _text_metrics, "mtbench": _mtbench, "judged": _judged}
+READERS = {
+    "leaderboard": _leaderboard, "text_metrics": _text_metrics, "mtbench": _mtbench, "judged": _judged, "fit": _fit,
+}  # fmt: skip
 
 
 def _weighted(frame: pd.DataFrame) -> pd.DataFrame:

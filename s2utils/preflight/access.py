@@ -160,7 +160,7 @@ def reach(params: Params) -> Reach:
         found.asks.append(Row(f"model {path}", partial(hub, "model", path, revision, decoder), HUB))
         found.downloads.extend([] if cached(path) else [(path, decoder)])
     sets = list(BOARD) if params.leaderboard.source == "hub" else []  # too small to count as downloads
-    for name, given in params.data.sources.items():
+    for name, given in {**params.corpus.components, **params.data.sources}.items():
         path = paths.root() / given.path
         if given.path.startswith("embedded:"):
             continue

@@ -32,9 +32,18 @@ RULES = {  # rule of the graph → seconds of a job's start and end with its tab
     "eda": 9, "filtered_one": 2, "data": 22, "sft_one": 16, "sft": 11, "merged_one": 6, "answers_one": 8,
     "divergence_one": 14, "answers": 11, "membership": 3, "text_metrics": 30, "leaderboard_one": 10, "protocols": 11,
     "leaderboard": 8, "mtbench_one": 10, "judged": 4, "mtbench": 8,
+    "corpus": 14, "fit_one": 7, "fit": 14, "ladder": 6, "ablation": 6,
 }  # fmt: skip
 REPORT = 29  # seconds of the rule that writes the report
-ROW = {"clean": 38e-6, "eda": 2e-3, "resample": 0.3e-6}  # seconds: a text cleaned, a text described, a value drawn
+ROW = {  # seconds: a text cleaned, a text described, a value drawn, a document of a corpus filtered and described
+    "clean": 38e-6, "eda": 2e-3, "resample": 0.3e-6, "corpus": 12e-3,
+}  # fmt: skip
+DOCUMENTS, DOCUMENT = 2000, 1500  # of a component that is read whole; bytes of one
+SCRATCH = {
+    "characters": 2.9,
+    "share": 0.4,
+    "token": 70e-6,
+}  # a tiny model: bytes a token, share of the rate, seconds a token
 TEXTS = {  # source → rows, those left for fine-tuning, mean characters of their answers, of their questions
     "embedded:sciq": (1000, 350, 393, 76),  # counted here
     "embedded:wikilead": (10_033, 1350, 394, 45),

@@ -38,6 +38,8 @@ SMALLER = {  # notebook → what makes it shorter
     "04_generate": "generate.n, generate.max_new_tokens, or fewer merge.modes",
     "06_leaderboard": "leaderboard.limit.arc and .hellaswag, leaderboard.mmlu_subjects",
     "07_mtbench": "mtbench.n, mtbench.max_new_tokens, mtbench.panel.questions=0",
+    "09_corpus": "corpus.components.<name>.max_documents",
+    "10_fit": "fit.documents, fit.max_characters, ladder.bytes, ladder.ablation.bytes",
 }
 
 

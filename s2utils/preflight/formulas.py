@@ -218,7 +218,41 @@ def _ask(c: Costs, e: Estimate, rule: str, who: str, end: Endpoint, n: float, ch
     e.asked.append((who, end, dollars))
 
 
+def _corpus(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
+    parts = c.params.corpus.components.values()
+    n = sum(part.max_documents or assumed.DOCUMENTS for part in parts)
+    e.takes("corpus", (n, "documents filtered and described"), (assumed.ROW["corpus"] * c.python, "s"))
+    e.disk = 3 * n * assumed.DOCUMENT
+
+
+def _fit(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
+    p, s, n = c.params, c.params.fit, e.rules["fit_one"]
+    length = min(s.max_characters / assumed.CHARS, assumed.DOCUMENT / assumed.CHARS, s.window)
+    tokens = len(p.corpus.components) * s.documents * length
+    again = s.window / (s.stride or s.window)  # tokens are read again as context
+    each = again * c.forward(1, length, logits=True)
+    e.takes("fit_one", (n, "models"), (tokens, "tokens of documents"), (each, "s: 2 N a token"))
+    e.takes("fit_one", (n, "models"), (c.load(), "s to load"))
+    ladder, ablation = p.ladder, p.ladder.ablation
+    _scratch(c, e, "ladder", ladder.parameters * len(ladder.seeds), ladder.bytes)
+    _scratch(c, e, "ablation", [ablation.parameters] * len(ablation.arms) * len(ablation.seeds), ablation.bytes)
+    _network(c, e)
+    vocab = c.model.vocab
+    e.holds(ROWS * vocab * (c.width + 8), f"logits {ROWS} × {vocab:,} × {c.width + 8} bytes")
+    e.disk = 4 * (sum(ladder.parameters) * (len(ladder.checkpoints) + 1) * len(ladder.seeds))
+
+
+def _scratch(c: Costs, e: Estimate, rule: str, sizes: list[int], n_bytes: int) -> None:
+    """Add models trained from nothing on so many bytes each."""
+    tokens = n_bytes / assumed.SCRATCH["characters"]
+    each = 6 * sum(sizes) / len(sizes) / (assumed.SCRATCH["share"] * c.rate) + assumed.SCRATCH["token"] * c.python
+    e.takes(
+        rule, (len(sizes), "models from nothing"), (tokens, "tokens"), (each, "s: 6 N a token, and its small steps")
+    )
+
+
 NOTEBOOKS = {  # what else than its jobs' starts a notebook takes
     "01_eda": _eda, "02_datasets": _datasets, "03_sft": _sft, "04_generate": _generate,
     "05_text_metrics": _text_metrics, "06_leaderboard": _leaderboard, "07_mtbench": _mtbench,
+    "09_corpus": _corpus, "10_fit": _fit,
 }  # fmt: skip

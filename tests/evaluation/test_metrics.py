@@ -30,8 +30,10 @@ def test_the_function_of_a_metric_is_there(metric):
     )
 
 
-def test_only_of_a_grade_and_of_toxicity_is_less_better():
-    assert [m.column for m in metrics.METRICS.values() if m.better < 0] == ["flesch_kincaid_grade", "toxic"]
+def test_of_what_less_is_better():
+    assert [m.column for m in metrics.METRICS.values() if m.better < 0] == [
+        "flesch_kincaid_grade", "toxic", "bits_per_byte", "perplexity",
+    ]  # fmt: skip
 
 
 def test_an_unknown_column_is_named_as_it_is():

@@ -134,7 +134,7 @@ def test_the_embedded_profiles_pass(profile):
     assert list(dict.fromkeys(rows)) == [
         "parameters", "packages", "4-bit kernels", "embedded archives", "memory", "disk",
     ]  # fmt: skip
-    assert len(result["estimates"]) == 7 and result["model"].source == "its config.json"
+    assert len(result["estimates"]) == 9 and result["model"].source == "its config.json"
 
 
 @pytest.mark.parametrize("profile", ["a100-7b", "a100-13b"])
@@ -147,7 +147,7 @@ def test_the_gpu_profiles_fail_quickly_and_clearly_offline(monkeypatch, profile,
     assert {"GPU", "judge", "question writer", "dataset vblagoje/lfqa", "question writer budget"} <= failed
     assert {f"model {getattr(params.load(profile).model, m).path}" for m in ("base", "chat")} <= failed
     assert "4-bit kernels" not in text and text.count(f"→ {access.HUB}") == 1, "a remedy stands once for its neighbours"
-    assert len(result["estimates"]) == 7 and "published sizes" in text and SECRET not in text
+    assert len(result["estimates"]) == 9 and "published sizes" in text and SECRET not in text
 
 
 def test_a_hub_that_does_not_answer_is_given_up(monkeypatch):
@@ -184,6 +184,6 @@ def test_what_the_command_writes_for_programs(tree, monkeypatch, capsys):
     monkeypatch.setattr(host, "packages", lambda: "as locked")
     assert main(["preflight", "cpu", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["model"]["layers"] == 30 and len(told["estimates"]) == 7 and "asked" not in told["estimates"][1]
+    assert told["model"]["layers"] == 30 and len(told["estimates"]) == 9 and "asked" not in told["estimates"][1]
     for e in told["estimates"]:  # what the terminal of a run reads
         assert timings.estimated("cpu", e["step"]) == pytest.approx(e["seconds"], abs=1) and e["seconds"] > 0
