@@ -168,10 +168,11 @@ def markdown(view: pd.DataFrame) -> str:
 CELL = re.compile(r"^(\S+) (\[[^\]]*\])(?: (\(.*\)))?$")  # a value, its interval, what failed
 
 
-def to_html(view: pd.DataFrame) -> str:
+def to_html(view: pd.DataFrame, rows: int = 0, name: str = "") -> str:
     """The table for a notebook: under a value its interval, small and in one line; all text is escaped.
 
-    Under each of two models that are compared stands its merge, for columns of their own would not fit there.
+    With `rows` only so many, and a line that says where all of table `name` are. Under each of two models that are
+    compared stands its merge, for columns of their own would not fit there.
     """
     texts = view.astype(str).to_dict("list")
     merges = {"model": "merge mode", "minus": "minus merge mode"} if "minus merge mode" in view else {}
@@ -188,8 +189,11 @@ def to_html(view: pd.DataFrame) -> str:
         return f"<td{kind}>{bold(text, '<strong>', '</strong>')}{small}</td>"
 
     head = "".join(f"<th>{html.escape(str(column))}</th>" for column in texts)
-    body = "\n".join(f"<tr>{''.join(cell(column, row) for column in texts)}</tr>" for row in range(len(view)))
-    return f'<table class="results"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
+    n = min(rows or len(view), len(view))
+    body = "\n".join(f"<tr>{''.join(cell(column, row) for column in texts)}</tr>" for row in range(n))
+    rest = f"<p>The first {n} of {len(view):,} rows; all are in tables/{html.escape(name)}.csv.</p>"
+    table = f'<table class="results"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
+    return table + rest * (n < len(view))
 
 
 def latex(view: pd.DataFrame, caption: str, label: str) -> str:

@@ -78,13 +78,16 @@ class Run:
         """Choices other than "all"."""
         return [choice for choice in self.choices.values() if choice != "all"]
 
-    def save_table(self, frame, name: str, caption: str = "", **about):
-        """Write a table as readers and programs meet it (`results.tables.save`); what it returns shows it."""
+    def save_table(self, frame, name: str, caption: str = "", *, rows: int = 0, **about):
+        """Write a table as readers and programs meet it (`results.tables.save`); what it returns shows it.
+
+        `rows` are the first ones that are shown, 0 for all.
+        """
         from IPython.display import HTML
 
         from s2utils.results import tables  # a run's tables are a room above: what a notebook says in one line
 
-        return HTML(tables.to_html(tables.save(self, frame, name, caption, **about)))
+        return HTML(tables.to_html(tables.save(self, frame, name, caption, **about), rows, name))
 
     def artefact(self, name: str = "", step: str = "") -> Artefact:
         """The artefact this step (or another) makes for `name`."""
