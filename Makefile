@@ -29,7 +29,7 @@ SNAKEMAKE = python -m s2utils run $(FLAGS) --cores $(CORES) --resources mem_mb=$
   --rerun-incomplete --nolock --scheduler greedy --config profile=$(call quoted,$(PROFILE)) \
   set=$(if $(SET),$(call quoted,$(SET) )) preflight=$(call quoted,$(PREFLIGHT))
 
-.PHONY: help setup reproduce study test lint format report compare lab audit bench preflight publish clean clean-artefacts ask progress gpu-check
+.PHONY: help setup reproduce study test lint format report compare lab audit corpus bench preflight publish clean clean-artefacts ask progress gpu-check
 help:            ## this list
 	@grep -hE '^[a-z].*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
 
@@ -73,6 +73,10 @@ audit: setup      ## score what was made elsewhere: PREDICTIONS=folder [REFERENC
 	@python -m s2utils audit $(if $(PREDICTIONS),--predictions $(call quoted,$(PREDICTIONS))) $(if $(REFERENCES),--references $(call quoted,$(REFERENCES))) \
 	  $(if $(JUDGEMENTS),--judgements $(call quoted,$(JUDGEMENTS))) $(if $(ANSWERS),--answers $(call quoted,$(ANSWERS))) \
 	  $(if $(QUESTIONS),--questions $(call quoted,$(QUESTIONS))) --profile $(call quoted,$(PROFILE)) --set $(call quoted,$(SET))
+
+corpus: setup     ## what is in a corpus, as a page: TEXTS=folder [TEXT=column] [DOMAIN=column] [SAMPLE=10000]
+	@python -m s2utils corpus $(if $(TEXTS),$(call quoted,$(TEXTS))) $(if $(TEXT),--text $(call quoted,$(TEXT))) $(if $(DOMAIN),--domain $(call quoted,$(DOMAIN))) \
+	  $(if $(SAMPLE),--sample $(call quoted,$(SAMPLE))) --profile $(call quoted,$(PROFILE)) --set $(call quoted,$(SET))
 
 lab: setup        ## JupyterLab with the kernel registered
 	@python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (ipykernel)" >/dev/null

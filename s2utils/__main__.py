@@ -156,6 +156,23 @@ def audit(
 
 
 @app.command()
+def corpus(
+    texts: Annotated[Path, typer.Argument(help="a folder or file: JSON lines or text, .gz and .zst too")],
+    profile: Annotated[
+        str, typer.Option(help="whose tokenizer, classifier of toxicity, limits and seed to take")
+    ] = "cpu",
+    text: Annotated[str, typer.Option(help="column of the text, a dotted path")] = "text",
+    domain: Annotated[str, typer.Option(help="column of the domain; without it the subfolder")] = "domain",
+    sample: Annotated[int, typer.Option(min=0, help="seeded sample of so many documents; 0 takes all")] = 0,
+    overrides: Set = "",
+):
+    """What is in a corpus: its tables as a page. No model is run."""
+    from s2utils.report import corpus_page
+
+    corpus_page.corpus(texts, profile, overrides, text, domain, sample)
+
+
+@app.command()
 def ask(
     profile: str, question: str, model: Annotated[str, typer.Option(help="id of one")] = "all", overrides: Set = ""
 ):

@@ -16,10 +16,12 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from datatrove.executor import SlurmPipelineExecutor
 from safetensors.torch import load_file
 from test_study import copy_of_repository, environment, run
 
-from s2utils.workflow.params import parse_set
+from s2utils.data import corpus_pipeline
+from s2utils.workflow.params import load, parse_set
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILE = ("--profile", "cluster/slurm")
@@ -191,6 +193,47 @@ def test_the_fan_out_of_training_as_slurm_jobs_makes_the_same_adapters(root, stu
     for adapter in adapters:
         first = study / "artefacts/smoke/sft" / adapter.parent.name / adapter.name
         assert adapter.read_bytes() == first.read_bytes(), adapter.parent.name
+
+
+def test_a_corpus_filtered_by_two_slurm_tasks_has_the_bytes_of_one(slurm, tmp_path, monkeypatch):
+    """Each stage an array of jobs that waits for the one before it, as the pipeline's docstring says."""
+    params = load("cpu")
+    parables = params.corpus.components["parables"]
+    components = {  # two blocks of documents, and in the second some of the first again
+        "parables": parables.model_copy(update={"max_documents": 0}),
+        "again": parables.model_copy(update={"max_documents": 60}),
+    }
+    limits = params.corpus.pipeline.model_copy(update={"web": ["parables"], "minhash_buckets": 2})
+    given = ({"none": ["which of the many small stones does the grey heron choose"]}, params.s2.toxicity_model, 7)
+    one, two = tmp_path / "one", tmp_path / "two"
+    funnel = corpus_pipeline.run(one, components, limits.model_copy(update={"tasks": 1}), *given)
+    dropped = funnel[(funnel["step"] == "duplicates") & (funnel["reason"] != "kept")]
+    assert dropped["n"].sum() > 0, "nothing is told of copies in another task"
+
+    for name, value in (environment(ROOT) | slurm.variables | {"PYTHONPATH": str(ROOT)}).items():
+        monkeypatch.setenv(name, value)
+    before, last = len(slurm.jobs()), None
+    for stage in corpus_pipeline.stages(two / "work", components, limits.model_copy(update={"tasks": 2}), *given):
+        last = SlurmPipelineExecutor(
+            stage.blocks, tasks=stage.tasks, time="10", partition="main", qos="", requeue=False, depends=last,
+            job_name=stage.name, logging_dir=str(stage.logs),
+        )  # fmt: skip
+    last.run()
+    deadline = time.time() + 300
+    while slurm.ask("squeue", "--noheader").strip() and time.time() < deadline:
+        time.sleep(1)
+    said = "".join(path.read_text()[-800:] for path in sorted(two.glob("work/logs/*/slurm_logs/*_*.out")))
+    jobs = slurm.jobs()[before:]
+    assert {job["JobState"] for job in jobs} == {"COMPLETED"} and time.time() < deadline, said[-6000:]
+    assert len([job for job in jobs if job["Name"] == "filter"]) >= 2
+    assert len(list((two / "work/filtered").glob("*.parquet"))) == 2
+    corpus_pipeline.finish(two, components, limits, given[-1])
+    shutil.rmtree(two / "work")
+    first, second = (
+        {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+        for folder in (one, two)
+    )
+    assert first == second and len(first) >= 2
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
@@ -398,7 +441,6 @@ def test_the_command_for_a_sharded_base_is_one_that_accelerate_and_training_take
     from accelerate.commands.launch import launch_command_parser
 
     from s2utils.training import distributed, sft
-    from s2utils.workflow.params import load
 
     text = (ROOT / "cluster/README.md").read_text(encoding="utf-8").replace("\\\n", " ")
     (line,) = re.findall(r"^accelerate launch (.*)$", text, re.MULTILINE)

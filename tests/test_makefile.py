@@ -67,6 +67,7 @@ TARGETS = {  # target → variables that reach its command as they are
     "01_eda": ("PROFILE", "SET"), "report": ("SET",),
     "compare": ("A", "B"), "ask": ("PROFILE", "Q", "MODEL", "SET"), "progress": ("PROFILE",), "gpu-check": ("WEIGHTS",),
     "audit": ("PREDICTIONS", "REFERENCES", "JUDGEMENTS", "ANSWERS", "QUESTIONS", "PROFILE", "SET"),
+    "corpus": ("TEXTS", "TEXT", "DOMAIN", "SAMPLE", "PROFILE", "SET"),
     "publish": ("WHAT", "TO"), "clean-artefacts": ("PROFILE", "SET", "STEP"), "clean": ("PROFILE",),
 }  # fmt: skip
 

@@ -7,7 +7,6 @@ Trap: the folder is swapped for a new one, so nothing else should live in it.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -44,11 +43,9 @@ def replace(folder: Path, made: dict[str, tuple[pd.DataFrame, str]], notes: list
 
     Returns the page.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".audit.") as held:
-        new, old = Path(held) / "new", Path(held) / "old"
+    with artefacts.replacing_folder(folder) as new:
         if folder.is_dir():
-            shutil.copytree(folder, new)
+            shutil.copytree(folder, new, dirs_exist_ok=True)
         again = [names for names in INPUTS if set(names) & set(made)]
         unread = _unread(new, {part for names in again for part in INPUTS[names]}, notes)
         for name in [*(name for names in again for name in names), "unread"]:
@@ -56,9 +53,6 @@ def replace(folder: Path, made: dict[str, tuple[pd.DataFrame, str]], notes: list
         for name, (frame, caption) in (made | ({"unread": (unread, UNREAD)} if len(unread) else {})).items():
             _write(frame, name, caption, new / "tables")
         _page(new)
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
     return folder / "index.html"
 
 

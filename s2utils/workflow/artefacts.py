@@ -45,6 +45,19 @@ def replacing(path: Path, mode: str = "w") -> Iterator:
         raise
 
 
+@contextlib.contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `folder` once the block ends without error."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as held:
+        new = Path(held) / "new"
+        new.mkdir()
+        yield new
+        if folder.exists():
+            folder.rename(Path(held) / "old")
+        new.rename(folder)
+
+
 def write_json(path: Path, value: object) -> None:
     """Write JSON, whole or not at all."""
     with replacing(path) as file:
