@@ -155,7 +155,7 @@ def test_sliders_of_epochs_start_at_the_mix_and_move_its_weights():
 
 @pytest.fixture
 def fitted(tok) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(scores, documents) of two domains: each token's loss is its place, but the last's 99; one was not scored whole."""
+    """(scores, documents) of two domains: each token's loss is its place, the last's 99; one not scored whole."""
     texts = ["The cat sat on the mat.", "<script>x</script>", "Light from the sun."]
     documents = pd.DataFrame({"domain": ["a", "a", "b"], "id": ["1", "2", "3"], "text": texts})
     ids = [tok(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] for text in texts]
