@@ -98,7 +98,8 @@ def main() -> None:
         off = max(abs(a - b) for a, b in zip(mine["value"], best[name]["value"]))
         rows.append(
             measure.row(
-                f"likelihood, {name}", unit="processor seconds", ours=mine["cpu_seconds"], peer=best[name]["cpu_seconds"],
+                f"likelihood, {name}", unit="processor seconds", ours=mine["cpu_seconds"],
+                peer=best[name]["cpu_seconds"],
                 ratio=round(best[name]["cpu_seconds"] / mine["cpu_seconds"], 2), n=n, tokens=tokens,
                 ours_extra_mb=extra["ours"], peer_extra_mb=extra[name], off_nat_a_document=off,
                 memory_ratio=round(extra["ours"] / max(1, extra[name]), 3),
