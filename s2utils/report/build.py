@@ -19,7 +19,7 @@ import pandas as pd
 from s2utils.evaluation import metrics
 from s2utils.report import answers_page, data_page, front_page, notebook_pages, provenance_page, table_pages, web
 from s2utils.report.paper import render
-from s2utils.results import claims, figures, tables
+from s2utils.results import claims, figures, model_claims, tables
 from s2utils.workflow import artefacts, paths, provenance, timings
 from s2utils.workflow.params import ParameterError, load, parse_set
 from s2utils.workflow.steps import STEPS
@@ -35,6 +35,7 @@ def build(profile: str, overrides: dict | str | None = None) -> Path:
     gaps = {name: [_gap(name, profile)] for name in MAKERS if not _csv(profile, name).is_file()}
     if len(gaps) < len(MAKERS):
         claims.write(profile, params, parse_set(overrides) if isinstance(overrides, str) else overrides)
+    model_claims.write(profile, params)
     pages = {  # what is optional: whether it is there, and what writes it
         "Answers": (answers_page.held(profile), lambda: answers_page.write(site, profile, params)),
         "Data": (data_page.held(profile), lambda: data_page.write(site, profile, params)),

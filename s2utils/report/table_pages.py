@@ -13,7 +13,7 @@ import pandas as pd
 
 from s2utils.evaluation import metrics
 from s2utils.report import web
-from s2utils.results import best_rows, claims, formatting, layout, tables
+from s2utils.results import best_rows, claims, formatting, layout, model_claims, tables
 from s2utils.text import safe
 
 MOST = 2000  # rows a page shows
@@ -67,6 +67,8 @@ def grid(frame: pd.DataFrame, name: str) -> dict:
     """{columns: [{label, kind}], rows: [[cell]], total, …}: a table as its page draws it."""
     if name == "claims":
         return plain(claims.shown(frame))
+    if name == model_claims.NAME:
+        return plain(model_claims.shown(frame))
     parts, cut = layout.of(frame, name), frame.head(MOST)
     columns = [(_column(c, "text"), _texts(cut, c)) for c in parts.keys]
     columns += [(_column(c, "number"), _numbers(cut, c)) for c in parts.counts]

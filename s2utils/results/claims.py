@@ -52,7 +52,7 @@ class Difference(NamedTuple):
     ci_high: float = math.nan
     n: float = math.nan
     n_failed: float = math.nan
-    interval: str = ""  # "paired" | "combined", "" without one
+    interval: str = ""  # "paired" | "combined" | "rounding" and so on, "" without one
 
 
 def published() -> dict[str, pd.DataFrame]:
@@ -142,14 +142,22 @@ def _judged(
     """
     each = [_difference(claim, terms, found, asked, params, base, roles, lacking) for terms in claim.comparisons]
     level = CONFIDENCE if side == "published" else params.text_metrics.confidence
+    return judged(each, side, level, claim.margin)
+
+
+def judged(each: list[Difference | str], side: str, level: float, margin: float = 0.0) -> dict:
+    """The weakest of comparisons, what is missing (a text in place of one), and the verdict over all at `level`.
+
+    Each is above 0 as claimed, or within ±`margin`. Keys begin with `side`, "published" or "measured".
+    """
     missing = "; ".join(dict.fromkeys(d for d in each if isinstance(d, str)))
     wide = [] if missing else [_widened(d, len(each), level) for d in each]
     if missing or not each:
         weakest, told = Difference(), CANNOT_TELL if side == "published" else NOT_MEASURED
-    elif claim.margin:
+    elif margin:
         weakest = max(each, key=lambda d: abs(d.value))
-        inside = all(-claim.margin < d.ci_low and d.ci_high < claim.margin for d in each)
-        outside = any(low > claim.margin or high < -claim.margin for low, high in wide)
+        inside = all(-margin < d.ci_low and d.ci_high < margin for d in each)
+        outside = any(low > margin or high < -margin for low, high in wide)
         told = HOLDS if inside else DOES_NOT if outside else CANNOT_TELL
     else:
         weakest = min(each, key=lambda d: d.value)
@@ -160,7 +168,12 @@ def _judged(
 
 
 def _widened(d: Difference, comparisons: int, confidence: float) -> tuple[float, float]:
-    """The interval of one of so many comparisons at a confidence that holds for all of them together."""
+    """The interval of one of so many comparisons at a confidence that holds for all of them together.
+
+    One without n is of rounding, which does not grow by chance.
+    """
+    if math.isnan(d.n):
+        return d.ci_low, d.ci_high
     one, all_ = stats.t.ppf([1 - (1 - confidence) / 2, 1 - (1 - confidence) / (2 * comparisons)], max(d.n - 1, 1))
     return d.value - (d.value - d.ci_low) * all_ / one, d.value + (d.ci_high - d.value) * all_ / one
 
@@ -250,10 +263,11 @@ def _text(row: dict, side: str) -> str:
     if math.isnan(row[f"{side}_value"]):
         return row[f"{side}_missing"] or formatting.MISSING
     failed = row[f"{side}_n_failed"]
-    notes = [f"n = {row[f'{side}_n']:.0f}"] + ([f"{failed:.0f} failed"] if failed > 0 else [])
+    notes = [] if math.isnan(row[f"{side}_n"]) else [f"n = {row[f'{side}_n']:.0f}"]
+    notes += [f"{failed:.0f} failed"] if failed > 0 else []
     notes += [row["measured_interval"]] if side == "measured" and row["measured_interval"] else []
     ends = (row[f"{side}_{key}"] for key in ("value", "ci_low", "ci_high"))
-    return f"{formatting.with_interval(*ends, '+.3g')} ({', '.join(notes)})"
+    return formatting.with_interval(*ends, "+.3g") + (f" ({', '.join(notes)})" if notes else "")
 
 
 def caption(profile: str, params: Params) -> str:

@@ -3,6 +3,7 @@ import json
 import random
 from collections import Counter
 
+import pandas as pd
 import pytest
 import zstandard
 from conftest import write_jsonl
@@ -207,3 +208,51 @@ def test_a_dialogue_is_kept_at_its_longest(tmp_path):
     (tmp_path / "task.json").write_text(json.dumps({"examples": [first, longer]}))
     (row,) = packaged_corpora.RECIPES["topical-chat"](tmp_path / "task.json")
     assert row == {"id": "t", "text": "B: Hi\nA: Hello\nB: Bye"}
+
+
+TRAINED = {"own": corpora.folder("a"), "more": corpora.folder("b"), "law": corpora.folder("c", train=False)}
+
+
+def parts(folder, documents: list[Document], share: float = 0.3, seed: int = 1) -> dict[str, pd.DataFrame]:
+    corpora.split(folder, TRAINED, iter(documents), share, seed)
+    return {name: pd.read_parquet(folder / f"{name}.parquet") for name in ("held_out", "train")}
+
+
+def made_up(n: int, component: str = "own") -> list[Document]:
+    return [Document(f"{i}", "web", component, f"{component} {i}") for i in range(n)]
+
+
+def test_of_a_split_nothing_is_in_both_parts_and_nothing_is_lost(tmp_path):
+    documents = made_up(200) + made_up(100, "more") + made_up(30, "law")
+    found = parts(tmp_path, documents * 2)  # seen twice: epochs
+    pairs = {name: list(zip(part["component"], part["id"])) for name, part in found.items()}
+    assert not set(pairs["held_out"]) & set(pairs["train"])
+    assert sorted(pairs["held_out"] + pairs["train"]) == sorted((d.component, d.id) for d in documents)
+    order = [(d.component, d.id) for d in documents]
+    assert all(part == [pair for pair in order if pair in set(part)] for part in pairs.values())
+    assert list(found["train"]) == ["component", "domain", "id", "text"]
+
+
+def test_what_must_not_be_trained_on_is_held_out_whole_and_a_share_of_the_rest(tmp_path):
+    found = parts(tmp_path, made_up(2000) + made_up(50, "law"), 0.1)
+    held = found["held_out"]["component"].value_counts()
+    assert held["law"] == 50 and "law" not in set(found["train"]["component"])
+    assert held["own"] / 2000 == pytest.approx(0.1, abs=0.03)
+    assert parts(tmp_path, made_up(50) + made_up(5, "law"), 0.0)["held_out"]["component"].tolist() == ["law"] * 5
+
+
+def test_a_split_is_seeded_and_does_not_move_with_what_else_is_there(tmp_path):
+    found = {seed: parts(tmp_path, made_up(100), seed=seed)["held_out"]["id"].tolist() for seed in (1, 2)}
+    again = parts(tmp_path, made_up(50, "more") + made_up(100))["held_out"]
+    assert again.loc[again["component"] == "own", "id"].tolist() == found[1] != found[2]
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(TRAINED)), st.integers(0, 9)), max_size=40, unique=True))
+def test_a_text_that_is_held_out_is_not_in_train_and_kept_is_accounted_for(tmp_path_factory, rows):
+    documents = [Document(f"{i}", "web", name, f"text {number}") for i, (name, number) in enumerate(rows)]
+    found = parts(tmp_path_factory.mktemp("split"), documents)
+    unseen = set(found["held_out"]["text"])
+    copies = {d.id for d in documents} - set(found["held_out"]["id"]) - set(found["train"]["id"])
+    assert not unseen & set(found["train"]["text"])
+    assert all(d.text in unseen and d.component != "law" for d in documents if d.id in copies)
+    assert len(documents) == len(found["held_out"]) + len(found["train"]) + len(copies)

@@ -5,8 +5,13 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_ladder import tokenizer
 
 from s2utils.evaluation import fit
+from s2utils.training import ladder
 from s2utils.workflow.params import ParameterError, load
 
 PARAMS = load("smoke")
@@ -101,3 +106,54 @@ def test_documents_that_were_trained_on_and_empty_ones_are_left_out_and_counted(
 )
 def test_a_text_is_cut_at_a_word(text, characters, left):
     assert fit.cut(text, characters) == left
+
+
+@given(st.floats(0.1, 5), st.floats(-1, 1))
+def test_what_a_model_costs_more_everywhere_is_no_delta_and_what_it_costs_more_in_one_domain_is(factor, more):
+    """All documents cost `factor` more bits a byte, those of code `more` on top."""
+    reference = scored(ROWS)
+    added = reference["n_bytes"] * (factor + more * (reference["domain"] == "code")) * math.log(2)
+    found = fit.delta(reference.assign(nats=reference["nats"] + added), reference, "law", PARAMS).set_index("domain")
+    assert found.loc["code", ["delta", "delta_ci_low", "delta_ci_high"]].tolist() == pytest.approx([more] * 3, abs=1e-9)
+
+
+def test_samples_are_bits_a_byte_of_each_document():
+    frame = fit.samples(scored(ROWS))
+    assert frame["value"].tolist() == pytest.approx([2.0, 0.5, 5.0, 4.0])
+    assert frame[["dataset", "question"]].to_numpy().tolist() == [
+        ["law", "1"],
+        ["law", "2"],
+        ["code", "3"],
+        ["code", "4"],
+    ]
+    assert set(frame["metric"]) == {"bits_per_byte"}
+
+
+@pytest.fixture
+def checkpoints(tmp_path) -> pd.DataFrame:
+    """Rows of two runs; the last checkpoint of each knows nothing (512 tokens as likely), the first is none."""
+    rows = []
+    for place, (run, seed) in enumerate([("mix-1", 1), ("mix-2", 2)]):
+        model = ladder.LlamaForCausalLM(ladder.config(20_000, 512, 16))
+        torch.nn.init.zeros_(model.get_input_embeddings().weight)
+        model.save_pretrained(tmp_path / run / "last")
+        tokenizer().save_pretrained(tmp_path / run / "last")
+        facts = {"run": run, "seed": seed}
+        rows += [facts | {"checkpoint": "last", "tokens": 900 + place}, facts | {"checkpoint": "none", "tokens": 100}]
+    return pd.DataFrame(rows)
+
+
+def test_of_checkpoints_the_last_of_each_run_is_scored_and_one_that_knows_nothing_costs_the_logarithm(
+    tmp_path, checkpoints
+):
+    texts = ["def f1(x):\n    return x + 1\n" * 4, "The cat sat.\n"]
+    documents = pd.DataFrame({"domain": ["code", "prose"], "id": ["1", "2"], "text": texts})
+    found = fit.of_checkpoints(tmp_path, checkpoints, documents, PARAMS)
+    assert list(zip(found["run"], found["seed"])) == [("mix-1", 1)] * 4 + [("mix-2", 2)] * 4
+    assert found["domain"].tolist() == ["code", "prose", fit.MACRO, fit.POOLED] * 2
+    ids = [tokenizer()(text, add_special_tokens=False)["input_ids"] for text in texts]
+    assert len(ids[0]) > 16, "longer than the models' context: read in windows"
+    by_hand = [len(row) * math.log2(512) / len(text) for row, text in zip(ids, texts)]
+    assert found["bits_per_byte"].tolist()[:2] == pytest.approx(by_hand, rel=1e-5)
+    assert found["n_bytes"].tolist()[:2] == [len(text) for text in texts]
+    assert found["perplexity"].tolist() == pytest.approx([512] * 8, rel=1e-4)

@@ -15,6 +15,7 @@ from s2utils.evaluation.judge import judge_prompts, mtbench
 from s2utils.evaluation.leaderboard import evaluate
 from s2utils.results import best_rows
 from s2utils.stats import stratified
+from s2utils.workflow import steps
 from s2utils.workflow.notebook import Run
 from s2utils.workflow.params import load
 
@@ -108,11 +109,33 @@ def test_a_run_of_one_model_reads_that_model_alone(run):
 
 def test_a_folder_alone_gives_the_same_values(run):
     found = sample_scores.read(run.artefact(step="text_metrics").folder.parent)
-    assert set(found["metric"]) == {*metrics.METRICS} - {"average", *metrics.columns("judge")}
+    assert set(found["metric"]) == {*metrics.METRICS} - {"average", *metrics.columns("judge"), *metrics.columns("fit")}
     of_run = pd.concat(sample_scores.of(run, "text_metrics", "mtbench").values())
     same = found[found["metric"].isin(of_run["metric"])]
     assert sorted(same["value"].dropna()) == sorted(of_run["value"].dropna()) and len(same) == len(of_run)
     assert sample_scores.read(run.artefact(step="eda").folder).empty
+
+
+def test_documents_of_fit_are_read_by_domain(run):
+    rows = [("law", "1", 2.0, 4), ("law", "2", 6.0, 4), ("code", "1", 3.0, 3)]
+    scored = pd.DataFrame(rows, columns=["domain", "id", "bits", "n_bytes"])
+    scored = scored.assign(nats=scored["bits"] * math.log(2))
+    names = steps.collected("fit", run.params)
+    for name in names[1:]:
+        with (made := run.artefact(name, "fit")).making():
+            scored.to_parquet(made.folder / "documents.parquet")
+    assert not sample_scores.of(run, "fit"), "one model's is not made"
+    with (made := run.artefact(names[0], "fit")).making():
+        scored.to_parquet(made.folder / "documents.parquet")
+    frame = sample_scores.of(run, "fit")["fit"]
+    base = frame[frame["model"] == "SmolLM2-135M"]
+    assert base[["dataset", "question", "metric"]].to_numpy().tolist() == [
+        [domain, id, "bits_per_byte"] for domain, id, *_ in rows
+    ]
+    assert base["value"].tolist() == pytest.approx([0.5, 1.5, 1.0])
+    assert base["weight"].tolist() == [0.5, 0.5, 1.0], "a domain's documents share its mean"
+    alone = sample_scores.read(run.artefact(names[0], "fit").folder.parents[1])
+    assert sorted(alone.loc[alone["metric"] == "bits_per_byte", "value"]) == sorted(frame["value"])
 
 
 @pytest.mark.parametrize(("protocol", "wanted"), [("v1", 50), ("harness", 25)])

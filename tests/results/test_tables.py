@@ -213,3 +213,16 @@ def test_in_a_notebook_a_merge_stands_under_each_of_two_models():
     text = tables.to_html(pd.DataFrame(pair))
     assert "<th>model</th><th>minus</th><th>n</th>" in text
     assert '<td class="text">m<br><small>&lt;i&gt;</small></td><td class="text">b</td><td>3</td>' in text
+
+
+def test_in_a_notebook_the_first_rows_stand_above_how_many_there_are():
+    view = pd.DataFrame({"model": [f"m{i}" for i in range(1200)], "n": range(1200)})
+    text = tables.to_html(view, rows=2, name="<b>fit")
+    assert text.count("<tr>") == 3 and "m1</td>" in text and "m2</td>" not in text
+    assert text.endswith("<p>The first 2 of 1,200 rows; all are in tables/&lt;b&gt;fit.csv.</p>")
+
+
+@pytest.mark.parametrize("rows", [0, 3, 4])
+def test_in_a_notebook_a_table_that_is_shown_whole_has_no_such_line(rows):
+    text = tables.to_html(pd.DataFrame({"n": [1, 2, 3]}), rows=rows, name="fit")
+    assert text.count("<tr>") == 4 and text.endswith("</table>")

@@ -2,6 +2,7 @@ import builtins
 from types import SimpleNamespace
 
 import ipywidgets
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -117,3 +118,72 @@ def test_a_run_without_a_reader_shows_no_widget(monkeypatch, started, cell, want
 
 def test_outside_a_kernel_there_is_no_reader():
     assert not widgets.live()
+
+
+MIX = pd.DataFrame(
+    {"component": ["web", "code", "total"], "epochs": [1.0, 2.0, None], "effective_size": [60.0, 40.0, 100.0]}
+)
+
+
+def test_weights_under_other_epochs_by_hand():
+    found = widgets.reweighted(MIX)
+    assert found["weight"].to_dict() == {"web": 0.6, "code": 0.4}, "the total is no component"
+    twice, half = found["seen 2 times as often"], found["seen 0.5 times as often"]
+    assert twice.to_dict() == pytest.approx({"web": 120 / 160, "code": 80 / 140}), "each alone, the others as they are"
+    assert half.to_dict() == pytest.approx({"web": 30 / 70, "code": 20 / 80})
+    changed = widgets.reweighted(MIX, {"code": 3.0})
+    assert changed["changed"].to_dict() == pytest.approx({"web": 60 / 180, "code": 120 / 180})
+    assert changed["weight"].equals(found["weight"])
+
+
+@given(st.lists(st.floats(0.01, 1e9), min_size=2, max_size=6), st.data())
+def test_changed_weights_sum_to_1_and_only_their_proportions_count(sizes, data):
+    mix = pd.DataFrame({"component": [f"c{i}" for i in range(len(sizes))], "effective_size": sizes})
+    times = {name: data.draw(st.floats(0.1, 10)) for name in mix["component"]}
+    found = widgets.reweighted(mix, times)
+    assert found.sum().tolist() == pytest.approx([1, 1])
+    same = widgets.reweighted(mix, dict.fromkeys(times, data.draw(st.floats(0.1, 10))))
+    assert same["changed"].tolist() == pytest.approx(same["weight"].tolist())
+
+
+def test_sliders_of_epochs_start_at_the_mix_and_move_its_weights():
+    *sliders, table = widgets.epochs(MIX).children
+    assert [slider.value for slider in sliders] == [1.0, 2.0] and table.value.count("60.0%") == 2
+    sliders[1].value = 6.0
+    assert "66.7%" in table.value and "60.0%" in table.value
+
+
+@pytest.fixture
+def fitted(tok) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(scores, documents) of two domains: each token's loss is its place, the last's 99; one not scored whole."""
+    texts = ["The cat sat on the mat.", "<script>x</script>", "Light from the sun."]
+    documents = pd.DataFrame({"domain": ["a", "a", "b"], "id": ["1", "2", "3"], "text": texts})
+    ids = [tok(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] for text in texts]
+    losses = [np.array([*range(len(row) - 1), 99], dtype="float32") for row in ids]
+    losses[2] = losses[2][:2]
+    return documents[["domain", "id"]].assign(losses=losses), documents
+
+
+def test_tokens_stand_beside_their_losses_as_far_as_they_were_scored(tok, fitted):
+    table = widgets.token_table(*fitted, tok, 0)
+    assert table["loss"].tolist() == [*range(len(table) - 1), 99]
+    assert "".join(table["token"]).replace("▁", " ").replace(" ", "") == "Thecatsatonthemat."
+    assert len(widgets.token_table(*fitted, tok, 2)) == 2
+
+
+def test_the_costliest_tokens_are_of_each_domains_first_document(tok, fitted):
+    scores, documents = fitted
+    table = widgets.costliest(scores, documents.set_index(pd.Index([7, 8, 9])), tok, n=2)
+    whole = widgets.token_table(scores, documents, tok, 0)
+    last = whole["token"].iloc[-1]
+    assert list(table.index) == ["a", "b"]
+    assert table.at["a", "costliest tokens"].startswith(f"{last!r} 99.0, {whole['token'].iloc[-2]!r} ")
+    assert table.at["a", "costliest tokens"].count(", ") == 1
+    assert table["mean loss"].tolist() == [round(whole["loss"].mean(), 2), 0.5]
+
+
+def test_a_document_with_its_losses_is_escaped_and_follows_the_lists(tok, fitted):
+    model, place, text = widgets.token_losses({"m": fitted[0]}, fitted[1], tok).children
+    assert "99.00 nats" in text.value and [name for name, _ in place.options] == ["a · 1", "a · 2", "b · 3"]
+    place.value = 1
+    assert "<script" not in text.value and "&lt;" in text.value

@@ -512,3 +512,23 @@ def test_nothing_has_a_default():
     schema = params.schema()
     sections = [schema, *(part for part in schema["$defs"].values() if "properties" in part)]
     assert len(sections) > 15 and all(set(part["required"]) == set(part["properties"]) for part in sections)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"fit": {"reference_domain": "redit"}}, "'fit.reference_domain' .*'redit'.*did you mean 'reddit'"),
+        ({"ladder": {"ablation": {"arms": {"facts": {"upsampled": ["Wikipedias"]}}}}},
+         "'ladder.ablation.arms.facts' .*'Wikipedias'.*did you mean 'Wikipedia'"),
+        ({"ladder": {"ablation": {"arms": {"code": {"only": ["reddit"]}}}}}, "'ladder.ablation.arms.code' .*'reddit'"),
+        ({"ladder": {"ablation": {"arms": {"code": {"raw": ["film dialogue"]}}}}}, "'ladder.ablation.arms.code' "),
+    ],
+)  # fmt: skip
+def test_domains_are_those_of_the_corpus_and_an_arms_those_that_are_trained_on(overrides, said):
+    assert re.search(said, refused("smoke", overrides))
+
+
+def test_a_column_of_domains_is_known_when_it_is_read():
+    own = {"corpus": {"components": {"wikipedia": {"domain": "{topic}"}}}}
+    loaded = load("smoke", own | {"fit": {"reference_domain": "anything"}})
+    assert loaded.fit.reference_domain == "anything"
