@@ -195,3 +195,9 @@ def test_claims_stand_in_the_report_and_in_their_notebook(tree):
     text = model_claims.section(Run("corpus", "smoke", PARAMS), "09")
     assert "| L45 | Llama 2 |" in text and "(n = 1000, Wilson)" in text and "| L2 |" not in text
     assert "n = nan" not in text
+
+
+def test_what_only_rounding_moves_is_decided_by_it():
+    above, below = (claims.Difference("x", v, v - 0.01, v + 0.01, interval="rounding") for v in (0.2, -0.2))
+    assert claims.judged([above, below], "published", 0.95)["published_verdict"] == claims.DOES_NOT
+    assert claims.judged([above, above], "published", 0.95)["published_verdict"] == claims.HOLDS
