@@ -90,7 +90,7 @@ TURNED = [  # claim, a table that bears it out, one that speaks against it, one 
     ("L46a", shares("group", he=(600, 1000), she=(300, 1000)).assign(**PRONOUNS),
      shares("group", he=(300, 1000), she=(600, 1000)).assign(**PRONOUNS),
      shares("group", he=(30, 100), she=(28, 100)).assign(**PRONOUNS)),
-    ("L46b", axes(**{"nationality": {"american": 700, "english": 650, "indian": 100},
+    ("L46b", axes(**{"nationality": {"english": 750, "american": 700, "indian": 100},
                      "race and ethnicity": {"european": 300, "african": 100}}),
      axes(**{"nationality": {"indian": 700, "american": 100},
              "race and ethnicity": {"european": 300, "african": 100}}),
@@ -139,6 +139,11 @@ def test_the_papers_tables_bear_their_claims_out_by_hand(tree):
     assert value["L3"] > 0.3, "the filtered pages fit worse than the raw ones"
     assert set(found["measured_verdict"]) == {claims.NOT_MEASURED}
     assert found.at["L1", "measured_missing"] == "corpus_lengths is not there yet (notebook 09)"
+
+
+def test_fields_are_domains_and_seeds_are_averaged():
+    told = judged("L3", ablation([3] * 8, [3.0] * 8, [3.02] * 8))
+    assert told["measured_n"] == 8 and told["measured_value"] == pytest.approx(0.05 - 0.02)
 
 
 def test_the_share_shorter_than_the_mean_is_by_the_quantiles():
@@ -190,3 +195,9 @@ def test_claims_stand_in_the_report_and_in_their_notebook(tree):
     text = model_claims.section(Run("corpus", "smoke", PARAMS), "09")
     assert "| L45 | Llama 2 |" in text and "(n = 1000, Wilson)" in text and "| L2 |" not in text
     assert "n = nan" not in text
+
+
+def test_what_only_rounding_moves_is_decided_by_it():
+    above, below = (claims.Difference("x", v, v - 0.01, v + 0.01, interval="rounding") for v in (0.2, -0.2))
+    assert claims.judged([above, below], "published", 0.95)["published_verdict"] == claims.DOES_NOT
+    assert claims.judged([above, above], "published", 0.95)["published_verdict"] == claims.HOLDS
