@@ -35,7 +35,6 @@ class Membership(Section):
     n: Size = Field(description="validation questions a source")
     min_k: float = Field(gt=0, le=1, description="share of a text's tokens that count, the least likely")
     shuffles: int = Field(ge=1, le=1000, description="orders of a reference's sentences")
-    batch_size: Size = Field(description="texts at a time")
 
 
 class Compared(Section):

@@ -130,7 +130,7 @@ def _text_metrics(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
     e.takes("membership", (read, "tokens read by base"), (c.forward(1, 60, logits=True), "s"))
     e.takes("membership", (c.load(), "s to load"))
     _network(c, e)
-    e.holds(m.batch_size * 120 * vocab * c.width, f"logits {m.batch_size} × 120 × {vocab:,} × {c.width} bytes")
+    e.holds(ROWS * vocab * (c.width + 8), f"logits {ROWS} × {vocab:,} × {c.width + 8} bytes")
     e.disk = 5e6
 
 

@@ -76,7 +76,7 @@ def test_time_grows(step, key):
 
 @pytest.mark.parametrize(
     ("step", "key"),
-    [("04_generate", "generate.batch_size"), ("05_text_metrics", "membership.batch_size"),
+    [("04_generate", "generate.batch_size"),
      ("07_mtbench", "mtbench.max_new_tokens"), ("06_leaderboard", "leaderboard.shots.arc")],
 )  # fmt: skip
 def test_memory_grows_and_is_the_sum_of_what_is_shown(step, key):

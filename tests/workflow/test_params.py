@@ -488,6 +488,14 @@ def test_an_old_key_is_refused_with_its_new_name(tree, old, new):
     assert f"params/mine.yaml: unknown parameter {said}" in refused("mine")
 
 
+@pytest.mark.parametrize(("old", "why"), refusals.GONE.items())
+def test_a_key_that_is_gone_is_refused_with_the_reason(tree, old, why):
+    assert old not in flat(load("smoke"))
+    (tree / "params" / "mine.yaml").write_text(yaml.safe_dump({"extends": "cpu", **nested(old, 1)}))
+    assert f"params/mine.yaml: unknown parameter '{old}': it is gone, for {why}" in refused("mine")
+    assert f"it is gone, for {why}" in refused(overrides=f"sweep.{old}=[1]")
+
+
 def test_keys_of_training_are_those_of_the_libraries():
     from peft import LoraConfig
     from trl import SFTConfig
