@@ -114,6 +114,26 @@ def test_a_server_is_paid_by_the_token_and_paced_by_the_minute():
     assert writing(requests_per_minute=1).parts[1][1] == pytest.approx(60 * n, rel=0.01) and seconds < 60 * n
 
 
+def test_models_beside_the_study_take_what_their_own_sizes_say():
+    p = params.load("a100-7b")
+    beside = [SHAPES[name.lower()] for name in p.fit.models]
+    alone, more = (
+        {e.step: e for e in estimates.estimate(load, SHAPES["llama-2-7b"], A100, given)}
+        for load, given in ((params.load("a100-7b", {"fit": {"models": {}}}), ()), (p, beside))
+    )
+    assert more["10_fit"].rules["fit_one"] == alone["10_fit"].rules["fit_one"] + 6
+    of = {
+        name: [s for _, s, text in more["10_fit"].parts if f" {name}" in text] for name in map(str.lower, p.fit.models)
+    }
+    assert all(len(parts) == 2 for parts in of.values()), "each scores and loads"
+    assert sum(of["pythia-14m"]) < sum(of["pythia-160m"]) < sum(of["pythia-6.9b"]) < sum(of["mistral-7b"])
+    starts = 6 * assumptions.RULES["fit_one"] * A100.loop / REFERENCE.loop
+    more_seconds = more["10_fit"].seconds - alone["10_fit"].seconds
+    assert more_seconds == pytest.approx(starts + sum(map(sum, of.values())), rel=1e-6)
+    assert more["10_fit"].memory > alone["10_fit"].memory, "Mistral-7B is the largest"
+    assert all(more[step].seconds == alone[step].seconds for step in alone if step != "10_fit")
+
+
 def test_a_faster_machine_takes_less():
     fast = dataclasses.replace(REFERENCE, bf16=1e15, f32=1e15, fresh=1e12, copy=1e12, topk=1e12, call=1e-9, loop=1e-10)
     slow, quick = by_step("cpu"), by_step("cpu", rates=fast)

@@ -488,6 +488,12 @@ def test_an_old_key_is_refused_with_its_new_name(tree, old, new):
     assert f"params/mine.yaml: unknown parameter {said}" in refused("mine")
 
 
+@pytest.mark.parametrize("name", ["all", "base", "sciq", "SmolLM2-135M", "SmolLM2-135M-chat", "SmolLM2-135M-sciq.bf16"])
+def test_a_model_beside_the_study_has_a_name_of_its_own(name):
+    changes = {"fit": {"models": {name: {"path": "someone/other", "revision": ""}}}}
+    assert f"'fit.models': the study has the name '{name}' already" in refused(overrides=changes)
+
+
 @pytest.mark.parametrize(("old", "why"), refusals.GONE.items())
 def test_a_key_that_is_gone_is_refused_with_the_reason(tree, old, why):
     assert old not in flat(load("smoke"))
