@@ -176,6 +176,7 @@ class Parameters(training.Parameters):
     def _models_beside_the_study_s_have_other_names(self):
         base, sets = self.model.name, self.sft.train_sets
         tuned = [f"{base}-{name}{mode}" for name in sets for mode in ("", *(f".{mode}" for mode in self.merge.modes))]
-        for name in {"all", "base", "chat", base, f"{base}-chat", *sets, *tuned} & {*self.fit.models}:
+        others = {name for name, of in self.fit.models.items() if of not in (self.model.base, self.model.chat)}
+        for name in {"all", "base", "chat", base, f"{base}-chat", *sets, *tuned} & others:
             raise ValueError(f"'fit.models': the study has the name {shown(name)} already: call the model otherwise")
         return self

@@ -27,7 +27,7 @@ from s2utils.models.parameters import Weights
 from s2utils.preflight import access, assumptions, host, machine
 from s2utils.preflight.estimates import Estimate, estimate, swept
 from s2utils.preflight.finding import Check, Finding, Row, enough, examined
-from s2utils.workflow import artefacts, notebook, paths, timings
+from s2utils.workflow import artefacts, notebook, paths, steps, timings
 from s2utils.workflow.params import ParameterError, Params, flat, load
 
 PATIENCE = 9.0  # seconds for all that asks the network
@@ -70,9 +70,9 @@ def sizes(name: str, path: str, config) -> machine.Shape:
 
 
 def beside(params: Params, configs: list, model: machine.Shape) -> tuple[list[machine.Shape], list[Check]]:
-    """(sizes of `fit.models`, the base's where none are known; what warns of that)."""
+    """(sizes of models beside the study's, the base's where none are known; what warns of that)."""
     shapes, warnings = [], []
-    for (name, weights), config in zip(params.fit.models.items(), configs):
+    for (name, weights), config in zip(steps.beside(params).items(), configs):
         try:
             shapes.append(sizes(name, weights.path, config))
         except Finding as finding:
@@ -135,7 +135,7 @@ def collect(profile: str, overrides: dict | str | None = None) -> dict:
         params = load(profile, overrides)
     except ParameterError as error:
         return {"checks": [Check("fail", "parameters", str(error), "correct params/ or --set")], "estimates": []}
-    device, base, others = params.runtime.device, params.model.base, params.fit.models
+    device, base, others = params.runtime.device, params.model.base, steps.beside(params)
     reach = access.reach(params)
     configurations = [partial(configuration, weights) for weights in (base, *others.values())]
     answers = together([*configurations, *(partial(examined, row) for row in reach.asks)], PATIENCE)

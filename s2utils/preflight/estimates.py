@@ -98,7 +98,7 @@ def jobs(rule: str, params: Params) -> int:
 
 
 def estimate(params: Params, model: Shape, machine: Machine, beside: Sequence[Shape] = ()) -> list[Estimate]:
-    """One estimate a notebook, in the order of the study; `beside` are the sizes of `fit.models`."""
+    """One estimate a notebook, in the order of the study; `beside` are sizes of models beside the study's."""
     c, known, rules = Costs(params, model, machine, beside), texts(params), defaultdict(dict)
     process, estimates = assumed.PROCESS[machine.device], []
     for rule in assumed.RULES:

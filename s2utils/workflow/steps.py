@@ -55,7 +55,7 @@ class ModelRow:
 def models(
     params: Params, parts: Collection[str] | None = ("study",), train_sets: list[str] | None = None
 ) -> list[ModelRow]:
-    """Base, chat, and every train set under every merge, in the order of the tables; then those of `fit.models`.
+    """Base, chat, and every train set under every merge, in the order of the tables; then those `beside` them.
 
     Of the study; `parts` names others, None is all. `train_sets` may stand in for those of the profile.
     """
@@ -64,14 +64,14 @@ def models(
         ModelRow(name, name, name, "base"),
         ModelRow(f"{name}-chat", f"{name}-chat", name, "chat", published="chat", prompt="chat"),
     ]
+    others = [ModelRow(other, other, other, "published", published=other, part="models") for other in beside(params)]
     for train_set in params.sft.train_sets if train_sets is None else train_sets:
         for mode in params.merge.modes:
             model = f"{name}-{train_set}"
             rows.append(
                 ModelRow(f"{model}.{mode}", model, name, "sft", train_set, mode, made_by="merged", prompt="sft")
             )
-    rows += [ModelRow(other, other, other, "published", published=other, part="models") for other in params.fit.models]
-    return [row for row in rows if parts is None or row.part in parts]
+    return [row for row in rows + others if parts is None or row.part in parts]
 
 
 def model(params: Params, id: str) -> ModelRow:
@@ -82,9 +82,15 @@ def model(params: Params, id: str) -> ModelRow:
     return known[id]
 
 
+def beside(params: Params) -> dict[str, Section]:
+    """Name → weights of the published models beside the study's: `fit.models` but for its own base and chat."""
+    own = (params.model.base, params.model.chat)
+    return {name: weights for name, weights in params.fit.models.items() if weights not in own}
+
+
 def published(params: Params, row: ModelRow) -> Section:
     """The published weights that a model is or stands on."""
-    return {**params.fit.models, "base": params.model.base, "chat": params.model.chat}[row.published]
+    return {**beside(params), "base": params.model.base, "chat": params.model.chat}[row.published]
 
 
 def made_as(params: Params, row: ModelRow) -> dict[str, str]:
@@ -93,7 +99,7 @@ def made_as(params: Params, row: ModelRow) -> dict[str, str]:
     Of a model beside the study's its weights too; those of base and chat are parameters that steps read.
     """
     facts = {field: value for field, value in dataclasses.asdict(row).items() if field != "part"}
-    return facts | _with_contents(flat(published(params, row), "weights") if row.published in params.fit.models else {})
+    return facts | _with_contents(flat(published(params, row), "weights") if row.published in beside(params) else {})
 
 
 def same_weights(params: Params) -> bool:

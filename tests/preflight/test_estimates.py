@@ -116,15 +116,13 @@ def test_a_server_is_paid_by_the_token_and_paced_by_the_minute():
 
 def test_models_beside_the_study_take_what_their_own_sizes_say():
     p = params.load("a100-7b")
-    beside = [SHAPES[name.lower()] for name in p.fit.models]
+    beside = [SHAPES[name.lower().removesuffix("-v0.1")] for name in p.fit.models]
     alone, more = (
         {e.step: e for e in estimates.estimate(load, SHAPES["llama-2-7b"], A100, given)}
         for load, given in ((params.load("a100-7b", {"fit": {"models": {}}}), ()), (p, beside))
     )
     assert more["10_fit"].rules["fit_one"] == alone["10_fit"].rules["fit_one"] + 6
-    of = {
-        name: [s for _, s, text in more["10_fit"].parts if f" {name}" in text] for name in map(str.lower, p.fit.models)
-    }
+    of = {one.name: [s for _, s, text in more["10_fit"].parts if f" {one.name}" in text] for one in beside}
     assert all(len(parts) == 2 for parts in of.values()), "each scores and loads"
     assert sum(of["pythia-14m"]) < sum(of["pythia-160m"]) < sum(of["pythia-6.9b"]) < sum(of["mistral-7b"])
     starts = 6 * assumptions.RULES["fit_one"] * A100.loop / REFERENCE.loop

@@ -346,6 +346,12 @@ def test_models_beside_the_study_are_read_by_fit_alone_and_wait_for_nothing(stud
     assert {pair: after[pair] for pair in before} == before, "what another model takes part in is made again"
 
 
+def test_a_model_beside_the_study_that_is_its_base_is_scored_once(study):
+    base = load("smoke").model
+    other = {"fit": {"models": {base.name: base.base.model_dump(), "other": base.chat.model_dump()}}}
+    assert steps.models(load("smoke", other), None) == steps.models(load("smoke"))
+
+
 def test_the_weights_of_a_model_beside_the_study_are_its_identity_and_no_other_s(study):
     third = f"{BESIDE} fit.models.third.revision=main fit.models.third.path="
     before, after = keys(overrides=f"{third}someone/third", made=["fit"]), keys(overrides=f"{third}x/y", made=["fit"])
