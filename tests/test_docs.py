@@ -138,7 +138,7 @@ def test_a_base_model_is_one_file_and_what_it_takes_is_estimated_from_its_config
     assert changed() == ["params/mine.yaml"]
     loaded = params.load("mine")
     assert {row.base for row in steps.models(loaded)} == {"Mistral-7B"} and loaded.model.base.revision == "main"
-    shape = check.sizes(loaded, MistralConfig())  # its defaults are this model's
+    shape = check.sizes(loaded.model.name, loaded.model.base.path, MistralConfig())  # its defaults are this model's
     assert shape.name == "Mistral-7B" and 7.2e9 < shape.total < 7.3e9
     taken = {e.step: e for e in estimates.estimate(loaded, shape, machine.A100)}
     assert taken["03_sft"].seconds > 0 and 10e9 < taken["03_sft"].memory < 40e9

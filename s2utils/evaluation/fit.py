@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,11 +33,13 @@ DOCUMENT = ["domain", "id"]
 def chosen(documents: pd.DataFrame, settings: Fit, trained_on: list[str], words: int) -> tuple[pd.DataFrame, pd.Series]:
     """(the first `settings.documents` of each domain, cut to whole words; how many others were left out, by domain).
 
-    `documents` has domain, id, text. One is left out that shares `words` words in a row with what the fine-tunes were
-    trained on, and one that is empty.
+    `documents` has domain, id, text, which is composed (NFC) and loses the white space around it: tokenizers of some
+    models do so, and all are to score the same bytes. One is left out that shares `words` words in a row with what the
+    fine-tunes were trained on, and one that is empty.
     """
     seen = decontamination.index({"train": trained_on}, words)
-    texts = documents["text"].map(lambda text: cut(text, settings.max_characters))
+    composed = documents["text"].map(lambda text: unicodedata.normalize("NFC", text).strip())
+    texts = composed.map(lambda text: cut(text, settings.max_characters))
     hit = decontamination.hits(texts.tolist(), seen, words)["position"].unique()
     usable = texts.str.strip().ne("") & ~np.isin(np.arange(len(texts)), hit)
     left = documents.assign(text=texts)[usable]
@@ -58,17 +61,34 @@ def score(
 ) -> pd.DataFrame:
     """`documents` (domain, id, text) with n_tokens, n_bytes, nats, and losses (nats a token, float32) in place of text.
 
-    Counts are of what was scored. Raises likelihood.BytesError where the tokenizer does not give back a text.
+    `windows` says how long documents were read. Counts are of what was scored. Raises likelihood.BytesError where the
+    tokenizer does not give back a text.
     """
     ids = likelihood.encoded(tok, documents["text"].tolist())
-    windows = likelihood.Windows(settings.window, settings.stride)
-    losses = likelihood.losses(model, ids, likelihood.beginning(tok), windows, settings.batch_tokens, name)
+    read = windows(model, settings)
+    losses = likelihood.losses(model, ids, likelihood.beginning(tok), read, settings.batch_tokens, name)
     n_bytes = [
         len((text if len(row) == len(loss) else tok.decode(row[: len(loss)]).rstrip("\ufffd")).encode())
         for text, row, loss in zip(documents["text"], ids, losses)
     ]
     sums = {"n_tokens": [len(loss) for loss in losses], "nats": [float(loss.sum(dtype=float)) for loss in losses]}
-    return documents[DOCUMENT].assign(**sums, n_bytes=n_bytes, losses=losses)
+    return documents[DOCUMENT].assign(**sums, n_bytes=n_bytes, losses=losses, windows=read.policy)
+
+
+def windows(model: PreTrainedModel, settings: Fit) -> likelihood.Windows:
+    """Windows of the parameters; where a model has fewer positions, of so many, which overlap by the same share."""
+    most = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None) or settings.window
+    length = min(settings.window, most)
+    return likelihood.Windows(length, math.ceil(settings.stride * length / settings.window))
+
+
+def policies(scores: dict[str, pd.DataFrame]) -> str:
+    """How models (id → `score`) read long documents: as the first does, then who does otherwise, and how."""
+    read: dict[str, list[str]] = {}
+    for name, part in scores.items():
+        read.setdefault(part["windows"].iat[0], []).append(name)
+    first, *others = read.items()
+    return "; ".join([first[0], *(f"{', '.join(names)}: {policy}" for policy, names in others)])
 
 
 def by_domain(scores: pd.DataFrame, params: Params) -> pd.DataFrame:

@@ -20,12 +20,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-import torch
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from s2utils.data import mtbench_questions, splits
-from s2utils.models import loading
+from s2utils.models import likelihood, loading
 from s2utils.stats import intervals
 from s2utils.workflow import artefacts
 from s2utils.workflow.notebook import Run
@@ -110,25 +108,15 @@ def twins(text: str, count: int, seed: str) -> list[str]:
     return found
 
 
-def log_probs(
-    network: PreTrainedModel, tok: PreTrainedTokenizerBase, texts: list[str], batch_size: int
-) -> list[np.ndarray]:
+def log_probs(network: PreTrainedModel, tok: PreTrainedTokenizerBase, texts: list[str]) -> list[np.ndarray]:
     """Of each text the log-probability of every token given those before it, in nats; the very first token has none.
 
     The softmax is taken in float32.
     """
     ids = [tok(text, split_special_tokens=True)["input_ids"] for text in texts]  # `</s>` in a text is no end
-    order, log_probabilities = sorted(range(len(ids)), key=lambda i: -len(ids[i])), [np.empty(0)] * len(ids)
-    for start in tqdm(range(0, len(order), batch_size), desc="membership", unit="batch"):
-        rows = order[start : start + batch_size]
-        batch = tok.pad({"input_ids": [ids[i] for i in rows]}, padding_side="right", return_tensors="pt")
-        with torch.inference_mode():
-            logits = network(**batch.to(network.device)).logits  # (B, T, vocabulary)
-        for i, row in zip(rows, logits):
-            wanted = torch.tensor(ids[i][1:], device=row.device)
-            known = row[: len(wanted)].float().log_softmax(-1)
-            log_probabilities[i] = known.gather(1, wanted[:, None])[:, 0].cpu().numpy()
-    return log_probabilities
+    whole = likelihood.Windows(max(map(len, ids), default=1) or 1, 0)
+    first, rest = [row[0] if row else 0 for row in ids], [row[1:] for row in ids]
+    return [-losses for losses in likelihood.losses(network, rest, first, whole, progress="membership")]
 
 
 def min_k(values: np.ndarray, share: float) -> float:
@@ -144,7 +132,7 @@ def score(frame: pd.DataFrame, network: PreTrainedModel, tok: PreTrainedTokenize
         for row in frame.itertuples()
     ]
     flat = [text for text, others in zip(frame["text"], kin) for text in (text, *others)]
-    values, start, rows = log_probs(network, tok, flat, settings.batch_size), 0, []
+    values, start, rows = log_probs(network, tok, flat), 0, []
     for others in kin:
         own, turned = values[start], [v.mean() for v in values[start + 1 : start + 1 + len(others)]]
         apart = own.mean() - np.mean(turned) if turned else math.nan

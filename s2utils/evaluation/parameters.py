@@ -9,7 +9,20 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from s2utils.data.parameters import Syllables
 from s2utils.models.parameters import Endpoint, Weights
 from s2utils.training import parameters as training
-from s2utils.workflow.limits import Count, Distinct, FilledLine, Heat, Line, Repeats, Section, Size, each, known, shown
+from s2utils.workflow.limits import (
+    Count,
+    Distinct,
+    FilledLine,
+    Heat,
+    Line,
+    Name,
+    Repeats,
+    Section,
+    Size,
+    each,
+    known,
+    shown,
+)
 
 Task = Literal["arc", "hellaswag", "mmlu", "truthfulqa"]  # of the leaderboard
 HF_BACKENDS = ("hf-shared-prefix", "hf", "hf-auto", "huggingface")  # are given the model; the first is ours
@@ -35,7 +48,6 @@ class Membership(Section):
     n: Size = Field(description="validation questions a source")
     min_k: float = Field(gt=0, le=1, description="share of a text's tokens that count, the least likely")
     shuffles: int = Field(ge=1, le=1000, description="orders of a reference's sentences")
-    batch_size: Size = Field(description="texts at a time")
 
 
 class Compared(Section):
@@ -100,6 +112,7 @@ class Fit(Section):
     stride: Count = Field(description="tokens by which windows advance over a longer document; 0: its first alone")
     batch_tokens: Size = Field(description="tokens of a forward pass")
     reference_domain: Line = Field(description="domain at which Δ is 0")
+    models: dict[Name, Weights] = Field(description="published models that 10 scores beside the study's")
 
 
 class Panel(Section):
@@ -157,4 +170,13 @@ class Parameters(training.Parameters):
         domains = {component.domain for component in self.corpus.components.values()}
         if not any(domain.startswith("{") for domain in domains):  # a column's names are known when it is read
             known(self.fit.reference_domain, domains, "'fit.reference_domain' ")
+        return self
+
+    @model_validator(mode="after")
+    def _models_beside_the_study_s_have_other_names(self):
+        base, sets = self.model.name, self.sft.train_sets
+        tuned = [f"{base}-{name}{mode}" for name in sets for mode in ("", *(f".{mode}" for mode in self.merge.modes))]
+        others = {name for name, of in self.fit.models.items() if of not in (self.model.base, self.model.chat)}
+        for name in {"all", "base", "chat", base, f"{base}-chat", *sets, *tuned} & others:
+            raise ValueError(f"'fit.models': the study has the name {shown(name)} already: call the model otherwise")
         return self

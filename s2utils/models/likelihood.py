@@ -3,7 +3,8 @@
 Each document is scored by itself, never concatenated, and after one token of the model's own (BOS, else EOS), so that
 its first token has a loss too. A document longer than the model's window is read as `Windows` say. Windows are packed
 into passes of at most `tokens` tokens without padding: a mask keeps them apart, and positions begin anew in each. The
-output head and the softmax run on `ROWS` positions at a time, so that memory never holds tokens × vocabulary.
+output head and the softmax run on `ROWS` positions at a time, so that memory never holds tokens × vocabulary; what a
+model does to its logits after the head (a scale, a cap) its own forward does there.
 
 Trap: bits a byte compare tokenizers only where the tokens give back the text's bytes; `encoded` raises where they do
 not. Sources: Gao et al. 2021 (The Pile: BPB = (L_T/L_B)·ℓ/ln 2, documents by themselves); lm-evaluation-harness 0.4.13
@@ -14,8 +15,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -109,16 +113,22 @@ def longest_exact(config: PretrainedConfig) -> float:
 def encoded(tok: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """Tokens of each text, no special ones; what looks like one is the characters it is.
 
-    Raises BytesError where they do not decode to the text again.
+    Raises BytesError where they do not decode to the text again, or it has no bytes: the text's number (from 0), the
+    character where it differs, and what to do.
     """
-    ids = tok(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
-    for text, row in zip(texts, ids):
-        if (back := tok.decode(row, clean_up_tokenization_spaces=False)) != text:
-            place = next((i for i, (a, b) in enumerate(zip(text, back)) if a != b), min(len(text), len(back)))
+    for number, text in enumerate(texts):
+        if half := re.search("[\ud800-\udfff]", text):
             raise BytesError(
-                f"the tokenizer {tok.name_or_path or type(tok).__name__} does not give back its bytes: "
-                f"{text[place : place + 20]!r} comes back as {back[place : place + 20]!r}, so bits a byte would be of "
-                "another text; take a byte-level tokenizer or normalise the texts first"
+                f"text {number}, character {half.start()}: half a surrogate pair has no UTF-8 bytes; leave the text out"
+            )
+    ids = tok(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+    for number, (text, row) in enumerate(zip(texts, ids)):
+        if (back := tok.decode(row, clean_up_tokenization_spaces=False)) != text:
+            at = len(os.path.commonprefix([text, back]))
+            raise BytesError(
+                f"text {number}: the tokenizer {tok.name_or_path or type(tok).__name__} does not give back its bytes "
+                f"(character {at}: {text[at : at + 20]!r} comes back as {back[at : at + 20]!r}), so bits a byte would "
+                "be of another text: take a tokenizer that does not normalise, or normalise the texts first"
             )
     return ids
 
@@ -140,35 +150,30 @@ def bits_per_byte(nats: float, n_bytes: int) -> float:
 def losses(
     model: PreTrainedModel,
     documents: Sequence[Sequence[int]],
-    first: int,
+    first: int | Sequence[int],
     windows: Windows,
     tokens: int = 512,
     progress: str = "",
 ) -> list[np.ndarray]:
     """Loss of every scored token of every document, in nats; each float32 (T,), T at most the document's tokens.
 
-    `documents` are token ids, `first` stands before each. `tokens` bounds a pass, unless a single window is longer.
-    What a model says does not depend on it: one that windows in a pass would disturb gets a window a pass.
+    `documents` are token ids, `first` stands before each: one for all, or one a document. `tokens` bounds a pass,
+    unless a single window is longer. What a model says does not depend on it: one that windows in a pass would disturb
+    gets a window a pass.
     """
     jobs = [Window(i, *places) for i, ids in enumerate(documents) for places in windows.over(len(ids))]
     ends = {job.document: job.end for job in jobs}  # of its last window
     scored = [np.empty(ends.get(i, 0), np.float32) for i in range(len(documents))]
-    body, head = _halves(model)
-    exact = _agree(model, body, head)
+    before = [first] * len(documents) if isinstance(first, int) else first
+    share_a_pass, body, head = _halves(model)
     bar = tqdm(total=sum(job.size for job in jobs), unit="token", disable=not progress, desc=progress or None)
-    for pack in packed(jobs, tokens if exact else 1):
-        read = [[first, *documents[job.document]][job.begin : job.end] for job in pack]
+    for pack in packed(jobs, tokens if share_a_pass else 1):
+        read = [[before[job.document], *documents[job.document]][job.begin : job.end] for job in pack]
         targets = [documents[job.document][job.start : job.end] for job in pack]
-        if exact:
-            states, logits_of = body(*_row(read, model.device)), head
-        else:
-            states, logits_of = model(input_ids=_row(read, model.device)[0], use_cache=False).logits, lambda part: part
         wanted = np.concatenate([np.arange(job.begin, job.end) >= job.start for job in pack])
-        states = states[0][torch.from_numpy(wanted).to(model.device)]
+        states = body(*_row(read, model.device))[0][torch.from_numpy(wanted).to(model.device)]
         known = torch.tensor(list(itertools.chain(*targets)), device=model.device)
-        found = [
-            log_probabilities(logits_of(states[i : i + ROWS]), known[i : i + ROWS]) for i in range(0, len(known), ROWS)
-        ]
+        found = [log_probabilities(head(states[i : i + ROWS]), known[i : i + ROWS]) for i in range(0, len(known), ROWS)]
         values = np.split(-torch.cat(found).cpu().numpy(), np.cumsum([len(part) for part in targets])[:-1])
         for job, part in zip(pack, values):
             scored[job.document][job.start : job.end] = part
@@ -197,27 +202,56 @@ def _row(parts: list[list[int]], device: torch.device) -> tuple[torch.Tensor, to
     return ids, torch.tensor([list(places)], device=device)
 
 
-def _halves(model: PreTrainedModel) -> tuple[Callable, Callable]:
-    """(ids and positions → last hidden states (1, T, width), hidden states → logits)."""
+def _halves(model: PreTrainedModel) -> tuple[bool, Callable, Callable]:
+    """(whether windows share a pass, ids and positions → last states (1, T, width), states (R, width) → logits).
+
+    The quickest halves that have the logits of the model's own forward. Where none have them (its forward does more
+    than call `base_model` and a head), the states are its logits, as long as a window.
+    """
     model = model.get_base_model() if hasattr(model, "get_base_model") else model
 
-    def body(ids: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    def packing(ids: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         return model.base_model(input_ids=ids, position_ids=places, use_cache=False).last_hidden_state
 
-    return body, model.get_output_embeddings()
+    def alone(ids: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        return model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+
+    heads = (model.get_output_embeddings(), partial(_logits_of, model))
+    for share_a_pass, body in ((True, packing), (False, alone)):
+        for head in heads:
+            if _agree(model, body, head, share_a_pass):
+                return share_a_pass, body, head
+    return False, lambda ids, places: model(input_ids=ids, use_cache=False).logits, lambda logits: logits
 
 
-def _agree(model: PreTrainedModel, body: Callable, head: Callable) -> bool:
-    """Whether three short windows in a row have the logits that the model gives each by itself.
+def _logits_of(model: PreTrainedModel, states: torch.Tensor) -> torch.Tensor:
+    """Logits (R, vocabulary) that the model's own forward makes of last hidden states (R, width)."""
+
+    def put(module, given, output):
+        output.last_hidden_state = states[None]
+        return output
+
+    hook = model.base_model.register_forward_hook(put)
+    try:
+        return model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=states.device), use_cache=False).logits[0]
+    finally:
+        hook.remove()
+
+
+def _agree(model: PreTrainedModel, body: Callable, head: Callable, together: bool) -> bool:
+    """Whether three short windows, `together` in a row or each by itself, have the logits of the model's own forward.
 
     They have not where it takes no positions, mixes positions by a state, or scales its logits after the head.
     """
     draw, size = np.random.default_rng(0), model.get_input_embeddings().num_embeddings
     parts = [draw.integers(0, size, length).tolist() for length in (9, 5, 12)]
     try:
-        together = head(body(*_row(parts, model.device))[0]).float()
+        read = [parts] if together else [[part] for part in parts]
+        found = torch.cat([head(body(*_row(row, model.device))[0]) for row in read]).float()
     except (TypeError, AttributeError, ValueError):  # whatever a model says to an argument it does not know
         return False
-    alone = torch.cat([model(input_ids=_row([part], model.device)[0], use_cache=False).logits[0] for part in parts])
-    apart = (together.log_softmax(-1) - alone.float().log_softmax(-1)).abs().max()
+    own = torch.cat([model(input_ids=_row([part], model.device)[0], use_cache=False).logits[0] for part in parts])
+    if found.shape != own.shape:
+        return False
+    apart = (found.log_softmax(-1) - own.float().log_softmax(-1)).abs().max()
     return bool(apart <= (1e-3 if model.dtype == torch.float32 else 1.0))

@@ -146,7 +146,7 @@ def reach(params: Params) -> Reach:
     toxic, found = params.s2.toxicity_model, Reach([], [], [])
     ends = {"question writer": params.questions.writer, "judge": params.mtbench.judge}
     ends |= {f"other judge {i}": end for i, end in enumerate(params.mtbench.other_judges, start=1)}
-    decoders = [(w.path, w.revision) for w in (params.model.base, params.model.chat)]
+    decoders = [(w.path, w.revision) for w in (params.model.base, params.model.chat, *params.fit.models.values())]
     judges = [(end.model, end.revision) for end in ends.values() if end.backend == "local"]
     encoders = [(w.path, w.revision) for w in (params.data.embedder, params.text_metrics.bertscore)]
     encoders += [] if toxic == "profanity-check" else [toxic.partition("@")[::2]]
@@ -167,8 +167,8 @@ def reach(params: Params) -> Reach:
         if path.exists() or given.path.startswith((".", "/")) or set(path.suffixes[-2:]) & set(readers.SUFFIXES):
             found.files.append(Row(f"source {name}", partial(source, path), SOURCES))
         else:
+            found.downloads.extend([] if given.path in sets else [(given.path, False)])
             sets.append(given.path)
-            found.downloads.append((given.path, False))
-    found.asks.extend(Row(f"dataset {path}", partial(hub, "dataset", path), HUB) for path in sets)
+    found.asks.extend(Row(f"dataset {path}", partial(hub, "dataset", path), HUB) for path in dict.fromkeys(sets))
     found.asks.extend(Row(who, partial(server, end)) for who, end in ends.items() if end.backend == "openai")
     return found

@@ -14,7 +14,8 @@ SHARES = {  # dimensionless, of the measured rates
     # a pass under the mask of a prefix tree against one without. cpu: recorded; cuda: assumed
     "tree": {"cpu": 0.9, "cuda": 0.7},
 }
-PUBLISHED = {  # sizes of models (Touvron et al. 2023; SmolLM2's card), where a configuration cannot be had
+PUBLISHED = {  # sizes of models, where a configuration cannot be had: Touvron et al. 2023; SmolLM2's card; Jiang et al.
+    # 2023 (Mistral); Groeneveld et al. 2024 (OLMo); Biderman et al. 2023 (Pythia)
     "llama-2-7b": {
         "vocab_size": 32_000, "hidden_size": 4096, "intermediate_size": 11_008, "num_hidden_layers": 32,
         "num_attention_heads": 32,
@@ -26,6 +27,30 @@ PUBLISHED = {  # sizes of models (Touvron et al. 2023; SmolLM2's card), where a 
     "smollm2-135m": {
         "vocab_size": 49_152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
         "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True,
+    },
+    "mistral-7b": {
+        "vocab_size": 32_000, "hidden_size": 4096, "intermediate_size": 14_336, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "num_key_value_heads": 8,
+    },
+    "olmo-7b": {
+        "model_type": "olmo", "vocab_size": 50_304, "hidden_size": 4096, "intermediate_size": 11_008,
+        "num_hidden_layers": 32, "num_attention_heads": 32,
+    },
+    "pythia-14m": {
+        "model_type": "gpt_neox", "vocab_size": 50_304, "hidden_size": 128, "intermediate_size": 512,
+        "num_hidden_layers": 6, "num_attention_heads": 4,
+    },
+    "pythia-70m": {
+        "model_type": "gpt_neox", "vocab_size": 50_304, "hidden_size": 512, "intermediate_size": 2048,
+        "num_hidden_layers": 6, "num_attention_heads": 8,
+    },
+    "pythia-160m": {
+        "model_type": "gpt_neox", "vocab_size": 50_304, "hidden_size": 768, "intermediate_size": 3072,
+        "num_hidden_layers": 12, "num_attention_heads": 12,
+    },
+    "pythia-6.9b": {
+        "model_type": "gpt_neox", "vocab_size": 50_432, "hidden_size": 4096, "intermediate_size": 16_384,
+        "num_hidden_layers": 32, "num_attention_heads": 32,
     },
 }  # fmt: skip
 RULES = {  # rule of the graph → seconds of a job's start and end with its tables and figures: recorded

@@ -27,7 +27,7 @@ from s2utils.models.parameters import Weights
 from s2utils.preflight import access, assumptions, host, machine
 from s2utils.preflight.estimates import Estimate, estimate, swept
 from s2utils.preflight.finding import Check, Finding, Row, enough, examined
-from s2utils.workflow import artefacts, notebook, paths, timings
+from s2utils.workflow import artefacts, notebook, paths, steps, timings
 from s2utils.workflow.params import ParameterError, Params, flat, load
 
 PATIENCE = 9.0  # seconds for all that asks the network
@@ -58,15 +58,28 @@ def configuration(weights: Weights):
     return AutoConfig.for_model(**reply.raise_for_status().json())
 
 
-def sizes(params: Params, config) -> machine.Shape:
-    """The base model's sizes, without a configuration those that are published; a Finding why there are none."""
-    path, unread = params.model.base.path, "its config.json could not be read"
+def sizes(name: str, path: str, config) -> machine.Shape:
+    """A model's sizes, without a configuration those that are published; a Finding why there are none."""
+    unread = "its config.json could not be read"
     source = "its config.json" if config else f"published sizes; {unread}"
     try:
-        return machine.shape(config or machine.known(path), params.model.name, source)
+        return machine.shape(config or machine.known(path), name, source)
     except Exception as error:  # no sizes, or an architecture without decoder, or none that transformers knows
         why = type(error).__name__ if config else unread
         raise Finding(f"the sizes of {path} are unknown ({why})", access.HUB, "warn") from None
+
+
+def beside(params: Params, configs: list, model: machine.Shape) -> tuple[list[machine.Shape], list[Check]]:
+    """(sizes of models beside the study's, the base's where none are known; what warns of that)."""
+    shapes, warnings = [], []
+    for (name, weights), config in zip(steps.beside(params).items(), configs):
+        try:
+            shapes.append(sizes(name, weights.path, config))
+        except Finding as finding:
+            shapes.append(dataclasses.replace(model, name=name))
+            said = f"{finding}: counted as large as {model.name}"
+            warnings.append(Check("warn", f"sizes of {name}", said, access.HUB))
+    return shapes, warnings
 
 
 def together(jobs: list[Callable], seconds: float) -> Callable[[], list]:
@@ -122,8 +135,10 @@ def collect(profile: str, overrides: dict | str | None = None) -> dict:
         params = load(profile, overrides)
     except ParameterError as error:
         return {"checks": [Check("fail", "parameters", str(error), "correct params/ or --set")], "estimates": []}
-    device, base, reach = params.runtime.device, params.model.base, access.reach(params)
-    answers = together([partial(configuration, base), *(partial(examined, row) for row in reach.asks)], PATIENCE)
+    device, base, others = params.runtime.device, params.model.base, steps.beside(params)
+    reach = access.reach(params)
+    configurations = [partial(configuration, weights) for weights in (base, *others.values())]
+    answers = together([*configurations, *(partial(examined, row) for row in reach.asks)], PATIENCE)
     loaded = f"params/{profile}.yaml" + (", changed by --set" if overrides else "")
     rows = [Row("parameters", lambda: loaded), Row("packages", host.packages)]
     checks = list(map(examined, [*rows, *([Row("GPU", host.gpu)] if device == "cuda" else [])]))
@@ -132,15 +147,18 @@ def collect(profile: str, overrides: dict | str | None = None) -> dict:
     checks += map(examined, [*kernels, *stored, *reach.files])
     checks += (check for check in map(examined, inputs(params)) if check.state == "fail")
     config, *replies = answers()
+    configs, replies = replies[: len(others)], replies[len(others) :]
     silent = f"no answer in {PATIENCE:.0f} s"
     checks += (reply or Check("fail", row.what, silent, access.HUB) for row, reply in zip(reach.asks, replies))
     try:
-        model = sizes(params, config)
+        model = sizes(params.model.name, base.path, config)
     except Finding as finding:
         return {"checks": [*checks, Check("warn", "estimates", str(finding), access.HUB)], "estimates": []}
-    measured = rates(params, model)
-    estimates = swept(estimate(params, model, measured), profile, params, overrides)
-    needs = host.space(profile, estimates, reach.downloads, model.total, len(lacking))
+    measured, (shapes, unknown) = rates(params, model), beside(params, configs, model)
+    estimates = swept(estimate(params, model, measured, shapes), profile, params, overrides)
+    weigh = {weights.path: shape.total for weights, shape in zip(others.values(), shapes)}
+    needs = host.space(profile, estimates, reach.downloads, model.total, len(lacking), weigh)
+    checks += unknown
     checks += map(examined, [*host.memory(device, estimates), *needs, *budgets(estimates)])
     return {"checks": checks, "estimates": estimates, "machine": measured, "model": model, "dtype": params.model.dtype}
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -96,9 +97,9 @@ def jobs(rule: str, params: Params) -> int:
     return len(params.sft.train_sets) if step.together else made
 
 
-def estimate(params: Params, model: Shape, machine: Machine) -> list[Estimate]:
-    """One estimate a notebook, in the order of the study."""
-    c, known, rules = Costs(params, model, machine), texts(params), defaultdict(dict)
+def estimate(params: Params, model: Shape, machine: Machine, beside: Sequence[Shape] = ()) -> list[Estimate]:
+    """One estimate a notebook, in the order of the study; `beside` are sizes of models beside the study's."""
+    c, known, rules = Costs(params, model, machine, beside), texts(params), defaultdict(dict)
     process, estimates = assumed.PROCESS[machine.device], []
     for rule in assumed.RULES:
         if n := jobs(rule, params):

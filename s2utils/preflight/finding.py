@@ -33,6 +33,13 @@ class Finding(Exception):
         self.remedy, self.state = remedy, state
 
 
+def held(holds: object, found: str) -> str:
+    """What was found, where that holds; a Finding where it does not."""
+    if not holds:
+        raise Finding(found)
+    return found
+
+
 def examined(row: Row) -> Check:
     """Make a check; a parameter that cannot be used is a finding too."""
     try:

@@ -130,7 +130,7 @@ def _text_metrics(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
     e.takes("membership", (read, "tokens read by base"), (c.forward(1, 60, logits=True), "s"))
     e.takes("membership", (c.load(), "s to load"))
     _network(c, e)
-    e.holds(m.batch_size * 120 * vocab * c.width, f"logits {m.batch_size} × 120 × {vocab:,} × {c.width} bytes")
+    e.holds(ROWS * vocab * (c.width + 8), f"logits {ROWS} × {vocab:,} × {c.width + 8} bytes")
     e.disk = 5e6
 
 
@@ -230,14 +230,15 @@ def _fit(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
     length = min(s.max_characters / assumed.CHARS, assumed.DOCUMENT / assumed.CHARS, s.window)
     tokens = len(p.corpus.components) * s.documents * length
     again = s.window / (s.stride or s.window)  # tokens are read again as context
-    each = again * c.forward(1, length, logits=True)
-    e.takes("fit_one", (n, "models"), (tokens, "tokens of documents"), (each, "s: 2 N a token"))
-    e.takes("fit_one", (n, "models"), (c.load(), "s to load"))
+    for models, words, of in [(n - len(c.beside), "models", c), *((1, o.model.name, o) for o in c.beside)]:
+        each = again * of.forward(1, length, logits=True)
+        e.takes("fit_one", (models, words), (tokens, "tokens of documents"), (each, "s: 2 N a token"))
+        e.takes("fit_one", (models, words), (of.load(), "s to load"))
     ladder, ablation = p.ladder, p.ladder.ablation
     _scratch(c, e, "ladder", ladder.parameters * len(ladder.seeds), ladder.bytes)
     _scratch(c, e, "ablation", [ablation.parameters] * len(ablation.arms) * len(ablation.seeds), ablation.bytes)
-    _network(c, e)
-    vocab = c.model.vocab
+    _network(max([c, *c.beside], key=lambda of: of.model.total), e)
+    vocab = max(of.model.vocab for of in (c, *c.beside))
     e.holds(ROWS * vocab * (c.width + 8), f"logits {ROWS} × {vocab:,} × {c.width + 8} bytes")
     e.disk = 4 * (sum(ladder.parameters) * (len(ladder.checkpoints) + 1) * len(ladder.seeds))
 

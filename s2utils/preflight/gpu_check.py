@@ -30,8 +30,8 @@ import torch
 from safetensors.torch import load_file
 
 from s2utils.models.parameters import Weights
-from s2utils.preflight import host
-from s2utils.preflight.finding import Check, Finding, Row, examined
+from s2utils.preflight import gpu_fit, host
+from s2utils.preflight.finding import Check, Finding, Row, examined, held
 from s2utils.workflow import artefacts, graph, packaged, paths, timings
 from s2utils.workflow.params import ParameterError, Params, load, parse_set
 
@@ -46,13 +46,6 @@ COPIED = ("Snakefile", "pyproject.toml", "notebooks", "params", "s2utils", "repo
 
 HOLDS = {"pass": True, "fail": False, "warn": None}  # state of a check → whether it holds; None: it is left out
 MARKS = {"pass": "holds", "fail": "DOES NOT HOLD", "warn": "left out"}
-
-
-def held(holds: object, found: str) -> str:
-    """What was found, where that holds; a Finding where it does not."""
-    if not holds:
-        raise Finding(found)
-    return found
 
 
 def rows(n: int) -> list[dict]:
@@ -232,6 +225,8 @@ CHECKS: dict[str, Callable[[Weights, str, Path], str]] = {
     "merges as on the processor": merges,
     "generation": generated,
     "shared prefixes as hf": likelihoods,
+    "losses of documents": gpu_fit.documents,
+    "models from nothing": gpu_fit.from_nothing,
     "FlashAttention": flash,
 }
 

@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -100,17 +101,20 @@ def kernels(device: str) -> str:
 
 
 def space(
-    profile: str, estimates: list[Estimate], downloads: list[tuple[str, bool]], decoder: int, lacking: int
-) -> list[Row]:
+    profile: str, estimates: list[Estimate], downloads: list[tuple[str, bool]], decoder: int, lacking: int,
+    sizes: Mapping[str, int] = {},
+) -> list[Row]:  # fmt: skip
     """Free disk against what artefacts and downloads still need, one row a file system.
 
-    Of `downloads` a decoder takes 2 bytes for each of `decoder` weights; `lacking` embedded archives are to be fetched.
+    Of `downloads` a decoder takes 2 bytes for each of its weights: of `sizes` by its path, else of `decoder`. `lacking`
+    embedded archives are to be fetched.
     """
     folder, systems = paths.artefacts(profile), {}
+    hub = sum(2 * sizes.get(path, decoder) if is_decoder else CACHED["encoder"] for path, is_decoder in downloads)
     there = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     for path, name, need in (
         (folder, "artefacts", max(0.0, sum(e.disk for e in estimates) - there)),
-        (Path(constants.HF_HUB_CACHE), "hub cache", sum(2 * decoder if d else CACHED["encoder"] for _, d in downloads)),
+        (Path(constants.HF_HUB_CACHE), "hub cache", hub),
         (paths.cache(), "S2_CACHE", CACHED["archive"] * lacking),
     ):
         place = next(p for p in (path, *path.parents) if p.exists())

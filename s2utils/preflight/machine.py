@@ -7,6 +7,7 @@ pages it in: 0.9 against 38 GB/s on one machine), and logits over a large vocabu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s2utils.preflight import assumptions
@@ -78,9 +79,10 @@ class Shape:
 
 def known(path: str):
     """Configuration of a model whose sizes are published, by its name; None for any other."""
-    from transformers import LlamaConfig
+    from transformers import AutoConfig
 
-    return next((LlamaConfig(**sizes) for name, sizes in assumptions.PUBLISHED.items() if name in path.lower()), None)
+    sizes = next((sizes for name, sizes in assumptions.PUBLISHED.items() if name in path.lower()), None)
+    return AutoConfig.for_model(**({"model_type": "llama"} | sizes)) if sizes else None
 
 
 def shape(config, name: str, source: str) -> Shape:
@@ -149,8 +151,9 @@ def fastest(code: str, threads: int = 1, **names: object) -> float:
 class Costs:
     """Seconds and bytes of the few things that all steps are made of, for one model on one machine."""
 
-    def __init__(self, params: Params, model: Shape, machine: Machine):
+    def __init__(self, params: Params, model: Shape, machine: Machine, beside: Sequence[Shape] = ()):
         self.params, self.model, self.machine = params, model, machine
+        self.beside = [Costs(params, other, machine) for other in beside]  # models beside the study's
         wide = params.model.dtype == "float32"
         self.rate = machine.f32 * self.share("float32") if wide else machine.bf16 * self.share("bfloat16")
         self.width = 4 if wide else 2  # bytes a weight

@@ -3,12 +3,11 @@
 It begins with the 256 bytes, so it takes any UTF-8 text and gives it back byte for byte, and every token stands for a
 known number of bytes: what bits per byte needs. One special token both begins and ends a document. Trap: text that is
 normalised on the way (Unicode forms, spaces, line ends) comes back other than it was, and bits per byte are then of
-another text: see `gives_back_its_bytes`. Source: Sennrich and others 2016; over bytes, Radford and others 2019.
+another text: `likelihood.encoded` refuses that. Source: Sennrich and others 2016; over bytes, Radford and others 2019.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -23,10 +22,6 @@ PADDING = "<|padding|>"
 FEWEST, MOST = 512, 65_536  # tokens of a vocabulary; an id then fits 16 bits
 AT_A_TIME = 256  # texts
 _BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
-
-
-class RoundTripError(ParameterError):
-    """A tokenizer does not give back the bytes of a text."""
 
 
 def train(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -67,29 +62,3 @@ def token_bytes(tok: PreTrainedTokenizerBase) -> np.ndarray:
     special = set(tok.all_special_ids)
     tokens = tok.convert_ids_to_tokens(range(len(tok)))
     return np.array([0 if i in special else len(token) for i, token in enumerate(tokens)], dtype=np.int64)
-
-
-def gives_back_its_bytes(tok: PreTrainedTokenizerBase, texts: Iterable[str]) -> int:
-    """How many texts came back from their tokens byte for byte, if all did; of any tokenizer.
-
-    RoundTripError names the first text that does not (from 0), the character where it differs, and what to do.
-    """
-    checked = 0
-    for place, text in enumerate(texts):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise RoundTripError(
-                f"text {place}, character {error.start}: half a surrogate pair has no UTF-8 bytes; leave the text out"
-            ) from None
-        (row,) = ids([text], tok)
-        back = tok.decode(row, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        if back != text:
-            at = len(os.path.commonprefix([text, back]))
-            raise RoundTripError(
-                f"text {place}: the tokenizer {tok.name_or_path or 'given'} does not give back its bytes (character "
-                f"{at}: {text[at : at + 12]!r} came back as {back[at : at + 12]!r}), so bits per byte would be of "
-                "another text: use a tokenizer that does not normalise, or leave the text out"
-            )
-        checked += 1
-    return checked

@@ -10,6 +10,7 @@ than its share of a budget is seen several times (`epochs` of a run tells).
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from s2utils.data import corpora
+from s2utils.models import likelihood
 from s2utils.training import byte_bpe, ladder
 from s2utils.workflow import artefacts
 from s2utils.workflow.notebook import Run
@@ -46,8 +48,8 @@ def material(run: Run, raw: tuple[str, ...] = ()) -> Material:
     texts |= {f"{domain}{ladder.RAW}": found for domain, found in _before(components, unseen, raw, p.seed).items()}
     held_out = _by_domain(unseen[unseen["domain"].isin(texts)])
     tok = byte_bpe.train((text for domain in weights.index for text in texts[domain]), p.ladder.vocab_size)
-    for documents in texts.values():
-        byte_bpe.gives_back_its_bytes(tok, documents)
+    for document in itertools.chain.from_iterable(texts.values()):
+        likelihood.encoded(tok, [document])  # BytesError where bits a byte would be of another text
     return Material(texts, held_out, weights.to_dict(), tok)
 
 

@@ -108,7 +108,7 @@ class Run:
         if row.made_by:
             made = {"path": str(self.require(row.made_by, row.id).folder), "revision": ""}
             return self.params.model.base.model_copy(update=made)
-        return getattr(self.params.model, row.published)
+        return steps.published(self.params, row)
 
     @property
     def names(self) -> list[str]:

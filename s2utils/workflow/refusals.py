@@ -17,6 +17,9 @@ RENAMED = {  # keys of earlier versions → what trl, peft and transformers call
     "sft.batch_size": "sft.per_device_train_batch_size", "sft.accumulation": "sft.gradient_accumulation_steps",
     "sft.optimizer": "sft.optim", "sft.warmup": "sft.warmup_steps", "sft.patience": "sft.early_stopping_patience",
 }  # fmt: skip
+GONE = {  # keys of earlier versions → why there is none now
+    "membership.batch_size": "texts share passes without padding, so leave it out",
+}
 RANK = {"extra_forbidden": 0, "invalid_key": 0, "missing": 1}  # unknown keys, missing ones, then values
 BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to", "exclusiveMaximum": "below"}
 
@@ -75,6 +78,8 @@ def refusal(error: ValidationError, layers: list[tuple[str, dict]], schema: dict
 
 def instead(key: str, last: object, known: Iterable[str]) -> str:
     """What to write in the place of a key that is not known; `last` is its part behind the last dot."""
+    if key in GONE:
+        return f": it is gone, for {GONE[key]}"
     return f": it is called '{RENAMED[key]}' now" if key in RENAMED else nearest(last, known)
 
 

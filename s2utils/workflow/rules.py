@@ -81,7 +81,7 @@ class Rules:
 
         def models(wildcards) -> list[str]:
             params = self.of(wildcards.profile)
-            return [str(steps.made_as(steps.model(params, name))) for name in self._made(step, wildcards)]
+            return [str(steps.made_as(params, steps.model(params, name))) for name in self._made(step, wildcards)]
 
         found = [value(key) for key in self.values(step.name, self.profile, collecting)]
         return [*found, models] if step.each in ("model", "weights") and not collecting else found

@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s2utils.workflow import artefacts, code, declared, paths
+from s2utils.workflow.limits import Section
 from s2utils.workflow.params import ParameterError, Params, flat, load, nearest
 
 UNREAD = (  # by what is made: which sets are trained and who watches leaves an adapter as it is; roles are for claims
     "sft.train_sets", "sft.report_to", "data.roles",
+    "fit.models",  # each is part of what is made of it (`made_as`), and of no other
 )  # fmt: skip
 
 
@@ -41,11 +43,11 @@ class ModelRow:
     id: str  # folder and file name
     model: str
     base: str
-    variant: str  # its kind: "base" | "chat" | "sft", or one of a later part
+    variant: str  # its kind: "base" | "chat" | "sft", or one of a later part, as "published" beside the study's
     train_set: str = ""  # "" where it was published
     merge_mode: str = "none"  # "none" where nothing was merged
     made_by: str = ""  # step whose artefact is its weights; "" where they were published
-    published: str = "base"  # which of the profile's published models it is or stands on: "base" | "chat"
+    published: str = "base"  # which published model it is or stands on: "base" | "chat", or a name in `fit.models`
     prompt: str = "base"  # whose prompt it is asked with, as `loading.prompt` calls them: "base" | "chat" | "sft"
     part: str = "study"  # of the house whose tables hold it
 
@@ -53,7 +55,7 @@ class ModelRow:
 def models(
     params: Params, parts: Collection[str] | None = ("study",), train_sets: list[str] | None = None
 ) -> list[ModelRow]:
-    """Base, chat, and every train set under every merge, in the order of the tables.
+    """Base, chat, and every train set under every merge, in the order of the tables; then those `beside` them.
 
     Of the study; `parts` names others, None is all. `train_sets` may stand in for those of the profile.
     """
@@ -62,13 +64,14 @@ def models(
         ModelRow(name, name, name, "base"),
         ModelRow(f"{name}-chat", f"{name}-chat", name, "chat", published="chat", prompt="chat"),
     ]
+    others = [ModelRow(other, other, other, "published", published=other, part="models") for other in beside(params)]
     for train_set in params.sft.train_sets if train_sets is None else train_sets:
         for mode in params.merge.modes:
             model = f"{name}-{train_set}"
             rows.append(
                 ModelRow(f"{model}.{mode}", model, name, "sft", train_set, mode, made_by="merged", prompt="sft")
             )
-    return [row for row in rows if parts is None or row.part in parts]
+    return [row for row in rows + others if parts is None or row.part in parts]
 
 
 def model(params: Params, id: str) -> ModelRow:
@@ -79,9 +82,24 @@ def model(params: Params, id: str) -> ModelRow:
     return known[id]
 
 
-def made_as(row: ModelRow) -> dict[str, str]:
-    """What of a row decides on what is made of it: all but the part whose tables hold it."""
-    return {field: value for field, value in dataclasses.asdict(row).items() if field != "part"}
+def beside(params: Params) -> dict[str, Section]:
+    """Name → weights of the published models beside the study's: `fit.models` but for its own base and chat."""
+    own = (params.model.base, params.model.chat)
+    return {name: weights for name, weights in params.fit.models.items() if weights not in own}
+
+
+def published(params: Params, row: ModelRow) -> Section:
+    """The published weights that a model is or stands on."""
+    return {**beside(params), "base": params.model.base, "chat": params.model.chat}[row.published]
+
+
+def made_as(params: Params, row: ModelRow) -> dict[str, str]:
+    """What of a row decides on what is made of it: all but the part whose tables hold it.
+
+    Of a model beside the study's its weights too; those of base and chat are parameters that steps read.
+    """
+    facts = {field: value for field, value in dataclasses.asdict(row).items() if field != "part"}
+    return facts | _with_contents(flat(published(params, row), "weights") if row.published in beside(params) else {})
 
 
 def same_weights(params: Params) -> bool:
@@ -97,6 +115,11 @@ def settings(step: str, params: Params) -> dict[str, object]:
         return any(f"{key}.".startswith(f"{section}.") for section in sections)
 
     values = {k: v for k, v in flat(params).items() if under(k, wanted) and not under(k, UNREAD)}
+    return _with_contents(values)
+
+
+def _with_contents(values: dict[str, object]) -> dict[str, object]:
+    """Parameters, and of those that name a local file or folder a hash of it."""
     top, texts = paths.root(), {k: v for k, v in values.items() if v and isinstance(v, str)}
     held = {k: top / text for k, text in texts.items() if not text.startswith("embedded:")}
     # Path.exists raises where a prompt is longer than a file's name may be
@@ -174,7 +197,7 @@ def key(step: str, params: Params, name: str = "") -> str:
         "upstream": [key(s, params, n) for s, n in upstream(step, params, name)],
     }
     if declared.steps()[step].each in ("model", "weights"):
-        facts["model"] = made_as(model(params, name))
+        facts["model"] = made_as(params, model(params, name))
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from tiny_ladder import tokenizer
 
 from s2utils.evaluation import fit
+from s2utils.models import likelihood, loading
+from s2utils.models.parameters import Weights
 from s2utils.training import ladder
 from s2utils.workflow.params import ParameterError, load
 
@@ -69,6 +71,43 @@ def test_delta_of_a_model_with_itself_is_0_and_at_the_reference_domain_of_any():
 def test_delta_without_its_terms_is_refused(rows, domain, said):
     with pytest.raises(ParameterError, match=said):
         fit.delta(scored(ROWS), scored(rows), domain, PARAMS)
+
+
+def test_a_model_of_fewer_positions_reads_windows_of_so_many_and_the_caption_says_so(tiny_llama, llama2_folder):
+    tok = loading.tokenizer(Weights(path=str(llama2_folder), revision=""))
+    texts = ["The cat sat on the mat because it was warm and the dog was not there.", "Rain."]
+    documents = pd.DataFrame({"domain": ["a", "b"], "id": ["1", "2"], "text": texts})
+    settings = PARAMS.fit.model_copy(update={"window": 64, "stride": 32})
+    wide, narrow = (tiny_llama(max_position_embeddings=n) for n in (4096, 12))
+    assert fit.windows(wide, settings) == likelihood.Windows(64, 32)
+    assert fit.windows(narrow, settings) == likelihood.Windows(12, 6)
+    assert fit.windows(narrow, settings.model_copy(update={"stride": 1})) == likelihood.Windows(12, 1)
+    assert fit.windows(narrow, PARAMS.fit) == likelihood.Windows(12, 0)
+    scores = {name: fit.score(lm, tok, documents, settings, "") for name, lm in {"w": wide, "n": narrow}.items()}
+    assert scores["n"]["n_tokens"].max() > 12 and scores["n"]["n_bytes"].tolist() == [len(text) for text in texts]
+    assert fit.policies(scores) == "windows of 64 tokens, stride 32; n: windows of 12 tokens, stride 6"
+    assert fit.policies({"w": scores["w"], "v": scores["w"]}) == "windows of 64 tokens, stride 32"
+
+
+def test_models_of_different_tokenizers_compare_on_the_same_bytes_and_no_others(tiny_llama, llama2_folder):
+    from families import tokenizer
+
+    documents = pd.DataFrame({"domain": ["a", "b"], "id": ["1", "2"], "text": ["The cat sat on the mat.", "It rains."]})
+    toks = loading.tokenizer(Weights(path=str(llama2_folder), revision="")), tokenizer("pythia")
+    lms = [tiny_llama(vocab_size=len(tok)) for tok in toks]
+    one, other = (fit.score(lm, tok, documents, PARAMS.fit, "") for lm, tok in zip(lms, toks))
+    assert (one["n_tokens"] != other["n_tokens"]).any() and (one["n_bytes"] == other["n_bytes"]).all()
+    assert fit.delta(other, one, "a", PARAMS)["delta"].tolist()[0] == 0
+    short = PARAMS.fit.model_copy(update={"window": 3})
+    cut = [fit.score(lm, tok, documents, short, "") for lm, tok in zip(lms, toks)]
+    with pytest.raises(ParameterError, match="'fit.stride' above 0 where their tokenizers differ"):
+        fit.delta(*cut, "a", PARAMS)
+
+
+def test_documents_are_composed_and_lose_the_white_space_around_them():
+    frame = pd.DataFrame({"domain": ["a"], "id": ["1"], "text": ["\n  cafe\u0301  noir\n"]})
+    chosen, _ = fit.chosen(frame, PARAMS.fit, [], 13)
+    assert chosen["text"].tolist() == ["caf\u00e9  noir"]
 
 
 def test_loss_by_position_counts_the_documents_that_reach_it():

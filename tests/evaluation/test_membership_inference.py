@@ -71,9 +71,36 @@ def test_it_finds_what_was_trained_on(trained, params):
 
 def test_a_special_token_that_a_text_names_is_scored_as_the_characters_it_is(trained):
     network, tok, *_ = trained
-    (values,) = membership_inference.log_probs(network, tok, ["It is </s> here."], 1)
+    (values,) = membership_inference.log_probs(network, tok, ["It is </s> here."])
     as_end = tok("It is </s> here.")["input_ids"]
     assert tok.eos_token_id in as_end and len(values) + 1 >= len(as_end) + 3
+
+
+def one_by_one(network, tok, texts: list[str]) -> list[np.ndarray]:
+    """`log_probs` by the model's own forward, a text at a time."""
+    import torch
+
+    found = []
+    for text in texts:
+        ids = torch.tensor([tok(text, split_special_tokens=True)["input_ids"]])
+        with torch.inference_mode():
+            known = network(ids).logits[0, :-1].float().log_softmax(-1)
+        found.append(known.gather(1, ids[0, 1:, None])[:, 0].numpy())
+    return found
+
+
+def test_values_are_those_of_each_text_by_itself_and_so_is_the_table(trained, params, monkeypatch):
+    network, tok, read, unread = trained
+    texts = [*read, "", "Rain.", "<s> is </s>"]
+    for ours, theirs in zip(membership_inference.log_probs(network, tok, texts), one_by_one(network, tok, texts)):
+        assert ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=0, atol=1e-5)
+    found = summary_of(trained, read, unread[:16], params)
+    monkeypatch.setattr(membership_inference, "log_probs", one_by_one)
+    pd.testing.assert_frame_equal(found, summary_of(trained, read, unread[:16], params), rtol=0, atol=1e-6)
+
+
+def test_nothing_to_score_is_nothing(trained):
+    assert membership_inference.log_probs(*trained[:2], []) == []
 
 
 def test_it_finds_nothing_in_what_was_not(trained, params):
@@ -82,20 +109,6 @@ def test_it_finds_nothing_in_what_was_not(trained, params):
     assert found.at["min_k", "ci_low"] < 0.5 < found.at["min_k", "ci_high"]
     assert found.at["min_k", "verdict"] == found.at["order_apart", "verdict"] == "can't tell"
     assert found.at["order", "verdict"] == ""  # it has no null
-
-
-def test_log_probs_are_the_models_own(trained):
-    import torch
-
-    network, tok, read, _ = trained
-    texts = [read[0], "the cat", "", read[1]]
-    found = membership_inference.log_probs(network, tok, texts, 3)
-    for text, values in zip(texts, found):
-        ids = torch.tensor([tok(text)["input_ids"]])
-        assert len(values) == ids.shape[1] - 1
-        if len(values):
-            loss = network(input_ids=ids, labels=ids).loss.item()
-            assert -values.mean() == pytest.approx(loss, abs=1e-4)
 
 
 def test_min_k_is_the_mean_of_the_least_likely():

@@ -8,13 +8,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
     PreTrainedTokenizerFast,
 )
 
@@ -33,7 +41,13 @@ def network(kind: str):
         "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE)),
         "window": lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=8)),
         "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_positions=256)),
-    }[kind]()
+        "scaled": lambda: CohereForCausalLM(CohereConfig(**SHAPE, logit_scale=0.3, pad_token_id=0)),
+        "state": lambda: MambaForCausalLM(MambaConfig(vocab_size=64, hidden_size=24, num_hidden_layers=2)),
+        "opt": lambda: OPTForCausalLM(OPTConfig(
+            vocab_size=64, hidden_size=32, word_embed_proj_dim=32, ffn_dim=48, num_hidden_layers=2,
+            num_attention_heads=4, max_position_embeddings=256,
+        )),
+    }[kind]()  # fmt: skip
     for weight in made.parameters():  # so that what a token sees matters
         torch.nn.init.normal_(weight, std=0.3)
     return made.eval()
@@ -47,7 +61,10 @@ def plain(model, ids: list[int], begin: int, start: int, end: int) -> np.ndarray
     return np.array([-float(logits[i - begin, whole[i + 1]]) for i in range(start, end)])
 
 
-@pytest.mark.parametrize("kind", ["llama", "window", "gpt2"])
+KINDS = ["llama", "window", "gpt2", "scaled", "state", "opt"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tokens", [1, 16, 64, 1000])
 def test_losses_are_the_model_s_own_whatever_shares_a_pass(kind, tokens):
     model = network(kind)
@@ -56,6 +73,37 @@ def test_losses_are_the_model_s_own_whatever_shares_a_pass(kind, tokens):
     for ids, loss in zip(DOCUMENTS, found):
         if ids:
             assert np.allclose(loss, plain(model, ids, 0, 0, len(ids)), atol=1e-4)
+
+
+class Logits(TorchDispatchMode):
+    """Remembers how many rows the largest tensor over the vocabulary of 64 has."""
+
+    rows = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        given = function(*args, **(kwargs or {}))
+        sizes = [t.numel() // 64 for t in tree_leaves(given) if isinstance(t, torch.Tensor) and t.shape[-1:] == (64,)]
+        self.rows = max([self.rows, *sizes])
+        return given
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_never_holds_tokens_times_vocabulary(kind):
+    model, (ids,) = network(kind), DRAW.integers(0, 64, (1, 250)).tolist()
+    with Logits() as whole:
+        plain(model, ids, 0, 0, 250)
+    with Logits() as seen:
+        likelihood.losses(model, [ids], 0, Windows(256, 0), 256)
+    assert seen.rows == likelihood.ROWS < 250 == whole.rows
+
+
+def test_what_stands_before_a_document_may_be_its_own():
+    model, before = network("llama"), [row[0] if row else 5 for row in DOCUMENTS]
+    found = likelihood.losses(model, [row[1:] for row in DOCUMENTS], before, Windows(256, 0))
+    for ids, loss in zip(DOCUMENTS, found):
+        assert len(loss) == max(0, len(ids) - 1)
+        (alone,) = likelihood.losses(model, [ids[1:]], ids[0] if ids else 0, Windows(256, 0))
+        assert np.allclose(loss, alone, atol=1e-4)
 
 
 @pytest.mark.parametrize("windows", [Windows(16, 16), Windows(16, 5), Windows(16, 1), Windows(16, 0), Windows(256, 7)])
@@ -122,8 +170,13 @@ def test_bits_per_byte_by_hand():
 
 
 def test_a_tokenizer_that_loses_bytes_is_refused_with_the_place():
-    with pytest.raises(likelihood.BytesError, match=r"does not give back its bytes: 'Berlin' comes back as 'berlin'"):
+    with pytest.raises(likelihood.BytesError, match=r"text 1: .* its bytes \(character 3: 'Berlin' comes back as"):
         likelihood.encoded(byte_tokenizer(lossy=True), ["in Paris".lower(), "in Berlin"])
+
+
+def test_half_a_surrogate_pair_is_named():
+    with pytest.raises(likelihood.BytesError, match="text 1, character 2: half a surrogate pair"):
+        likelihood.encoded(byte_tokenizer(), ["a", "bc\ud800"])
 
 
 def test_nothing_to_score_is_nothing():

@@ -113,10 +113,19 @@ def test_the_configuration_alone_is_fetched(monkeypatch, tree, tmp_path, tiny_ll
 )  # fmt: skip
 def test_sizes_that_cannot_be_had(path, config, said):
     try:
-        found = check.sizes(params.load("a100-7b", f"model.base.path={path}"), config).source
+        found = check.sizes("m", path, config).source
     except Finding as finding:
         found = str(finding)
     assert said in found
+
+
+def test_a_model_beside_the_study_of_unknown_size_counts_as_the_base_and_says_so():
+    changes = "fit.models.Strange.path=x/strange fit.models.Strange.revision=main"
+    p = params.load("a100-7b", changes)
+    base = check.sizes("Llama-2-7b", p.model.base.path, None)
+    shapes, (warning,) = check.beside(p, [None] * 7, base)
+    assert [shape.name for shape in shapes] == [*p.fit.models] and shapes[-1].total == base.total > shapes[2].total
+    assert warning.state == "warn" and warning.what == "sizes of Strange" and "as large as Llama-2-7b" in warning.found
 
 
 def test_jobs_that_hang_are_given_up_and_keep_no_program_from_ending():

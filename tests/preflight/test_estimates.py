@@ -76,7 +76,7 @@ def test_time_grows(step, key):
 
 @pytest.mark.parametrize(
     ("step", "key"),
-    [("04_generate", "generate.batch_size"), ("05_text_metrics", "membership.batch_size"),
+    [("04_generate", "generate.batch_size"),
      ("07_mtbench", "mtbench.max_new_tokens"), ("06_leaderboard", "leaderboard.shots.arc")],
 )  # fmt: skip
 def test_memory_grows_and_is_the_sum_of_what_is_shown(step, key):
@@ -112,6 +112,24 @@ def test_a_server_is_paid_by_the_token_and_paced_by_the_minute():
     assert plain.dollars == dollars > 0 and writing(price_in=2.0, price_out=4.0).dollars == pytest.approx(2 * dollars)
     n = float(re.search(r"([\d,]+) requests", formula)[1].replace(",", ""))
     assert writing(requests_per_minute=1).parts[1][1] == pytest.approx(60 * n, rel=0.01) and seconds < 60 * n
+
+
+def test_models_beside_the_study_take_what_their_own_sizes_say():
+    p = params.load("a100-7b")
+    beside = [SHAPES[name.lower().removesuffix("-v0.1")] for name in p.fit.models]
+    alone, more = (
+        {e.step: e for e in estimates.estimate(load, SHAPES["llama-2-7b"], A100, given)}
+        for load, given in ((params.load("a100-7b", {"fit": {"models": {}}}), ()), (p, beside))
+    )
+    assert more["10_fit"].rules["fit_one"] == alone["10_fit"].rules["fit_one"] + 6
+    of = {one.name: [s for _, s, text in more["10_fit"].parts if f" {one.name}" in text] for one in beside}
+    assert all(len(parts) == 2 for parts in of.values()), "each scores and loads"
+    assert sum(of["pythia-14m"]) < sum(of["pythia-160m"]) < sum(of["pythia-6.9b"]) < sum(of["mistral-7b"])
+    starts = 6 * assumptions.RULES["fit_one"] * A100.loop / REFERENCE.loop
+    more_seconds = more["10_fit"].seconds - alone["10_fit"].seconds
+    assert more_seconds == pytest.approx(starts + sum(map(sum, of.values())), rel=1e-6)
+    assert more["10_fit"].memory > alone["10_fit"].memory, "Mistral-7B is the largest"
+    assert all(more[step].seconds == alone[step].seconds for step in alone if step != "10_fit")
 
 
 def test_a_faster_machine_takes_less():

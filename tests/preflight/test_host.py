@@ -110,6 +110,13 @@ def test_a_full_disk(free, there, downloads, lacking, state, needed):
     assert ("S2_CACHE" in check.remedy) == (state != "pass")
 
 
+def test_a_decoder_of_known_size_takes_that(free):
+    free(100e9)
+    given = [("base", True), ("small", True), ("set", False)]
+    (check,) = map(examined, host.space("cpu", [], given, 7 * 10**9, 0, {"small": 10**9}))
+    assert "17.5 GB needed (artefacts 0.0, hub cache 17.5" in check.found
+
+
 def test_a_finished_run_needs_nothing_more(free, tree):
     free(1e6)
     folder = tree / "artefacts" / "cpu"

@@ -19,8 +19,11 @@ def published(name: str) -> machine.Shape:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("llama-2-7b", 6_738_415_616), ("llama-2-13b", 13_015_864_320), ("smollm2-135m", 134_515_008)]
-)
+    ("name", "count"),
+    [("llama-2-7b", 6_738_415_616), ("llama-2-13b", 13_015_864_320), ("smollm2-135m", 134_515_008),
+     ("mistral-7b", 7_241_732_096), ("olmo-7b", 6_888_095_744), ("pythia-14m", 14_067_712), ("pythia-70m", 70_426_624),
+     ("pythia-160m", 162_322_944), ("pythia-6.9b", 6_857_302_016)],
+)  # fmt: skip
 def test_published_parameter_counts(name, count):
     assert published(name).total == count
 

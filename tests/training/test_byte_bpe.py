@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from s2utils.models import likelihood
 from s2utils.training import byte_bpe
 
 TEXTS = [*CORPUS, *(f"word{i} and the {i * i} cats\n    return {i}\n" for i in range(400))]
@@ -30,14 +31,14 @@ def test_training_is_the_same_each_time(tok):
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_any_text_comes_back_and_its_tokens_have_its_bytes(tok, text):
-    assert byte_bpe.gives_back_its_bytes(tok, [text]) == 1
+    assert likelihood.encoded(tok, [text]) == byte_bpe.ids([text], tok)
     (row,) = byte_bpe.ids([text], tok)
     assert byte_bpe.token_bytes(tok)[row].sum() == len(text.encode())
 
 
 def test_hard_texts_come_back_special_tokens_among_them(tok):
     texts = [*HARD, *OTHER.values()]
-    assert byte_bpe.gives_back_its_bytes(tok, texts) == len(texts)
+    assert likelihood.encoded(tok, texts) == byte_bpe.ids(texts, tok)
     assert not any({tok.bos_token_id, tok.pad_token_id} & set(row) for row in byte_bpe.ids(texts, tok))
 
 
@@ -51,7 +52,7 @@ def test_what_is_saved_is_loaded_as_it_was(tok, tmp_path):
     tok.save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     assert loaded.backend_tokenizer.to_str() == tok.backend_tokenizer.to_str()
-    assert byte_bpe.gives_back_its_bytes(loaded, HARD) == len(HARD)
+    assert likelihood.encoded(loaded, HARD) == likelihood.encoded(tok, HARD)
 
 
 def test_learnt_words_are_one_token(tok):
@@ -63,15 +64,15 @@ def test_a_tokenizer_that_normalises_is_refused(llama2_folder):
 
     lossy = byte_bpe.train(TEXTS, 512)
     lossy.backend_tokenizer.normalizer = normalizers.Lowercase()
-    with pytest.raises(byte_bpe.RoundTripError, match=r"text 1: .* \(character 4: 'Cat' came back as 'cat'\)"):
-        byte_bpe.gives_back_its_bytes(lossy, ["the cat", "the Cat"])
-    with pytest.raises(byte_bpe.RoundTripError, match="text 0"):
-        byte_bpe.gives_back_its_bytes(AutoTokenizer.from_pretrained(llama2_folder), ["  two spaces in front"])
+    with pytest.raises(likelihood.BytesError, match=r"text 1: .* \(character 4: 'Cat' comes back as 'cat'\)"):
+        likelihood.encoded(lossy, ["the cat", "the Cat"])
+    with pytest.raises(likelihood.BytesError, match="text 0"):
+        likelihood.encoded(AutoTokenizer.from_pretrained(llama2_folder), ["  two spaces in front"])
 
 
 def test_half_a_surrogate_pair_is_named(tok):
-    with pytest.raises(byte_bpe.RoundTripError, match="text 2, character 1"):
-        byte_bpe.gives_back_its_bytes(tok, ["a", "b", "c\ud800"])
+    with pytest.raises(likelihood.BytesError, match="text 2, character 1"):
+        likelihood.encoded(tok, ["a", "b", "c\ud800"])
 
 
 @pytest.mark.parametrize(("size", "told"), [(511, "512 to"), (70_000, "512 to"), (5_000, "bear a vocabulary of")])

@@ -34,9 +34,9 @@ def refused(profile: str = "smoke", overrides=None) -> str:
 
 
 def keys(profile: str) -> set[str]:
-    """Dotted keys, names of data sets, splits and components left out."""
+    """Dotted keys, names of data sets, splits and components left out, and models beside the study's, of any number."""
     names = {*load(profile).data.sources, *load(profile).data.roles}
-    bare = (re.sub(r"(?<=^corpus\.components)\.[^.]+", "", key) for key in flat(load(profile)))
+    bare = (re.sub(r"(?<=^corpus\.components)\.[^.]+|(?<=^fit\.models)\..*", "", key) for key in flat(load(profile)))
     return {".".join(part for part in key.split(".") if part not in names) for key in bare}
 
 
@@ -486,6 +486,20 @@ def test_an_old_key_is_refused_with_its_new_name(tree, old, new):
     assert f"it is called '{new}' now" in refused(overrides=f"sweep.{old}=[1]")
     (tree / "params" / "mine.yaml").write_text(yaml.safe_dump({"extends": "cpu", **nested(old, 1)}))
     assert f"params/mine.yaml: unknown parameter {said}" in refused("mine")
+
+
+@pytest.mark.parametrize("name", ["all", "base", "sciq", "SmolLM2-135M", "SmolLM2-135M-chat", "SmolLM2-135M-sciq.bf16"])
+def test_a_model_beside_the_study_has_a_name_of_its_own(name):
+    changes = {"fit": {"models": {name: {"path": "someone/other", "revision": ""}}}}
+    assert f"'fit.models': the study has the name '{name}' already" in refused(overrides=changes)
+
+
+@pytest.mark.parametrize(("old", "why"), refusals.GONE.items())
+def test_a_key_that_is_gone_is_refused_with_the_reason(tree, old, why):
+    assert old not in flat(load("smoke"))
+    (tree / "params" / "mine.yaml").write_text(yaml.safe_dump({"extends": "cpu", **nested(old, 1)}))
+    assert f"params/mine.yaml: unknown parameter '{old}': it is gone, for {why}" in refused("mine")
+    assert f"it is gone, for {why}" in refused(overrides=f"sweep.{old}=[1]")
 
 
 def test_keys_of_training_are_those_of_the_libraries():

@@ -327,6 +327,43 @@ COMPARED = {"name": "compared", "parameters": "seed", "modules": "results.sweep"
             "parts": "study preferences"}  # fmt: skip
 
 
+BESIDE = "fit.models.other.path=someone/other fit.models.other.revision=main"
+
+
+def test_models_beside_the_study_are_read_by_fit_alone_and_wait_for_nothing(study):
+    params, all_steps = load("smoke", BESIDE), MADE + LATER
+    row = steps.model(params, "other")
+    assert (row.variant, row.part, row.made_by, row.train_set) == ("published", "models", "", "")
+    assert steps.published(params, row).path == "someone/other"
+    assert steps.published(params, steps.model(params, CHAT)) == params.model.chat
+    assert [step for step in all_steps if "other" in steps.collected(step, params)] == ["fit"]
+    assert row not in steps.models(params) and not {step.part for step in steps.STEPS.values()} <= {"study"}
+    assert all(
+        name != "other" for step in MADE for _, name in steps.upstream(step, params, steps.names(step, params)[0])
+    )
+    assert steps.upstream("fit", params, "other") == [("corpus", ""), ("data", "")]
+    before, after = keys(made=all_steps), keys(overrides=BESIDE, made=all_steps)
+    assert {pair: after[pair] for pair in before} == before, "what another model takes part in is made again"
+
+
+def test_a_model_beside_the_study_that_is_its_base_is_scored_once(study):
+    base = load("smoke").model
+    other = {"fit": {"models": {base.name: base.base.model_dump(), "other": base.chat.model_dump()}}}
+    assert steps.models(load("smoke", other), None) == steps.models(load("smoke"))
+
+
+def test_the_weights_of_a_model_beside_the_study_are_its_identity_and_no_other_s(study):
+    third = f"{BESIDE} fit.models.third.revision=main fit.models.third.path="
+    before, after = keys(overrides=f"{third}someone/third", made=["fit"]), keys(overrides=f"{third}x/y", made=["fit"])
+    assert {name for _, name in before if before["fit", name] != after["fit", name]} == {"third"}
+    (study / "mine").mkdir()
+    mine = "fit.models.mine.path=mine fit.models.mine.revision=main"
+    before = keys(overrides=mine, made=["fit"])
+    (study / "mine" / "model.safetensors").write_text("x")
+    after = keys(overrides=mine, made=["fit"])
+    assert {name for _, name in before if before["fit", name] != after["fit", name]} == {"mine"}
+
+
 @pytest.fixture
 def later(tree, monkeypatch):
     """A later notebook that makes a model of its own by preferences, and its row."""
