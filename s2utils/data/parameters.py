@@ -27,6 +27,7 @@ from s2utils.workflow.limits import (
     Size,
     each,
     known,
+    nearest,
     shown,
 )
 
@@ -253,6 +254,23 @@ class Corpus(Section):
     pipeline: Pipeline
     held_out: Share = Field(description="of the documents that may be trained on; of other components all are")
     topics: Size = Field(description="of online LDA, a domain")
+
+    def check_domain(self, domain: str, key: str, trained: bool = False) -> None:
+        """ValueError where no component is of `domain`, or none that is `trained` on; `key` is where it is named.
+
+        A column's domains are known when it is read, so with one any name is taken.
+        """
+        parts = {name: part for name, part in self.components.items() if part.train or not trained}
+        if any(part.domain == domain or part.domain.startswith("{") for part in parts.values()):
+            return
+        told = [
+            f"corpus.components.{name}.domain {shown(part.domain)}"
+            + f" (corpus.components.{name}.train false)" * (trained and not part.train)
+            for name, part in self.components.items()
+        ]
+        near = nearest(domain, [part.domain[:80] for part in parts.values()])
+        near = near if "did you mean" in near else ""  # else all are told anyway
+        raise ValueError(f"'{key}' is {shown(domain)}{near}; the components are: {', '.join(told)}")
 
 
 class Parameters(models.Parameters):

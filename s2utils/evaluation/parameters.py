@@ -167,9 +167,7 @@ class Parameters(training.Parameters):
 
     @model_validator(mode="after")
     def _reference_domain_is_of_the_corpus(self):
-        domains = {component.domain for component in self.corpus.components.values()}
-        if not any(domain.startswith("{") for domain in domains):  # a column's names are known when it is read
-            known(self.fit.reference_domain, domains, "'fit.reference_domain' ")
+        self.corpus.check_domain(self.fit.reference_domain, "fit.reference_domain")
         return self
 
     @model_validator(mode="after")

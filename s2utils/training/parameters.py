@@ -130,9 +130,8 @@ class Parameters(data.Parameters):
 
     @model_validator(mode="after")
     def _arms_name_domains_that_are_trained_on(self):
-        domains = {component.domain for component in self.corpus.components.values() if component.train}
         for name, arm in self.ladder.ablation.arms.items():
-            for domain in (*arm.only, *arm.raw, *arm.upsampled):
-                if not any(known_domain.startswith("{") for known_domain in domains):
-                    known(domain, domains, f"'ladder.ablation.arms.{name}' ")
+            for field in ("only", "raw", "upsampled"):
+                for domain in getattr(arm, field):
+                    self.corpus.check_domain(domain, f"ladder.ablation.arms.{name}.{field}", trained=True)
         return self

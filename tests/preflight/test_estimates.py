@@ -142,7 +142,7 @@ def test_a_faster_machine_takes_less():
 def test_estimates_lie_within_30_percent_of_recorded_runs(profile):
     made = by_step(profile, PINNED[profile])
     ratios = {step: round(made[step].seconds / seconds, 2) for step, seconds in RECORDED[profile].items()}
-    assert made.keys() == ratios.keys() and all(0.7 <= r <= 1.3 for r in ratios.values()), ratios
+    assert made.keys() >= ratios.keys() and all(0.7 <= r <= 1.3 for r in ratios.values()), ratios
 
 
 def test_memory_and_disk_lie_within_30_percent_of_the_recorded_run():

@@ -533,9 +533,9 @@ def test_nothing_has_a_default():
     [
         ({"fit": {"reference_domain": "redit"}}, "'fit.reference_domain' .*'redit'.*did you mean 'reddit'"),
         ({"ladder": {"ablation": {"arms": {"facts": {"upsampled": ["Wikipedias"]}}}}},
-         "'ladder.ablation.arms.facts' .*'Wikipedias'.*did you mean 'Wikipedia'"),
-        ({"ladder": {"ablation": {"arms": {"code": {"only": ["reddit"]}}}}}, "'ladder.ablation.arms.code' .*'reddit'"),
-        ({"ladder": {"ablation": {"arms": {"code": {"raw": ["film dialogue"]}}}}}, "'ladder.ablation.arms.code' "),
+         "'ladder.ablation.arms.facts.upsampled' .*'Wikipedias'.*did you mean 'Wikipedia'"),
+        ({"ladder": {"ablation": {"arms": {"code": {"only": ["reddit"]}}}}}, "arms.code.only' .*'reddit'"),
+        ({"ladder": {"ablation": {"arms": {"code": {"raw": ["film dialogue"]}}}}}, "arms.code.raw' "),
     ],
 )  # fmt: skip
 def test_domains_are_those_of_the_corpus_and_an_arms_those_that_are_trained_on(overrides, said):

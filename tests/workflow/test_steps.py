@@ -119,7 +119,7 @@ def test_a_parameter_moves_its_steps_and_what_stands_on_them(study, override, wa
 @pytest.mark.parametrize(
     ("override", "wanted"),
     [
-        ("corpus.held_out=0.3", {"corpus", "fit", "ladder", "ablation"}),
+        ("corpus.held_out=0.4", {"corpus", "fit", "ladder", "ablation"}),
         ("corpus.topics=5", set()),  # a table's
         ("fit.documents=3", {"fit"}),
         ("ladder.learning_rate=0.01", {"ladder", "ablation"}),
