@@ -83,6 +83,9 @@ def test_six_tables_with_intervals_and_failures(study):
             assert (study / f"reports/smoke/tables/{name}.{kind}").stat().st_size > 200
 
 
+REPORTED = {"claims", "model_claims"}  # tables that the report makes
+
+
 def test_beside_every_table_stands_what_it_is_and_the_cell_that_made_it(study):
     """Keys that tell every row, types that are true, and the id of a cell of the notebook that wrote it."""
     files = sorted((study / "reports/smoke/tables").glob("*.csv"))
@@ -91,7 +94,7 @@ def test_beside_every_table_stands_what_it_is_and_the_cell_that_made_it(study):
         about, frame = json.loads(file.with_suffix(".json").read_text(encoding="utf-8")), tables.read(file)
         assert about["title"] and about["unit"] and list(about["columns"]) == list(frame), file.stem
         assert not frame.duplicated(about["keys"]).any(), f"{file.stem}: {about['keys']} do not tell its rows"
-        if file.stem == "claims":  # the report makes it
+        if file.stem in REPORTED:
             continue
         made_by = about["made_by"]
         cells = json.loads((study / f"notebooks/{made_by['notebook']}.ipynb").read_text(encoding="utf-8"))["cells"]
@@ -100,7 +103,7 @@ def test_beside_every_table_stands_what_it_is_and_the_cell_that_made_it(study):
 
 def test_every_table_is_one_that_a_notebook_declares(study):
     """Some are for other profiles: without votes or subreddits there are no tables of them."""
-    there = {p.stem for p in (study / "reports/smoke/tables").glob("*.csv")} - {"claims"}  # of the report
+    there = {p.stem for p in (study / "reports/smoke/tables").glob("*.csv")} - REPORTED
     assert there == {t for step in steps.shown_of(sweep=False) for t in step.tables} - {"eda_votes", "eda_subreddits"}
 
 
