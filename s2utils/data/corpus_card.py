@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
-from s2utils.data import cooccurrence, corpus_contents, corpus_topics
+from s2utils.data import cooccurrence, corpus_contents, corpus_mix, corpus_topics
 from s2utils.text import language
 from s2utils.workflow.errors import UserError
 
@@ -29,6 +29,12 @@ def measured(texts: Sequence[str], documents: pd.DataFrame, toxicity_model: str,
     return pd.concat([documents.reset_index(drop=True), *parts], axis=1)
 
 
+def published() -> dict[str, pd.DataFrame]:
+    """Llama 2's tables that ours stand beside, by the name that `tables` knows them by."""
+    names = ("languages", "pronouns", "demographics")
+    return {name: corpus_mix.published_numbers("llama2", name) for name in names}
+
+
 def tables(
     texts: Sequence[str],
     documents: pd.DataFrame,
@@ -36,15 +42,15 @@ def tables(
     topics: int,
     show: Collection[str],
     seed: int,
-    published: dict[str, pd.DataFrame] | None = None,
+    printed: dict[str, pd.DataFrame] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Name → table, of a frame that `measured` gives.
 
     `near_duplicate`: Jaccard similarity; `topics`: a domain's; `show`: components whose samples may be seen;
-    `published`: "languages", "pronouns", "demographics", Llama 2's tables. Where no domain has enough English
+    `printed`: tables to stand beside ours, as `published` gives them. Where no domain has enough English
     documents, the two tables of topics are left out and a line says so.
     """
-    printed, english = published or {}, (documents["language"] == "en").to_numpy()
+    printed, english = printed or {}, (documents["language"] == "en").to_numpy()
     toxic = (documents["toxicity"] >= corpus_contents.TOXIC) | (documents["toxic_sentences"] > 0)
     leaning, sentiment = cooccurrence.cooccurrence(texts, seed, english)
     made = {

@@ -102,15 +102,15 @@ def _pile() -> list[dict]:
     for part in parts.to_dict("records"):
         raw, epochs, effective = part["raw_size_gib"], float(part["epochs"]), part["effective_size_gib"]
         rows.append(_cell("pile", part["component"], "effective_size_gib", effective, float(raw) * epochs,
-                          _half(raw) * epochs))  # fmt: skip
+                          half_unit(raw) * epochs))  # fmt: skip
         rows.append(_cell("pile", part["component"], "weight_percent", part["weight_percent"],
-                          100 * float(effective) / whole, 100 * _half(effective) / whole))  # fmt: skip
+                          100 * float(effective) / whole, 100 * half_unit(effective) / whole))  # fmt: skip
     for column in ("raw_size_gib", "effective_size_gib"):
         rows.append(_sum("pile", "The Pile", column, total[column], parts[column]))
     rows.append(_sum("pile", "The Pile", "weight_percent", "100.00", parts["weight_percent"]))
     documents = sum(float(p.raw_size_gib) / float(p.mean_document_size_kib) for p in parts.itertuples())
     moved = sum(  # each mean is printed with two decimals
-        float(p.raw_size_gib) * _half(p.mean_document_size_kib) / float(p.mean_document_size_kib) ** 2
+        float(p.raw_size_gib) * half_unit(p.mean_document_size_kib) / float(p.mean_document_size_kib) ** 2
         for p in parts.itertuples()
     )
     mean = float(total["raw_size_gib"]) / documents
@@ -136,23 +136,23 @@ def _gpt3() -> list[dict]:
     for part in frame[frame["quantity_billion_tokens"] != ""].to_dict("records"):
         weight, quantity = part["weight_percent"], part["quantity_billion_tokens"]
         epochs = float(weight) / 100 * SEEN / float(quantity)
-        moved = epochs * (_half(weight) / float(weight) + _half(quantity) / float(quantity))
+        moved = epochs * (half_unit(weight) / float(weight) + half_unit(quantity) / float(quantity))
         rows.append(_cell("gpt3", part["dataset"], "epochs_at_300b_tokens", part["epochs_at_300b_tokens"], epochs,
                           moved))  # fmt: skip
     return [*rows, _sum("gpt3", "all", "weight_percent", "100", frame["weight_percent"])]
 
 
-def _half(printed: str) -> float:
+def half_unit(printed: str) -> float:
     """Half a unit of the last printed digit."""
     return 0.5 * 10.0 ** -len(printed.partition(".")[2])
 
 
 def _sum(paper: str, row: str, column: str, printed: str, parts: pd.Series) -> dict:
-    return _cell(paper, row, column, printed, math.fsum(map(float, parts)), math.fsum(map(_half, parts)))
+    return _cell(paper, row, column, printed, math.fsum(map(float, parts)), math.fsum(map(half_unit, parts)))
 
 
 def _cell(paper: str, row: str, column: str, printed: str, value: float, rounding: float) -> dict:
-    apart, slack = abs(float(printed) - value), _half(printed) * (1 + 1e-9)
+    apart, slack = abs(float(printed) - value), half_unit(printed) * (1 + 1e-9)
     verdict = "exactly" if apart <= slack else "within rounding" if apart <= slack + rounding else "no"
     return {
         "paper": paper, "row": row, "column": column, "printed": float(printed), "recomputed": value,

@@ -139,7 +139,7 @@ def delta(scores: pd.DataFrame, reference: pd.DataFrame, domain: str, params: Pa
         same = name == domain  # drawn together, so that the domain itself is 0 without doubt
         estimate = (0.0, 0.0, 0.0) if same else _interval((value - level, draws - draws_of_level), params)
         n = int((apart["domain"] == name).sum())
-        rows.append({"domain": name, "n": n} | dict(zip(("delta", "delta_ci_low", "delta_ci_high"), estimate)))
+        rows.append({"domain": name, "n": n} | intervals.columns("delta", estimate))
     return pd.DataFrame(rows)
 
 
@@ -156,7 +156,7 @@ def by_position(scores: pd.DataFrame, params: Params) -> pd.DataFrame:
             rng = np.random.default_rng(params.seed)
             estimate = _interval(ratios.resampled(above, below, params.text_metrics.resamples, rng), params)
             row = {"domain": domain, "position": start, "n": len(inside)}
-            rows.append(row | dict(zip(("loss", "loss_ci_low", "loss_ci_high"), estimate)))
+            rows.append(row | intervals.columns("loss", estimate))
     return pd.DataFrame(rows)
 
 
@@ -210,7 +210,7 @@ def _row(name: str, part: pd.DataFrame, bits: tuple, nats: tuple, params: Params
     counts = {"domain": name, "n": len(part), **{c: int(part[c].sum()) for c in ("n_tokens", "n_bytes")}}
     perplexity = (math.exp(nats[0]), np.exp(nats[1]))
     for metric, found in (("bits_per_byte", bits), ("perplexity", perplexity)):
-        counts |= dict(zip((metric, f"{metric}_ci_low", f"{metric}_ci_high"), _interval(found, params)))
+        counts |= intervals.columns(metric, _interval(found, params))
     return counts
 
 

@@ -95,9 +95,14 @@ def _tables(texts: list[str], documents: pd.DataFrame, component: Component, par
     sizes = measured.groupby("domain", sort=False)["bytes"].agg(documents="size", raw_size="sum")
     sizes = sizes.rename_axis("component").reset_index()
     mix = corpus_mix.table(sizes, dict.fromkeys(sizes["component"], component)).rename(columns={"component": "domain"})
-    printed = {name: corpus_mix.published_numbers("llama2", name) for name in ("languages", "pronouns", "demographics")}
     made = corpus_card.tables(
-        texts, measured, params.s2.near_duplicate, params.corpus.topics, ["texts"], params.seed, printed
+        texts,
+        measured,
+        params.s2.near_duplicate,
+        params.corpus.topics,
+        ["texts"],
+        params.seed,
+        corpus_card.published(),
     )
     made["corpus_samples"] = made["corpus_samples"].drop(columns="component")
     return {"corpus_mix": mix} | made

@@ -119,9 +119,7 @@ def view(frame: pd.DataFrame, name: str = "") -> pd.DataFrame:
 
 def measured(values: pd.Series, column: str, params: Params) -> dict[str, float]:
     """The columns of a measure but for its failures: the mean of values and its bootstrap interval."""
-    settings = params.text_metrics
-    estimate = intervals.bootstrap(values, settings.resamples, settings.confidence, params.seed)
-    return dict(zip((column, f"{column}_ci_low", f"{column}_ci_high"), estimate))
+    return intervals.columns(column, intervals.mean(values, params))
 
 
 def cells(frame: pd.DataFrame, column: str, digits: int | None = None) -> list[str]:

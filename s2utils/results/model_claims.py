@@ -174,7 +174,7 @@ def _shares(name: str, one: pd.Series, other: pd.Series, params: Params) -> Diff
 def _printed(name: str, column: str, **keys: str) -> pd.DataFrame:
     """A published table of Llama 2 with share and rounding of a column of percent, keys renamed as ours are."""
     percent = corpus_mix.published("llama2", name)[column]
-    rounding = percent.map(lambda text: 0.5 * 10.0 ** -len(text.partition(".")[2]) / 100)
+    rounding = percent.map(corpus_mix.half_unit) / 100
     frame = corpus_mix.published("llama2", name).rename(columns=keys)
     return frame.assign(share=percent.astype(float) / 100, rounding=rounding)
 

@@ -111,8 +111,10 @@ def epochs(mix: pd.DataFrame):
 
 def token_table(scores: pd.DataFrame, documents: pd.DataFrame, tok, place: int) -> pd.DataFrame:
     """Tokens of the document at `place` and the loss of each, in nats; `scores` and `documents` as `fit` has them."""
+    from s2utils.models import likelihood  # slow
+
     losses = scores["losses"].iat[place]
-    ids = tok(documents["text"].iat[place], add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    (ids,) = likelihood.encoded(tok, [documents["text"].iat[place]])
     texts = [safe.visible(tok.decode([token])) for token in ids[: len(losses)]]
     return pd.DataFrame({"token": texts, "loss": losses})
 

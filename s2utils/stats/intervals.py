@@ -47,11 +47,15 @@ def mean(values, params: Params) -> tuple[float, float, float]:
     return bootstrap(values, params.text_metrics.resamples, params.text_metrics.confidence, params.seed)
 
 
+def columns(name: str, estimate: tuple[float, float, float]) -> dict[str, float]:
+    """The columns of (value, low, high) in a table: <name>, <name>_ci_low, <name>_ci_high."""
+    return dict(zip((name, f"{name}_ci_low", f"{name}_ci_high"), estimate))
+
+
 def mean_columns(name: str, values, params: Params) -> dict[str, float]:
     """The columns of a mean in a table: <name>, <name>_ci_low, <name>_ci_high, and <name>_n_failed, which are NaN."""
     values = np.asarray(values, dtype=float)
-    columns = dict(zip((name, f"{name}_ci_low", f"{name}_ci_high"), mean(values, params)))
-    return columns | {f"{name}_n_failed": int(np.isnan(values).sum())}
+    return columns(name, mean(values, params)) | {f"{name}_n_failed": int(np.isnan(values).sum())}
 
 
 def share(hits: int, n: int, confidence: float) -> tuple[float, float, float]:
