@@ -1,8 +1,8 @@
 """How well a model fits text of each domain: bits a byte, perplexity, Δ between models, loss by position.
 
 A domain's value is a ratio of sums over its documents, each scored by itself (`models.likelihood`); intervals are of
-documents drawn anew. Two averages over domains stand beside each other: `MACRO`, each domain alike, as Paloma's, and
-`POOLED`, each byte alike. Units: bits a byte; perplexity a token; Δ in bits a byte; loss by position in nats a token.
+documents drawn anew, widened as their number asks. Two averages over domains stand beside each other: `MACRO`, each
+domain alike, as Paloma's, and `POOLED`, each byte alike. Units: bits a byte; perplexity a token; Δ in bits a byte; loss by position in nats a token.
 Traps: perplexity compares models of one tokenizer only; documents that reach a late position are long ones. Sources:
 Gao et al. 2021 (The Pile: BPB, Δ); Magnusson et al. 2023 (Paloma: macro average); Jiang et al. 2024 (loss by context).
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -137,8 +137,9 @@ def delta(scores: pd.DataFrame, reference: pd.DataFrame, domain: str, params: Pa
     for name, (value, draws) in drawn.items():
         level, draws_of_level = drawn[domain]
         same = name == domain  # drawn together, so that the domain itself is 0 without doubt
-        estimate = (0.0, 0.0, 0.0) if same else _interval((value - level, draws - draws_of_level), params)
-        n = int((apart["domain"] == name).sum())
+        n, n_of_level = ((apart["domain"] == one).sum() for one in (name, domain))
+        apart_from_it = (value - level, draws - draws_of_level)
+        estimate = (0.0, 0.0, 0.0) if same else _interval(apart_from_it, params, [n, n_of_level])
         rows.append({"domain": name, "n": n} | intervals.columns("delta", estimate))
     return pd.DataFrame(rows)
 
@@ -154,7 +155,8 @@ def by_position(scores: pd.DataFrame, params: Params) -> pd.DataFrame:
             inside = [np.asarray(loss[start:end], dtype=float) for loss in part["losses"] if len(loss) > start]
             above, below = [loss.sum() for loss in inside], [len(loss) for loss in inside]
             rng = np.random.default_rng(params.seed)
-            estimate = _interval(ratios.resampled(above, below, params.text_metrics.resamples, rng), params)
+            drawn = ratios.resampled(above, below, params.text_metrics.resamples, rng)
+            estimate = _interval(drawn, params, [len(inside)])
             row = {"domain": domain, "position": start, "n": len(inside)}
             rows.append(row | intervals.columns("loss", estimate))
     return pd.DataFrame(rows)
@@ -210,10 +212,11 @@ def _row(name: str, part: pd.DataFrame, bits: tuple, nats: tuple, params: Params
     counts = {"domain": name, "n": len(part), **{c: int(part[c].sum()) for c in ("n_tokens", "n_bytes")}}
     perplexity = (math.exp(nats[0]), np.exp(nats[1]))
     for metric, found in (("bits_per_byte", bits), ("perplexity", perplexity)):
-        counts |= intervals.columns(metric, _interval(found, params))
+        counts |= intervals.columns(metric, _interval(found, params, part["domain"].value_counts()))
     return counts
 
 
-def _interval(found: tuple[float, np.ndarray], params: Params) -> tuple[float, float, float]:
+def _interval(found: tuple[float, np.ndarray], params: Params, sizes: Sequence[int]) -> tuple[float, float, float]:
+    """Of a value and its draws, from so many documents in each domain."""
     value, drawn = found
-    return value, *intervals.percentiles(drawn, params.text_metrics.confidence)
+    return value, *intervals.percentiles(drawn, params.text_metrics.confidence, sizes)

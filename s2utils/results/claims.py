@@ -145,10 +145,11 @@ def _judged(
     return judged(each, side, level, claim.margin)
 
 
-def judged(each: list[Difference | str], side: str, level: float, margin: float = 0.0) -> dict:
+def judged(each: list[Difference | str], side: str, level: float, margin: float = 0.0, fewest: int = 0) -> dict:
     """The weakest of comparisons, what is missing (a text in place of one), and the verdict over all at `level`.
 
-    Each is above 0 as claimed, or within ±`margin`. Keys begin with `side`, "published" or "measured".
+    Each is above 0 as claimed, or within ±`margin`; of fewer than `fewest` units nothing is told. Keys begin with
+    `side`, "published" or "measured".
     """
     missing = "; ".join(dict.fromkeys(d for d in each if isinstance(d, str)))
     wide = [] if missing else [_widened(d, len(each), level) for d in each]
@@ -163,6 +164,8 @@ def judged(each: list[Difference | str], side: str, level: float, margin: float 
         weakest = min(each, key=lambda d: d.value)
         against = any(high < 0 for _, high in wide)
         told = HOLDS if all(d.ci_low > 0 for d in each) else DOES_NOT if against else CANNOT_TELL
+    if not missing and any(d.n < fewest for d in each):
+        told = CANNOT_TELL
     values = {f"{side}_{key}": value for key, value in weakest._asdict().items()}
     return values | {f"{side}_verdict": told, f"{side}_missing": missing}
 

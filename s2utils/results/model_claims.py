@@ -227,7 +227,7 @@ def table(folder: Path, params: Params) -> pd.DataFrame:
 
     `folder` holds our tables, as far as they are made.
     """
-    rows = []
+    rows, level = [], params.text_metrics.confidence
     for claim in listed().to_dict("records"):
         notebook, _, name = claim["measured_by"].partition(" ")
         published, measured = MEASURES[claim["id"]]
@@ -237,16 +237,18 @@ def table(folder: Path, params: Params) -> pd.DataFrame:
         )
         row = dict(zip(("claim", "paper", "statement"), (claim[k] for k in key))) | {"notebook": notebook}
         row |= claims.judged(published(params), "published", claims.CONFIDENCE)
-        rows.append(row | claims.judged(ours, "measured", params.text_metrics.confidence))
+        rows.append(row | claims.judged(ours, "measured", level, fewest=intervals.fewest(level)))
     return pd.DataFrame(rows)
 
 
 def caption(profile: str, params: Params) -> str:
     """How the claims are judged, in words."""
     small = f", {params.model.name} and models from nothing that are smaller" if params.study == "embedded" else ""
+    least = intervals.fewest(params.text_metrics.confidence)
     return (
         f"Profile {profile}{small}. Differences, above 0 as claimed; of several comparisons the weakest, with its own "
-        "interval; “does not” asks for one that lies on the other side when widened for their number (Bonferroni). "
+        "interval; “does not” asks for one that lies on the other side when widened for their number (Bonferroni), "
+        f"and nothing is told of fewer than {least} documents or fields: so few differences of one sign are chance. "
         "Published shares are of whole corpora and move by rounding only; losses are compared over fields. The limits "
         "in the statements are ours, and so is what stands for a paper's corpus: ours shows how a claim is measured."
     )

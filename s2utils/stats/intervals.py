@@ -10,10 +10,12 @@ spread has no d_z, and one question no p below 1.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import permutation_test
+from scipy.stats import norm, permutation_test
+from scipy.stats import t as student
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
@@ -35,9 +37,15 @@ def bootstrap(values, resamples: int, confidence: float, seed: int) -> tuple[flo
     return float(values.mean()), *percentiles(means, confidence)
 
 
-def percentiles(draws: np.ndarray, confidence: float) -> tuple[float, float]:
-    """(low, high) that hold the middle `confidence` of resampled values, (n,)."""
+def percentiles(draws: np.ndarray, confidence: float, sizes: Sequence[int] = ()) -> tuple[float, float]:
+    """(low, high) that hold the middle `confidence` of resampled values, (n,).
+
+    With `sizes`, the number of units in each stratum that was drawn from, more: draws of few units spread too little,
+    by (n − 1)/n, and their spread is itself hardly known (expanded percentile interval, Hesterberg 2015).
+    """
     tail = (1 - confidence) / 2
+    if len(known := np.asarray([n for n in sizes if n > 1])):
+        tail = norm.cdf(math.sqrt(np.mean(known / (known - 1))) * student.ppf(tail, (known - 1).sum()))
     low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)
 
@@ -106,6 +114,11 @@ def sign_flip(differences, resamples: int, seed: int) -> float:
         (moved,), np.mean, permutation_type="samples", vectorized=True, n_resamples=resamples, batch=1000, rng=rng
     )
     return float(test.pvalue)
+
+
+def fewest(confidence: float) -> int:
+    """The least number of differences that can be told from 0: all of one sign have p = 2^(1 − n)."""
+    return math.ceil(1 - math.log2(1 - confidence))
 
 
 def effect_size(differences) -> float:

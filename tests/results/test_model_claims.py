@@ -197,6 +197,15 @@ def test_claims_stand_in_the_report_and_in_their_notebook(tree):
     assert "n = nan" not in text
 
 
+@pytest.mark.parametrize(("n", "verdict"), [(5, claims.CANNOT_TELL), (6, claims.HOLDS)])
+def test_of_fewer_documents_than_could_ever_be_told_from_chance_nothing_is_told(tree, n, verdict):
+    folder = paths.reports("smoke") / "tables"
+    tables.write(shares("language", en=(n, n)), "corpus_languages", folder, {"title": "t", "caption": ""})
+    row = model_claims.table(folder, PARAMS).set_index("claim").loc["L45"]
+    assert row["measured_ci_low"] > 0 and row["measured_verdict"] == verdict
+    assert "fewer than 6 documents" in model_claims.caption("smoke", PARAMS)
+
+
 def test_what_only_rounding_moves_is_decided_by_it():
     above, below = (claims.Difference("x", v, v - 0.01, v + 0.01, interval="rounding") for v in (0.2, -0.2))
     assert claims.judged([above, below], "published", 0.95)["published_verdict"] == claims.DOES_NOT

@@ -13,7 +13,9 @@ from s2utils.stats.intervals import (
     cluster_share,
     compared,
     effect_size,
+    fewest,
     holm,
+    percentiles,
     ratio,
     share,
     sign_flip,
@@ -61,6 +63,23 @@ def test_the_bootstrap_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
     estimates = [bootstrap(rng.normal(0, 1, 50), 400, 0.9, i) for i in range(300)]
     assert np.mean([low <= 0 <= high for _, low, high in estimates]) == pytest.approx(0.9, abs=0.05)
+
+
+@pytest.mark.parametrize("strata", [[4], [5], [5, 5], [3] * 8])
+def test_draws_of_few_units_are_widened_until_they_cover_the_truth_about_as_often_as_they_say(strata):
+    rng, covered = np.random.default_rng(0), {True: 0, False: 0}
+    for _ in range(400):
+        units = [rng.normal(0, 1, n) for n in strata]
+        draws = np.mean([u[rng.integers(0, len(u), (500, len(u)))].mean(axis=1) for u in units], axis=0)
+        for widened in covered:
+            low, high = percentiles(draws, 0.9, strata if widened else ())
+            covered[widened] += low <= 0 <= high
+    assert covered[True] / 400 == pytest.approx(0.9, abs=0.05) and covered[False] < covered[True] - 8
+
+
+def test_of_many_units_nothing_is_widened():
+    draws = np.random.default_rng(0).normal(0, 1, 4000)
+    assert percentiles(draws, 0.95, [5000]) == pytest.approx(percentiles(draws, 0.95), abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +173,12 @@ def test_under_no_effect_p_is_rarely_small():
     rng = np.random.default_rng(0)
     p_values = np.array([sign_flip(rng.normal(0, 1, 12), 5000, 1) for _ in range(300)])
     assert np.mean(p_values <= 0.05) == pytest.approx(0.05, abs=0.03)
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.9, 0.95, 0.99])
+def test_the_fewest_differences_are_those_whose_exact_p_can_be_small_enough(confidence):
+    least = fewest(confidence)
+    assert sign_flip([1.0] * least, 10**6, 0) <= 1 - confidence < sign_flip([1.0] * (least - 1), 10**6, 0)
 
 
 def test_effect_size_by_hand():
