@@ -2,7 +2,8 @@
 
 A domain's value is a ratio of sums over its documents, each scored by itself (`models.likelihood`); intervals are of
 documents drawn anew, widened as their number asks. Two averages over domains stand beside each other: `MACRO`, each
-domain alike, as Paloma's, and `POOLED`, each byte alike. Units: bits a byte; perplexity a token; Δ in bits a byte; loss by position in nats a token.
+domain alike, as Paloma's, and `POOLED`, each byte alike. Units: bits a byte; perplexity a token; Δ in bits a byte; loss
+by position in nats a token.
 Traps: perplexity compares models of one tokenizer only; documents that reach a late position are long ones. Sources:
 Gao et al. 2021 (The Pile: BPB, Δ); Magnusson et al. 2023 (Paloma: macro average); Jiang et al. 2024 (loss by context).
 """
