@@ -28,7 +28,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from s2utils.workflow.errors import UserError
 
-ROWS = 128  # of logits whose softmax is taken at once: freed memory of this size is used again, larger is new each time
+ROWS = 128  # of logits whose softmax is taken at once
 
 
 class BytesError(UserError, ValueError):
@@ -173,8 +173,10 @@ def losses(
         wanted = np.concatenate([np.arange(job.begin, job.end) >= job.start for job in pack])
         states = body(*_row(read, model.device))[0][torch.from_numpy(wanted).to(model.device)]
         known = torch.tensor(list(itertools.chain(*targets)), device=model.device)
-        found = [log_probabilities(head(states[i : i + ROWS]), known[i : i + ROWS]) for i in range(0, len(known), ROWS)]
-        values = np.split(-torch.cat(found).cpu().numpy(), np.cumsum([len(part) for part in targets])[:-1])
+        found = torch.empty(len(known), device=model.device)  # small ones between large ones would keep these
+        for i in range(0, len(known), ROWS):
+            found[i : i + ROWS] = log_probabilities(head(states[i : i + ROWS]), known[i : i + ROWS])
+        values = np.split(-found.cpu().numpy(), np.cumsum([len(part) for part in targets])[:-1])
         for job, part in zip(pack, values):
             scored[job.document][job.start : job.end] = part
         bar.update(len(wanted))
