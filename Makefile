@@ -95,8 +95,8 @@ bench: setup      ## every script in benchmarks/; QUICK=1 takes the short form o
 	@for script in $(filter-out benchmarks/measure.py,$(wildcard benchmarks/*.py)); do \
 	  echo "$$script"; python $$script $(if $(filter 1 yes,$(QUICK)),--quick) || exit 1; done
 
-publish: setup    ## list what WHAT=artefacts/cpu/sft/sciq TO=me/name would push to the hub; YES=1 pushes it
-	@python -m s2utils publish $(call quoted,$(WHAT)) $(call quoted,$(TO)) $(if $(filter 1 yes,$(YES)),--yes)
+publish: setup    ## list what WHAT=artefacts/cpu/sft/sciq TO=me/name would push to the hub; YES=1 pushes it [NAMED=sciq]
+	@python -m s2utils publish $(call quoted,$(WHAT)) $(call quoted,$(TO)) $(if $(NAMED),--named $(call quoted,$(NAMED))) $(if $(filter 1 yes,$(YES)),--yes)
 
 clean-artefacts: setup  ## list what PROFILE takes on disk; YES=1 deletes what is not current, ALL=1 the rest too [STEP=merged]
 	@python -m s2utils disk $(call quoted,$(PROFILE)) --set $(call quoted,$(SET)) --step $(call quoted,$(STEP)) $(if $(filter 1 yes,$(ALL)),--all) $(if $(filter 1 yes,$(YES)),--yes)

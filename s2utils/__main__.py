@@ -213,6 +213,7 @@ def publish(
     what: Annotated[Path, typer.Argument(help="artefact folder, such as artefacts/cpu/sft/sciq")],
     to: Annotated[str, typer.Argument(help="repository, such as me/name")],
     yes: Yes = False,
+    named: Annotated[str, typer.Option(help="parts whose licence restricts what is made of them: sciq,base")] = "",
 ):
     """What of an adapter or a merged model would go to the hub.
 
@@ -220,7 +221,7 @@ def publish(
     """
     from s2utils.training import publish
 
-    publish.publish(what, to, yes)
+    publish.publish(what, to, yes, named)
 
 
 @app.command()

@@ -68,7 +68,7 @@ TARGETS = {  # target → variables that reach its command as they are
     "compare": ("A", "B"), "ask": ("PROFILE", "Q", "MODEL", "SET"), "progress": ("PROFILE",), "gpu-check": ("WEIGHTS",),
     "audit": ("PREDICTIONS", "REFERENCES", "JUDGEMENTS", "ANSWERS", "QUESTIONS", "PROFILE", "SET"),
     "corpus": ("TEXTS", "TEXT", "DOMAIN", "SAMPLE", "PROFILE", "SET"),
-    "publish": ("WHAT", "TO"), "clean-artefacts": ("PROFILE", "SET", "STEP"), "clean": ("PROFILE",),
+    "publish": ("WHAT", "TO", "NAMED"), "clean-artefacts": ("PROFILE", "SET", "STEP"), "clean": ("PROFILE",),
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
     make publish WHAT=artefacts/cpu/sft/sciq TO=me/name            lists what would be pushed, without network
     make publish WHAT=artefacts/cpu/sft/sciq TO=me/name YES=1      pushes it, into a private repository
+    make publish … YES=1 NAMED=sciq      also where the card says that sciq's licence restricts what may be made of it
 
 Only finished artefacts leave, with the files their manifest names, unchanged, and only kinds of file that
 cannot run code. Trap: the hub's client takes its token from HF_TOKEN or `hf auth login`; it is never shown here,
@@ -29,6 +30,8 @@ REFUSED = re.compile(
     r"|\.(bin|pt|pth|pkl|pickle|ckpt)$"
 )
 SECRET = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,})")
+RESTRICTED = re.compile(r"\b(NC|non-?commercial|[AL]?GPL\S*|gemma)\b", re.IGNORECASE)
+PART = re.compile(r"^- (\S+): `[^`]*`; licence: (.+)$|^(license): (.+)$", re.MULTILINE)  # of a card: data, and the base
 LICENCES = {  # of base weights, by the beginning of their path: identifier of the hub
     "embedded:smollm2": "apache-2.0",
     "HuggingFaceTB/SmolLM2": "apache-2.0",
@@ -232,15 +235,31 @@ def push(folder: Path, to: str, listing: pd.DataFrame) -> str:
     return f"https://huggingface.co/{to}"
 
 
-def publish(what: Path, to: str, yes: bool) -> None:
+def restricted(card: str) -> dict[str, str]:
+    """{part: licence} of what a card names under a licence that is non-commercial, of the GPL's kind or Gemma's.
+
+    A part is a data set by its name, or "base".
+    """
+    parts = ((name or "base", licence or of_base) for name, licence, _, of_base in PART.findall(card))
+    return {name: licence.strip('"') for name, licence in parts if RESTRICTED.search(licence)}
+
+
+def publish(what: Path, to: str, yes: bool, named: str = "") -> None:
     """List what would be pushed of the artefact folder `what`, or push it where `yes`.
 
-    PublishError where it must not leave.
+    PublishError where it must not leave, and where a part is `restricted` that `named`, names and commas, leaves out.
     """
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", to):
         raise PublishError(f"'{to}' is no repository: write TO=owner/name")
     folder = what if what.is_absolute() else paths.root() / what
     listing = files(folder)
-    print((folder / "README.md").read_text(encoding="utf-8"))
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    if left := {part: licence for part, licence in restricted(text).items() if part not in named.split(",")}:
+        parts = "; ".join(f"{part} ({licence})" for part, licence in left.items())
+        raise PublishError(
+            f"{folder} is not pushed: it was made of {parts}. Where what you do is allowed by that, name them: "
+            f"NAMED={','.join(left)} (python -m s2utils publish … --named {','.join(left)})"
+        )
+    print(text)
     print(listing.to_string(index=False), f"\n\n{len(listing)} files, {listing['bytes'].sum() / 1e6:.1f} MB → {to}")
     print(push(folder, to, listing) if yes else "Nothing was pushed. Push with YES=1.")

