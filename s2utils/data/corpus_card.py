@@ -15,6 +15,26 @@ from s2utils.data import cooccurrence, corpus_contents, corpus_mix, corpus_topic
 from s2utils.text import language
 from s2utils.workflow.errors import UserError
 
+ABOUT = {  # in the order of the page: name → title, unit of averaging, caption
+    "corpus_lengths": ("Lengths of documents", "document", "Means with interval, quantiles, and the longest."),
+    "corpus_languages": ("Languages of the corpus", "document", "Told by lid.176, under 0.5 “unknown”. Published: Llama 2."),
+    "corpus_pronouns": ("Pronouns and persons", "document", "English documents; shares nest. Published: Llama 2."),
+    "corpus_demographics": ("Descriptors of people", "document", "English documents. Published: Llama 2."),
+    "corpus_content": ("Toxicity and personal details", "document or sentence", "Details are forms, not names."),
+    "corpus_duplicates": ("Copies in the corpus", "document or paragraph", "What stood earlier, exactly or nearly."),
+    "corpus_topics": ("Topics", "document", "English documents, online LDA by domain."),
+    "corpus_topic_perplexity": ("One domain's topics on another", "document", "Higher: explained worse."),
+    "corpus_cooccurrence": ("Words beside words for people", "sentence", "English documents; The Pile's score."),
+    "corpus_sentiment": ("Sentiment of neighbours", "word", "English documents; VADER's lexicon."),
+    "corpus_samples": ("Samples", "document", "Two beginnings a domain, details masked; none told to be toxic."),
+}  # fmt: skip
+
+
+def about(name: str, profile: str) -> dict[str, str]:
+    """Title, unit and caption of one of `tables`, as `Run.save_table` takes them."""
+    title, unit, caption = ABOUT[name]
+    return {"title": title, "unit": unit, "caption": f"Profile {profile}. {caption}"}
+
 
 def measured(texts: Sequence[str], documents: pd.DataFrame, toxicity_model: str, tokenizer=None) -> pd.DataFrame:
     """`documents` (component, domain, id; one row a text) with what is measured of each text alone.

@@ -30,17 +30,7 @@ SHOWN = 12  # domains with a line of their own
 TABLES = {  # in the order of the page: title, unit of averaging, caption
     "corpus_read": ("What was read", "document", "What could not be used, by reason; “kept” is what all else is of."),
     "corpus_mix": ("The mix by domain", "", "Sizes in bytes of UTF-8; each document is seen once."),
-    "corpus_lengths": ("Lengths of documents", "document", "Means with interval, quantiles, and the longest."),
-    "corpus_languages": ("Languages", "document", "Told by lid.176, under 0.5 “unknown”. Published: Llama 2."),
-    "corpus_pronouns": ("Pronouns and persons", "document", "English documents; shares nest. Published: Llama 2."),
-    "corpus_demographics": ("Descriptors of people", "document", "English documents. Published: Llama 2."),
-    "corpus_content": ("Toxicity and personal details", "document or sentence", "Details are forms, not names."),
-    "corpus_duplicates": ("Copies", "document or paragraph", "What stood earlier in the corpus, exactly or nearly."),
-    "corpus_topics": ("Topics", "", "English documents, online LDA by domain."),
-    "corpus_topic_perplexity": ("One domain's topics on another", "", "Higher: explained worse."),
-    "corpus_cooccurrence": ("Words beside words for people", "sentence", "English documents; The Pile's score."),
-    "corpus_sentiment": ("Sentiment of neighbours", "word", "English documents; VADER's lexicon."),
-    "corpus_samples": ("Samples", "", "Two beginnings a domain, personal details masked; none told to be toxic."),
+    **corpus_card.ABOUT,
 }
 
 
