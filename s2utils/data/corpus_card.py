@@ -17,7 +17,7 @@ from s2utils.workflow.errors import UserError
 
 ABOUT = {  # in the order of the page: name → title, unit of averaging, caption
     "corpus_lengths": ("Lengths of documents", "document", "Means with interval, quantiles, and the longest."),
-    "corpus_languages": ("Languages of the corpus", "document", "Told by lid.176, under 0.5 “unknown”. Published: Llama 2."),
+    "corpus_languages": ("Languages of the corpus", "document", "Told by lid.176, under 0.5 “unknown”."),
     "corpus_pronouns": ("Pronouns and persons", "document", "English documents; shares nest. Published: Llama 2."),
     "corpus_demographics": ("Descriptors of people", "document", "English documents. Published: Llama 2."),
     "corpus_content": ("Toxicity and personal details", "document or sentence", "Details are forms, not names."),
