@@ -77,6 +77,9 @@ def test_notebook_is_clean(path):
     ]
     assert titles[-2:] == ["## Checks", "## Reading"]
     assert max(len(c.source.splitlines()) for c in code) <= 40
+    imports = [node for node in ast.walk(ast.parse(code[1].source)) if isinstance(node, ast.ImportFrom)]
+    ours = [name for node in imports if node.module.startswith("s2utils") for name in node.names]
+    assert 1 <= len(ours) <= 6, "names of ours in the first cell after the parameters"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
