@@ -10,8 +10,10 @@ from s2utils.data.parameters import Syllables
 from s2utils.models.parameters import Endpoint, Weights
 from s2utils.training import parameters as training
 from s2utils.workflow.limits import (
+    MOST,
     Count,
     Distinct,
+    Filled,
     FilledLine,
     Heat,
     Line,
@@ -156,6 +158,18 @@ class MtBench(Section):
         return judge
 
 
+class Attention(Section):
+    """What key-value heads cost in decoding."""
+
+    model: Weights = Field(description="whose key-value heads, shared by groups of heads, are copied and averaged")
+    batch_sizes: Annotated[Distinct[Size], Filled] = Field(description="texts decoded at once")
+    contexts: Annotated[Distinct[Size], Filled] = Field(description="tokens in the cache of each")
+    cache_gib: float = Field(gt=0, le=MOST, description="GiB; a larger cache is not timed")
+    steps: Size = Field(description="timed of each setting")
+    documents: Size = Field(description="held-out documents whose loss is taken, domains in turn")
+    max_characters: Size = Field(description="of such a document")
+
+
 class Parameters(training.Parameters):
     """Sections of this room."""
 
@@ -163,6 +177,7 @@ class Parameters(training.Parameters):
     membership: Membership
     leaderboard: Leaderboard
     fit: Fit
+    attention: Attention
     mtbench: MtBench
 
     @model_validator(mode="after")
