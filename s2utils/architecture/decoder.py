@@ -1,9 +1,9 @@
 """A small decoder whose choices are fields of its configuration: norm, MLP, block, positions, heads, window.
 
 With its defaults it is a Llama of transformers, whose weights it takes (`from_transformers`; Mistral's and OLMo's too)
-and whose logits it has. The head is the embedding. A block is sequential, x + MLP(norm(x)) after x + attention(norm(x)),
-or parallel, x + attention(norm(x)) + MLP(norm(x)) with one norm (PaLM, Chowdhery and others 2022). T5's bias is shared
-by all layers, as in T5. Trap: there is no cache; every forward computes all positions.
+and whose logits it has. The head is the embedding. A block is sequential, x + MLP(norm(x)) after
+x + attention(norm(x)), or parallel, x + attention(norm(x)) + MLP(norm(x)) with one norm (PaLM, Chowdhery and others
+2022). T5's bias is shared by all layers, as in T5. Trap: there is no cache; every forward computes all positions.
 """
 
 from __future__ import annotations

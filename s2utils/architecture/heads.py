@@ -33,7 +33,7 @@ def with_kv_heads(model, kv_heads: int):
     """
     old, queries = model.config.num_key_value_heads, model.config.num_attention_heads
     if queries % kv_heads or max(old, kv_heads) % min(old, kv_heads):
-        raise ValueError(f"{old} key-value heads of {queries} heads cannot become {kv_heads}: one must divide the other")
+        raise ValueError(f"{old} key-value heads of {queries} heads cannot become {kv_heads}: take a divisor")
     made = copy.deepcopy(model, {id(weight): weight for weight in model.parameters()})
     made.config = copy.deepcopy(model.config)
     made.config.num_key_value_heads = kv_heads

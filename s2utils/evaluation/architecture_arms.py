@@ -46,8 +46,9 @@ def held_out(run: Run, rows: pd.DataFrame) -> Blocks:
 def measured(run: Run, rows: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
     """One row an arm, seed and length: arm, seed, parameters, length, n, loss with interval, milliseconds a step.
 
-    Arms of positions are measured at all lengths, others at that of training. A step is a forward and backward pass over
-    as many tokens as a batch of training has; its interval is of passes drawn anew. What an arm cannot read is missing.
+    Arms of positions are measured at all lengths, others at that of training. A step is a forward and backward pass
+    over as many tokens as a batch of training has; its interval is of passes drawn anew. What an arm cannot read is
+    missing.
     """
     p, found = run.params, []
     context = p.ladder.context

@@ -1,7 +1,7 @@
 """What key-value heads cost and give: a model with its own, with all (copied) and with one (averaged), in real use.
 
-A step of decoding makes one token for each text of a batch, over caches of `context` tokens that are filled with noise:
-what is in a cache does not change the time, and reading real prompts would take longer than the measurement. Units:
+A step of decoding makes one token for each text of a batch, over a cache of `context` tokens that holds one number: what
+is in a cache does not change the time, and reading real prompts would take longer than the measurement. Units:
 tokens a second over the whole batch, bytes of cache for the whole batch. Traps: the time is transformers' own, whose
 dynamic cache copies itself at every step, which weighs more the larger it is; at batch 1 the weights are what is read,
 so nothing is told apart. Sources: Shazeer 2019; Ainslie and others 2023.
@@ -30,7 +30,7 @@ SAME = 1e-4  # of logits that are to be those of the same function
 
 
 def variants(config) -> dict[str, int]:
-    """{name: key-value heads} of a model: all query heads, its own, one; ParameterError where its own are all or one."""
+    """{name: key-value heads}: all query heads, the model's own, one; ParameterError where its own are all or one."""
     queries, own = config.num_attention_heads, config.num_key_value_heads
     if not 1 < own < queries:
         raise ParameterError(
@@ -62,28 +62,28 @@ def measured(model: PreTrainedModel, tok: PreTrainedTokenizerBase, texts: list[s
     """One row a variant, batch size and context: variant, kv_heads, batch_size, context, cache_bytes, n, speed, loss.
 
     `cache_bytes` of the batch; `n` steps were timed, `tokens_per_second` with its interval over them is missing where
-    the cache is larger than `attention.cache_gib`. `loss` in nats a token of `texts` (`n_documents`), with its interval.
+    the cache is larger than `attention.cache_gib`. `loss` in nats a token of `texts` (`n_documents`), with interval.
     """
     settings, rows = params.attention, []
-    for name, kv_heads in progress.bar(variants(model.config).items(), desc="heads", unit="variant"):
-        made = heads.with_kv_heads(model, kv_heads)
-        loss = intervals.columns("loss", mean_loss(made, tok, texts, params))
-        for batch_size, context in itertools.product(settings.batch_sizes, settings.contexts):
-            size = batch_size * context * bytes_a_token(made)
-            fits = size <= settings.cache_gib * 2**30
-            speeds = decode(made, batch_size, context, settings.steps) if fits else []
-            row = {"variant": name, "kv_heads": kv_heads, "batch_size": batch_size, "context": context}
-            row |= {"cache_bytes": size, "n": len(speeds)}
-            row |= intervals.columns("tokens_per_second", intervals.mean(speeds, params))
-            rows.append(row | {"n_documents": len(texts)} | loss)
-    return pd.DataFrame(rows)
+    models = {name: heads.with_kv_heads(model, n) for name, n in variants(model.config).items()}
+    losses = {name: intervals.columns("loss", mean_loss(made, tok, texts, params)) for name, made in models.items()}
+    grid = list(itertools.product(settings.batch_sizes, settings.contexts))
+    for batch_size, context in progress.bar(grid, desc="decode", unit="setting"):
+        sizes = {name: batch_size * context * bytes_a_token(made) for name, made in models.items()}
+        fitting = {name: models[name] for name, size in sizes.items() if size <= settings.cache_gib * 2**30}
+        speeds = decode(fitting, batch_size, context, settings.steps)
+        for name, made in models.items():
+            row = {"variant": name, "kv_heads": made.config.num_key_value_heads, "batch_size": batch_size}
+            row |= {"context": context, "cache_bytes": sizes[name], "n": len(speeds.get(name, []))}
+            row |= intervals.columns("tokens_per_second", intervals.mean(speeds.get(name, []), params))
+            rows.append(row | {"n_documents": len(texts)} | losses[name])
+    return pd.DataFrame(rows).sort_values(["kv_heads", "batch_size", "context"], ascending=[False, True, True])
 
 
 def bytes_a_token(model: PreTrainedModel) -> int:
     """Bytes of a model's cache a token, in the dtype that it computes in."""
     c = model.config
-    size = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
-    return heads.cache_bytes(c.num_hidden_layers, c.num_key_value_heads, size, model.dtype.itemsize)
+    return heads.cache_bytes(c.num_hidden_layers, c.num_key_value_heads, _head_dim(c), model.dtype.itemsize)
 
 
 def mean_loss(model: PreTrainedModel, tok: PreTrainedTokenizerBase, texts: list[str], params: Params) -> tuple:
@@ -97,23 +97,36 @@ def mean_loss(model: PreTrainedModel, tok: PreTrainedTokenizerBase, texts: list[
 
 
 @torch.inference_mode()
-def decode(model: PreTrainedModel, batch_size: int, context: int, steps: int) -> list[float]:
-    """Tokens a second of each of `steps` steps of a batch over a cache of `context` tokens, after one that warms up."""
-    c, draw = model.config, torch.Generator(model.device).manual_seed(0)
-    size = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
-    shape = (batch_size, c.num_key_value_heads, context, size)
+def decode(models: dict[str, PreTrainedModel], batch_size: int, context: int, steps: int) -> dict[str, list[float]]:
+    """Tokens a second of each of `steps` steps of each model over a cache of `context` tokens, after one to warm up.
+
+    The models take turns, so that what else a machine does falls on all of them.
+    """
+    caches = {name: _filled(model, batch_size, context) for name, model in models.items()}
+    speeds = {name: [] for name in models}
+    for step in range(steps + 1):
+        for name, model in models.items():
+            token = torch.zeros(batch_size, 1, dtype=torch.long, device=model.device)
+            places = torch.full_like(token, context + step)
+            started = time.perf_counter()
+            model(token, past_key_values=caches[name], position_ids=places, use_cache=True).logits.argmax(-1).tolist()
+            speeds[name].append(batch_size / (time.perf_counter() - started))
+    return {name: values[1:] for name, values in speeds.items()}
+
+
+def _filled(model: PreTrainedModel, batch_size: int, context: int) -> DynamicCache:
+    """A cache of `context` tokens whose keys and values are all alike."""
+    c = model.config
+    shape = (batch_size, c.num_key_value_heads, context, _head_dim(c))
     cache = DynamicCache(config=c)
     for layer in range(c.num_hidden_layers):
-        noise = (torch.randn(shape, generator=draw, dtype=model.dtype, device=model.device) for _ in range(2))
-        cache.update(*noise, layer)
-    token = torch.zeros(batch_size, 1, dtype=torch.long, device=model.device)
-    speeds = []
-    for step in range(steps + 1):
-        places = torch.full_like(token, context + step)
-        started = time.perf_counter()
-        model(token, past_key_values=cache, position_ids=places, use_cache=True).logits.argmax(-1).tolist()
-        speeds.append(batch_size / (time.perf_counter() - started))
-    return speeds[1:]
+        keys, values = (torch.full(shape, 0.1, dtype=model.dtype, device=model.device) for _ in range(2))
+        cache.update(keys, values, layer)
+    return cache
+
+
+def _head_dim(config) -> int:
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
 def advice(table: pd.DataFrame, verdicts: pd.DataFrame, own: str) -> str:
@@ -130,11 +143,11 @@ def advice(table: pd.DataFrame, verdicts: pd.DataFrame, own: str) -> str:
         f"{name} {row.difference:+.3f} nats a token against all heads ({row.verdict})" for name, row in arms.iterrows()
     )
     return (
-        f"At batch {batch_size} and {context:,} tokens of context {own} makes {faster[own]:.1f} times the tokens a second "
-        f"of {every} with a cache {smaller[own]:g} times smaller, and is the same function; {one} would make "
-        f"{faster[one]:.1f} times as many with one {smaller[one]:g} times smaller, and averaged from these weights has a "
-        f"loss of {rows.at[one, 'loss']:.2f} instead of {rows.at[own, 'loss']:.2f}: heads must be trained as they are "
-        f"used. Trained so from nothing, at equal parameters: {trained}."
+        f"At batch {batch_size} and {context:,} tokens of context {own} makes {faster[own]:.1f} times the tokens a "
+        f"second of {every} with a cache {smaller[own]:g} times smaller, and is the same function. {one} makes "
+        f"{faster[one]:.1f} times as many with one {smaller[one]:g} times smaller; averaged from these weights it has a "
+        f"loss of {rows.at[one, 'loss']:.2f} instead of {rows.at[own, 'loss']:.2f}, so heads must be trained as they "
+        f"are to be used. Trained so from nothing, at equal parameters: {trained}."
     )
 
 

@@ -1,4 +1,4 @@
-"""What a reader may turn in JupyterLab: the limits of the filter, and whose answer to which question is looked at.
+"""What a reader may turn in JupyterLab: limits of the filter, weights of a mix, a window, whose answers are looked at.
 
 Each widget is a thin frame around a function that computes a table; the same table stands beside it for those who read
 a page. Nothing here makes an artefact. Trap: a widget lives in its kernel only, so a run without a reader shows none
@@ -148,6 +148,45 @@ def token_losses(scores: dict[str, pd.DataFrame], documents: pd.DataFrame, tok):
         )
 
     return _framed([model, place], text, show)
+
+
+def reach(windows: list[int], sinks: list[int], tokens: int, layers: int, bytes_a_token: int) -> pd.DataFrame:
+    """What the last of `tokens` tokens sees of those before it, one row a window (0: none) and number of sinks.
+
+    Columns: keys in its sight, the share of all causal pairs that is looked at, how far back values can have come
+    through `layers` layers (sinks aside), tokens that a cache must keep, its bytes.
+    """
+    rows = []
+    for window in windows:
+        for first in sinks if window else [0]:
+            width = min(window or tokens, tokens)
+            kept = min(tokens, width + first)
+            ramp = sum(min(i, kept) for i in range(1, tokens + 1)) / (tokens * (tokens + 1) / 2)
+            back = min(tokens - 1, layers * (width - 1))
+            rows.append((window or "none", first, kept, ramp, back, kept, kept * bytes_a_token))
+    names = ["window", "sinks", "keys seen", "share of pairs", "reach back", "tokens kept", "bytes of cache"]
+    return pd.DataFrame(rows, columns=names).set_index(names[:2])
+
+
+def windows(tokens: int, layers: int, bytes_a_token: int, drawn: int = 24):
+    """Sliders of window and sinks above the mask of `drawn` tokens, and what they leave of `tokens` (`reach`)."""
+    import ipywidgets
+    import torch
+
+    from s2utils.architecture import attention  # slow
+
+    window = ipywidgets.IntSlider(8, min=0, max=drawn, description="window (0: none)")
+    sinks = ipywidgets.IntSlider(0, min=0, max=drawn // 2, description="sinks")
+    share = ipywidgets.IntSlider(tokens, min=drawn, max=16 * tokens, step=drawn, description="tokens")
+    picture, places = ipywidgets.HTML(), torch.arange(drawn)
+
+    def show(_=None) -> None:
+        mask = attention.visible(places, places, window.value, sinks.value)
+        rows = "\n".join("".join("■" if seen else "·" for seen in row) for row in mask.tolist())
+        table = reach([window.value], [sinks.value], share.value, layers, bytes_a_token)
+        picture.value = f"<pre style='line-height:1'>{rows}</pre>{table.to_html()}"
+
+    return _framed([window, sinks, share], picture, show)
 
 
 def side_by_side(answers: pd.DataFrame, dataset: str, question: str) -> pd.DataFrame:

@@ -58,7 +58,7 @@ def build(run: ladder.Run, vocab_size: int, context: int) -> Decoder:
 
 
 def config(arm: str, parameters: int, vocab_size: int, context: int) -> Config:
-    """Configuration of an arm, its MLP as wide as its parameters allow; ParameterError where no heads can be grouped."""
+    """Configuration of an arm, its MLP as wide as its parameters allow; ParameterError where no groups share heads."""
     given = ladder.config(parameters, vocab_size, context)
     sizes = {field.name: getattr(given, field.name, None) for field in dataclasses.fields(Config)}
     baseline = Config(**{name: size for name, size in sizes.items() if size is not None})

@@ -123,7 +123,7 @@ class Architecture(Section):
     seeds: Annotated[Distinct[Seed], Filled] = Field(description="one model an arm each; two or more give a spread")
     held_out_bytes: Size = Field(description="of text on which every arm is measured")
     times: Annotated[Distinct[Size], Filled] = Field(
-        description="lengths at which arms of positions are measured, in blocks of training; the longest a multiple of each"
+        description="lengths at which positions are measured, in blocks of training; the longest a multiple of each"
     )
 
 
