@@ -2,32 +2,39 @@
 
 Query head h reads key-value head h // (heads / kv_heads): as many as query heads is multi-head attention (MHA), one is
 multi-query (MQA, Shazeer 2019), between is grouped-query (GQA, Ainslie and others 2023). A window of W counts the token
-itself: query i sees key j where i − W < j ≤ i, as transformers has it; the first `sinks` tokens are seen by all (Xiao
-and others 2023). Names of weights are Llama's. Traps: papers also count W without the token itself, which is one key
-more; a window here hides keys and saves nothing, since all T · T pairs are looked at (a cache that saves: `cache`).
+itself: query i sees key j where i − W < j ≤ i, as transformers has it. The first S tokens may stay in sight of all
+(attention sinks, Xiao and others 2023); they count in W too, so i sees j < S or i − (W − S) < j ≤ i. Names of weights
+are Llama's. Traps: papers also count W without the token itself, which is one key more; a window here hides keys and
+saves nothing, since all T · T pairs are looked at (a cache that saves: `cache`).
 """
 
 from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from s2utils.architecture import positions
 
 
-def visible(queries: Tensor, keys: Tensor, window: int = 0, sinks: int = 0) -> Tensor:
-    """Whether each query sees each key, bool (Q, K), by their positions (Q,) and (K,); window 0 is none.
+def visible(queries: Tensor, keys: Tensor, window: int | None = None, sinks: int = 0) -> Tensor:
+    """Whether a query sees a key, bool (…, Q, K), of their places in the text (…, Q) and (…, K); −1 is no key.
 
-    Every query sees itself, so no row is empty. ValueError for a window or sinks below 0.
+    `window` None: causal alone. Every query sees the key of its own place. Raises as `checked`.
     """
-    if window < 0 or sinks < 0:
-        raise ValueError(f"window {window} and sinks {sinks} must be 0 or more: a window of 0 is none")
-    distance = queries[:, None] - keys
-    near = (distance < window) | (keys < sinks) if window else torch.ones_like(distance, dtype=torch.bool)
-    return near & (distance >= 0)
+    query, key = queries[..., :, None], keys[..., None, :]
+    causal = (key >= 0) & (key <= query)
+    if window is None:
+        return causal
+    return causal & ((key > query - (window - checked(window, sinks))) | (key < sinks))
+
+
+def checked(window: int, sinks: int) -> int:
+    """`sinks`, or ValueError where they leave no place in the window for the token itself."""
+    if not 0 <= sinks < window:
+        raise ValueError(f"sinks must be 0 to {window - 1}, for a window of {window} counts the token itself: {sinks}")
+    return sinks
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, bias: Tensor | None = None) -> Tensor:

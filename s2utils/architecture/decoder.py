@@ -42,14 +42,14 @@ class Config:
     activation: Literal["swiglu", "gelu"] = "swiglu"
     block: Literal["sequential", "parallel"] = "sequential"
     positions: Literal["rope", "learned", "t5"] = "rope"
-    window: int = 0  # 0: none
-    sinks: int = 0
+    window: int | None = None
+    sinks: int = 0  # of the window
     norm_eps: float = 1e-6
     rope_theta: float = 10_000.0
 
     def __post_init__(self):
         for name, hint in typing.get_type_hints(type(self)).items():
-            known = typing.get_args(hint)
+            known = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
             if known and getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r} is none of {', '.join(known)}")
         if self.hidden_size % self.num_attention_heads or self.num_attention_heads % self.num_key_value_heads:
@@ -175,7 +175,7 @@ def from_transformers(model) -> Decoder:
             norm="layernorm_plain" if plain else "rmsnorm",
             norm_eps=1e-5 if plain else given.rms_norm_eps,
             rope_theta=rotary["rope_theta"],
-            window=getattr(given, "sliding_window", None) or 0,
+            window=getattr(given, "sliding_window", None),
         )
     )
     weights = {name.removeprefix("model."): weight for name, weight in model.state_dict().items()}

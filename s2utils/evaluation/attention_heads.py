@@ -1,7 +1,7 @@
 """What key-value heads cost and give: a model with its own, with all (copied) and with one (averaged), in real use.
 
-A step of decoding makes one token for each text of a batch, over a cache of `context` tokens that holds one number: what
-is in a cache does not change the time, and reading real prompts would take longer than the measurement. Units:
+A step of decoding makes one token for each text of a batch, over a cache of `context` tokens that holds one number:
+what is in a cache does not change the time, and reading real prompts would take longer than the measurement. Units:
 tokens a second over the whole batch, bytes of cache for the whole batch. Traps: the time is transformers' own, whose
 dynamic cache copies itself at every step, which weighs more the larger it is; at batch 1 the weights are what is read,
 so nothing is told apart. Sources: Shazeer 2019; Ainslie and others 2023.
@@ -145,8 +145,8 @@ def advice(table: pd.DataFrame, verdicts: pd.DataFrame, own: str) -> str:
     return (
         f"At batch {batch_size} and {context:,} tokens of context {own} makes {faster[own]:.1f} times the tokens a "
         f"second of {every} with a cache {smaller[own]:g} times smaller, and is the same function. {one} makes "
-        f"{faster[one]:.1f} times as many with one {smaller[one]:g} times smaller; averaged from these weights it has a "
-        f"loss of {rows.at[one, 'loss']:.2f} instead of {rows.at[own, 'loss']:.2f}, so heads must be trained as they "
+        f"{faster[one]:.1f} times as many with one {smaller[one]:g} times smaller; averaged from these weights it has "
+        f"a loss of {rows.at[one, 'loss']:.2f} instead of {rows.at[own, 'loss']:.2f}, so heads must be trained as they "
         f"are to be used. Trained so from nothing, at equal parameters: {trained}."
     )
 

@@ -46,16 +46,17 @@ def held_out(run: Run, rows: pd.DataFrame) -> Blocks:
 def measured(run: Run, rows: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
     """One row an arm, seed and length: arm, seed, parameters, length, n, loss with interval, milliseconds a step.
 
-    Arms of positions are measured at all lengths, others at that of training. A step is a forward and backward pass
-    over as many tokens as a batch of training has; its interval is of passes drawn anew. What an arm cannot read is
-    missing.
+    Arms of positions are timed, and measured at all lengths, others at that of training. A step is a forward and
+    backward pass over as many tokens as a batch of training has; its interval is of passes drawn anew. What an arm
+    cannot read is missing.
     """
     p, found = run.params, []
     context = p.ladder.context
     for row in progress.bar(list(rows.itertuples()), desc="arms", unit="model"):
         arm, model = row.run.rpartition("-")[0], decoder.load(_folder(run, row)).to(p.runtime.device)
         known = {"arm": arm, "seed": row.seed, "parameters": outside_embeddings(model.config)}
-        for times in p.architecture.times if arm in CHOICES["positions"].values() else (1,):
+        positions = arm in CHOICES["positions"].values()
+        for times in p.architecture.times if positions else (1,):
             length, values = times * context, {"loss": (math.nan,) * 3, "step_ms": (math.nan,) * 3}
             if model.config.positions != "learned" or length <= context:
                 nats, tokens = losses(model, blocks, length), [blocks.ids.shape[1] - 1] * len(blocks.ids)
@@ -63,7 +64,7 @@ def measured(run: Run, rows: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
                 loss, drawn = ratios.resampled(nats, tokens, p.text_metrics.resamples, rng)
                 values["loss"] = (loss, *intervals.percentiles(drawn, p.text_metrics.confidence))
                 batch = p.ladder.per_device_train_batch_size * context
-                values["step_ms"] = intervals.mean(step_times(model, length, batch), p)
+                values["step_ms"] = intervals.mean(step_times(model, length, batch) if positions else [], p)
             estimates = {k: v for name, value in values.items() for k, v in intervals.columns(name, value).items()}
             found.append(known | {"length": length, "n": len(blocks.ids)} | estimates)
     return pd.DataFrame(found)
