@@ -99,7 +99,7 @@ class RollingBuffer:
         return tuple(seen)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def extend(
     model: PreTrainedModel, buffer: RollingBuffer, ids: torch.Tensor, counts: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -124,7 +124,7 @@ def read(
         yield extend(model, buffer, part, (lengths - start).clamp(0, part.shape[1]))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def windowed(model: PreTrainedModel, ids: torch.Tensor, window: int | None, sinks: int = 0, **more):
     """The model's output for whole texts (B, T) at once, under the window's mask: what any cache has to equal."""
     places = torch.arange(ids.shape[1], device=ids.device)[None]
