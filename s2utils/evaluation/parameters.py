@@ -131,13 +131,16 @@ class AttentionWindows(Section):
 
     @model_validator(mode="after")
     def _fits(self):
+        key = "'attention_windows.{}'".format
         if (least := min(self.windows)) <= self.sinks:
-            raise ValueError(f"'sinks' is {self.sinks}, and a window of {least} would hold nothing else: lower it")
-        starts = [0, *(context + self.steps for context in self.contexts)]
-        if any(context < start for start, context in zip(starts, self.contexts)):
-            raise ValueError("'contexts' must ascend by more than 'steps', for these are tokens of the same text")
-        if starts[-1] > self.tokens:
-            raise ValueError(f"'contexts' and 'steps' need {starts[-1]:,} tokens: raise 'tokens', {self.tokens:,}")
+            raise ValueError(f"{key('sinks')} is {self.sinks}, so of {key('windows')} {least} would hold nothing else")
+        ends = [0, *(context + self.steps for context in self.contexts)]
+        if any(context < end for end, context in zip(ends, self.contexts)):
+            raise ValueError(f"{key('contexts')} must ascend by {key('steps')} or more: these are read from one text")
+        if ends[-1] > self.tokens:
+            raise ValueError(
+                f"{key('contexts')} and {key('steps')} need {ends[-1]:,} tokens: raise {key('tokens')}, {self.tokens:,}"
+            )
         return self
 
 
