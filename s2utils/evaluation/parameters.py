@@ -115,6 +115,12 @@ class Fit(Section):
     models: dict[Name, Weights] = Field(description="published models that 10 scores beside the study's")
 
 
+class Architectures(Section):
+    """Configurations that published tables are held against; see `architectures`."""
+
+    models: dict[Name, Weights] = Field(description="of the hub, by the name in the tables, such as OLMo-1B")
+
+
 class AttentionWindows(Section):
     """A published model under windows it was not trained for, and the caches of windows; see `attention_windows`."""
 
@@ -192,6 +198,7 @@ class Parameters(training.Parameters):
     membership: Membership
     leaderboard: Leaderboard
     fit: Fit
+    architectures: Architectures
     attention_windows: AttentionWindows
     mtbench: MtBench
 
