@@ -1,10 +1,10 @@
 """A rolling buffer: keys and values of the last W tokens of each sequence, token i in slot i mod W.
 
 `window` W counts the token itself: query i sees key j where i − W < j ≤ i. The first `sinks` tokens may be kept
-(attention sinks); they take slots of the W, so that memory is the same: then i ≥ S goes to S + (i − S) mod (W − S). Keys
-are stored turned by RoPE to their place in the text, so the order of slots does not matter to softmax and nothing is
-ever moved. `read` takes prompts of different lengths, padded on the right, in chunks of any size; a single new token is
-written first and attends to the slots as they lie, a longer chunk attends to the slots as they were and to itself.
+(attention sinks); they take slots of the W, so that memory is the same: then i ≥ S goes to S + (i − S) mod (W − S).
+Keys are stored turned by RoPE to their place in the text, so the order of slots does not matter to softmax and nothing
+is ever moved. `read` takes prompts of different lengths, padded on the right, in chunks of any size; a single new token
+is written first and attends to the slots as they lie, a longer chunk attends to the slots as they were and to itself.
 
 A `RollingBuffer` is what transformers' Llama and Mistral take as `past_key_values` (their attention calls `update`), so
 the model's own layers run over it, with attention "sdpa" or "eager". Trap: what is padded must not be stored, and yet
@@ -110,9 +110,7 @@ def extend(
     counts = torch.full((len(ids),), ids.shape[1], device=ids.device) if counts is None else counts
     places, seen = buffer.begin(ids.shape[1], counts)
     mask = additive(seen, model.dtype)
-    return model(
-        input_ids=ids, position_ids=places, attention_mask=mask, past_key_values=buffer, use_cache=True
-    ).logits
+    return model(input_ids=ids, position_ids=places, attention_mask=mask, past_key_values=buffer, use_cache=True).logits
 
 
 def read(

@@ -21,14 +21,36 @@ from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokeniz
 
 from s2utils.architecture import cache
 from s2utils.evaluation.parameters import AttentionWindows
-from s2utils.models import likelihood
+from s2utils.models import likelihood, loading
 from s2utils.stats import intervals
 from s2utils.workflow import progress
 from s2utils.workflow.errors import ParameterError
+from s2utils.workflow.notebook import Run
 from s2utils.workflow.params import Params
 
 FELT = 0.01  # of a state's length
 NO_WINDOW = 0  # in the tables
+TURNS = 6  # windows of text that `exactness` reads
+TABLES = ("attention_window", "attention_reach", "cache", "cache_exact")
+
+
+def make(run: Run) -> dict[str, pd.DataFrame]:
+    """The tables by name, measured unless that is done: attention_window, attention_reach, cache, cache_exact."""
+    made, p = run.artefact(step="windows"), run.params
+    if not made.ready:
+        given = p.attention_windows
+        held_out = pd.read_parquet(run.require("corpus").folder / "held_out.parquet")
+        tok, model = loading.tokenizer(given.model), loading.full(given.model, p.model.dtype, p.runtime.device)
+        ids = rows(chosen(held_out, tok, given), tok, model.device)
+        with made.making():
+            found = {"attention_window": by_window(model, ids, p)}
+            moved = change(model, ids, given.reach_window)
+            found["attention_reach"] = reach(moved, given.reach_window, p)
+            found["cache"] = caches(cache.as_mistral(model, given.cache_window), ids[:1], p)
+            found["cache_exact"] = exactness(model, ids[:1], given.reach_window)
+            for name, frame in found.items():
+                frame.to_parquet(made.folder / f"{name}.parquet", index=False)
+    return {name: pd.read_parquet(made.folder / f"{name}.parquet") for name in TABLES}
 
 
 def chosen(held_out: pd.DataFrame, tok: PreTrainedTokenizerBase, settings: AttentionWindows) -> pd.DataFrame:
@@ -112,7 +134,8 @@ def reach(moved: np.ndarray, window: int, params: Params, place: int = 1) -> pd.
             name: intervals.mean_columns(name, _farthest(part[:, place:] > least), params)
             for name, least in (("reached", 0), ("felt", FELT))
         }
-        found.append({"window": window, "layer": layer, "bound": bound, "n": len(part)} | spread["reached"] | spread["felt"])
+        row = {"window": window, "layer": layer, "bound": bound, "n": len(part)}
+        found.append(row | spread["reached"] | spread["felt"])
     return pd.DataFrame(found)
 
 
@@ -185,3 +208,23 @@ def _plan(contexts: Sequence[int], chunk: int, steps: int) -> Iterator[tuple[int
         sizes = [(start, min(chunk, context - start)) for start in range(done, context, chunk)]
         yield context, sizes + [(context + step, 1) for step in range(steps)]
         done = context + steps
+
+
+def exactness(model: PreTrainedModel, ids: torch.Tensor, window: int) -> pd.DataFrame:
+    """One row a chunk (a token, W, and more than W): window, chunk, dtype, tokens, max_difference of a logit.
+
+    The rolling buffer against transformers' own mask, far beyond W; on a CPU in float64, which `model` then is, for
+    the rounding of float32 alone moves logits of a deep model by more than 1e-4 under any cache.
+    """
+    model = model.double() if model.device.type == "cpu" else model
+    mistral, text = cache.as_mistral(model, window), ids[:1, : TURNS * window]
+    with torch.no_grad():
+        whole = mistral(input_ids=text, use_cache=False).logits
+    found = []
+    for chunk in (1, window, TURNS // 2 * window + 1):
+        buffer = cache.RollingBuffer(mistral.config, 1, window, dtype=mistral.dtype, device=mistral.device)
+        lengths = torch.tensor([text.shape[1]], device=text.device)
+        logits = torch.cat(list(cache.read(mistral, buffer, text, lengths, chunk)), dim=1)
+        row = {"window": window, "chunk": chunk, "dtype": str(mistral.dtype).removeprefix("torch.")}
+        found.append(row | {"tokens": text.shape[1], "max_difference": float((logits - whole).abs().max())})
+    return pd.DataFrame(found)
