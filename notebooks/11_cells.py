@@ -3,7 +3,7 @@
 #   {"name": "windows", "made_by": "evaluation.attention_windows:make", "reads": "corpus", "cpu_mb": 2500,
 #    "gpu_mb": 40000, "gpu_minutes": 30, "priority": 5,
 #    "parameters": "seed runtime model.dtype attention_windows text_metrics.resamples text_metrics.confidence"}
-# and, of the notebook's own step: reads "… windows", parameters "… architectures", tables
+# and, of the notebook's own step: reads "… windows", parameters "… configurations", tables
 # "… attention_window attention_reach cache cache_exact architectures".
 
 # %% [markdown]
@@ -208,14 +208,14 @@ figures.save(figure, "cache", run.figures, alt, f"Chunks of {part['chunk'].iat[0
 # ## Printed tables, live configurations
 #
 # The papers' tables of their models, cell by cell beside configurations at hand: the hub's where
-# `architectures.models` names them, else transformers' defaults, which are documented to be one published model each.
+# `configurations.models` names them, else transformers' defaults, which are documented to be one published model each.
 # What does not agree is either an error of the table or a library that means another thing by the word.
 
 # %%
 from s2utils.evaluation import architectures
 
 assert architectures.parameters(MistralConfig()) == 7_241_732_096
-cells = architectures.table(p.architectures.models)
+cells = architectures.table(p.configurations.models)
 caption = "Cells as printed; a configuration's words are read off the model that it builds. `context_len`: positions allowed."
 keys = ["table", "model", "field"]
 run.save_table(cells, "architectures", caption, rows=20, title="Printed architectures", unit="cell", keys=keys)

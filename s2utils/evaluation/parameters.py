@@ -115,7 +115,7 @@ class Fit(Section):
     models: dict[Name, Weights] = Field(description="published models that 10 scores beside the study's")
 
 
-class Architectures(Section):
+class Configurations(Section):
     """Configurations that published tables are held against; see `architectures`."""
 
     models: dict[Name, Weights] = Field(description="of the hub, by the name in the tables, such as OLMo-1B")
@@ -198,7 +198,7 @@ class Parameters(training.Parameters):
     membership: Membership
     leaderboard: Leaderboard
     fit: Fit
-    architectures: Architectures
+    configurations: Configurations
     attention_windows: AttentionWindows
     mtbench: MtBench
 
