@@ -20,7 +20,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from s2utils.architecture import heads
 from s2utils.evaluation import fit
-from s2utils.evaluation.parameters import Attention
+from s2utils.evaluation.parameters import AttentionHeads
 from s2utils.models import likelihood
 from s2utils.stats import intervals, ratios
 from s2utils.workflow import progress
@@ -34,12 +34,12 @@ def variants(config) -> dict[str, int]:
     queries, own = config.num_attention_heads, config.num_key_value_heads
     if not 1 < own < queries:
         raise ParameterError(
-            f"'attention.model' has {own} key-value heads for {queries} heads: name one that shares them in groups"
+            f"'attention_heads.model' has {own} key-value heads for {queries} heads: name one with groups of heads"
         )
     return {f"MHA, {queries} heads": queries, f"GQA, {own} heads": own, "MQA, 1 head": 1}
 
 
-def documents(held_out: pd.DataFrame, settings: Attention, seed: int) -> pd.DataFrame:
+def documents(held_out: pd.DataFrame, settings: AttentionHeads, seed: int) -> pd.DataFrame:
     """So many held-out documents, domains in turn, cut at so many characters: domain, id, text."""
     shuffled = held_out[held_out["text"].str.strip() != ""].sample(frac=1, random_state=seed)
     turn = shuffled.groupby("domain", sort=False).cumcount()
@@ -62,9 +62,9 @@ def measured(model: PreTrainedModel, tok: PreTrainedTokenizerBase, texts: list[s
     """One row a variant, batch size and context: variant, kv_heads, batch_size, context, cache_bytes, n, speed, loss.
 
     `cache_bytes` of the batch; `n` steps were timed, `tokens_per_second` with its interval over them is missing where
-    the cache is larger than `attention.cache_gib`. `loss` in nats a token of `texts` (`n_documents`), with interval.
+    the cache is larger than `attention_heads.cache_gib`. `loss` in nats a token of `texts`.
     """
-    settings, rows = params.attention, []
+    settings, rows = params.attention_heads, []
     models = {name: heads.with_kv_heads(model, n) for name, n in variants(model.config).items()}
     losses = {name: intervals.columns("loss", mean_loss(made, tok, texts, params)) for name, made in models.items()}
     grid = list(itertools.product(settings.batch_sizes, settings.contexts))

@@ -254,7 +254,7 @@ def _scratch(c: Costs, e: Estimate, rule: str, sizes: list[int], n_bytes: int) -
 
 
 def _attention(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
-    p, s = c.params, c.params.attention
+    p, s = c.params, c.params.attention_heads
     grid = list(itertools.product(s.batch_sizes, s.contexts))
     step = sum(c.decode(batch, context, sampled=False) for batch, context in grid)
     variants = (assumed.HEADS, "numbers of key-value heads")

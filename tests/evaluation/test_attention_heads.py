@@ -25,7 +25,7 @@ def tiny(kv_heads: int = 2) -> LlamaForCausalLM:
 
 
 def params(**changes):
-    return load("smoke", {"attention": {"batch_sizes": [1, 2], "contexts": [8, 16], "steps": 3} | changes})
+    return load("smoke", {"attention_heads": {"batch_sizes": [1, 2], "contexts": [8, 16], "steps": 3} | changes})
 
 
 def test_a_copy_is_the_same_function():
@@ -53,7 +53,7 @@ def test_a_cache_that_does_not_fit_is_not_timed_and_stays_in_the_table():
 
 @pytest.mark.parametrize("kv_heads", [1, 4])
 def test_a_model_without_groups_is_refused(kv_heads):
-    with pytest.raises(ParameterError, match="'attention.model' has"):
+    with pytest.raises(ParameterError, match="'attention_heads.model' has"):
         attention_heads.variants(tiny(kv_heads).config)
 
 
@@ -61,7 +61,7 @@ def test_documents_are_of_all_domains_in_turn_and_cut():
     held_out = pd.DataFrame(
         {"domain": ["a"] * 9 + ["b", "b"], "id": range(11), "text": ["word " * 90] * 9 + ["", "short"]}
     )
-    settings = params(documents=3, max_characters=20).attention
+    settings = params(documents=3, max_characters=20).attention_heads
     found = attention_heads.documents(held_out, settings, 1)
     assert sorted(found["domain"]) == ["a", "a", "b"] and found["text"].str.len().max() <= 20
     assert found["text"].str.strip().ne("").all()

@@ -203,7 +203,7 @@ def test_what_is_counted_of_11_is_what_it_makes():
     assert len(architecture_arms.CHANGES) == assumptions.ARMS
     config = SimpleNamespace(num_attention_heads=32, num_key_value_heads=8)
     assert len(attention_heads.variants(config)) == assumptions.HEADS
-    values = [by_step("cpu", f"attention.steps={n}")["11_attention"].seconds for n in (1, 4, 20)]
+    values = [by_step("cpu", f"attention_heads.steps={n}")["11_attention"].seconds for n in (1, 4, 20)]
     assert values == sorted(set(values))
     few, many = (by_step("cpu", f"architecture.seeds={seeds}")["11_attention"].seconds for seeds in ("[1]", "[1,2]"))
     assert few < many
