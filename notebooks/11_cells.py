@@ -9,10 +9,11 @@
 # %% [markdown]
 # ## A window, and how far layers reach
 #
-# Under a window of W a query sees W keys, itself counted, whatever the length of the text: attention costs W a token and
-# no more. What lies further back is not lost: the key at the window's far end has itself seen W keys a layer below. After
-# l layers a token can reach l(W − 1) + 1 tokens; papers that do not count the token itself say W · l. Below, the mask of a
-# window of 4 is multiplied with itself: which tokens can have reached the last one after 1, 2, … layers.
+# Under a window of W a query sees W keys, itself counted, whatever the length of the text: attention costs W a token
+# and no more. What lies further back is not lost: the key at the window's far end has itself seen W keys a layer
+# below. After l layers a token can reach l(W − 1) + 1 tokens; papers that do not count the token itself say W · l.
+# Below, the mask of a window of 4 is multiplied with itself: which tokens can have reached the last one after 1, 2, …
+# layers.
 
 # %%
 from s2utils.architecture import cache
@@ -32,8 +33,8 @@ alt = "A staircase: each further layer reaches three tokens further back from th
 figures.save(figure, "attention_reach", run.figures, alt, f"What reaches the last token under a window of {window}.")
 
 # %% [markdown]
-# The same of a model: a token is exchanged, and the states of later ones are compared, layer by layer. In a small Mistral
-# of noise the farthest that changes at all is exactly where the arithmetic puts it.
+# The same of a model: a token is exchanged, and the states of later ones are compared, layer by layer. In a small
+# Mistral of noise the farthest that changes at all is exactly where the arithmetic puts it.
 
 # %%
 from transformers import MistralConfig, MistralForCausalLM
@@ -53,17 +54,17 @@ by_layer[["layer", "bound", "reached", "felt"]]
 # ## What a window costs a model that was not trained for one
 #
 # Real text under windows of several sizes, by a model that always saw everything: its weights load unchanged into
-# Mistral's class. The first tokens are cut off with the rest, or kept: many models put weight there that they need nowhere
-# else (attention sinks, Xiao 2023). Sinks count in W, so both rows of a window hold as many keys. We expect the loss to
-# rise as W shrinks, steeply once it is a sentence or less, and most of that to be the missing first tokens: with them kept
-# a window should cost little.
+# Mistral's class. The first tokens are cut off with the rest, or kept: many models put weight there that they need
+# nowhere else (attention sinks, Xiao 2023). Sinks count in W, so both rows of a window hold as many keys. We expect
+# the loss to rise as W shrinks, steeply once it is a sentence or less, and most of that to be the missing first
+# tokens: with them kept a window should cost little.
 
 # %%
 found = attention_windows.make(run)
 given = p.attention_windows
 caption = (
-    f"Profile {profile}, {given.model.path}, {p.model.dtype}: the first {given.tokens:,} tokens of n held-out documents, "
-    "nats a token; window 0: none. `added` is the loss above that, document by document. Sinks count in the window."
+    f"Profile {profile}, {given.model.path}, {p.model.dtype}: first {given.tokens:,} tokens of n held-out documents, "
+    "nats a token; window 0: none. `added`: the loss above that, document by document. Sinks count in the window."
 )
 title, keys = "Loss under a window", ["window", "sinks"]
 run.save_table(found["attention_window"], "attention_window", caption, title=title, unit="document", keys=keys)
@@ -76,16 +77,17 @@ for sinks, part in narrow.groupby("sinks"):
     spread = [part["loss"] - part["loss_ci_low"], part["loss_ci_high"] - part["loss"]]
     axis.errorbar(part["window"], part["loss"], spread, fmt="o-", capsize=3, label=f"{sinks} first tokens kept")
 axis.axhline(whole["loss"], color="k", ls=":", label="no window")
-axis.set(xlabel="window W, tokens", ylabel="loss, nats a token", xticks=sorted(narrow["window"]))
-axis.set_xscale("log", base=2)
+axis.set(xscale="log", xlabel="window W, tokens", ylabel="loss, nats a token")
+axis.set_xticks(narrow["window"].unique(), narrow["window"].unique(), minor=False)
+axis.set_xticks([], minor=True)
 axis.legend(fontsize="small")
 alt = "Loss against the window, with the first tokens kept and without; a dotted line is the loss without a window."
 figures.save(figure, "attention_window", run.figures, alt, f"Intervals: documents. Profile {profile}.")
 
 # %% [markdown]
-# How far does a change travel in real weights? `reached` is the farthest token whose state differs at all, `felt` by a
-# hundredth of its length or more. We expect the first to follow the arithmetic, as it must, and the second to fall far
-# behind it: every layer's residual stream passes on mostly the token's own.
+# How far does a change travel in real weights? `reached` is the farthest token whose state differs at all, `felt` by
+# a hundredth of its length or more. We expect the first to follow the arithmetic, as it must, and the second to fall
+# far behind it: every layer's residual stream passes on mostly the token's own.
 
 # %%
 reach = found["attention_reach"]
@@ -100,7 +102,8 @@ figure, axis = plt.subplots(figsize=(6.5, 3.2))
 axis.plot(reach["layer"], reach["bound"], "k:", label="l(W − 1) + 1")
 for column, label in (("reached", "differs at all"), ("felt", f"differs by {attention_windows.FELT:.0%}")):
     (line,) = axis.plot(reach["layer"], reach[column], label=label)
-    axis.fill_between(reach["layer"], reach[f"{column}_ci_low"], reach[f"{column}_ci_high"], color=line.get_color(), alpha=0.2)
+    low, high = reach[f"{column}_ci_low"], reach[f"{column}_ci_high"]
+    axis.fill_between(reach["layer"], low, high, color=line.get_color(), alpha=0.2)
 axis.set(xlabel="layers", ylabel="tokens reached")
 axis.legend(fontsize="small")
 alt = "Tokens reached by layer: what differs at all lies on the line of the arithmetic, what is felt far below it."
@@ -109,10 +112,10 @@ figures.save(figure, "attention_reach_layers", run.figures, alt, f"W = {given.re
 # %% [markdown]
 # ## The rolling buffer
 #
-# If no query looks back further than W, keys and values of W tokens are enough. Token i goes to slot i mod W, over the one
-# that has just fallen out of sight. Nothing is moved: keys were turned to their place in the text before they were stored,
-# and softmax does not ask for the order. Three prompts of 5, 7 and 2 tokens, W = 3, and four more tokens for each; the
-# slots of Mistral's own example (whose prompts begin at places 0, 1 and 3) come first.
+# If no query looks back further than W, keys and values of W tokens are enough. Token i goes to slot i mod W, over
+# the one that has just fallen out of sight. Nothing is moved: keys were turned to their place in the text before they
+# were stored, and softmax does not ask for the order. Three prompts of 5, 7 and 2 tokens, W = 3, and four more tokens
+# for each; the slots of Mistral's own example (whose prompts begin at places 0, 1 and 3) come first.
 
 # %%
 one_head = MistralConfig(hidden_size=4, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1)
@@ -132,11 +135,13 @@ history = torch.stack(history, dim=-1)  # (prompt, slot, time)
 figure, axes = plt.subplots(1, 3, figsize=(10, 2.2), sharey=True)
 for axis, slots, length in zip(axes, history, lengths.tolist()):
     names = np.where(slots < 0, "", slots.numpy().astype(str))
-    sns.heatmap(slots == slots.max(0).values, annot=names, fmt="", cmap="Blues", vmax=2, cbar=False, linewidths=1, ax=axis)
-    axis.set(title=f"prompt of {length} tokens", xlabel="time", xticklabels=["prompt", *(f"+{i}" for i in range(1, 5))])
+    newest = slots == slots.max(0).values
+    sns.heatmap(newest, annot=names, fmt="", cmap="Blues", vmax=2, cbar=False, linewidths=1, ax=axis)
+    axis.set(title=f"prompt of {length} tokens", xlabel="time", xticklabels=["prompt", "+1", "+2", "+3", "+4"])
 axes[0].set_ylabel("slot")
-alt = "Slots by time for three prompts: the newest token, shaded, goes round the three slots and overwrites the oldest."
-figures.save(figure, "attention_slots", run.figures, alt, "A cell holds the place of the token in that slot; shaded: the newest.")
+alt = "Slots by time for three prompts: the newest token, shaded, goes round and overwrites the oldest."
+caption = "A cell holds the place of the token in that slot; shaded: the newest."
+figures.save(figure, "attention_slots", run.figures, alt, caption)
 
 # %% [markdown]
 # A long prompt is read in chunks. A chunk sees the slots as they were, through the window, and itself causally: with
@@ -159,31 +164,33 @@ for edge, x, name in ((4, 2, "past: overwritten"), (8, 6, "cache: the slots"), (
     axis.axvline(edge, color="k")
     axis.text(x, -0.2, name, ha="center", fontsize=9)
 axis.set(xlabel="key", ylabel="query")
-alt = "A chunk of four queries by twelve keys: none of the past, a triangle of the cache, a triangle of the chunk itself."
-figures.save(figure, "attention_chunks", run.figures, alt, "Orange: seen in a slot; blue: seen in the chunk; grey: not seen.")
+alt = "Four queries by twelve keys: none of the past, a triangle of the cache, a triangle of the chunk itself."
+caption = "Orange: seen in a slot; blue: seen in the chunk; grey: not seen."
+figures.save(figure, "attention_chunks", run.figures, alt, caption)
 
 # %% [markdown]
-# Is it the same model? Logits over the buffer against transformers' own mask, six windows of real text, in chunks of a
-# token, of W and of more than W. On a CPU in float64: in float32 rounding alone moves this model's logits by more, under
-# any cache, as `max_difference` of the next table shows.
+# Is it the same model? Logits over the buffer against transformers' own mask, six windows of real text, in chunks of
+# a token, of W and of more than W. On a CPU in float64: in float32 rounding alone moves this model's logits by more,
+# under any cache, as `max_difference` of the next table shows.
 
 # %%
 exact = found["cache_exact"]
-caption = f"Profile {profile}, {given.model.path}: largest difference of a logit from the whole text under the window's mask."
+caption = f"Profile {profile}, {given.model.path}: largest difference of a logit from the text at once, under the mask."
 run.save_table(exact, "cache_exact", caption, title="A rolling buffer is exact", unit="token", keys=["chunk"])
 
 # %% [markdown]
 # Transformers' caches beside it: the dynamic one; the same told of the window by `config`, which keeps the last W − 1
-# tokens by concatenation; and the static one, which keeps W and moves them all at every step. `bytes` counts all memory
-# that a cache keeps alive, `peak_bytes` the most so far. We expect the dynamic one to grow with the text; the one with
-# config to hold a chunk more than the window while a prompt is read, for what it keeps is a slice of what it was given;
-# the static one and ours to stay at W. Speed at batch 1 should not differ: it is the weights that are read.
+# tokens by concatenation; and the static one, which keeps W and moves them all at every step. `bytes` counts all
+# memory that a cache keeps alive, `peak_bytes` the most so far. We expect the dynamic one to grow with the text; the
+# one with config to hold a chunk more than the window while a prompt is read, for what it keeps is a slice of what it
+# was given; the static one and ours to stay at W. Speed at batch 1 should not differ: it is the weights that are
+# read.
 
 # %%
 held = found["cache"]
 caption = (
-    f"Profile {profile}, {given.model.path}, {p.model.dtype}, batch 1: n tokens one at a time after `context` tokens read in "
-    "chunks. `slots`: bytes over those of one token. `max_difference`: of a logit from the whole text under the mask."
+    f"Profile {profile}, {given.model.path}, {p.model.dtype}, batch 1: n tokens one at a time after `context` tokens "
+    "in chunks. `slots`: bytes over those of one token. `max_difference`: of a logit from the text at once."
 )
 keys = ["kind", "context", "chunk"]
 run.save_table(held, "cache", caption, rows=24, title="What a cache holds", unit="step", keys=keys)
@@ -202,21 +209,22 @@ axes[0].set(xlabel="tokens read", ylabel="most kept so far, in tokens")
 axes[1].set(xlabel="tokens read", ylabel="tokens a second", ylim=(0, None))
 axes[0].legend(fontsize="small")
 alt = "Left, the most tokens a cache has kept, by length: ours and the static one flat at W. Right, tokens a second."
-figures.save(figure, "cache", run.figures, alt, f"Chunks of {part['chunk'].iat[0]} tokens, W = {given.cache_window}. Profile {profile}.")
+caption = f"Chunks of {part['chunk'].iat[0]} tokens, W = {given.cache_window}. Profile {profile}."
+figures.save(figure, "cache", run.figures, alt, caption)
 
 # %% [markdown]
 # ## Printed tables, live configurations
 #
 # The papers' tables of their models, cell by cell beside configurations at hand: the hub's where
-# `configurations.models` names them, else transformers' defaults, which are documented to be one published model each.
-# What does not agree is either an error of the table or a library that means another thing by the word.
+# `configurations.models` names them, else transformers' defaults, which are documented to be one published model
+# each. What does not agree is either an error of the table or a library that means another thing by the word.
 
 # %%
 from s2utils.evaluation import architectures
 
 assert architectures.parameters(MistralConfig()) == 7_241_732_096
 cells = architectures.table(p.configurations.models)
-caption = "Cells as printed; a configuration's words are read off the model that it builds. `context_len`: positions allowed."
+caption = "Printed cells; a configuration's words are read off the model it builds. `context_len`: positions allowed."
 keys = ["table", "model", "field"]
 run.save_table(cells, "architectures", caption, rows=20, title="Printed architectures", unit="cell", keys=keys)
 cells[cells["agrees"] == "no"]
@@ -243,9 +251,9 @@ lines = [
     f"[{cut['added_ci_low']:.2f}, {cut['added_ci_high']:.2f}]; with the first {given.sinks} tokens among them "
     f"{kept['added']:.2f} [{kept['added_ci_low']:.2f}, {kept['added_ci_high']:.2f}]: "
     f"{1 - kept['added'] / cut['added']:.0%} of the cost is that of the first tokens.",
-    f"**Reach.** After {last['layer']} layers of W = {last['window']:.0f} a change is found {last['reached']:.0f} tokens on "
-    f"(arithmetic: {last['bound']}), and by a hundredth {last['felt']:.0f}: that layers reach W tokens each is true of what "
-    "can pass and not of what does, in a model that was not trained for it.",
+    f"**Reach.** After {last['layer']:.0f} layers of W = {last['window']:.0f} a change is found {last['reached']:.0f} "
+    f"tokens on (arithmetic: {last['bound']:.0f}), and by a hundredth {last['felt']:.0f}: that layers reach W tokens "
+    "each is true of what can pass and not of what does, in a model that was not trained for it.",
     f"**Buffer.** After {growing['context']:,} tokens the rolling buffer holds {ring['slots'].iat[-1]:.0f} tokens and "
     f"transformers' dynamic cache {growing['slots']:.0f}; told of the window, it has held up to "
     f"{(held['peak_bytes'] / held['bytes'] * held['slots'])[held['kind'] == 'dynamic, with config'].max():.0f}.",
