@@ -12,6 +12,7 @@ bytes are of the memory that a cache keeps alive: a slice of a longer tensor kee
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -62,7 +63,8 @@ def chosen(held_out: pd.DataFrame, tok: PreTrainedTokenizerBase, settings: Atten
     kept = []
     order = held_out.assign(turn=held_out.groupby("domain", sort=False).cumcount()).sort_values("turn", kind="stable")
     for row in order[order["text"].str.len() >= settings.tokens].itertuples():
-        ids = likelihood.encoded(tok, [row.text[: 20 * settings.tokens]])[0][: settings.tokens]
+        text = unicodedata.normalize("NFC", row.text).strip()  # as some tokenizers do anyway
+        ids = likelihood.encoded(tok, [text[: 20 * settings.tokens].strip()])[0][: settings.tokens]
         if len(ids) == settings.tokens:
             kept.append({"domain": row.domain, "id": row.id, "tokens": ids})
         if len(kept) == settings.documents:
@@ -112,13 +114,16 @@ def change(model: PreTrainedModel, ids: torch.Tensor, window: int, place: int = 
 
     After 0, 1, … layers; the last ones after the final norm. The other token is the one half the vocabulary away.
     """
-    other = ids.clone()
-    other[:, place] = (ids[:, place] + model.config.vocab_size // 2) % model.config.vocab_size
-    states = [
-        torch.stack(cache.windowed(model.base_model, part, window, output_hidden_states=True).hidden_states)
-        for part in (ids, other)
-    ]
-    return ((states[1] - states[0]).norm(dim=-1) / states[0].norm(dim=-1)).float().cpu().numpy()
+    moved = []
+    for row in ids[:, None]:  # one text at a time: all layers' states are held
+        other = row.clone()
+        other[:, place] = (row[:, place] + model.config.vocab_size // 2) % model.config.vocab_size
+        before, after = (
+            torch.cat(cache.windowed(model.base_model, text, window, output_hidden_states=True).hidden_states)
+            for text in (row, other)
+        )
+        moved.append(((after - before).norm(dim=-1) / before.norm(dim=-1)).float().cpu().numpy())
+    return np.stack(moved, axis=1)
 
 
 def reach(moved: np.ndarray, window: int, params: Params, place: int = 1) -> pd.DataFrame:
