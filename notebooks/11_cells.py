@@ -176,7 +176,8 @@ figures.save(figure, "attention_chunks", run.figures, alt, caption)
 # %%
 exact = found["cache_exact"]
 caption = f"Profile {profile}, {given.model.path}: largest difference of a logit from the text at once, under the mask."
-run.save_table(exact, "cache_exact", caption, title="A rolling buffer is exact", unit="token", keys=["chunk"])
+title = "A rolling buffer is exact"
+run.save_table(exact, "cache_exact", caption, title=title, unit="token", keys=["chunk"], digits=18)
 
 # %% [markdown]
 # Transformers' caches beside it: the dynamic one; the same told of the window by `config`, which keeps the last W − 1
