@@ -145,9 +145,8 @@ class Decoder(nn.Module):
 
 def load(folder: str | Path) -> Decoder:
     """What `save_pretrained` has written, for inference."""
-    model = Decoder(Config(**json.loads((Path(folder) / "config.json").read_text())))
-    model.load_state_dict(load_file(Path(folder) / "model.safetensors"))
-    return model.eval()
+    config = Config(**json.loads((Path(folder) / "config.json").read_text()))
+    return _with(config, load_file(Path(folder) / "model.safetensors"))
 
 
 def norm(config: Config) -> nn.Module:
@@ -158,7 +157,7 @@ def norm(config: Config) -> nn.Module:
 
 
 def from_transformers(model) -> Decoder:
-    """A Llama, Mistral or OLMo of transformers as a decoder with the same weights and logits.
+    """A Llama, Mistral or OLMo of transformers as a decoder with the same weights, shared, and logits.
 
     ValueError for a head of its own, a scaled rotation, or weights that have no place here.
     """
@@ -169,16 +168,21 @@ def from_transformers(model) -> Decoder:
     plain = given.model_type == "olmo"
     sizes = {field.name: getattr(given, field.name, None) for field in dataclasses.fields(Config)}
     sizes = {name: size for name, size in sizes.items() if size is not None}
-    ours = Decoder(
-        Config(
-            **sizes,
-            norm="layernorm_plain" if plain else "rmsnorm",
-            norm_eps=1e-5 if plain else given.rms_norm_eps,
-            rope_theta=rotary["rope_theta"],
-            window=getattr(given, "sliding_window", None),
-        )
+    config = Config(
+        **sizes,
+        norm="layernorm_plain" if plain else "rmsnorm",
+        norm_eps=1e-5 if plain else given.rms_norm_eps,
+        rope_theta=rotary["rope_theta"],
+        window=getattr(given, "sliding_window", None),
     )
     weights = {name.removeprefix("model."): weight for name, weight in model.state_dict().items()}
     weights.pop("lm_head.weight", None)
-    ours.load_state_dict(weights)
-    return ours.eval()
+    return _with(config, weights)
+
+
+def _with(config: Config, weights: dict[str, Tensor]) -> Decoder:
+    """A decoder of these very weights, which are not copied."""
+    with torch.device("meta"):
+        model = Decoder(config)
+    model.load_state_dict(weights, assign=True)
+    return model.eval()

@@ -161,6 +161,10 @@ def reach(params: Params) -> Reach:
         decoder = (path, revision) in [*decoders, *judges]
         found.asks.append(Row(f"model {path}", partial(hub, "model", path, revision, decoder), HUB))
         found.downloads.extend([] if cached(path) else [(path, decoder)])
+    for path, revision in [(w.path, w.revision) for w in params.configurations.models.values()]:
+        if (path, revision) not in decoders and not (paths.root() / path).exists():
+            what = f"configuration {path}"  # alone: no weights are read
+            found.asks.append(Row(what, partial(hub, "model", path, revision, False), HUB))
     sets = list(BOARD) if params.leaderboard.source == "hub" else []  # too small to count as downloads
     for name, given in {**params.corpus.components, **params.data.sources}.items():
         path = paths.root() / given.path

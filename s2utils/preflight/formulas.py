@@ -263,6 +263,13 @@ def _attention(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
     read = c.forward(tokens, s.max_characters / assumed.CHARS, logits=True)
     e.takes("attention", variants, (read, f"s: {tokens:,.0f} tokens of documents"))
     e.takes("attention", (c.load(), "s to load"))
+    w = p.attention_windows
+    times = 2 * len(w.windows) + 3  # without a window, under each without sinks and with, and twice for a change
+    read = c.forward(w.tokens, w.tokens, logits=True)
+    e.takes("windows", (w.documents, "documents"), (times, "times"), (read, f"s: {w.tokens:,} tokens"))
+    steps = len(w.contexts) * w.steps * c.decode(1, w.tokens, sampled=False)
+    e.takes("windows", (assumed.CACHES * len(w.chunks), "caches"), (read + steps, "s: a text, and single tokens"))
+    e.takes("windows", (c.load(), "s to load"))
     n = assumed.ARMS * len(p.architecture.seeds)
     _scratch(c, e, "arms", [p.architecture.parameters] * n, p.architecture.bytes)
     _network(c, e)

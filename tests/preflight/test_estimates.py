@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import REPOSITORY
 
-from s2utils.evaluation import attention_heads
+from s2utils.evaluation import attention_heads, attention_windows
 from s2utils.preflight import assumptions, check, estimates, machine
 from s2utils.preflight.machine import A100, REFERENCE
 from s2utils.training import architecture_arms
@@ -201,9 +201,11 @@ def test_a_sweep_multiplies_what_its_points_make_anew(tree):
 def test_what_is_counted_of_11_is_what_it_makes():
     """Counts stand where they need no import of torch."""
     assert len(architecture_arms.CHANGES) == assumptions.ARMS
+    assert len(attention_windows.KINDS) == assumptions.CACHES
     config = SimpleNamespace(num_attention_heads=32, num_key_value_heads=8)
     assert len(attention_heads.variants(config)) == assumptions.HEADS
     values = [by_step("cpu", f"attention_heads.steps={n}")["11_attention"].seconds for n in (1, 4, 20)]
+    values += [by_step("cpu", f"attention_windows.documents={n}")["11_attention"].seconds for n in (50, 500)]
     assert values == sorted(set(values))
     few, many = (by_step("cpu", f"architecture.seeds={seeds}")["11_attention"].seconds for seeds in ("[1]", "[1,2]"))
     assert few < many
