@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +45,7 @@ class Run(NamedTuple):
     n_bytes: int
     checkpoints: tuple[int, ...]  # tokens; the end is one in any case
     seed: int  # of the weights and of the order of the text
+    variant: str = ""  # what `build` is to make of it
 
 
 def rungs(ladder: Ladder, weights: Mapping[str, float]) -> list[Run]:
@@ -101,6 +102,11 @@ def config(parameters: int, vocab_size: int, context: int) -> LlamaConfig:
     )  # fmt: skip
 
 
+def llama(run: Run, vocab_size: int, context: int) -> LlamaForCausalLM:
+    """The model of a run with new weights: a `build` of `train`."""
+    return LlamaForCausalLM(config(run.parameters, vocab_size, context))
+
+
 def outside_embedding(model: LlamaForCausalLM) -> int:
     """Parameters of the layers and norms; the head is the embedding."""
     return sum(weight.numel() for weight in model.parameters()) - model.get_input_embeddings().weight.numel()
@@ -131,9 +137,11 @@ def held_out_loss(model: LlamaForCausalLM, blocks: Blocks, batch_size: int) -> t
 
 def train(
     run: Run, blocks: Blocks, held_out: Blocks, tok: PreTrainedTokenizerBase, ladder: Ladder, folder: Path,
-    device: str = "cpu", bar: bool = True,
+    device: str = "cpu", bar: bool = True, build: Callable[[Run, int, int], torch.nn.Module] = llama,
 ) -> pd.DataFrame:  # fmt: skip
     """Train a run into `folder`; one row a checkpoint.
+
+    `build` makes its model of (run, vocabulary, context), a function of a module so that other processes have it.
 
     Columns: checkpoint (its folder's name), step, tokens, bytes, flop, flop_all, parameters, train_loss (nats a token
     since the last one), loss and bits_per_byte (held out). What is finished is read, what was killed goes on.
@@ -143,10 +151,10 @@ def train(
         (folder / STATE).unlink(missing_ok=True)  # a kill between the two
         return pd.DataFrame(done["checkpoints"])
     with _one_thread(device):
-        return _train(run, blocks, held_out, tok, ladder, folder, device, bar)
+        return _train(run, blocks, held_out, tok, ladder, folder, device, bar, build)
 
 
-def _train(run, blocks, held_out, tok, ladder, folder, device, bar) -> pd.DataFrame:
+def _train(run, blocks, held_out, tok, ladder, folder, device, bar, build) -> pd.DataFrame:
     """`train` of what is not finished."""
     size, context = ladder.per_device_train_batch_size * ladder.gradient_accumulation_steps, ladder.context
     steps, tokens = math.ceil(len(blocks.ids) / size), len(blocks.ids) * context
@@ -156,7 +164,7 @@ def _train(run, blocks, held_out, tok, ladder, folder, device, bar) -> pd.DataFr
         )
     ends = {math.ceil(count / (size * context)) for count in run.checkpoints} | {steps}
     torch.manual_seed(run.seed)
-    model = LlamaForCausalLM(config(run.parameters, len(tok), context)).to(device)
+    model = build(run, len(tok), context).to(device)
     pair = muon.optimizers(model, ladder.learning_rate, ladder.adamw_learning_rate, ladder.weight_decay)
     peaks = ladder.learning_rate, ladder.adamw_learning_rate
     step, nats, rows = _resumed(folder, model, pair)
@@ -190,6 +198,7 @@ def _train(run, blocks, held_out, tok, ladder, folder, device, bar) -> pd.DataFr
 def train_all(
     runs: Sequence[Run], texts: Mapping[str, Sequence[str]], held_out: Mapping[str, Sequence[str]],
     tok: PreTrainedTokenizerBase, ladder: Ladder, folder: Path, workers: int = 1, device: str = "cpu",
+    build: Callable[[Run, int, int], torch.nn.Module] = llama,
 ) -> pd.DataFrame:  # fmt: skip
     """`train` of each run into `folder`/<its name>, `workers` at a time; the rows of all, after run, seed and epochs.
 
@@ -209,7 +218,7 @@ def train_all(
                 packed, seen = packing.pack(texts, run.weights, run.n_bytes, tok, ladder.context, run.seed), text
             job = (run, packed, unseen, tok, ladder, folder / run.name, device)
             epochs = packed.domains["epochs"].max()
-            jobs.append((run, epochs, pool.submit(train, *job, False) if pool else train(*job)))
+            jobs.append((run, epochs, pool.submit(train, *job, False, build) if pool else train(*job, build=build)))
         waiting = progress.bar(jobs, desc="train", unit="model", disable=not pool)
         for run, epochs, made in waiting:
             frame = made.result() if pool else made

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from s2utils.data import corpora
 from s2utils.models import likelihood
 from s2utils.training import byte_bpe, ladder
+from s2utils.training.parameters import Ladder
 from s2utils.workflow import artefacts
 from s2utils.workflow.notebook import Run
 
@@ -55,23 +57,31 @@ def material(run: Run, raw: tuple[str, ...] = ()) -> Material:
 
 def make_ladder(run: Run) -> pd.DataFrame:
     """Train every size, unless that is done; one row a checkpoint, as `ladder.train`."""
-    return _made(run, "ladder", (), ladder.rungs)
+    return make(run, "ladder", ladder.rungs)
 
 
 def make_ablation(run: Run) -> pd.DataFrame:
     """Train a model an arm and seed, unless that is done; one row each, as `ladder.train`."""
     arms = run.params.ladder.ablation.arms.values()
-    return _made(run, "ablation", tuple(dict.fromkeys(domain for arm in arms for domain in arm.raw)), ladder.arms)
+    raw = tuple(dict.fromkeys(domain for arm in arms for domain in arm.raw))
+    return make(run, "ablation", ladder.arms, raw=raw)
 
 
-def _made(run: Run, step: str, raw: tuple[str, ...], plan) -> pd.DataFrame:
+def make(
+    run: Run, step: str, plan: Callable[[Ladder, dict], list[ladder.Run]], build: Callable = ladder.llama,
+    raw: tuple[str, ...] = (),
+) -> pd.DataFrame:  # fmt: skip
+    """Train what `plan` makes of (parameters of the ladder, weights of the mix) into the artefact of `step`.
+
+    Unless that is done; one row a checkpoint, as `ladder.train`. `build` as there, `raw` as in `material`.
+    """
     made, p = run.artefact(step=step), run.params
     if not made.ready:
         given = material(run, raw)
         with made.making():
             rows = ladder.train_all(
                 plan(p.ladder, given.weights), given.texts, given.held_out, given.tok, p.ladder, made.folder,
-                p.runtime.threads, p.runtime.device,
+                p.runtime.threads, p.runtime.device, build,
             )  # fmt: skip
             with artefacts.replacing(made.folder / ROWS, "wb") as file:
                 rows.to_parquet(file, index=False)

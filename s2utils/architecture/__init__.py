@@ -1,0 +1,1 @@
+"""Attention, caches and experts as small, readable PyTorch, which notebooks explain."""
