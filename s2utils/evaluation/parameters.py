@@ -115,6 +115,32 @@ class Fit(Section):
     models: dict[Name, Weights] = Field(description="published models that 10 scores beside the study's")
 
 
+class AttentionWindows(Section):
+    """A published model under windows it was not trained for, and the caches of windows; see `attention_windows`."""
+
+    model: Weights = Field(description="of Llama's or Mistral's class")
+    documents: Size = Field(description="held out, that have so many tokens")
+    tokens: Size = Field(description="of each document, its first")
+    windows: Distinct[Size] = Field(min_length=1, description="W, in tokens, each itself and the sinks counted")
+    sinks: Count = Field(description="first tokens that are kept, beside none")
+    reach_window: Size = Field(description="W under which one token's change is followed through the layers")
+    cache_window: Size = Field(description="W of the caches that are compared")
+    contexts: Distinct[Size] = Field(min_length=1, description="tokens after which caches are looked at, ascending")
+    chunks: Distinct[Size] = Field(min_length=1, description="tokens in which a text is read up to there")
+    steps: Size = Field(description="tokens that are then read one at a time, and timed")
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if (least := min(self.windows)) <= self.sinks:
+            raise ValueError(f"'sinks' is {self.sinks}, and a window of {least} would hold nothing else: lower it")
+        starts = [0, *(context + self.steps for context in self.contexts)]
+        if any(context < start for start, context in zip(starts, self.contexts)):
+            raise ValueError("'contexts' must ascend by more than 'steps', for these are tokens of the same text")
+        if starts[-1] > self.tokens:
+            raise ValueError(f"'contexts' and 'steps' need {starts[-1]:,} tokens: raise 'tokens', {self.tokens:,}")
+        return self
+
+
 class Panel(Section):
     """What tests the judge: answers of known worth, each rated several times; see `reliability`."""
 
@@ -163,6 +189,7 @@ class Parameters(training.Parameters):
     membership: Membership
     leaderboard: Leaderboard
     fit: Fit
+    attention_windows: AttentionWindows
     mtbench: MtBench
 
     @model_validator(mode="after")
