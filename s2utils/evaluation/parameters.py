@@ -12,12 +12,14 @@ from s2utils.training import parameters as training
 from s2utils.workflow.limits import (
     Count,
     Distinct,
+    Filled,
     FilledLine,
     Heat,
     Line,
     Name,
     Repeats,
     Section,
+    Share,
     Size,
     each,
     known,
@@ -141,6 +143,36 @@ class AttentionWindows(Section):
         return self
 
 
+class ExpertRouting(Section):
+    """Which experts tokens are sent to; see `expert_routing`."""
+
+    documents: Size = Field(description="a domain, held out")
+    tokens: Size = Field(description="of each document, its first")
+    models: dict[Name, Weights] = Field(description="published mixtures that are read beside those trained here")
+
+
+class Passkey(Section):
+    """A number that is to be found again in a long text; see `passkey`."""
+
+    models: Annotated[dict[Name, Weights], Filled] = Field(description="name → who is asked")
+    lengths: Annotated[Distinct[Size], Filled] = Field(description="tokens of a prompt")
+    places: Annotated[Distinct[Share], Filled] = Field(description="of the key, as a share of the filler before it")
+    n: Size = Field(description="prompts of each length, place and template")
+    templates: Annotated[Distinct[Literal["plain", "chat"]], Filled] = Field(description="a text, or a user's turn")
+    windows: Distinct[Size] = Field(description="tokens; put on the model at the longest length, in the first template")
+    max_new_tokens: Size = Field(description="of an answer")
+
+
+class LongContext(Section):
+    """Loss by position under windows and scaled positions; see `long_context`."""
+
+    models: dict[Name, Weights] = Field(description="published models that are read beside those trained here")
+    documents: Size = Field(description="held out, that have so many tokens")
+    times: int = Field(ge=2, le=1024, description="how much longer than a model was trained on a document is")
+    windows: Distinct[Size] = Field(description="tokens, each itself counted")
+    ropes: Distinct[Literal["linear", "dynamic", "yarn"]] = Field(description="how positions are scaled by `times`")
+
+
 class Panel(Section):
     """What tests the judge: answers of known worth, each rated several times; see `reliability`."""
 
@@ -190,6 +222,9 @@ class Parameters(training.Parameters):
     leaderboard: Leaderboard
     fit: Fit
     attention_windows: AttentionWindows
+    expert_routing: ExpertRouting
+    passkey: Passkey
+    long_context: LongContext
     mtbench: MtBench
 
     @model_validator(mode="after")
