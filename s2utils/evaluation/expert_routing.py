@@ -1,27 +1,33 @@
 """Which experts a mixture sends the tokens of each domain to: its choices, read from any checkpoint of transformers.
 
-`routed` keeps, of the first, middle and last layer, the experts of every token with their weights, and the router's
-entropy; tables are made of that. A token is sent to k experts, so shares are of *assignments*, k a token, and an even
-router gives each expert 1/E of them; first and second choice are told apart too. Repeats are told from one token to the
-next of a document. Intervals are of documents drawn anew. Trap: early transformers 5 gave probabilities as
-`router_logits`, whose softmax is nearly even, so that weights and entropy would be wrong: rows that sum to 1 raise.
-Sources: Jiang and others 2024 (Mixtral, section 5: layers 0, 15, 31; the Pile's validation set); OLMoE's analysis.
+`routed` keeps, of the first, middle and last layer, every token's probabilities of the router; all tables are made of
+these (`stats.routing`). A token is sent to k experts, so shares are of *assignments*, and an even router gives each
+expert 1/E of them. Intervals are of documents drawn anew. Trap: early transformers 5 gave probabilities as
+`router_logits`, whose softmax is nearly even, so that all that is told here would be wrong: rows that sum to 1 raise.
+Sources: Jiang and others 2024 (Mixtral, section 5: layers 0, 15, 31 on the Pile's validation set); Muennighoff and
+others 2024 (OLMoE, section 5).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from s2utils.models import likelihood
+from s2utils.models import likelihood, loading
+from s2utils.stats import routing
+from s2utils.training import mixtures, pretraining
 from s2utils.workflow import progress
 from s2utils.workflow.errors import UserError
+from s2utils.workflow.params import Params
 
+ALL = "all domains"
 PLACES = ("first", "middle", "last")
+KEYS = ["model", "layer", "depth"]
 
 
 class RoutingError(UserError, ValueError):
@@ -34,23 +40,23 @@ def layers_shown(n: int) -> dict[str, int]:
 
 
 def routed(
-    model: PreTrainedModel, tok: PreTrainedTokenizerBase, documents: pd.DataFrame, most: int, name: str = ""
+    model: PreTrainedModel, tok: PreTrainedTokenizerBase, documents: pd.DataFrame, most: int, name: str
 ) -> pd.DataFrame:
     """One row a document (domain, id, text) and layer, of its first `most` tokens.
 
-    Columns: domain, id, place, layer, n_experts, tokens (T,) int32, experts (T·k,) int16, best first, weights (T·k,)
-    float32 as the experts' outputs are weighed, and entropy (T,) in nats of the router before the choice.
+    Columns: model (`name`), layer (its place), depth (its number), domain, id, top_k, ids (T,) of its tokens, and
+    probabilities (T·E,) float32 of the router before the choice.
     """
-    texts, rows = documents["text"].tolist(), []
-    ids = [row[: most - 1] for row in likelihood.encoded(tok, texts)]
-    begin = likelihood.beginning(tok)
-    bar = progress.bar(zip(documents.itertuples(), ids), total=len(ids), desc=name, unit="document", disable=not name)
-    for document, tokens in bar:
-        every = router_logits(model, [begin, *tokens])
-        for place, layer in layers_shown(len(every)).items():
-            probabilities = every[layer][1:].softmax(-1)  # what begins a document is no token of it
-            facts = {"domain": document.domain, "id": document.id, "place": place, "layer": layer}
-            rows.append(facts | {"tokens": np.array(tokens, np.int32)} | _choices(probabilities, model.config))
+    begin, rows = likelihood.beginning(tok), []
+    encoded = likelihood.encoded(tok, documents["text"].tolist())
+    read = progress.bar(zip(documents.itertuples(), encoded), total=len(encoded), desc=name, unit="document")
+    for document, ids in read:
+        every = router_logits(model, [begin, *ids[:most]])
+        for place, depth in layers_shown(len(every)).items():
+            probabilities = every[depth][1:].softmax(-1)  # the token in front is none of the document
+            facts = {"model": name, "layer": place, "depth": depth, "domain": document.domain, "id": document.id}
+            facts |= {"top_k": model.config.num_experts_per_tok, "ids": np.array(ids[:most], np.int32)}
+            rows.append(facts | {"probabilities": probabilities.flatten().cpu().numpy()})
     return pd.DataFrame(rows)
 
 
@@ -67,12 +73,79 @@ def router_logits(model: PreTrainedModel, ids: list[int]) -> list[torch.Tensor]:
     return layers
 
 
-def _choices(probabilities: torch.Tensor, config) -> dict:
-    """What of one layer is kept, from probabilities (T, E)."""
-    weights, experts = probabilities.topk(config.num_experts_per_tok, dim=-1)
-    if getattr(config, "norm_topk_prob", True):  # Mixtral always does
-        weights = weights / weights.sum(-1, keepdim=True)
-    return {
-        "n_experts": probabilities.shape[-1], "experts": experts.flatten().cpu().numpy().astype(np.int16),
-        "weights": weights.flatten().cpu().numpy(), "entropy": torch.special.entr(probabilities).sum(-1).cpu().numpy(),
-    }  # fmt: skip
+def of_checkpoints(folder: Path, rows: pd.DataFrame, documents: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """`routed` at every checkpoint of the mixtures of the first seed that were trained here, with tokens seen.
+
+    `rows` as `mixtures.make_mixtures` gives them, in `folder`.
+    """
+    names = {run: model for model, run in mixtures.BUDGETS[mixtures.STEPS].items() if model in mixtures.MIXTURES}
+    found = []
+    for row in rows[rows["seed"] == params.mixtures.seeds[0]].itertuples():
+        if (name := names.get(row.run.rpartition("-")[0])) is None:
+            continue
+        weights = weights_in(pretraining.checkpoint(folder, row), params)
+        model, tok = loading.full(weights, "float32", params.runtime.device), loading.tokenizer(weights)
+        part = routed(model, tok, documents, params.expert_routing.tokens, name)
+        found.append(part.assign(trained=row.tokens))
+    return pd.concat(found, ignore_index=True)
+
+
+def weights_in(folder: Path, params: Params):
+    """Weights in a folder, as `loading` takes them."""
+    return params.model.base.model_copy(update={"path": str(folder), "revision": ""})
+
+
+def last(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of every model its last checkpoint; a published one has no other."""
+    return frame[frame["trained"] == frame.groupby("model")["trained"].transform("max")]
+
+
+def shares(frame: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """One row a model, layer, domain (and `ALL`), choice (first, second, any) and expert; see `routing.shares`."""
+    return _by_domain(frame, lambda choices, documents, n: routing.shares(choices, documents, n, params))
+
+
+def repeats(frame: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """One row a model, layer, domain (and `ALL`) and kind (first, any), with both nulls; see `routing.repeats`."""
+    return _by_domain(frame, lambda choices, documents, n: routing.repeats(choices, documents, n, params))
+
+
+def co_activation(frame: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """One row a model, layer and pair of experts, over all domains; see `routing.co_activation`."""
+
+    def pairs(choices: np.ndarray, documents: np.ndarray, n: int) -> pd.DataFrame:
+        return routing.co_activation(choices, documents, n, params)
+
+    return _by_domain(frame, pairs, domains=False).drop(columns="domain")
+
+
+def entropy(frame: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """One row a model, checkpoint (tokens seen) and layer: n, n_documents and entropy in bits, over all domains."""
+    rows = []
+    for keys, part in frame.groupby([*KEYS, "trained"], sort=False):
+        probabilities, _, documents = stacked(part)
+        rows.append(dict(zip([*KEYS, "tokens"], keys)) | routing.entropy(probabilities, documents, params))
+    return pd.DataFrame(rows)
+
+
+def stacked(part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(probabilities (T, E), choices (T, k) best first, number of each token's document (T,)) of rows of one layer."""
+    sizes = part["ids"].map(len).to_numpy()
+    probabilities = np.concatenate(part["probabilities"].tolist()).reshape(sizes.sum(), -1)
+    choices = np.argsort(-probabilities, axis=1, kind="stable")[:, : part["top_k"].iat[0]]
+    return probabilities, choices, np.repeat(np.arange(len(part)), sizes)
+
+
+def _by_domain(frame: pd.DataFrame, measured: Callable, domains: bool = True) -> pd.DataFrame:
+    """What `measured` makes of (choices, documents, n_experts) of each model and layer, by domain and over all."""
+    found = []
+    groups = list(frame.groupby(KEYS, sort=False))
+    for keys, layer in progress.bar(groups, desc="layers", unit="layer"):
+        parts = dict(list(layer.groupby("domain", sort=False))) if domains else {}
+        for domain, part in {ALL: layer, **parts}.items():
+            probabilities, choices, documents = stacked(part)
+            table = measured(choices, documents, probabilities.shape[1])
+            for place, column in enumerate([*KEYS, "domain"]):
+                table.insert(place, column, [*keys, domain][place])
+            found.append(table)
+    return pd.concat(found, ignore_index=True)

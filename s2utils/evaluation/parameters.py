@@ -154,7 +154,6 @@ class ExpertRouting(Section):
 class Passkey(Section):
     """A number that is to be found again in a long text; see `passkey`."""
 
-    models: Annotated[dict[Name, Weights], Filled] = Field(description="name → who is asked")
     lengths: Annotated[Distinct[Size], Filled] = Field(description="tokens of a prompt")
     places: Annotated[Distinct[Share], Filled] = Field(description="of the key, as a share of the filler before it")
     n: Size = Field(description="prompts of each length, place and template")
@@ -164,13 +163,16 @@ class Passkey(Section):
 
 
 class LongContext(Section):
-    """Loss by position under windows and scaled positions; see `long_context`."""
+    """Loss by position under windows and scaled positions, and who is asked for the passkey; see `long_context`."""
 
-    models: dict[Name, Weights] = Field(description="published models that are read beside those trained here")
+    models: Annotated[dict[Name, Weights], Filled] = Field(description="name → a published decoder")
     documents: Size = Field(description="held out, that have so many tokens")
-    times: int = Field(ge=2, le=1024, description="how much longer than a model was trained on a document is")
+    tokens: Size = Field(description="of each, read by a published model")
     windows: Distinct[Size] = Field(description="tokens, each itself counted")
-    ropes: Distinct[Literal["linear", "dynamic", "yarn"]] = Field(description="how positions are scaled by `times`")
+    ropes: Distinct[Literal["linear", "dynamic", "yarn"]] = Field(description="how positions are scaled")
+    factor: int = Field(
+        ge=2, le=1024, description="by how much; models trained here read as many times their trained length"
+    )
 
 
 class Panel(Section):

@@ -8,14 +8,11 @@ chat template, which differ. A window (0: the model's own) is put on weights tha
 (`architecture.cache.as_mistral`): then what lies farther back than all layers together reach is lost. Trap: prompts of
 one length and place share their beginning, which is computed once; those of a key at the front share little.
 Sources: Mohtashami & Jaggi 2023 (the task and its wording); Jiang and others 2024 (Mixtral: found everywhere).
-
-    python -m s2utils make passkey cpu
 """
 
 from __future__ import annotations
 
 import bisect
-import gc
 import itertools
 import re
 from collections.abc import Iterator
@@ -30,7 +27,6 @@ from s2utils.evaluation.parameters import Passkey
 from s2utils.models import generation, loading
 from s2utils.stats import intervals
 from s2utils.workflow.errors import ParameterError
-from s2utils.workflow.notebook import Run
 from s2utils.workflow.params import Params
 
 INSTRUCTION = (
@@ -47,25 +43,12 @@ CELL = ["model", "template", "window", "length", "place"]  # what is asked alike
 NO_WINDOW = 0  # in the tables
 
 
-def make(run: Run) -> pd.DataFrame:
-    """Ask every model, unless that is done; one row a prompt: `CELL`, key, n_tokens, answer, hit."""
-    made, p = run.artefact(step="passkey"), run.params
-    if not made.ready:
-        with made.making():
-            for name, weights in p.passkey.models.items():
-                model = loading.full(weights, p.model.dtype, p.runtime.device)
-                ask(model, loading.tokenizer(weights), p.passkey, p.seed, made.folder / f"{name}.jsonl", name)
-                del model
-                gc.collect()
-    answers = [pd.read_json(made.folder / f"{name}.jsonl", lines=True, dtype=False) for name in p.passkey.models]
-    return pd.concat(answers, ignore_index=True)
-
-
 def ask(
     model: PreTrainedModel, tok: PreTrainedTokenizerBase, settings: Passkey, seed: int, path: Path, name: str = "model"
 ) -> list[dict]:
-    """Ask for the key in every cell, `settings.n` times each; rows as in `make`, kept in the JSONL `path`.
+    """Ask for the key in every cell, `settings.n` times each: a row a prompt, kept in the JSONL `path`.
 
+    Columns: `CELL`, key, prompt_tokens, text, n_tokens and ended of the answer, hit.
     A run that was killed goes on there. ParameterError where a length is too short, or a template or window is not one
     that the model can have.
     """

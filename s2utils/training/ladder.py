@@ -22,8 +22,8 @@ import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
-from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
+from s2utils.architecture import experts
 from s2utils.training import muon, packing
 from s2utils.training.failures import TrainingError
 from s2utils.training.packing import Blocks
@@ -115,18 +115,9 @@ def outside_embedding(model: LlamaForCausalLM) -> int:
 
 def active_parameters(model: torch.nn.Module) -> int:
     """Those of `outside_embedding` that a token meets: of a mixture's experts, which are stacks, only its own."""
-    experts = sum(weight.numel() for weight in model.parameters() if weight.ndim == 3)
-    met = experts // model.config.num_experts * model.config.num_experts_per_tok if experts else 0
-    return outside_embedding(model) - experts + met
-
-
-def balance_loss(router_logits: Sequence[torch.Tensor], top_k: int) -> torch.Tensor:
-    """Mean over layers of the load-balancing loss of logits (tokens, experts): `top_k` where all experts work alike.
-
-    By layer, for transformers' own pools them, so that one layer's imbalance hides another's. Fedus and others 2021.
-    """
-    layers = [load_balancing_loss_func((logits.float(),), logits.shape[-1], top_k) for logits in router_logits]
-    return torch.stack(layers).mean()
+    stacks = sum(weight.numel() for weight in model.parameters() if weight.ndim == 3)
+    met = stacks // model.config.num_experts * model.config.num_experts_per_tok if stacks else 0
+    return outside_embedding(model) - stacks + met
 
 
 def flop_per_token(facts: LlamaConfig, parameters: int) -> tuple[int, int]:
@@ -248,7 +239,7 @@ def train_all(
 def _loss(model: LlamaForCausalLM, rows: np.ndarray, reduction: str = "mean", balanced: bool = False) -> torch.Tensor:
     """Cross-entropy in nats of the tokens of `rows` (B, T + 1) after the first; in bfloat16 on a GPU.
 
-    `balanced` adds a mixture's `balance_loss`, as much of it as its configuration says.
+    `balanced` adds a mixture's balance loss, its mean over layers, as much of it as `router_aux_loss_coef` says.
     """
     ids, share = torch.from_numpy(rows.astype(np.int64)).to(model.device), 0.0
     if balanced:
@@ -256,7 +247,10 @@ def _loss(model: LlamaForCausalLM, rows: np.ndarray, reduction: str = "mean", ba
     with torch.autocast("cuda", torch.bfloat16, enabled=model.device.type == "cuda"):
         output = model(input_ids=ids[:, :-1], **({"output_router_logits": True} if share else {}))
     loss = cross_entropy(output.logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction=reduction)
-    return loss + share * balance_loss(output.router_logits, model.config.num_experts_per_tok) if share else loss
+    if not share:
+        return loss
+    routers = [logits.float() for logits in output.router_logits]
+    return loss + share * experts.balance_losses(routers, model.config.num_experts_per_tok).mean()
 
 
 def _backward(model: LlamaForCausalLM, rows: np.ndarray, at_a_time: int) -> float:

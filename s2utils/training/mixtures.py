@@ -13,7 +13,6 @@ FLOP. Traps: a schedule ends with its run, so a longer run is no continuation; R
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from pathlib import Path
 
@@ -27,10 +26,13 @@ from s2utils.workflow import artefacts
 from s2utils.workflow.notebook import Run
 
 DENSE, WIDE, UPCYCLED, SCRATCH = "dense", "dense, wide", "upcycled", "from nothing"
+MIXTURES = (UPCYCLED, SCRATCH)
+STEPS = "equal steps"
+FLOP = {mixture: f"equal FLOP, {mixture}" for mixture in MIXTURES}  # as many as that mixture has used
 BUDGETS = {  # what is compared: budget → model → its runs, whose names end with a seed
-    "equal steps": {DENSE: "dense", WIDE: "wide", UPCYCLED: "upcycled", SCRATCH: "scratch"},
-    "equal FLOP, upcycled": {DENSE: "dense-as-upcycled", UPCYCLED: "upcycled"},
-    "equal FLOP, from nothing": {DENSE: "dense-as-scratch", WIDE: "wide", SCRATCH: "scratch"},
+    STEPS: {DENSE: "dense", WIDE: "wide", UPCYCLED: "upcycled", SCRATCH: "scratch"},
+    FLOP[UPCYCLED]: {DENSE: "dense-as-upcycled", UPCYCLED: "upcycled"},
+    FLOP[SCRATCH]: {DENSE: "dense-as-scratch", WIDE: "wide", SCRATCH: "scratch"},
 }
 
 
@@ -50,7 +52,6 @@ def train(
     given: pretraining.Material, settings: Mixtures, base: Ladder, folder: Path, workers: int = 1, device: str = "cpu"
 ) -> pd.DataFrame:
     """Train into `folder`/<run>; one row a checkpoint. FLOP of `UPCYCLED` are of both parts of its life."""
-
     later = tuple(settings.checkpoints)
     ends = {DENSE: (settings.upcycle_at,), WIDE: (), UPCYCLED: later, SCRATCH: later}
 
@@ -64,22 +65,22 @@ def train(
             for seed in settings.seeds
         ]
 
-    plan = [runs(model, BUDGETS["equal steps"][model], settings.bytes) for model in (DENSE, WIDE, SCRATCH)]
+    plan = [runs(model, BUDGETS[STEPS][model], settings.bytes) for model in (DENSE, WIDE, SCRATCH)]
     first = trained([one for each in zip(*plan) for one in each])  # seed by seed: those of one read the same blocks
-    dense = first[first["run"].str.startswith(f"{BUDGETS['equal steps'][DENSE]}-")]
+    dense = first[first["run"].str.startswith(f"{BUDGETS[STEPS][DENSE]}-")]
     start, end = (dense.drop_duplicates("run", keep=keep).iloc[0] for keep in ("first", "last"))
-    upcycled = runs(UPCYCLED, BUDGETS["equal steps"][UPCYCLED], settings.bytes)
+    upcycled = runs(UPCYCLED, BUDGETS[STEPS][UPCYCLED], settings.bytes)
     for one in upcycled:
-        teacher = folder / f"{BUDGETS['equal steps'][DENSE]}-{one.seed}" / start["checkpoint"]
+        teacher = folder / f"{BUDGETS[STEPS][DENSE]}-{one.seed}" / start["checkpoint"]
         _begin(one, teacher, int(start["step"]), settings, base, folder / one.name)
     costs = {variant: flop(settings, base, variant) for variant in (DENSE, SCRATCH)}
     saved = (costs[SCRATCH] - costs[DENSE]) * start["tokens"]  # of an upcycled model, whose beginning was dense
     spent = {UPCYCLED: costs[SCRATCH] * end["tokens"] - saved, SCRATCH: costs[SCRATCH] * end["tokens"]}
-    for budget, variant in (("equal FLOP, upcycled", UPCYCLED), ("equal FLOP, from nothing", SCRATCH)):
-        n_bytes = round(settings.bytes * spent[variant] / (costs[DENSE] * end["tokens"]))
+    for mixture, budget in FLOP.items():
+        n_bytes = round(settings.bytes * spent[mixture] / (costs[DENSE] * end["tokens"]))
         upcycled += runs(DENSE, BUDGETS[budget][DENSE], n_bytes)
     rows = pd.concat([first, trained(upcycled)], ignore_index=True)
-    of_both = rows["run"].str.startswith(f"{BUDGETS['equal steps'][UPCYCLED]}-")
+    of_both = rows["run"].str.startswith(f"{BUDGETS[STEPS][UPCYCLED]}-")
     return rows.assign(flop_all=rows["flop_all"] - of_both * int(saved))
 
 
@@ -95,7 +96,7 @@ def build(settings: Mixtures, run: ladder.Run, vocab_size: int, context: int) ->
         for key in (
             "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
             "num_key_value_heads", "max_position_embeddings", "tie_word_embeddings", "bos_token_id", "eos_token_id",
-            "pad_token_id", "use_cache", "rms_norm_eps", "rope_parameters",
+            "pad_token_id", "use_cache", "rms_norm_eps", "rope_parameters", "head_dim",
         )
     }  # fmt: skip
     mixture = MixtralConfig(

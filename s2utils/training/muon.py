@@ -3,10 +3,11 @@
 The momentum of a weight matrix is brought near its nearest orthogonal matrix by five Newton–Schulz iterations before
 it is subtracted; embeddings, norms and the output head, which are no maps between hidden states, take AdamW. Matrices
 of one shape go through the iterations together. A mixture's experts are one parameter (experts, rows, columns), whose
-gates and maps up stand one above the other: each of these matrices has a step of its own. `torch.optim.Muon` computes the same step in bfloat16, which a
-processor without units for it multiplies several times slower. Trap: a step's size does not depend on the gradient's,
-so a learning rate that suits AdamW is too small here by an order of magnitude. Source: Jordan and others 2024, "Muon:
-an optimizer for hidden layers in neural networks" (coefficients, Nesterov's momentum, the factor for tall matrices).
+gates and maps up stand one above the other: each of these matrices has a step of its own. `torch.optim.Muon` computes
+the same step in bfloat16, which a processor without units for it multiplies several times slower. Trap: a step's size
+does not depend on the gradient's, so a learning rate that suits AdamW is too small here by an order of magnitude.
+Source: Jordan and others 2024, "Muon: an optimizer for hidden layers in neural networks" (coefficients, Nesterov's
+momentum, the factor for tall matrices).
 """
 
 from __future__ import annotations
