@@ -40,6 +40,7 @@ class ChosenExperts(torch.autograd.Function):
     @staticmethod
     @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.bfloat16)
     def forward(ctx, hidden, weights, index, gate_up, down):
+        """The sum; what an expert projects is kept for its gradient."""
         order = index.flatten().argsort(stable=True)  # (T·k,) places in `index`, sorted by expert
         counts = index.flatten().bincount(minlength=len(gate_up)).tolist()
         tokens, sorted_weights = order // index.shape[1], weights.flatten()[order, None]
@@ -57,6 +58,7 @@ class ChosenExperts(torch.autograd.Function):
     @staticmethod
     @torch.amp.custom_bwd(device_type="cuda")
     def backward(ctx, grad_total):
+        """Gradients of hidden, weights, gate_up and down, from that of the sum (T, H)."""
         hidden, gate_up, down, order, tokens, sorted_weights, *inner = ctx.saved_tensors
         grad_hidden, grad_weights = torch.zeros_like(hidden), []
         grad_gate_up, grad_down = torch.empty_like(gate_up), torch.empty_like(down)
