@@ -25,9 +25,9 @@ from s2utils.workflow import progress
 from s2utils.workflow.errors import UserError
 from s2utils.workflow.params import Params
 
-ALL = "all domains"
+ALL = "all domains"  # in place of a domain
 PLACES = ("first", "middle", "last")
-KEYS = ["model", "layer", "depth"]
+KEYS = ["model", "layer", "place"]
 
 
 class RoutingError(UserError, ValueError):
@@ -44,7 +44,7 @@ def routed(
 ) -> pd.DataFrame:
     """One row a document (domain, id, text) and layer, of its first `most` tokens.
 
-    Columns: model (`name`), layer (its place), depth (its number), domain, id, top_k, ids (T,) of its tokens, and
+    Columns: model (`name`), layer (from 0), place (first, middle, last), domain, id, top_k, ids (T,) of its tokens, and
     probabilities (T·E,) float32 of the router before the choice.
     """
     begin, rows = likelihood.beginning(tok), []
@@ -52,9 +52,9 @@ def routed(
     read = progress.bar(zip(documents.itertuples(), encoded), total=len(encoded), desc=name, unit="document")
     for document, ids in read:
         every = router_logits(model, [begin, *ids[:most]])
-        for place, depth in layers_shown(len(every)).items():
-            probabilities = every[depth][1:].softmax(-1)  # the token in front is none of the document
-            facts = {"model": name, "layer": place, "depth": depth, "domain": document.domain, "id": document.id}
+        for place, layer in layers_shown(len(every)).items():
+            probabilities = every[layer][1:].softmax(-1)  # the token in front is none of the document
+            facts = {"model": name, "layer": layer, "place": place, "domain": document.domain, "id": document.id}
             facts |= {"top_k": model.config.num_experts_per_tok, "ids": np.array(ids[:most], np.int32)}
             rows.append(facts | {"probabilities": probabilities.flatten().cpu().numpy()})
     return pd.DataFrame(rows)
@@ -101,12 +101,12 @@ def last(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def shares(frame: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """One row a model, layer, domain (and `ALL`), choice (first, second, any) and expert; see `routing.shares`."""
+    """One row a model, layer, domain, choice (first, second, any) and expert; see `routing.shares`."""
     return _by_domain(frame, lambda choices, documents, n: routing.shares(choices, documents, n, params))
 
 
 def repeats(frame: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """One row a model, layer, domain (and `ALL`) and kind (first, any), with both nulls; see `routing.repeats`."""
+    """One row a model, layer, domain and kind (first, any), with both nulls; see `routing.repeats`."""
     return _by_domain(frame, lambda choices, documents, n: routing.repeats(choices, documents, n, params))
 
 
@@ -116,7 +116,7 @@ def co_activation(frame: pd.DataFrame, params: Params) -> pd.DataFrame:
     def pairs(choices: np.ndarray, documents: np.ndarray, n: int) -> pd.DataFrame:
         return routing.co_activation(choices, documents, n, params)
 
-    return _by_domain(frame, pairs, domains=False).drop(columns="domain")
+    return _by_domain(frame.assign(domain=ALL), pairs).drop(columns="domain")
 
 
 def entropy(frame: pd.DataFrame, params: Params) -> pd.DataFrame:
@@ -136,16 +136,12 @@ def stacked(part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return probabilities, choices, np.repeat(np.arange(len(part)), sizes)
 
 
-def _by_domain(frame: pd.DataFrame, measured: Callable, domains: bool = True) -> pd.DataFrame:
-    """What `measured` makes of (choices, documents, n_experts) of each model and layer, by domain and over all."""
-    found = []
-    groups = list(frame.groupby(KEYS, sort=False))
-    for keys, layer in progress.bar(groups, desc="layers", unit="layer"):
-        parts = dict(list(layer.groupby("domain", sort=False))) if domains else {}
-        for domain, part in {ALL: layer, **parts}.items():
-            probabilities, choices, documents = stacked(part)
-            table = measured(choices, documents, probabilities.shape[1])
-            for place, column in enumerate([*KEYS, "domain"]):
-                table.insert(place, column, [*keys, domain][place])
-            found.append(table)
+def _by_domain(frame: pd.DataFrame, measured: Callable) -> pd.DataFrame:
+    """What `measured` makes of (choices, documents, n_experts) of each model, layer and domain."""
+    keys, found = [*KEYS, "domain"], []
+    groups = list(frame.groupby(keys, sort=False))
+    for values, part in progress.bar(groups, desc="routing", unit="domain"):
+        probabilities, choices, documents = stacked(part)
+        table = measured(choices, documents, probabilities.shape[1])
+        found.append(pd.DataFrame([values] * len(table), columns=keys).join(table))
     return pd.concat(found, ignore_index=True)

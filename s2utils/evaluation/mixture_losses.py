@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from transformers import AutoConfig
 
@@ -23,24 +24,26 @@ FACTS = ["budget", "model", "total_parameters", "active_parameters", "tokens", "
 
 
 def table(folder: Path, rows: pd.DataFrame, documents: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """One row a budget, model, domain (averages too, as `fit.by_domain`) and seed: `FACTS`, n, bits_per_byte, interval.
+    """One row a budget, model, domain (averages too, as `fit.by_domain`) and seed.
 
-    `rows` as `mixtures.make_mixtures` gives them, in `folder`; `documents` as `fit.chosen`.
+    Columns: `FACTS`, n, loss (nats a token) and bits_per_byte with their intervals. `rows` as `mixtures.make_mixtures` gives them, in `folder`; `documents` as `fit.chosen`.
     """
-    ends = rows.sort_values("tokens", kind="stable").groupby("run", sort=False).tail(1).set_index("run")
+    last = rows.sort_values("tokens", kind="stable").groupby("run", sort=False).tail(1).set_index("run")
     scores = fit.of_checkpoints(folder, rows, documents, params)
     found = []
     for (budget, models), seed in itertools.product(mixtures.BUDGETS.items(), params.mixtures.seeds):
         for model, run in models.items():
-            end = ends.loc[f"{run}-{seed}"]
+            end = last.loc[f"{run}-{seed}"]
             config = AutoConfig.from_pretrained(folder / end.name / end["checkpoint"])
             facts = {
                 "budget": budget, "model": model, "total_parameters": shapes.total_parameters(config),
                 "active_parameters": shapes.active_parameters(config), "tokens": end["tokens"], "flop": end["flop_all"],
             }  # fmt: skip
             found.append(scores[scores["run"] == end.name].assign(**facts))
-    columns = [*FACTS, "n", "bits_per_byte", "bits_per_byte_ci_low", "bits_per_byte_ci_high"]
-    return pd.concat(found, ignore_index=True)[columns]
+    ends = ["", "_ci_low", "_ci_high"]
+    frame = pd.concat(found, ignore_index=True)
+    frame = frame.assign(**{f"loss{end}": np.log(frame[f"perplexity{end}"]) for end in ends})
+    return frame[[*FACTS, "n", *(f"{metric}{end}" for metric in ("loss", "bits_per_byte") for end in ends)]]
 
 
 def verdicts(losses: pd.DataFrame, domain: str = fit.MACRO) -> pd.DataFrame:

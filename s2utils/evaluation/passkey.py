@@ -41,6 +41,7 @@ QUESTION = "What is the pass key? The pass key is"
 KEYS = 50_000  # from 1 on
 CELL = ["model", "template", "window", "length", "place"]  # what is asked alike
 NO_WINDOW = 0  # in the tables
+WINDOWED = ("llama", "mistral")  # classes of transformers whose weights take a window; others are asked without
 
 
 def ask(
@@ -56,7 +57,8 @@ def ask(
         raise ParameterError(f"'passkey.templates': {name} has no chat template: leave 'chat' out, or {name}")
     cells = list(itertools.product(settings.templates, [NO_WINDOW], settings.lengths, settings.places))
     longest = max(settings.lengths)
-    cells += itertools.product(settings.templates[:1], settings.windows, [longest], settings.places)
+    windows = settings.windows if model.config.model_type in WINDOWED else []
+    cells += itertools.product(settings.templates[:1], windows, [longest], settings.places)
     rows, prompts = [], []
     for template, window, length, place in cells:
         for key in keys(settings, length, place, seed):

@@ -18,7 +18,8 @@ from s2utils.results import widgets
 from s2utils.text import safe
 
 TEXTS = {  # written for this
-    "code": "def mean(values):\n    total = 0\n    for value in values:\n        total += value\n    return total / len(values)",
+    "code": "def mean(values):\n    total = 0\n    for value in values:\n        total += value\n"
+    "    return total / len(values)\n",
     "arithmetic": "Calculate 12 * 11. 132\nWhat is 7 + 35? 42\nSolve 3*x = 27 for x. 9",
     "question": "Why is the sky blue? Sunlight is made of many colours, and the air scatters blue light the most.",
 }  # fmt: skip
@@ -59,7 +60,7 @@ def coloured(row, tok: PreTrainedTokenizerBase) -> str:
 def page(frame: pd.DataFrame, tok: PreTrainedTokenizerBase) -> HTML:
     """All rows of `routed`, a heading a layer and text: whoever asks for these layers reads them without a kernel."""
     parts = [
-        f"<h4>{html.escape(f'{row.layer} layer, {row.domain}')}</h4>{coloured(row._asdict(), tok)}"
+        f"<h4>{html.escape(f'{row.place} layer, {row.domain}')}</h4>{coloured(row._asdict(), tok)}"
         for row in frame.itertuples(index=False)
     ]
     return HTML("".join(parts))
@@ -69,12 +70,12 @@ def explorer(frame: pd.DataFrame, tok: PreTrainedTokenizerBase):
     """Lists of layers and texts above the text that is chosen; `frame` as `routed`, of one model."""
     import ipywidgets
 
-    layer = ipywidgets.Dropdown(options=list(dict.fromkeys(frame["layer"])), description="layer")
+    layer = ipywidgets.Dropdown(options=list(dict.fromkeys(frame["place"])), description="layer")
     name = ipywidgets.Dropdown(options=list(dict.fromkeys(frame["domain"])), description="text")
     text = ipywidgets.HTML()
 
     def show(_=None) -> None:
-        row = frame[(frame["layer"] == layer.value) & (frame["domain"] == name.value)].iloc[0]
+        row = frame[(frame["place"] == layer.value) & (frame["domain"] == name.value)].iloc[0]
         text.value = coloured(row.to_dict(), tok)
 
     return widgets.framed([layer, name], text, show)
