@@ -26,7 +26,8 @@ FACTS = ["budget", "model", "total_parameters", "active_parameters", "tokens", "
 def table(folder: Path, rows: pd.DataFrame, documents: pd.DataFrame, params: Params) -> pd.DataFrame:
     """One row a budget, model, domain (averages too, as `fit.by_domain`) and seed.
 
-    Columns: `FACTS`, n, loss (nats a token) and bits_per_byte with their intervals. `rows` as `mixtures.make_mixtures` gives them, in `folder`; `documents` as `fit.chosen`.
+    Columns: `FACTS`, n, loss (nats a token) and bits_per_byte with their intervals. `rows` as `mixtures.make_mixtures`
+    gives them, in `folder`; `documents` as `fit.chosen`.
     """
     last = rows.sort_values("tokens", kind="stable").groupby("run", sort=False).tail(1).set_index("run")
     scores = fit.of_checkpoints(folder, rows, documents, params)

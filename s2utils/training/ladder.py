@@ -89,7 +89,7 @@ def config(parameters: int, vocab_size: int, context: int) -> LlamaConfig:
     """A Llama of about that many parameters outside of the embedding, `ASPECT` times as wide as it is deep.
 
     Heads have 16 dimensions, 64 from 512 on; the width of the MLP, about 8/3 of the hidden size, settles the rest, so
-    that the count is within 3 % from 20,000 on.
+    that the count is within 4 % from 20,000 on.
     """
     layers = max(1, round((parameters / 12 / ASPECT**2) ** (1 / 3)))
     width = math.sqrt(parameters / 12 / layers)
