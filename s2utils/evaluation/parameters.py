@@ -115,6 +115,41 @@ class Fit(Section):
     models: dict[Name, Weights] = Field(description="published models that 10 scores beside the study's")
 
 
+class Architectures(Section):
+    """Configurations that published tables are held against; see `architectures`."""
+
+    models: dict[Name, Weights] = Field(description="of the hub, by the name in the tables, such as OLMo-1B")
+
+
+class AttentionWindows(Section):
+    """A published model under windows it was not trained for, and the caches of windows; see `attention_windows`."""
+
+    model: Weights = Field(description="of Llama's or Mistral's class")
+    documents: Size = Field(description="held out, that have so many tokens")
+    tokens: Size = Field(description="of each document, its first")
+    windows: Distinct[Size] = Field(min_length=1, description="W, in tokens, each itself and the sinks counted")
+    sinks: Count = Field(description="first tokens that are kept, beside none")
+    reach_window: Size = Field(description="W under which one token's change is followed through the layers")
+    cache_window: Size = Field(description="W of the caches that are compared")
+    contexts: Distinct[Size] = Field(min_length=1, description="tokens after which caches are looked at, ascending")
+    chunks: Distinct[Size] = Field(min_length=1, description="tokens in which a text is read up to there")
+    steps: Size = Field(description="tokens that are then read one at a time, and timed")
+
+    @model_validator(mode="after")
+    def _fits(self):
+        key = "'attention_windows.{}'".format
+        if (least := min(self.windows)) <= self.sinks:
+            raise ValueError(f"{key('sinks')} is {self.sinks}, so of {key('windows')} {least} would hold nothing else")
+        ends = [0, *(context + self.steps for context in self.contexts)]
+        if any(context < end for end, context in zip(ends, self.contexts)):
+            raise ValueError(f"{key('contexts')} must ascend by {key('steps')} or more: these are read from one text")
+        if ends[-1] > self.tokens:
+            raise ValueError(
+                f"{key('contexts')} and {key('steps')} need {ends[-1]:,} tokens: raise {key('tokens')}, {self.tokens:,}"
+            )
+        return self
+
+
 class Panel(Section):
     """What tests the judge: answers of known worth, each rated several times; see `reliability`."""
 
@@ -163,6 +198,8 @@ class Parameters(training.Parameters):
     membership: Membership
     leaderboard: Leaderboard
     fit: Fit
+    architectures: Architectures
+    attention_windows: AttentionWindows
     mtbench: MtBench
 
     @model_validator(mode="after")

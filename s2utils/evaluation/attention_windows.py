@@ -1,0 +1,187 @@
+"""What a model loses when its attention sees a window only, how far change still travels, and what caches hold.
+
+The model is not trained for the window: it is the same weights under another mask (`architecture.cache.windowed`). A
+window W counts the token itself and, where the first tokens are kept (sinks), those too, so that W is what a cache
+holds either way. Loss: nats a token over all tokens of a text, each document after one token of the model's own;
+intervals are of documents drawn anew. Reach: a token is exchanged, and the states of later tokens are looked at layer
+by layer: none beyond l(W − 1) + 1 can differ after l layers, and what differs by less than `FELT` is not much. Trap:
+bytes are of the memory that a cache keeps alive: a slice of a longer tensor keeps all of it. Sources: Jiang et al. 2023
+(Mistral 7B); Xiao et al. 2023 (attention sinks).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase, StaticCache
+
+from s2utils.architecture import cache
+from s2utils.evaluation.parameters import AttentionWindows
+from s2utils.models import likelihood
+from s2utils.stats import intervals
+from s2utils.workflow import progress
+from s2utils.workflow.errors import ParameterError
+from s2utils.workflow.params import Params
+
+FELT = 0.01  # of a state's length
+NO_WINDOW = 0  # in the tables
+
+
+def chosen(held_out: pd.DataFrame, tok: PreTrainedTokenizerBase, settings: AttentionWindows) -> pd.DataFrame:
+    """The texts to read: domain, id, tokens (list of `settings.tokens`), of documents that have so many.
+
+    The first of each domain, then the second, until there are `settings.documents`; `held_out` has domain, id, text.
+    ParameterError where there are fewer.
+    """
+    kept = []
+    order = held_out.assign(turn=held_out.groupby("domain", sort=False).cumcount()).sort_values("turn", kind="stable")
+    for row in order[order["text"].str.len() >= settings.tokens].itertuples():
+        ids = likelihood.encoded(tok, [row.text[: 20 * settings.tokens]])[0][: settings.tokens]
+        if len(ids) == settings.tokens:
+            kept.append({"domain": row.domain, "id": row.id, "tokens": ids})
+        if len(kept) == settings.documents:
+            return pd.DataFrame(kept)
+    raise ParameterError(
+        f"{len(kept)} held-out documents have {settings.tokens:,} tokens, and attention_windows.documents asks for "
+        f"{settings.documents}: lower that or attention_windows.tokens"
+    )
+
+
+def rows(documents: pd.DataFrame, tok: PreTrainedTokenizerBase, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Token ids (B, T + 1) of `chosen`, each after the token that stands before a document."""
+    start = likelihood.beginning(tok)
+    return torch.tensor([[start, *ids] for ids in documents["tokens"]], device=device)
+
+
+def losses(model: PreTrainedModel, ids: torch.Tensor, window: int | None, sinks: int = 0) -> np.ndarray:
+    """Nats (B, T) of each token of texts (B, T + 1) after the first, one text at a time."""
+    found = []
+    for row in ids:
+        logits = cache.windowed(model, row[None, :-1], window, sinks).logits[0]
+        found.append(-likelihood.log_probabilities(logits, row[1:]).cpu().numpy())
+    return np.stack(found)
+
+
+def by_window(model: PreTrainedModel, ids: torch.Tensor, params: Params) -> pd.DataFrame:
+    """One row a window, without sinks and with: window (0: none), sinks, n documents, loss and added, with intervals.
+
+    `loss` in nats a token; `added` is the loss above that without a window, document by document.
+    """
+    given = params.attention_windows
+    asked = [(window, sinks) for window in sorted(given.windows, reverse=True) for sinks in (0, given.sinks)]
+    whole = losses(model, ids, None).mean(axis=1)  # (B,): documents are of one length, so a mean of means is a ratio
+    found = [_window(NO_WINDOW, 0, whole, whole, params)]
+    for window, sinks in progress.bar(asked, desc="windows", unit="window"):
+        found.append(_window(window, sinks, losses(model, ids, window, sinks).mean(axis=1), whole, params))
+    return pd.DataFrame(found)
+
+
+def _window(window: int, sinks: int, loss: np.ndarray, whole: np.ndarray, params: Params) -> dict:
+    facts = {"window": window, "sinks": sinks, "n": len(loss)} | intervals.mean_columns("loss", loss, params)
+    return facts | intervals.columns("added", intervals.mean(loss - whole, params))
+
+
+def change(model: PreTrainedModel, ids: torch.Tensor, window: int, place: int = 1) -> np.ndarray:
+    """How far states move when the token at `place` is another: ‖difference‖ / ‖state‖, (layers + 1, B, T).
+
+    After 0, 1, … layers; the last ones after the final norm. The other token is the one half the vocabulary away.
+    """
+    other = ids.clone()
+    other[:, place] = (ids[:, place] + model.config.vocab_size // 2) % model.config.vocab_size
+    states = [
+        torch.stack(cache.windowed(model.base_model, part, window, output_hidden_states=True).hidden_states)
+        for part in (ids, other)
+    ]
+    return ((states[1] - states[0]).norm(dim=-1) / states[0].norm(dim=-1)).float().cpu().numpy()
+
+
+def reach(moved: np.ndarray, window: int, params: Params, place: int = 1) -> pd.DataFrame:
+    """One row a layer: window, layer, bound, n, reached (mean of documents, with its interval), felt, of `change`.
+
+    In tokens, the changed one counted: `reached` is the farthest token that differs at all, `felt` by `FELT` or more;
+    `bound` is l(W − 1) + 1, or what the texts are long.
+    """
+    found = []
+    for layer, part in enumerate(moved):
+        bound = min(layer * (window - 1) + 1, part.shape[1] - place)
+        spread = {
+            name: intervals.mean_columns(name, _farthest(part[:, place:] > least), params)
+            for name, least in (("reached", 0), ("felt", FELT))
+        }
+        found.append({"window": window, "layer": layer, "bound": bound, "n": len(part)} | spread["reached"] | spread["felt"])
+    return pd.DataFrame(found)
+
+
+def _farthest(hit: np.ndarray) -> np.ndarray:
+    """1 + the last place of each row (B, T) that is hit; 0 where none is."""
+    return np.where(hit.any(axis=1), hit.shape[1] - hit[:, ::-1].argmax(axis=1), 0)
+
+
+KINDS: dict[str, Callable] = {  # (model, its window, most tokens) → an empty cache
+    "rolling buffer": lambda model, window, most: cache.RollingBuffer(
+        model.config, 1, window, dtype=model.dtype, device=model.device
+    ),
+    "dynamic": lambda model, window, most: DynamicCache(),
+    "dynamic, with config": lambda model, window, most: DynamicCache(config=model.config),
+    "static": lambda model, window, most: StaticCache(config=model.config, max_cache_len=most),
+}
+
+
+@torch.no_grad()
+def extend(model: PreTrainedModel, kept: cache.RollingBuffer | Cache, ids: torch.Tensor) -> torch.Tensor:
+    """Logits (B, T, vocabulary) of new tokens (B, T), which a cache of ours or of transformers then holds."""
+    if isinstance(kept, cache.RollingBuffer):
+        return cache.extend(model, kept, ids)
+    return model(input_ids=ids, past_key_values=kept, use_cache=True).logits
+
+
+def held_bytes(kept: cache.RollingBuffer | Cache) -> int:
+    """Bytes that a cache's keys and values keep alive, those of longer tensors that they are slices of too."""
+    if isinstance(kept, cache.RollingBuffer):
+        return kept.nbytes
+    return sum(part.untyped_storage().nbytes() for layer in kept.layers for part in (layer.keys, layer.values))
+
+
+def caches(model: PreTrainedModel, ids: torch.Tensor, params: Params) -> pd.DataFrame:
+    """One row a kind, context and chunk: what a cache holds after so many tokens of one text, and how fast it goes on.
+
+    `model` is one of Mistral's class whose window is set, `ids` (1, T). Columns: kind, context, chunk, window, bytes,
+    peak_bytes (since the text began), slots (bytes over those of one token), n steps, tokens_per_second of these and
+    its interval, max_difference of a logit from the whole text under the window's mask, of all tokens so far.
+    """
+    given, window = params.attention_windows, model.config.sliding_window
+    whole = cache.windowed(model, ids, window).logits
+    token = 2 * model.config.num_hidden_layers * model.config.num_key_value_heads * model.config.head_dim
+    token *= whole.element_size()
+    asked = [(kind, chunk) for chunk in given.chunks for kind in KINDS]
+    found = []
+    for kind, chunk in progress.bar(asked, desc="caches", unit="cache"):
+        kept, peak, off = KINDS[kind](model, window, ids.shape[1]), 0, 0.0
+        for context, sizes in _plan(given.contexts, chunk, given.steps):
+            rates = []
+            for start, size in sizes:
+                began = time.perf_counter()
+                logits = extend(model, kept, ids[:, start : start + size])
+                logits[0, -1].argmax().item()  # the next token, for which a GPU is waited for
+                rates += [1 / (time.perf_counter() - began)] if start >= context else []
+                off = max(off, float((logits - whole[:, start : start + size]).abs().max()))
+                held = held_bytes(kept)
+                peak = max(peak, held)
+            row = {"kind": kind, "context": context, "chunk": chunk, "window": window, "bytes": held}
+            row |= {"peak_bytes": peak, "slots": held / token, "n": len(rates)}
+            row |= intervals.columns("tokens_per_second", intervals.mean(rates, params))
+            found.append(row | {"max_difference": off})
+    return pd.DataFrame(found)
+
+
+def _plan(contexts: Sequence[int], chunk: int, steps: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """(context, [(start, size) of what is read]): chunks up to each context, then `steps` single tokens."""
+    done = 0
+    for context in contexts:
+        sizes = [(start, min(chunk, context - start)) for start in range(done, context, chunk)]
+        yield context, sizes + [(context + step, 1) for step in range(steps)]
+        done = context + steps
