@@ -110,9 +110,7 @@ def extend(
     counts = torch.full((len(ids),), ids.shape[1], device=ids.device) if counts is None else counts
     places, seen = buffer.begin(ids.shape[1], counts)
     mask = additive(seen, model.dtype)
-    return model(
-        input_ids=ids, position_ids=places, attention_mask=mask, past_key_values=buffer, use_cache=True
-    ).logits
+    return model(input_ids=ids, position_ids=places, attention_mask=mask, past_key_values=buffer, use_cache=True).logits
 
 
 def read(

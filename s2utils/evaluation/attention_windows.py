@@ -112,7 +112,9 @@ def reach(moved: np.ndarray, window: int, params: Params, place: int = 1) -> pd.
             name: intervals.mean_columns(name, _farthest(part[:, place:] > least), params)
             for name, least in (("reached", 0), ("felt", FELT))
         }
-        found.append({"window": window, "layer": layer, "bound": bound, "n": len(part)} | spread["reached"] | spread["felt"])
+        found.append(
+            {"window": window, "layer": layer, "bound": bound, "n": len(part)} | spread["reached"] | spread["felt"]
+        )
     return pd.DataFrame(found)
 
 
