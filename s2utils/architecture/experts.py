@@ -46,11 +46,10 @@ class ChosenExperts(torch.autograd.Function):
         tokens, sorted_weights = order // index.shape[1], weights.flatten()[order, None]
         total, inner = torch.zeros_like(hidden), []
         for token, weight, w13, w2 in zip(tokens.split(counts), sorted_weights.split(counts), gate_up, down):
-            inner.append(linear(hidden.index_select(0, token), w13))  # (n, 2·I)
-            gate, up = inner[-1].chunk(2, dim=-1)
+            row, (w1, w3) = hidden.index_select(0, token), w13.chunk(2)
+            gate, up = linear(row, w1), linear(row, w3)  # (n, I) each
             total.index_add_(0, token, linear(silu(gate).mul_(up), w2).mul_(weight))
-            if not any(ctx.needs_input_grad):
-                inner.clear()
+            inner += [gate, up] if any(ctx.needs_input_grad) else []
         ctx.save_for_backward(hidden, gate_up, down, order, tokens, sorted_weights, *inner)
         ctx.counts = counts
         return total
@@ -62,18 +61,19 @@ class ChosenExperts(torch.autograd.Function):
         hidden, gate_up, down, order, tokens, sorted_weights, *inner = ctx.saved_tensors
         grad_hidden, grad_weights = torch.zeros_like(hidden), []
         grad_gate_up, grad_down = torch.empty_like(gate_up), torch.empty_like(down)
-        parts = tokens.split(ctx.counts), sorted_weights.split(ctx.counts), inner
-        for token, weight, projected, w13, w2, grad_w13, grad_w2 in zip(*parts, gate_up, down, grad_gate_up, grad_down):
-            grad, (gate, up) = grad_total.index_select(0, token), projected.chunk(2, dim=-1)
-            active = silu(gate)
+        parts = tokens.split(ctx.counts), sorted_weights.split(ctx.counts), inner[::2], inner[1::2]
+        for token, weight, gate, up, w13, w2, grad_w13, grad_w2 in zip(*parts, gate_up, down, grad_gate_up, grad_down):
+            row, grad = hidden.index_select(0, token), grad_total.index_select(0, token)
+            (w1, w3), (grad_w1, grad_w3), active = w13.chunk(2), grad_w13.chunk(2), silu(gate)
             product, grad_product = active * up, grad @ w2
             grad_weights.append((product * grad_product).sum(dim=-1))
             torch.mm(grad.T, product.mul_(weight), out=grad_w2)
             grad_product.mul_(weight)
             grad_gate = torch.ops.aten.silu_backward(grad_product * up, gate)
-            grad_projected = torch.cat([grad_gate, grad_product.mul_(active)], dim=-1)
-            torch.mm(grad_projected.T, hidden.index_select(0, token), out=grad_w13)
-            grad_hidden.index_add_(0, token, grad_projected @ w13)
+            grad_up = grad_product.mul_(active)
+            torch.mm(grad_gate.T, row, out=grad_w1)
+            torch.mm(grad_up.T, row, out=grad_w3)
+            grad_hidden.index_add_(0, token, (grad_gate @ w1).addmm_(grad_up, w3))
         grad_weights = torch.cat(grad_weights)[order.argsort()].view(len(hidden), -1)
         return grad_hidden, grad_weights, None, grad_gate_up, grad_down
 

@@ -100,7 +100,7 @@ def change(model: PreTrainedModel, ids: torch.Tensor, window: int, place: int = 
 
 
 def reach(moved: np.ndarray, window: int, params: Params, place: int = 1) -> pd.DataFrame:
-    """One row a layer: layer, bound, n, reached (mean of documents, with its interval), felt (the same), of `change`.
+    """One row a layer: window, layer, bound, n, reached (mean of documents, with its interval), felt, of `change`.
 
     In tokens, the changed one counted: `reached` is the farthest token that differs at all, `felt` by `FELT` or more;
     `bound` is l(W − 1) + 1, or what the texts are long.
@@ -112,7 +112,9 @@ def reach(moved: np.ndarray, window: int, params: Params, place: int = 1) -> pd.
             name: intervals.mean_columns(name, _farthest(part[:, place:] > least), params)
             for name, least in (("reached", 0), ("felt", FELT))
         }
-        found.append({"layer": layer, "bound": bound, "n": len(part)} | spread["reached"] | spread["felt"])
+        found.append(
+            {"window": window, "layer": layer, "bound": bound, "n": len(part)} | spread["reached"] | spread["felt"]
+        )
     return pd.DataFrame(found)
 
 

@@ -117,6 +117,12 @@ class Fit(Section):
     models: dict[Name, Weights] = Field(description="published models that 10 scores beside the study's")
 
 
+class Architectures(Section):
+    """Configurations that published tables are held against; see `architectures`."""
+
+    models: dict[Name, Weights] = Field(description="of the hub, by the name in the tables, such as OLMo-1B")
+
+
 class AttentionWindows(Section):
     """A published model under windows it was not trained for, and the caches of windows; see `attention_windows`."""
 
@@ -133,13 +139,16 @@ class AttentionWindows(Section):
 
     @model_validator(mode="after")
     def _fits(self):
+        key = "'attention_windows.{}'".format
         if (least := min(self.windows)) <= self.sinks:
-            raise ValueError(f"'sinks' is {self.sinks}, and a window of {least} would hold nothing else: lower it")
-        starts = [0, *(context + self.steps for context in self.contexts)]
-        if any(context < start for start, context in zip(starts, self.contexts)):
-            raise ValueError("'contexts' must ascend by more than 'steps', for these are tokens of the same text")
-        if starts[-1] > self.tokens:
-            raise ValueError(f"'contexts' and 'steps' need {starts[-1]:,} tokens: raise 'tokens', {self.tokens:,}")
+            raise ValueError(f"{key('sinks')} is {self.sinks}, so of {key('windows')} {least} would hold nothing else")
+        ends = [0, *(context + self.steps for context in self.contexts)]
+        if any(context < end for end, context in zip(ends, self.contexts)):
+            raise ValueError(f"{key('contexts')} must ascend by {key('steps')} or more: these are read from one text")
+        if ends[-1] > self.tokens:
+            raise ValueError(
+                f"{key('contexts')} and {key('steps')} need {ends[-1]:,} tokens: raise {key('tokens')}, {self.tokens:,}"
+            )
         return self
 
 
@@ -223,6 +232,7 @@ class Parameters(training.Parameters):
     membership: Membership
     leaderboard: Leaderboard
     fit: Fit
+    architectures: Architectures
     attention_windows: AttentionWindows
     expert_routing: ExpertRouting
     passkey: Passkey

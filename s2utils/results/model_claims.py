@@ -21,7 +21,7 @@ import pandas as pd
 from scipy import stats
 
 from s2utils.data import corpus_mix
-from s2utils.results import claims, tables
+from s2utils.results import attention_claims, claims, expert_claims, tables
 from s2utils.results.claims import Difference
 from s2utils.stats import intervals
 from s2utils.workflow import steps
@@ -36,7 +36,7 @@ ORIGINS = {  # axis → the origin that stands for the West, and further ones of
     "nationality": ("american", {"british", "english", "canadian", "french", "german", "irish", "italian", "spanish"}),
     "race and ethnicity": ("european", {"caucasian", "white people", "white man", "white woman"}),
 }
-FIGURE = "the paper has a figure and no table"
+FIGURE, NO_NUMBER = "the paper has a figure and no table", "the paper prints no number"
 
 Found = list[Difference | str]
 
@@ -151,9 +151,7 @@ def _mean(rows: pd.DataFrame, column: str, suffix: str = "") -> tuple[float, flo
 
 
 def _minus(name: str, one: tuple, other: tuple, n: int) -> Difference:
-    value, low, high = one[0] - other[0], one[0] - one[1], one[2] - one[0]
-    low, high = math.hypot(low, other[2] - other[0]), math.hypot(high, other[0] - other[1])
-    return Difference(name, value, value - low, value + high, n, math.nan, "combined")
+    return Difference(name, *intervals.difference(one, other), n, math.nan, "combined")
 
 
 def _shares(name: str, one: pd.Series, other: pd.Series, params: Params) -> Difference:
@@ -215,7 +213,19 @@ MEASURES: dict[str, tuple[Callable[[Params], Found], Callable[[pd.DataFrame, Par
     "L2": (lambda p: [FIGURE], unlike_its_own),
     "L3": (lambda p: filtered(_ablation(), "raw_cc_en_bpb", "cc_100_en_bpb", p), _arm(filtered, 1)),
     "L4": (lambda p: much_better(_ablation(), "raw_cc_en_bpb", "pile_bpb", p), _arm(much_better, 0)),
+    "L8": (lambda p: [NO_NUMBER], lambda frame, p: attention_claims.faster(frame)),
+    "L9": (lambda p: attention_claims.fewer_heads(), lambda frame, p: attention_claims.smaller(frame)),
+    "L10a": (lambda p: attention_claims.printed_reach(), lambda frame, p: attention_claims.far(frame, "reached")),
+    "L10b": (lambda p: [NO_NUMBER], lambda frame, p: attention_claims.far(frame, "felt")),
+    "L11": (lambda p: [NO_NUMBER], lambda frame, p: attention_claims.bounded(frame)),
+    "L18": (lambda p: expert_claims.wins(), expert_claims.worth_more),
+    "L21": (lambda p: [FIGURE], lambda frame, p: expert_claims.found_everywhere(frame)),
     "L22": (lambda p: [FIGURE], doublings),
+    "L25a": (lambda p: [FIGURE], lambda frame, p: expert_claims.alike_by_domain(frame)),
+    "L25b": (lambda p: expert_claims.mathematics_apart(expert_claims.printed()),
+             lambda frame, p: expert_claims.mathematics_apart(frame)),
+    "L26": (lambda p: expert_claims.structured(expert_claims.printed()),
+            lambda frame, p: expert_claims.structured(frame)),
     "L45": (lambda p: english(_printed_languages(), p), lambda frame, p: english(_languages(frame), p)),
     "L46a": (lambda p: he_and_she(_printed("pronouns", "percent", entry="group"), p), he_and_she),
     "L46b": (lambda p: west(_printed("demographics", "percent_of_axis_documents"), p), west),

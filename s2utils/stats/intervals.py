@@ -92,6 +92,13 @@ def average(estimates: list[tuple[float, float, float]], weights=None) -> tuple[
     return mean, mean - down, mean + up
 
 
+def difference(one: tuple[float, float, float], other: tuple[float, float, float]) -> tuple[float, float, float]:
+    """(one − other, low, high) of two independent (value, low, high), MOVER."""
+    value = one[0] - other[0]
+    down, up = math.hypot(one[0] - one[1], other[2] - other[0]), math.hypot(one[2] - one[0], other[0] - other[1])
+    return value, value - down, value + up
+
+
 def sign_flip(differences, resamples: int, seed: int) -> float:
     """Two-sided p of paired differences whose signs are flipped; exact where `resamples` allow all 2ⁿ; NaNs left out.
 
