@@ -1,9 +1,10 @@
 """A layer of experts: `architecture.experts` against transformers' MixtralSparseMoeBlock, same weights.
 
-Float32, one thread. Peers by transformers' own names: `eager`, a loop over experts, and `grouped_mm`. Its `batched_mm` copies an expert's
-weights for every token (70 times slower on a CPU), so it is timed once, at few tokens. Outputs and gradients must be
-equal within 1e-5. ours and peer: processor milliseconds of a forward pass, and of forward and backward, the best of
-many in turn. Shapes: `laptop`, an eighth of Mixtral's in each direction, and `narrow`, of a model trained on a laptop.
+Float32, one thread. Peers by transformers' own names: `eager`, a loop over experts, and `grouped_mm`. Its `batched_mm`
+copies an expert's weights for every token (70 times slower on a CPU), so it is timed at few tokens. Outputs, and the
+hidden states' gradients, must be equal within 1e-5. ours and peer: processor milliseconds of a forward pass, and of
+forward and backward, the best of many in turn. Shapes: `laptop`, an eighth of Mixtral's in each direction, and
+`narrow`, of a model that was trained on a laptop.
 
 `matrices` is the limit: what the experts' products alone take at the machine's best, rows gathered and nothing added
 up. `limit` is the peer's time over that, the ratio which no arrangement of the same products passes.

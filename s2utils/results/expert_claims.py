@@ -53,13 +53,16 @@ def found_everywhere(passkey: pd.DataFrame) -> Found:
     found: Found = []
     for row in passkey[passkey["window"] == 0].to_dict("records"):
         ends = (row[end] - NEARLY_ALL for end in _ends("accuracy"))
-        found.append(Difference(f"{row['length']} tokens, key at {row['place']:g}", *ends, row["n"], 0, "Wilson"))
+        name = " ".join(row[key] for key in ("model", "template") if key in row)
+        name = f"{name} {row['length']} tokens, key at {row['place']:g}".strip()
+        found.append(Difference(name, *ends, row["n"], 0, "Wilson"))
     return found
 
 
 def alike_by_domain(shared: pd.DataFrame) -> Found:
     """A tenth minus the part of each domain's assignments that would have to move to be shared as the others' are."""
     rows = shared[(shared["choice"] == "any") & (shared["domain"] != MATHEMATICS)].dropna(subset=["share_ci_low"])
+    rows = rows.drop_duplicates([*_layers(rows), "domain", "expert"])  # a middle layer that is the last one too
     rows = rows.assign(half=(rows["share_ci_high"] - rows["share_ci_low"]) / 2)
     found: Found = []
     for place, part in rows.groupby(_layers(rows), sort=False):
@@ -79,7 +82,8 @@ def mathematics_apart(repeats: pd.DataFrame) -> Found:
     layer = repeats["layer"]
     every = repeats.groupby("model")["layer"] if "model" in repeats else layer.groupby(lambda _: 0)
     outer = (layer == every.transform("min")) | (layer == every.transform("max"))
-    rows = repeats[(repeats["kind"] == "any") & outer].dropna(subset=["repeats_ci_low"]).set_index("domain")
+    rows = repeats[(repeats["kind"] == "any") & outer].dropna(subset=["repeats_ci_low"])
+    rows = rows.drop_duplicates([*_layers(rows), "domain"]).set_index("domain")
     found: Found = []
     for place, part in rows.groupby(_layers(rows), sort=False):
         if MATHEMATICS in part.index and len(part) > 1:
@@ -96,11 +100,13 @@ def mathematics_apart(repeats: pd.DataFrame) -> Found:
 def structured(repeats: pd.DataFrame) -> Found:
     """First choices that repeat minus those by chance, in each domain and layer but the first."""
     rows = repeats[(repeats["kind"] == "first") & (repeats["layer"] > repeats["layer"].min())]
+    rows = rows.drop_duplicates([*_layers(rows), "domain"])
     found: Found = []
     for row in rows.dropna(subset=["repeats_ci_low"]).to_dict("records"):
         ends = (row[end] - row["marginal_null"] for end in _ends("repeats"))
         how = "rounding" if math.isnan(row["n"]) else "over documents"
-        found.append(Difference(f"{row['domain']}, layer {row['layer']}", *ends, row["n"], math.nan, how))
+        name = f"{row['domain']}, {_named(tuple(row[key] for key in _layers(rows)))}"
+        found.append(Difference(name, *ends, row["n"], math.nan, how))
     return found or ["experts_repeats has no layer after the first with an interval"]
 
 

@@ -73,6 +73,13 @@ class Merge(Section):
     modes: Annotated[Distinct[MergeMode], Filled] = Field(description="simple; careful; 4-bit base, unmerged")
 
 
+class Routers(Section):
+    """Routers through the years, trained on a small task made for them; see `architecture.routers`."""
+
+    seeds: Annotated[Distinct[Seed], Filled] = Field(description="one task and start each; two or more give intervals")
+    steps: Size = Field(description="batches that each router learns from")
+
+
 class Arm(Section):
     """What a model of the ablation is trained on: the mix of the corpus, changed."""
 
@@ -142,6 +149,7 @@ class Parameters(data.Parameters):
 
     sft: Sft
     merge: Merge
+    routers: Routers
     ladder: Ladder
     mixtures: Mixtures
 

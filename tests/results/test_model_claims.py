@@ -243,6 +243,14 @@ def test_each_model_s_layers_are_its_own():
     ]
 
 
+def test_a_layer_under_two_names_counts_once():
+    frame = repeated("first", 0.6, 0.6)
+    twice = pd.concat([frame.assign(place="middle"), frame[frame["layer"] == 2].assign(place="last")])
+    assert len(expert_claims.structured(twice)) == len(expert_claims.structured(frame)) == 6
+    alike = shared(0.02)
+    assert len(expert_claims.alike_by_domain(pd.concat([alike, alike]))) == len(expert_claims.alike_by_domain(alike))
+
+
 def test_fields_are_domains_and_seeds_are_averaged():
     told = judged("L3", ablation([3] * 8, [3.0] * 8, [3.02] * 8))
     assert told["measured_n"] == 8 and told["measured_value"] == pytest.approx(0.05 - 0.02)
