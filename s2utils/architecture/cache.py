@@ -1,10 +1,10 @@
 """A rolling buffer: keys and values of the last W tokens of each sequence, token i in slot i mod W.
 
 `window` W counts the token itself: query i sees key j where i − W < j ≤ i. The first `sinks` tokens may be kept
-(attention sinks); they take slots of the W, so that memory is the same: then i ≥ S goes to S + (i − S) mod (W − S). Keys
-are stored turned by RoPE to their place in the text, so the order of slots does not matter to softmax and nothing is
-ever moved. `read` takes prompts of different lengths, padded on the right, in chunks of any size; a single new token is
-written first and attends to the slots as they lie, a longer chunk attends to the slots as they were and to itself.
+(attention sinks); they take slots of the W, so that memory is the same: then i ≥ S goes to S + (i − S) mod (W − S).
+Keys are stored turned by RoPE to their place in the text, so the order of slots does not matter to softmax and nothing
+is ever moved. `read` takes prompts of different lengths, padded on the right, in chunks of any size; a single new token
+is written first and attends to the slots as they lie, a longer chunk attends to the slots as they were and to itself.
 
 A `RollingBuffer` is what transformers' Llama and Mistral take as `past_key_values` (their attention calls `update`), so
 the model's own layers run over it, with attention "sdpa" or "eager". Trap: what is padded must not be stored, and yet
@@ -21,24 +21,7 @@ from collections.abc import Iterator
 import torch
 from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM, PretrainedConfig, PreTrainedModel
 
-
-def visible(queries: torch.Tensor, keys: torch.Tensor, window: int | None, sinks: int = 0) -> torch.Tensor:
-    """Whether a query sees a key, bool (…, Q, K), of their places in the text (…, Q) and (…, K); −1 is no key.
-
-    `window` None: causal alone. Raises ValueError for a window that holds no more than its sinks.
-    """
-    query, key = queries[..., :, None], keys[..., None, :]
-    causal = (key >= 0) & (key <= query)
-    if window is None:
-        return causal
-    return causal & ((key > query - (window - checked(window, sinks))) | (key < sinks))
-
-
-def checked(window: int, sinks: int) -> int:
-    """`sinks`, or ValueError where they leave no slot for the token itself."""
-    if not 0 <= sinks < window:
-        raise ValueError(f"sinks must be 0 to {window - 1}, for a window of {window} counts the token itself: {sinks}")
-    return sinks
+from s2utils.architecture.attention import checked, visible
 
 
 def slot(place: torch.Tensor, window: int, sinks: int = 0) -> torch.Tensor:

@@ -1,9 +1,9 @@
 """Published tables of architectures, cell by cell beside live configurations.
 
-A configuration is the hub's where `architectures.models` names it, else the defaults of transformers' class, which are
+A configuration is the hub's where `configurations.models` names it, else the defaults of transformers' class, which are
 documented to be one published model; where there is neither, the cell says so. What a table prints in words (norm,
-biases, block) is read off the model that the configuration builds, on the meta device, where nothing is allocated. Trap:
-`max_position_embeddings` is what a library allows, not what a model was trained on. Printed tables lie in
+biases, block) is read off the model that the configuration builds, on the meta device, where nothing is allocated.
+Trap: `max_position_embeddings` is what a library allows, not what a model was trained on. Printed tables lie in
 reports/published/<paper>/; sources: Jiang et al. 2023, 2024; Groeneveld et al. 2024; Touvron et al. 2023.
 """
 

@@ -11,7 +11,9 @@ bytes are of the memory that a cache keeps alive: a slice of a longer tensor kee
 
 from __future__ import annotations
 
+import itertools
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -21,14 +23,36 @@ from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokeniz
 
 from s2utils.architecture import cache
 from s2utils.evaluation.parameters import AttentionWindows
-from s2utils.models import likelihood
+from s2utils.models import likelihood, loading
 from s2utils.stats import intervals
 from s2utils.workflow import progress
 from s2utils.workflow.errors import ParameterError
+from s2utils.workflow.notebook import Run
 from s2utils.workflow.params import Params
 
 FELT = 0.01  # of a state's length
 NO_WINDOW = 0  # in the tables
+TURNS = 6  # windows of text that `exactness` reads
+TABLES = ("attention_window", "attention_reach", "cache", "cache_exact")
+
+
+def make(run: Run) -> dict[str, pd.DataFrame]:
+    """The tables by name, measured unless that is done: attention_window, attention_reach, cache, cache_exact."""
+    made, p = run.artefact(step="windows"), run.params
+    if not made.ready:
+        given = p.attention_windows
+        held_out = pd.read_parquet(run.require("corpus").folder / "held_out.parquet")
+        tok, model = loading.tokenizer(given.model), loading.full(given.model, p.model.dtype, p.runtime.device)
+        ids = rows(chosen(held_out, tok, given), tok, model.device)
+        with made.making():
+            found = {"attention_window": by_window(model, ids, p)}
+            moved = change(model, ids, given.reach_window)
+            found["attention_reach"] = reach(moved, given.reach_window, p)
+            found["cache"] = caches(cache.as_mistral(model, given.cache_window), ids[:1], p)
+            found["cache_exact"] = exactness(model, ids[:1], given.reach_window)
+            for name, frame in found.items():
+                frame.to_parquet(made.folder / f"{name}.parquet", index=False)
+    return {name: pd.read_parquet(made.folder / f"{name}.parquet") for name in TABLES}
 
 
 def chosen(held_out: pd.DataFrame, tok: PreTrainedTokenizerBase, settings: AttentionWindows) -> pd.DataFrame:
@@ -40,7 +64,8 @@ def chosen(held_out: pd.DataFrame, tok: PreTrainedTokenizerBase, settings: Atten
     kept = []
     order = held_out.assign(turn=held_out.groupby("domain", sort=False).cumcount()).sort_values("turn", kind="stable")
     for row in order[order["text"].str.len() >= settings.tokens].itertuples():
-        ids = likelihood.encoded(tok, [row.text[: 20 * settings.tokens]])[0][: settings.tokens]
+        text = unicodedata.normalize("NFC", row.text).strip()  # as some tokenizers do anyway
+        ids = likelihood.encoded(tok, [text[: 20 * settings.tokens].strip()])[0][: settings.tokens]
         if len(ids) == settings.tokens:
             kept.append({"domain": row.domain, "id": row.id, "tokens": ids})
         if len(kept) == settings.documents:
@@ -90,13 +115,16 @@ def change(model: PreTrainedModel, ids: torch.Tensor, window: int, place: int = 
 
     After 0, 1, … layers; the last ones after the final norm. The other token is the one half the vocabulary away.
     """
-    other = ids.clone()
-    other[:, place] = (ids[:, place] + model.config.vocab_size // 2) % model.config.vocab_size
-    states = [
-        torch.stack(cache.windowed(model.base_model, part, window, output_hidden_states=True).hidden_states)
-        for part in (ids, other)
-    ]
-    return ((states[1] - states[0]).norm(dim=-1) / states[0].norm(dim=-1)).float().cpu().numpy()
+    moved = []
+    for row in ids[:, None]:  # one text at a time: all layers' states are held
+        other = row.clone()
+        other[:, place] = (row[:, place] + model.config.vocab_size // 2) % model.config.vocab_size
+        before, after = (
+            torch.cat(cache.windowed(model.base_model, text, window, output_hidden_states=True).hidden_states)
+            for text in (row, other)
+        )
+        moved.append(((after - before).norm(dim=-1) / before.norm(dim=-1)).float().cpu().numpy())
+    return np.stack(moved, axis=1)
 
 
 def reach(moved: np.ndarray, window: int, params: Params, place: int = 1) -> pd.DataFrame:
@@ -112,9 +140,8 @@ def reach(moved: np.ndarray, window: int, params: Params, place: int = 1) -> pd.
             name: intervals.mean_columns(name, _farthest(part[:, place:] > least), params)
             for name, least in (("reached", 0), ("felt", FELT))
         }
-        found.append(
-            {"window": window, "layer": layer, "bound": bound, "n": len(part)} | spread["reached"] | spread["felt"]
-        )
+        row = {"window": window, "layer": layer, "bound": bound, "n": len(part)}
+        found.append(row | spread["reached"] | spread["felt"])
     return pd.DataFrame(found)
 
 
@@ -159,24 +186,24 @@ def caches(model: PreTrainedModel, ids: torch.Tensor, params: Params) -> pd.Data
     whole = cache.windowed(model, ids, window).logits
     token = 2 * model.config.num_hidden_layers * model.config.num_key_value_heads * model.config.head_dim
     token *= whole.element_size()
-    asked = [(kind, chunk) for chunk in given.chunks for kind in KINDS]
     found = []
-    for kind, chunk in progress.bar(asked, desc="caches", unit="cache"):
-        kept, peak, off = KINDS[kind](model, window, ids.shape[1]), 0, 0.0
+    for chunk in progress.bar(given.chunks, desc="caches", unit="chunk"):
+        stores = {kind: empty(model, window, ids.shape[1]) for kind, empty in KINDS.items()}
+        peak, off = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0.0)
         for context, sizes in _plan(given.contexts, chunk, given.steps):
-            rates = []
-            for start, size in sizes:
+            rates = {kind: [] for kind in KINDS}
+            for (start, size), (kind, kept) in itertools.product(sizes, stores.items()):  # in turn: noise meets all
                 began = time.perf_counter()
                 logits = extend(model, kept, ids[:, start : start + size])
                 logits[0, -1].argmax().item()  # the next token, for which a GPU is waited for
-                rates += [1 / (time.perf_counter() - began)] if start >= context else []
-                off = max(off, float((logits - whole[:, start : start + size]).abs().max()))
-                held = held_bytes(kept)
-                peak = max(peak, held)
-            row = {"kind": kind, "context": context, "chunk": chunk, "window": window, "bytes": held}
-            row |= {"peak_bytes": peak, "slots": held / token, "n": len(rates)}
-            row |= intervals.columns("tokens_per_second", intervals.mean(rates, params))
-            found.append(row | {"max_difference": off})
+                rates[kind] += [1 / (time.perf_counter() - began)] if start >= context else []
+                off[kind] = max(off[kind], float((logits - whole[:, start : start + size]).abs().max()))
+                peak[kind] = max(peak[kind], held_bytes(kept))
+            for kind, kept in stores.items():
+                row = {"kind": kind, "context": context, "chunk": chunk, "window": window, "bytes": held_bytes(kept)}
+                row |= {"peak_bytes": peak[kind], "slots": row["bytes"] / token, "n": len(rates[kind])}
+                row |= intervals.columns("tokens_per_second", intervals.mean(rates[kind], params))
+                found.append(row | {"max_difference": off[kind]})
     return pd.DataFrame(found)
 
 
@@ -187,3 +214,23 @@ def _plan(contexts: Sequence[int], chunk: int, steps: int) -> Iterator[tuple[int
         sizes = [(start, min(chunk, context - start)) for start in range(done, context, chunk)]
         yield context, sizes + [(context + step, 1) for step in range(steps)]
         done = context + steps
+
+
+def exactness(model: PreTrainedModel, ids: torch.Tensor, window: int) -> pd.DataFrame:
+    """One row a chunk (a token, W, and more than W): window, chunk, dtype, tokens, max_difference of a logit.
+
+    The rolling buffer against transformers' own mask, far beyond W; on a CPU in float64, which `model` then is, for
+    the rounding of float32 alone moves logits of a deep model by more than 1e-4 under any cache.
+    """
+    model = model.double() if model.device.type == "cpu" else model
+    mistral, text = cache.as_mistral(model, window), ids[:1, : TURNS * window]
+    with torch.no_grad():
+        whole = mistral(input_ids=text, use_cache=False).logits
+    found = []
+    for chunk in (1, window, TURNS // 2 * window + 1):
+        buffer = cache.RollingBuffer(mistral.config, 1, window, dtype=mistral.dtype, device=mistral.device)
+        lengths = torch.tensor([text.shape[1]], device=text.device)
+        logits = torch.cat(list(cache.read(mistral, buffer, text, lengths, chunk)), dim=1)
+        row = {"window": window, "chunk": chunk, "dtype": str(mistral.dtype).removeprefix("torch.")}
+        found.append(row | {"tokens": text.shape[1], "max_difference": float((logits - whole).abs().max())})
+    return pd.DataFrame(found)

@@ -10,6 +10,7 @@ from s2utils.data.parameters import Syllables
 from s2utils.models.parameters import Endpoint, Weights
 from s2utils.training import parameters as training
 from s2utils.workflow.limits import (
+    MOST,
     Count,
     Distinct,
     Filled,
@@ -117,7 +118,7 @@ class Fit(Section):
     models: dict[Name, Weights] = Field(description="published models that 10 scores beside the study's")
 
 
-class Architectures(Section):
+class Configurations(Section):
     """Configurations that published tables are held against; see `architectures`."""
 
     models: dict[Name, Weights] = Field(description="of the hub, by the name in the tables, such as OLMo-1B")
@@ -225,6 +226,18 @@ class MtBench(Section):
         return judge
 
 
+class AttentionHeads(Section):
+    """What key-value heads cost in decoding."""
+
+    model: Weights = Field(description="whose key-value heads, shared by groups of heads, are copied and averaged")
+    batch_sizes: Annotated[Distinct[Size], Filled] = Field(description="texts decoded at once")
+    contexts: Annotated[Distinct[Size], Filled] = Field(description="tokens in the cache of each")
+    cache_gib: float = Field(gt=0, le=MOST, description="GiB; a larger cache is not timed")
+    steps: Size = Field(description="timed of each setting")
+    documents: Size = Field(description="held-out documents whose loss is taken, domains in turn")
+    max_characters: Size = Field(description="of such a document")
+
+
 class Parameters(training.Parameters):
     """Sections of this room."""
 
@@ -232,7 +245,8 @@ class Parameters(training.Parameters):
     membership: Membership
     leaderboard: Leaderboard
     fit: Fit
-    architectures: Architectures
+    attention_heads: AttentionHeads
+    configurations: Configurations
     attention_windows: AttentionWindows
     expert_routing: ExpertRouting
     passkey: Passkey

@@ -146,7 +146,9 @@ def reach(params: Params) -> Reach:
     toxic, found = params.s2.toxicity_model, Reach([], [], [])
     ends = {"question writer": params.questions.writer, "judge": params.mtbench.judge}
     ends |= {f"other judge {i}": end for i, end in enumerate(params.mtbench.other_judges, start=1)}
-    decoders = [(w.path, w.revision) for w in (params.model.base, params.model.chat, *params.fit.models.values())]
+    models = [params.model.base, params.model.chat, *params.fit.models.values()]
+    models += [params.attention_heads.model, params.attention_windows.model]
+    decoders = [(w.path, w.revision) for w in models]
     judges = [(end.model, end.revision) for end in ends.values() if end.backend == "local"]
     encoders = [(w.path, w.revision) for w in (params.data.embedder, params.text_metrics.bertscore)]
     encoders += [] if toxic == "profanity-check" else [toxic.partition("@")[::2]]
@@ -159,6 +161,10 @@ def reach(params: Params) -> Reach:
         decoder = (path, revision) in [*decoders, *judges]
         found.asks.append(Row(f"model {path}", partial(hub, "model", path, revision, decoder), HUB))
         found.downloads.extend([] if cached(path) else [(path, decoder)])
+    for path, revision in [(w.path, w.revision) for w in params.configurations.models.values()]:
+        if (path, revision) not in decoders and not (paths.root() / path).exists():
+            what = f"configuration {path}"  # alone: no weights are read
+            found.asks.append(Row(what, partial(hub, "model", path, revision, False), HUB))
     sets = list(BOARD) if params.leaderboard.source == "hub" else []  # too small to count as downloads
     for name, given in {**params.corpus.components, **params.data.sources}.items():
         path = paths.root() / given.path

@@ -58,6 +58,7 @@ RULES = {  # rule of the graph → seconds of a job's start and end with its tab
     "divergence_one": 14, "answers": 11, "membership": 3, "text_metrics": 30, "leaderboard_one": 10, "protocols": 11,
     "leaderboard": 8, "mtbench_one": 10, "judged": 4, "mtbench": 8,
     "corpus": 14, "fit_one": 7, "fit": 14, "ladder": 6, "ablation": 6,
+    "attention": 18, "arms": 6, "windows": 6,
 }  # fmt: skip
 REPORT = 29  # seconds of the rule that writes the report
 ROW = {  # seconds: a text cleaned, a text described, a value drawn, a document of a corpus filtered and described
@@ -69,6 +70,9 @@ SCRATCH = {
     "share": 0.4,
     "token": 70e-6,
 }  # a tiny model: bytes a token, share of the rate, seconds a token
+ARMS = 9  # architecture_arms.CHANGES, whose import takes seconds
+HEADS = 3  # attention_heads.variants, each with half as many key-value heads or fewer
+CACHES = 4  # attention_windows.KINDS
 TEXTS = {  # source → rows, those left for fine-tuning, mean characters of their answers, of their questions
     "embedded:sciq": (1000, 350, 393, 76),  # counted here
     "embedded:wikilead": (10_033, 1350, 394, 45),

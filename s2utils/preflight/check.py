@@ -40,6 +40,7 @@ SMALLER = {  # notebook → what makes it shorter
     "07_mtbench": "mtbench.n, mtbench.max_new_tokens, mtbench.panel.questions=0",
     "09_corpus": "corpus.components.<name>.max_documents",
     "10_fit": "fit.documents, fit.max_characters, ladder.bytes, ladder.ablation.bytes",
+    "11_attention": "attention_heads.steps, attention_windows.tokens, architecture.bytes, or fewer architecture.seeds",
 }
 
 

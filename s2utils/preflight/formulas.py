@@ -7,6 +7,7 @@ Trap: tokens are characters / 4; a text of numbers or another script has more.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from typing import TYPE_CHECKING
 
 from s2utils.data import question_writer
@@ -252,8 +253,32 @@ def _scratch(c: Costs, e: Estimate, rule: str, sizes: list[int], n_bytes: int) -
     )
 
 
+def _attention(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
+    p, s = c.params, c.params.attention_heads
+    grid = list(itertools.product(s.batch_sizes, s.contexts))
+    step = sum(c.decode(batch, context, sampled=False) for batch, context in grid)
+    variants = (assumed.HEADS, "numbers of key-value heads")
+    e.takes("attention", variants, (s.steps + 1, "steps"), (step, f"s: a token of {len(grid)} settings"))
+    tokens = s.documents * s.max_characters / assumed.CHARS
+    read = c.forward(tokens, s.max_characters / assumed.CHARS, logits=True)
+    e.takes("attention", variants, (read, f"s: {tokens:,.0f} tokens of documents"))
+    e.takes("attention", (c.load(), "s to load"))
+    w = p.attention_windows
+    times = 2 * len(w.windows) + 3  # without a window, under each without sinks and with, and twice for a change
+    read = c.forward(w.tokens, w.tokens, logits=True)
+    e.takes("windows", (w.documents, "documents"), (times, "times"), (read, f"s: {w.tokens:,} tokens"))
+    steps = len(w.contexts) * w.steps * c.decode(1, w.tokens, sampled=False)
+    e.takes("windows", (assumed.CACHES * len(w.chunks), "caches"), (read + steps, "s: a text, and single tokens"))
+    e.takes("windows", (c.load(), "s to load"))
+    n = assumed.ARMS * len(p.architecture.seeds)
+    _scratch(c, e, "arms", [p.architecture.parameters] * n, p.architecture.bytes)
+    _network(c, e)
+    e.holds(assumed.HEADS / 2 * s.cache_gib * 2**30, f"caches {assumed.HEADS} of at most {s.cache_gib:g} GiB")
+    e.disk = 4 * n * p.architecture.parameters
+
+
 NOTEBOOKS = {  # what else than its jobs' starts a notebook takes
     "01_eda": _eda, "02_datasets": _datasets, "03_sft": _sft, "04_generate": _generate,
     "05_text_metrics": _text_metrics, "06_leaderboard": _leaderboard, "07_mtbench": _mtbench,
-    "09_corpus": _corpus, "10_fit": _fit,
+    "09_corpus": _corpus, "10_fit": _fit, "11_attention": _attention,
 }  # fmt: skip

@@ -227,6 +227,7 @@ CHECKS: dict[str, Callable[[Weights, str, Path], str]] = {
     "shared prefixes as hf": likelihoods,
     "losses of documents": gpu_fit.documents,
     "models from nothing": gpu_fit.from_nothing,
+    "heads that are shared": gpu_fit.shared_heads,
     "FlashAttention": flash,
 }
 

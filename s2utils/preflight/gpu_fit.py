@@ -1,4 +1,4 @@
-"""What notebook 10 computes on a GPU: losses of whole documents, and models from nothing.
+"""What notebooks 10 and 11 compute on a GPU: losses of whole documents, models from nothing, decoders and heads.
 
 Each check gives what it found and raises a `Finding` where that does not hold; `gpu_check` makes them. Trap: on a GPU
 the ladder computes in bfloat16 (autocast) and on a processor in float32, so its loss is compared with itself only.
@@ -16,7 +16,7 @@ from s2utils.models.parameters import Weights
 from s2utils.preflight.finding import held
 from s2utils.workflow.params import load
 
-WITHIN = 1e-3  # nat a token, in float32
+WITHIN = 1e-3  # nat a token, or a logit, in float32
 FEWER = 0.9  # of the loss of the first checkpoint, and of a uniform model: at most so much is left at the end
 TEXTS = [
     f"Word {i} of the cat is {i * i}: it sat on mat {i % 7} and saw {i % 11} dogs. " * (1 + i % 5) for i in range(300)
@@ -24,6 +24,11 @@ TEXTS = [
 LADDER = {  # a few seconds on one core
     "vocab_size": 512, "context": 64, "parameters": [100_000], "bytes": 60_000, "checkpoints": [4_000], "seeds": [1],
     "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "held_out_bytes": 2_000,
+}  # fmt: skip
+HEADS = {  # a Llama that shares each key-value head among four heads
+    "vocab_size": 512, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 8,
+    "num_key_value_heads": 2, "max_position_embeddings": 2048, "tie_word_embeddings": True, "bos_token_id": 0,
+    "eos_token_id": 0,
 }  # fmt: skip
 
 
@@ -65,3 +70,24 @@ def from_nothing(base: Weights, device: str, folder: Path) -> str:
     whole = all(bool(weight.isfinite().all()) for weight in left.parameters())
     learns = whole and last < FEWER * min(first, math.log(settings.vocab_size))
     return held(learns, f"held-out loss {first:.3f} → {last:.3f} nat a token, {speed:,.0f} tokens/s")
+
+
+def shared_heads(base: Weights, device: str, folder: Path) -> str:
+    """A small Llama has the same logits as a decoder of ours, and with its key-value heads copied; both are decoded."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from s2utils.architecture import decoder, heads
+    from s2utils.evaluation import attention_heads
+
+    torch.manual_seed(1)
+    network = LlamaForCausalLM(LlamaConfig(**HEADS)).eval()
+    ids = torch.randint(HEADS["vocab_size"], (2, 64), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        theirs, network, ids = network(ids).logits, network.to(device), ids.to(device)
+        copied = heads.with_kv_heads(network, HEADS["num_attention_heads"])
+        others = (network, copied, decoder.from_transformers(network).to(device))
+        off = max(float((theirs - other(ids).logits.cpu()).abs().max()) for other in others)
+    speeds = attention_heads.decode({"shared": network, "copied": copied}, 16, 1024, 4)
+    faster = sum(speeds["shared"]) / sum(speeds["copied"])
+    return held(off < WITHIN, f"logits {off:.1e} apart at most; shared heads {faster:.1f} times as fast as copied ones")

@@ -48,7 +48,8 @@ def far(reach: pd.DataFrame, column: str) -> list[Difference]:
     last = reach[reach["bound"] == reach["layer"] * (reach["window"] - 1) + 1].iloc[-1]
     wanted = FAR * last["layer"] * last["window"]
     ends = (last[end] - wanted for end in (column, f"{column}_ci_low", f"{column}_ci_high"))
-    return [Difference(f"{last['layer']} layers of W = {last['window']}: {column}", *ends, last["n"], 0, "bootstrap")]
+    name = f"{last['layer']:.0f} layers of W = {last['window']:.0f}: {column}"
+    return [Difference(name, *ends, last["n"], 0, "bootstrap")]
 
 
 def printed_reach() -> list[Difference]:

@@ -1,4 +1,4 @@
-"""What a reader may turn in JupyterLab: the limits of the filter, and whose answer to which question is looked at.
+"""What a reader may turn in JupyterLab: limits of the filter, weights of a mix, a window, whose answers are looked at.
 
 Each widget is a thin frame around a function that computes a table; the same table stands beside it for those who read
 a page. Nothing here makes an artefact. Trap: a widget lives in its kernel only, so a run without a reader shows none
@@ -148,6 +148,45 @@ def token_losses(scores: dict[str, pd.DataFrame], documents: pd.DataFrame, tok):
         )
 
     return framed([model, place], text, show)
+
+
+def reach(windows: list[int | None], sinks: list[int], tokens: int, layers: int, bytes_a_token: int) -> pd.DataFrame:
+    """What the last of `tokens` tokens sees of those before it: a row a window (None: none) and number of sinks in it.
+
+    Columns: keys in its sight, which a cache must keep, and their bytes; the share of all causal pairs that is looked
+    at; how many tokens back values can come from through `layers` layers, sinks aside.
+    """
+    rows = []
+    for window, first in [(width, first) for width in windows for first in (sinks if width else [0])]:
+        kept = min(window or tokens, tokens)
+        pairs = kept * (kept + 1) / 2 + kept * (tokens - kept)
+        back = min(tokens - 1, layers * (kept - first - 1))
+        row = (window or "none", first, kept, kept * bytes_a_token, pairs / (tokens * (tokens + 1) / 2), back)
+        rows.append(row)
+    names = ["window", "sinks", "keys seen", "bytes of cache", "share of pairs", "reach back"]
+    return pd.DataFrame(rows, columns=names).set_index(names[:2])
+
+
+def windows(tokens: int, layers: int, bytes_a_token: int, drawn: int = 24):
+    """Sliders of window and sinks above the mask of `drawn` tokens, and what they leave of `tokens` (`reach`)."""
+    import ipywidgets
+    import torch
+
+    from s2utils.architecture import attention  # slow
+
+    window = ipywidgets.IntSlider(8, min=1, max=drawn, description="window")
+    sinks = ipywidgets.IntSlider(0, min=0, max=drawn, description="sinks")
+    length = ipywidgets.IntSlider(tokens, min=drawn, max=4 * tokens, description="tokens")
+    picture, places = ipywidgets.HTML(), torch.arange(drawn)
+
+    def show(_=None) -> None:
+        first = min(sinks.value, window.value - 1)
+        mask = attention.visible(places, places, window.value, first)
+        rows = "\n".join("".join("■" if seen else "·" for seen in row) for row in mask.tolist())
+        table = reach([window.value], [first], length.value, layers, bytes_a_token)
+        picture.value = f"<pre style='line-height:1'>{rows}</pre>{table.to_html()}"
+
+    return framed([window, sinks, length], picture, show)
 
 
 def side_by_side(answers: pd.DataFrame, dataset: str, question: str) -> pd.DataFrame:

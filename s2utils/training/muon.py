@@ -86,10 +86,11 @@ class Muon(Optimizer):
 def optimizers(model: torch.nn.Module, lr: float, adamw_lr: float, weight_decay: float) -> tuple[Muon, AdamW]:
     """(Muon for the matrices of the layers, AdamW for all else) of a transformers model.
 
-    Embeddings and the head are told by the model itself (`get_input_embeddings`, `get_output_embeddings`); they and the
-    norms are not decayed.
+    Embeddings, of positions too, and the head (`get_output_embeddings`) are no matrices of layers; they and the norms
+    are not decayed.
     """
-    ends = {id(end.weight) for end in (model.get_input_embeddings(), model.get_output_embeddings()) if end is not None}
+    ends = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    ends = {id(end.weight) for end in (*ends, model.get_output_embeddings()) if end is not None}
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     matrices = [weight for weight in weights if weight.ndim in (2, 3) and id(weight) not in ends]
     rest = [weight for weight in weights if weight.ndim not in (2, 3) or id(weight) in ends]

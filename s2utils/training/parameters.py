@@ -122,6 +122,18 @@ class Ladder(Section):
     ablation: Ablation
 
 
+class Architecture(Section):
+    """One small decoder for each choice of an architecture, trained with the ladder's settings."""
+
+    parameters: Size = Field(description="outside of the embedding; must make heads that groups can share")
+    bytes: Size = Field(description="UTF-8 bytes of text a model")
+    seeds: Annotated[Distinct[Seed], Filled] = Field(description="one model an arm each; two or more give a spread")
+    held_out_bytes: Size = Field(description="of text on which every arm is measured")
+    times: Annotated[Distinct[Size], Filled] = Field(
+        description="lengths at which positions are measured, in blocks of training; the longest a multiple of each"
+    )
+
+
 class Mixtures(Section):
     """Mixtures of experts and their dense counterparts; text, tokenizer, batches and rates are the ladder's."""
 
@@ -151,6 +163,7 @@ class Parameters(data.Parameters):
     merge: Merge
     routers: Routers
     ladder: Ladder
+    architecture: Architecture
     mixtures: Mixtures
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from s2utils.architecture import cache
+from s2utils.architecture import attention, cache
 
 FACTS = {
     "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -32,7 +32,7 @@ def through(model, buffer: cache.RollingBuffer, ids: torch.Tensor, lengths: list
 
 def test_the_window_counts_the_token_itself_as_transformers_does():
     places = torch.arange(6)
-    seen = cache.visible(places, places, 3)
+    seen = attention.visible(places, places, 3)
     assert seen.sum(dim=1).tolist() == [1, 2, 3, 3, 3, 3]
     ids = tokens(2, 30)
     assert torch.equal(cache.windowed(mistral(4), ids, 4).logits, mistral(4)(input_ids=ids).logits)

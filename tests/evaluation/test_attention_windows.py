@@ -10,6 +10,7 @@ from tiny_ladder import TEXTS, tokenizer
 from transformers import MistralConfig, MistralForCausalLM
 
 from s2utils.evaluation import attention_windows
+from s2utils.models import loading
 from s2utils.workflow import params
 from s2utils.workflow.errors import ParameterError
 
@@ -75,3 +76,19 @@ def test_every_cache_has_the_logits_of_the_whole_text_and_the_ring_has_w_slots()
     assert slots.loc["rolling buffer", "peak_bytes"] == slots.loc["rolling buffer", "bytes"]
     assert slots.loc["dynamic, with config", "peak_bytes"] > slots.loc["rolling buffer", "bytes"]
     assert table["n"].eq(3).all()
+
+
+def test_the_ring_is_exact_in_chunks_of_one_of_the_window_and_of_more():
+    table = attention_windows.exactness(model(None), ids(asked()), 4)
+    assert table["chunk"].tolist() == [1, 4, 13] and table["tokens"].eq(24).all() and table["dtype"].eq("float64").all()
+    assert (table["max_difference"] < 1e-6).all()
+    model.cache_clear()  # it is in float64 now
+
+
+@pytest.mark.slow
+def test_logits_of_a_published_model_are_equal_far_beyond_the_window():
+    p = params.load("cpu")
+    given = p.attention_windows
+    tok, lm = loading.tokenizer(given.model), loading.full(given.model, "float32")
+    text = tok(" ".join(TEXTS["prose"]), return_tensors="pt")["input_ids"]
+    assert (attention_windows.exactness(lm, text, 9)["max_difference"] < 1e-4).all()

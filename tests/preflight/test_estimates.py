@@ -5,12 +5,15 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from conftest import REPOSITORY
 
+from s2utils.evaluation import attention_heads, attention_windows
 from s2utils.preflight import assumptions, check, estimates, machine
 from s2utils.preflight.machine import A100, REFERENCE
+from s2utils.training import architecture_arms
 from s2utils.workflow import params
 
 RECORDED = {  # seconds of all jobs of a step on 2026-11-30, two at a time; REFERENCE holds that machine's rates
@@ -193,3 +196,16 @@ def test_a_sweep_multiplies_what_its_points_make_anew(tree):
         assert swept[step].seconds == pytest.approx(factor * once[step].seconds), step
         assert swept[step].disk == pytest.approx(factor * once[step].disk) and swept[step].memory == once[step].memory
     assert swept["03_sft"].rules == {"sft_one": 6, "sft": 3}
+
+
+def test_what_is_counted_of_11_is_what_it_makes():
+    """Counts stand where they need no import of torch."""
+    assert len(architecture_arms.CHANGES) == assumptions.ARMS
+    assert len(attention_windows.KINDS) == assumptions.CACHES
+    config = SimpleNamespace(num_attention_heads=32, num_key_value_heads=8)
+    assert len(attention_heads.variants(config)) == assumptions.HEADS
+    values = [by_step("cpu", f"attention_heads.steps={n}")["11_attention"].seconds for n in (1, 4, 20)]
+    values += [by_step("cpu", f"attention_windows.documents={n}")["11_attention"].seconds for n in (50, 500)]
+    assert values == sorted(set(values))
+    few, many = (by_step("cpu", f"architecture.seeds={seeds}")["11_attention"].seconds for seeds in ("[1]", "[1,2]"))
+    assert few < many

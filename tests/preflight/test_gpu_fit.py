@@ -1,8 +1,10 @@
-"""The checks of notebook 10 hold on a processor against itself, and see what is wrong."""
+"""The checks of notebooks 10 and 11 hold on a processor against itself, and see what is wrong."""
 
 import numpy as np
 import pytest
+from transformers import LlamaForCausalLM
 
+from s2utils.architecture import heads
 from s2utils.models import likelihood
 from s2utils.models.parameters import Weights
 from s2utils.preflight import gpu_check, gpu_fit
@@ -43,3 +45,10 @@ def test_one_that_takes_no_steps_does_not_hold(tmp_path, monkeypatch):
     monkeypatch.setattr(muon.AdamW, "step", lambda self, closure=None: None)
     with pytest.raises(Finding, match="held-out loss"):
         gpu_fit.from_nothing(None, "cpu", tmp_path)
+
+
+def test_shared_heads_are_those_of_the_processor_and_copies_that_are_none_do_not_hold(tmp_path, monkeypatch):
+    assert "times as fast as copied ones" in gpu_fit.shared_heads(None, "cpu", tmp_path)
+    monkeypatch.setattr(heads, "with_kv_heads", lambda network, n: LlamaForCausalLM(network.config).eval())
+    with pytest.raises(Finding, match="apart at most"):
+        gpu_fit.shared_heads(None, "cpu", tmp_path)

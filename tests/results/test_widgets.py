@@ -187,3 +187,20 @@ def test_a_document_with_its_losses_is_escaped_and_follows_the_lists(tok, fitted
     assert "99.00 nats" in text.value and [name for name, _ in place.options] == ["a · 1", "a · 2", "b · 3"]
     place.value = 1
     assert "<script" not in text.value and "&lt;" in text.value
+
+
+def test_a_window_as_long_as_the_text_hides_nothing_and_sinks_are_part_of_it():
+    found = widgets.reach([None, 100, 8], [0, 2], 100, layers=3, bytes_a_token=10)
+    assert found.index.tolist() == [("none", 0), (100, 0), (100, 2), (8, 0), (8, 2)]
+    assert (found.loc["none"].iloc[0] == found.loc[(100, 0)]).all() and found["share of pairs"].iat[0] == 1
+    assert found.loc[(8, 0)].tolist() == [8, 80, (36 + 8 * 92) / 5050, 21]
+    assert found.loc[(8, 2), "reach back"] == 15 and found.loc[(8, 2), "keys seen"] == 8
+
+
+def test_the_widget_of_windows_follows_its_sliders():
+    box = widgets.windows(48, layers=2, bytes_a_token=10, drawn=6)
+    window, sinks, _, picture = box.children
+    window.value, sinks.value = 3, 1
+    assert picture.value.startswith("<pre style='line-height:1'>■·····\n■■····\n■■■···\n■·■■··")
+    window.value = 1  # less than the sinks leave
+    assert "■·····\n·■····" in picture.value
