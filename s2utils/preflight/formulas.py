@@ -297,7 +297,8 @@ def _experts(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
     routed = c.forward(tokens, p.expert_routing.tokens, logits=True)
     e.takes("experts", (len(p.expert_routing.models), "models"), (routed, f"s: {tokens:,} tokens of documents"))
     _network(c, e, asked.n, max(asked.lengths))
-    e.disk = 4 * 6 * len(m.seeds) * (len(m.checkpoints) + 1) * m.parameters * m.num_local_experts / 2
+    mixture = m.parameters * (1 + 2 / 3 * (m.num_local_experts - 1))
+    e.disk = 4 * len(m.seeds) * (2 * mixture * (len(m.checkpoints) + 1) + 5 * m.parameters)
 
 
 NOTEBOOKS = {  # what else than its jobs' starts a notebook takes
