@@ -174,3 +174,18 @@ Markdown(
     f"Evenest: {evenest} ({told.at[evenest, 'balance']:.2f}). "
     + " ".join(f"{name} drops {told.at[name, 'tokens_dropped']:.0%} of the tokens." for name in dropping)
 )
+
+# %% [markdown]
+# (Beside the routing analysis, whose frame is `routing`.) What a batch reads, measured: tokens of as many documents, one each, as in decoding. Experts that are shared out unevenly are fewer than uniform choices would need.
+
+# %%
+from s2utils.stats import routing as statistics
+
+read = []
+for (name, layer), part in routing.groupby(["model", "layer"], sort=False):
+    probabilities, choices, numbers = expert_routing.stacked(part)
+    for size in (size for size in (1, 4, 16, 64) if size <= len(part)):
+        measured = statistics.experts_needed(choices, numbers, size, 200, p.seed)
+        expected = shapes.expected_experts(probabilities.shape[1], choices.shape[1], size)
+        read.append({"model": name, "layer": layer, "batch": size, "measured": measured, "uniform": expected})
+pd.DataFrame(read).pivot(index=["model", "layer"], columns="batch", values=["measured", "uniform"]).round(2)
