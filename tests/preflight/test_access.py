@@ -153,7 +153,7 @@ def test_all_that_a_run_loads_is_asked_for_once_and_of_decoders_alone_safetensor
     sets.append("vblagoje/lfqa")
     models = [("model", name, name in llama) for name in [*llama, *encoders]]
     asked = [row.check() for row in asks if row.what.startswith(("model", "dataset"))]
-    assert [(a[0], a[1], a[3]) for a in asked if a[0] == "model"] == models and asked[10][2] == "abc123"
+    assert [(a[0], a[1], a[3]) for a in asked if a[0] == "model"] == models and asked[11][2] == "abc123"
     assert [a[1] for a in asked if a[0] == "dataset"] == [*access.BOARD, *sets] and not files
     assert [row.what for row in asks[-2:]] == ["question writer", "judge"]
     assert len(downloads) == len(dict(downloads))
