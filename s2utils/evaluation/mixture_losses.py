@@ -60,6 +60,8 @@ def verdicts(losses: pd.DataFrame, domain: str = fit.MACRO) -> pd.DataFrame:
         dense = [model for model in part["model"].unique() if model not in mixtures.MIXTURES]
         mixed = [model for model in part["model"].unique() if model in mixtures.MIXTURES]
         for model, other in itertools.product(mixed, dense):
+            if (model, other) == (mixtures.SCRATCH, mixtures.RESTARTED):
+                continue  # one that was never stopped
             apart = bits[model] - bits[other]
             spread = max(bits[name].max() - bits[name].min() for name in (model, other))
             firm = len(apart) > 1 and (apart.min() > 0 or apart.max() < 0) and abs(apart.mean()) > spread

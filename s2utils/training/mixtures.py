@@ -3,10 +3,11 @@
 `DENSE` is a Llama of the ladder. `WIDE` is as deep, its MLP as wide as the experts that a token meets, so it has the
 active parameters of a mixture but for the routers. `SCRATCH` is a Mixtral from nothing, `UPCYCLED` one whose experts
 are copies of the MLP that `DENSE` had after `upcycle_at` tokens, with new routers (Komatsuzaki and others 2022); it
-goes on where `DENSE` stood, on the same text and schedule, momenta begun anew. Steps of a mixture cost more FLOP
-(`flop_all` of the ladder), so it is compared twice: at equal steps, and with a `DENSE` that read more text for as many
-FLOP. Traps: a schedule ends with its run, so a longer run is no continuation; RMSNorm's epsilon is 1e-6 in Llama and
-1e-5 in Mixtral by default, and an upcycled model is then another function.
+goes on where `DENSE` stood, on the same text and schedule. Its momenta begin anew, which costs by itself: `RESTARTED`
+is the dense model to which the same happens. Steps of a mixture cost more FLOP (`flop_all` of the ladder), so it is
+compared twice: at equal steps, and with a `DENSE` that read more text for as many FLOP. Traps: a schedule ends with its
+run, so a longer run is no continuation; RMSNorm's epsilon is 1e-6 in Llama and 1e-5 in Mixtral by default, and an
+upcycled model is then another function.
 
     python -m s2utils make mixtures cpu
 """
@@ -25,12 +26,13 @@ from s2utils.training.parameters import Ladder, Mixtures
 from s2utils.workflow import artefacts
 from s2utils.workflow.notebook import Run
 
-DENSE, WIDE, UPCYCLED, SCRATCH = "dense", "dense, wide", "upcycled", "from nothing"
+DENSE, WIDE, RESTARTED = "dense", "dense, wide", "dense, restarted"
+UPCYCLED, SCRATCH = "upcycled", "from nothing"
 MIXTURES = (UPCYCLED, SCRATCH)
 STEPS = "equal steps"
 FLOP = {mixture: f"equal FLOP, {mixture}" for mixture in MIXTURES}  # as many as that mixture has used
 BUDGETS = {  # what is compared: budget → model → its runs, whose names end with a seed
-    STEPS: {DENSE: "dense", WIDE: "wide", UPCYCLED: "upcycled", SCRATCH: "scratch"},
+    STEPS: {DENSE: "dense", WIDE: "wide", RESTARTED: "restarted", UPCYCLED: "upcycled", SCRATCH: "scratch"},
     FLOP[UPCYCLED]: {DENSE: "dense-as-upcycled", UPCYCLED: "upcycled"},
     FLOP[SCRATCH]: {DENSE: "dense-as-scratch", WIDE: "wide", SCRATCH: "scratch"},
 }
@@ -53,7 +55,7 @@ def train(
 ) -> pd.DataFrame:
     """Train into `folder`/<run>; one row a checkpoint. FLOP of `UPCYCLED` are of both parts of its life."""
     later = tuple(settings.checkpoints)
-    ends = {DENSE: (settings.upcycle_at,), WIDE: (), UPCYCLED: later, SCRATCH: later}
+    ends = {DENSE: (settings.upcycle_at,), WIDE: (), RESTARTED: (), UPCYCLED: later, SCRATCH: later}
 
     def trained(runs: list[ladder.Run]) -> pd.DataFrame:
         texts = (given.texts, given.held_out, given.tok)
@@ -69,8 +71,8 @@ def train(
     first = trained([one for each in zip(*plan) for one in each])  # seed by seed: those of one read the same blocks
     dense = first[first["run"].str.startswith(f"{BUDGETS[STEPS][DENSE]}-")]
     start, end = (dense.drop_duplicates("run", keep=keep).iloc[0] for keep in ("first", "last"))
-    upcycled = runs(UPCYCLED, BUDGETS[STEPS][UPCYCLED], settings.bytes)
-    for one in upcycled:
+    rest = [one for model in (UPCYCLED, RESTARTED) for one in runs(model, BUDGETS[STEPS][model], settings.bytes)]
+    for one in rest:
         teacher = folder / f"{BUDGETS[STEPS][DENSE]}-{one.seed}" / start["checkpoint"]
         _begin(one, teacher, int(start["step"]), settings, base, folder / one.name)
     costs = {variant: flop(settings, base, variant) for variant in (DENSE, SCRATCH)}
@@ -78,8 +80,8 @@ def train(
     spent = {UPCYCLED: costs[SCRATCH] * end["tokens"] - saved, SCRATCH: costs[SCRATCH] * end["tokens"]}
     for mixture, budget in FLOP.items():
         n_bytes = round(settings.bytes * spent[mixture] / (costs[DENSE] * end["tokens"]))
-        upcycled += runs(DENSE, BUDGETS[budget][DENSE], n_bytes)
-    rows = pd.concat([first, trained(upcycled)], ignore_index=True)
+        rest += runs(DENSE, BUDGETS[budget][DENSE], n_bytes)
+    rows = pd.concat([first, trained(rest)], ignore_index=True)
     of_both = rows["run"].str.startswith(f"{BUDGETS[STEPS][UPCYCLED]}-")
     return rows.assign(flop_all=rows["flop_all"] - of_both * int(saved))
 
@@ -89,7 +91,7 @@ def build(settings: Mixtures, run: ladder.Run, vocab_size: int, context: int) ->
     facts = ladder.config(run.parameters, vocab_size, context)
     if run.variant == WIDE:
         facts.intermediate_size *= settings.num_experts_per_tok
-    if run.variant in (DENSE, WIDE):
+    if run.variant not in MIXTURES:
         return LlamaForCausalLM(facts)
     same = {
         key: getattr(facts, key)
@@ -138,12 +140,13 @@ def upcycle(dense: LlamaForCausalLM, mixture: MixtralForCausalLM) -> MixtralForC
 
 
 def _begin(run: ladder.Run, dense: Path, step: int, settings: Mixtures, base: Ladder, folder: Path) -> None:
-    """Leave in `folder` what makes `ladder.train` go on from `step` with an upcycled model; not twice."""
+    """Leave in `folder` what makes `ladder.train` go on from `step` with the dense model, upcycled or not, once."""
     if any((folder / name).is_file() for name in (ladder.STATE, ladder.RECORD)):
         return
-    teacher = AutoModelForCausalLM.from_pretrained(dense, dtype=torch.float32)
-    torch.manual_seed(run.seed)
-    model = upcycle(teacher, build(settings, run, base.vocab_size, base.context))
+    model = AutoModelForCausalLM.from_pretrained(dense, dtype=torch.float32)
+    if run.variant == UPCYCLED:
+        torch.manual_seed(run.seed)
+        model = upcycle(model, build(settings, run, base.vocab_size, base.context))
     pair = muon.optimizers(model, base.learning_rate, base.adamw_learning_rate, base.weight_decay)
     folder.mkdir(parents=True, exist_ok=True)
     ladder.keep(folder, step, model, pair, [])

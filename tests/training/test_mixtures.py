@@ -126,3 +126,11 @@ def test_a_balance_loss_is_trained_on_by_layer_and_not_in_the_held_out_loss():
 def test_a_token_cannot_meet_more_experts_than_there_are():
     with pytest.raises(ValueError, match="num_experts_per_tok"):
         settings(num_local_experts=2, num_experts_per_tok=3)
+
+
+def test_a_dense_model_begun_anew_is_what_an_upcycled_one_began_as(trained):
+    """Both stood where the dense model did, and only one of them had its momenta go on."""
+    _, made = trained
+    dense, again = (made[made["run"] == f"{name}-1"].iloc[-1] for name in ("dense", "restarted"))
+    assert again["tokens"] == dense["tokens"] and again["flop_all"] == dense["flop_all"]
+    assert again["parameters"] == dense["parameters"] and again["loss"] != dense["loss"]
