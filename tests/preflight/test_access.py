@@ -156,6 +156,8 @@ def test_all_that_a_run_loads_is_asked_for_once_and_of_decoders_alone_safetensor
     assert [(a[0], a[1], a[3]) for a in asked if a[0] == "model"] == models and asked[11][2] == "abc123"
     assert [a[1] for a in asked if a[0] == "dataset"] == [*access.BOARD, *sets] and not files
     assert [row.what for row in asks[-2:]] == ["question writer", "judge"]
+    alone = [row.what.removeprefix("configuration ") for row in asks if row.what.startswith("configuration")]
+    assert "tiiuae/falcon-7b" in alone and not set(alone) & set(llama), "what is loaded is asked for once"
     assert len(downloads) == len(dict(downloads))
     assert dict(downloads) == dict.fromkeys(llama, True) | dict.fromkeys([*encoders, *sets], False)
 
