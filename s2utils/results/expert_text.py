@@ -48,13 +48,13 @@ def coloured(row, tok: PreTrainedTokenizerBase) -> str:
     """A row of `routed` as HTML."""
     parts = []
     for token, expert, told, n_experts in tokens(row, tok).itertuples(index=False):
-        ground = f"hsl({360 * expert / n_experts:.0f} 75% 84%)"
+        ground = f"hsla({360 * expert / n_experts:.0f}, 80%, 50%, 0.3)"  # over light and dark pages
         text = html.escape(token.replace("\n", LINE)).replace(" ", "&nbsp;")
         parts.append(
-            f'<ruby title="{html.escape(told)}" style="ruby-position:under;background:{ground};color:#111;margin:1px">'
+            f'<ruby title="{html.escape(told)}" style="ruby-position:under;background-color:{ground}">'
             f"{text}<rt>{expert}</rt></ruby>{'<br>' * token.count(chr(10))}"
         )
-    return f'<div style="font-family:monospace;line-height:2.4">{"".join(parts)}</div>'
+    return f'<div style="line-height:2.4">{"".join(parts)}</div>'
 
 
 def page(frame: pd.DataFrame, tok: PreTrainedTokenizerBase) -> HTML:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from tiny_ladder import tokenizer
 
+from s2utils.report import notebook_pages
 from s2utils.results import expert_text
 
 
@@ -40,6 +41,14 @@ def test_what_is_written_does_not_act():
 def test_a_line_ends_where_the_text_s_does(name):
     text = expert_text.TEXTS[name]
     assert expert_text.coloured(row(text, [0, 2]), tokenizer()).count("<br>") == text.count("\n")
+
+
+def test_a_page_of_the_report_shows_it_as_the_notebook_does():
+    shown = expert_text.page(pd.DataFrame([row("a <b>cat</b>", [1, 2])]), tokenizer()).data
+    cleaned = notebook_pages.clean(shown)
+    for what in (r"<rt>\d</rt>", r"background-color: ?hsla\(90,", r"ruby-position: ?under", r'title="expert 1: 60%'):
+        assert re.search(what, cleaned), what
+    assert "<b>" not in cleaned and len(re.findall("<ruby", cleaned)) == len(re.findall("<ruby", shown))
 
 
 def test_the_explorer_shows_the_layer_that_is_chosen():
