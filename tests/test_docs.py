@@ -19,7 +19,7 @@ from s2utils.preflight import check, estimates, machine
 from s2utils.workflow import params, steps
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("extending", "running", "attention")
+NAMES = ("extending", "running", "attention", "experts")
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 SECTIONS = [part for text in PAGES.values() for part in re.split(r"^## ", text, flags=re.M)]
 MADE = ("params/mine.yaml", "notebooks/17_name.ipynb", "notebooks/17_dpo.ipynb")  # by who follows a recipe

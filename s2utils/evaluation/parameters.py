@@ -20,6 +20,7 @@ from s2utils.workflow.limits import (
     Name,
     Repeats,
     Section,
+    Share,
     Size,
     each,
     known,
@@ -152,6 +153,38 @@ class AttentionWindows(Section):
         return self
 
 
+class ExpertRouting(Section):
+    """Which experts tokens are sent to; see `expert_routing`."""
+
+    documents: Size = Field(description="a domain, held out")
+    tokens: Size = Field(description="of each document, its first")
+    models: dict[Name, Weights] = Field(description="published mixtures that are read beside those trained here")
+
+
+class Passkey(Section):
+    """A number that is to be found again in a long text; see `passkey`."""
+
+    lengths: Annotated[Distinct[Size], Filled] = Field(description="tokens of a prompt")
+    places: Annotated[Distinct[Share], Filled] = Field(description="of the key, as a share of the filler before it")
+    n: Size = Field(description="prompts of each length, place and template")
+    templates: Annotated[Distinct[Literal["plain", "chat"]], Filled] = Field(description="a text, or a user's turn")
+    windows: Distinct[Size] = Field(description="tokens; put on the model at the longest length, in the first template")
+    max_new_tokens: Size = Field(description="of an answer")
+
+
+class LongContext(Section):
+    """Loss by position under windows and scaled positions, and who is asked for the passkey; see `long_context`."""
+
+    models: Annotated[dict[Name, Weights], Filled] = Field(description="name → a published decoder")
+    documents: Size = Field(description="held out, that have so many tokens")
+    tokens: Size = Field(description="of each, read by a published model")
+    windows: Distinct[Size] = Field(description="tokens, each itself counted")
+    ropes: Distinct[Literal["linear", "dynamic", "yarn"]] = Field(description="how positions are scaled")
+    factor: int = Field(
+        ge=2, le=1024, description="by how much; models trained here read as many times their trained length"
+    )
+
+
 class Panel(Section):
     """What tests the judge: answers of known worth, each rated several times; see `reliability`."""
 
@@ -215,6 +248,9 @@ class Parameters(training.Parameters):
     attention_heads: AttentionHeads
     configurations: Configurations
     attention_windows: AttentionWindows
+    expert_routing: ExpertRouting
+    passkey: Passkey
+    long_context: LongContext
     mtbench: MtBench
 
     @model_validator(mode="after")

@@ -148,6 +148,7 @@ def reach(params: Params) -> Reach:
     ends |= {f"other judge {i}": end for i, end in enumerate(params.mtbench.other_judges, start=1)}
     models = [params.model.base, params.model.chat, *params.fit.models.values()]
     models += [params.attention_heads.model, params.attention_windows.model]
+    models += [*params.expert_routing.models.values(), *params.long_context.models.values()]
     decoders = [(w.path, w.revision) for w in models]
     judges = [(end.model, end.revision) for end in ends.values() if end.backend == "local"]
     encoders = [(w.path, w.revision) for w in (params.data.embedder, params.text_metrics.bertscore)]

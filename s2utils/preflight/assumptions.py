@@ -59,6 +59,7 @@ RULES = {  # rule of the graph → seconds of a job's start and end with its tab
     "leaderboard": 8, "mtbench_one": 10, "judged": 4, "mtbench": 8,
     "corpus": 14, "fit_one": 7, "fit": 14, "ladder": 6, "ablation": 6,
     "attention": 18, "arms": 6, "windows": 6,
+    "experts": 40, "mixtures": 6, "long_context": 8,
 }  # fmt: skip
 REPORT = 29  # seconds of the rule that writes the report
 ROW = {  # seconds: a text cleaned, a text described, a value drawn, a document of a corpus filtered and described

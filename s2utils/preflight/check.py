@@ -41,6 +41,7 @@ SMALLER = {  # notebook → what makes it shorter
     "09_corpus": "corpus.components.<name>.max_documents",
     "10_fit": "fit.documents, fit.max_characters, ladder.bytes, ladder.ablation.bytes",
     "11_attention": "attention_heads.steps, attention_windows.tokens, architecture.bytes, or fewer architecture.seeds",
+    "12_experts": "mixtures.bytes, fewer mixtures.seeds, passkey.lengths, passkey.n",
 }
 
 

@@ -277,8 +277,33 @@ def _attention(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
     e.disk = 4 * n * p.architecture.parameters
 
 
+def _experts(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
+    p, m = c.params, c.params.mixtures
+    active = round(m.parameters * (1 + 2 / 3 * (m.num_experts_per_tok - 1)))  # two thirds of a model are MLP
+    sizes = [*[m.parameters] * 3, *[active] * 3] * len(m.seeds)  # half of what is trained is dense, and reads more text
+    _scratch(c, e, "mixtures", sizes, round(m.bytes * 1.2))
+    long, asked = p.long_context, p.passkey
+    variants = 1 + len(long.windows) + len(long.ropes)
+    read = variants * c.forward(long.documents * long.tokens, long.tokens, logits=True)
+    prompts = asked.n * len(asked.places)
+    answers = sum(
+        c.answer(prompts, asked.n, length, asked.max_new_tokens, sampled=False, shared=length / 2)
+        for length in [*len(asked.templates) * asked.lengths, *len(asked.windows) * [max(asked.lengths)]]
+    )
+    models = (len(long.models), "models, taken to be as large as the base")
+    e.takes("long_context", models, (read, f"s: {variants} ways to read {long.documents} documents"))
+    e.takes("long_context", models, (answers, f"s: passkeys, {prompts} prompts a length"))
+    tokens = len(p.corpus.components) * p.expert_routing.documents * p.expert_routing.tokens
+    routed = c.forward(tokens, p.expert_routing.tokens, logits=True)
+    e.takes("experts", (len(p.expert_routing.models), "models"), (routed, f"s: {tokens:,} tokens of documents"))
+    _network(c, e, asked.n, max(asked.lengths))
+    mixture = m.parameters * (1 + 2 / 3 * (m.num_local_experts - 1))
+    e.disk = 4 * len(m.seeds) * (2 * mixture * (len(m.checkpoints) + 1) + 5 * m.parameters)
+
+
 NOTEBOOKS = {  # what else than its jobs' starts a notebook takes
     "01_eda": _eda, "02_datasets": _datasets, "03_sft": _sft, "04_generate": _generate,
     "05_text_metrics": _text_metrics, "06_leaderboard": _leaderboard, "07_mtbench": _mtbench,
     "09_corpus": _corpus, "10_fit": _fit, "11_attention": _attention,
+    "12_experts": _experts,
 }  # fmt: skip

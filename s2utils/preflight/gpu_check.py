@@ -228,6 +228,7 @@ CHECKS: dict[str, Callable[[Weights, str, Path], str]] = {
     "losses of documents": gpu_fit.documents,
     "models from nothing": gpu_fit.from_nothing,
     "heads that are shared": gpu_fit.shared_heads,
+    "a mixture, upcycled": gpu_fit.upcycled,
     "FlashAttention": flash,
 }
 

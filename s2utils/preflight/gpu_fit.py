@@ -1,4 +1,4 @@
-"""What notebooks 10 and 11 compute on a GPU: losses of whole documents, models from nothing, decoders and heads.
+"""What notebooks 10 to 12 compute on a GPU: losses of documents, models from nothing, decoders, heads, mixtures.
 
 Each check gives what it found and raises a `Finding` where that does not hold; `gpu_check` makes them. Trap: on a GPU
 the ladder computes in bfloat16 (autocast) and on a processor in float32, so its loss is compared with itself only.
@@ -91,3 +91,29 @@ def shared_heads(base: Weights, device: str, folder: Path) -> str:
     speeds = attention_heads.decode({"shared": network, "copied": copied}, 16, 1024, 4)
     faster = sum(speeds["shared"]) / sum(speeds["copied"])
     return held(off < WITHIN, f"logits {off:.1e} apart at most; shared heads {faster:.1f} times as fast as copied ones")
+
+
+def upcycled(base: Weights, device: str, folder: Path) -> str:
+    """A small mixture goes on from a dense model's weights and learns; its router is read from its checkpoint."""
+    from s2utils.evaluation import expert_routing
+    from s2utils.models import loading
+    from s2utils.training import byte_bpe, mixtures, pretraining
+
+    ladder = LADDER | {"parameters": [30_000], "bytes": 30_000}
+    changes = {"parameters": 30_000, "bytes": 30_000, "upcycle_at": 2_000, "checkpoints": [4_000], "seeds": [1]}
+    settings = load("smoke", {"ladder": ladder, "mixtures": changes})
+    tok = byte_bpe.train(TEXTS, settings.ladder.vocab_size)
+    given = pretraining.Material({"text": TEXTS[30:]}, {"text": TEXTS[:30]}, {"text": 1.0}, tok)
+    rows = mixtures.train(given, settings.mixtures, settings.ladder, folder / "mixtures", 1, device)
+    dense, mixture = (rows[rows["run"] == f"{name}-1"] for name in ("dense", "upcycled"))
+    first, last = dense["loss"].iat[0], mixture["loss"].iat[-1]
+    weights = Weights(path=str(pretraining.checkpoint(folder / "mixtures", mixture.iloc[-1])), revision="")
+    ids = tok(TEXTS[0])["input_ids"][:32]
+    apart = [
+        expert_routing.router_logits(loading.full(weights, "float32", where), ids)[-1].cpu()
+        for where in (device, "cpu")
+    ]
+    off = float((apart[0] - apart[1]).abs().max())
+    return held(
+        last < FEWER * first and off < WITHIN, f"loss {first:.3f} → {last:.3f}, routers {off:.1e} apart at most"
+    )

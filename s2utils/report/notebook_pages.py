@@ -186,9 +186,13 @@ def last_states(text: str) -> str:
 
 TAGS = """
 a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr i
-img ins kbd li ol p pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr u ul
+img ins kbd li ol p pre q rt ruby s samp small span strong sub summary sup table tbody td tfoot th thead tr u ul
 """
-STYLES = CSSSanitizer(allowed_css_properties=["text-align", "vertical-align", "width", "max-width"])
+STYLES = CSSSanitizer(
+    allowed_css_properties=[
+        "text-align", "vertical-align", "width", "max-width", "background-color", "line-height", "ruby-position",
+    ]
+)  # fmt: skip
 
 
 def clean(html: str) -> str:

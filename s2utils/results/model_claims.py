@@ -21,7 +21,7 @@ import pandas as pd
 from scipy import stats
 
 from s2utils.data import corpus_mix
-from s2utils.results import attention_claims, claims, tables
+from s2utils.results import attention_claims, claims, expert_claims, tables
 from s2utils.results.claims import Difference
 from s2utils.stats import intervals
 from s2utils.workflow import steps
@@ -218,7 +218,14 @@ MEASURES: dict[str, tuple[Callable[[Params], Found], Callable[[pd.DataFrame, Par
     "L10a": (lambda p: attention_claims.printed_reach(), lambda frame, p: attention_claims.far(frame, "reached")),
     "L10b": (lambda p: [NO_NUMBER], lambda frame, p: attention_claims.far(frame, "felt")),
     "L11": (lambda p: [NO_NUMBER], lambda frame, p: attention_claims.bounded(frame)),
+    "L18": (lambda p: expert_claims.wins(), expert_claims.worth_more),
+    "L21": (lambda p: [FIGURE], lambda frame, p: expert_claims.found_everywhere(frame)),
     "L22": (lambda p: [FIGURE], doublings),
+    "L25a": (lambda p: [FIGURE], lambda frame, p: expert_claims.alike_by_domain(frame)),
+    "L25b": (lambda p: expert_claims.mathematics_apart(expert_claims.printed()),
+             lambda frame, p: expert_claims.mathematics_apart(frame)),
+    "L26": (lambda p: expert_claims.structured(expert_claims.printed()),
+            lambda frame, p: expert_claims.structured(frame)),
     "L45": (lambda p: english(_printed_languages(), p), lambda frame, p: english(_languages(frame), p)),
     "L46a": (lambda p: he_and_she(_printed("pronouns", "percent", entry="group"), p), he_and_she),
     "L46b": (lambda p: west(_printed("demographics", "percent_of_axis_documents"), p), west),

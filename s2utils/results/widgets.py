@@ -75,7 +75,7 @@ def limits(frame: pd.DataFrame, s2: S2, kinds: dict[str, str]):
         found = kept(frame, ease.value, grade.value, least)
         table.value = found.to_html(formatters={"n": "{:,}".format, "kept": "{:,}".format, "share": "{:.1%}".format})
 
-    return _framed([ease, grade, *words.values()], table, show)
+    return framed([ease, grade, *words.values()], table, show)
 
 
 def reweighted(mix: pd.DataFrame, times: dict[str, float] | None = None) -> pd.DataFrame:
@@ -106,7 +106,7 @@ def epochs(mix: pd.DataFrame):
         times = {name: slider.value / parts[name] for name, slider in sliders.items()}
         table.value = reweighted(mix, times).to_html(float_format="{:.1%}".format)
 
-    return _framed(list(sliders.values()), table, show)
+    return framed(list(sliders.values()), table, show)
 
 
 def token_table(scores: pd.DataFrame, documents: pd.DataFrame, tok, place: int) -> pd.DataFrame:
@@ -147,7 +147,7 @@ def token_losses(scores: dict[str, pd.DataFrame], documents: pd.DataFrame, tok):
             for token, loss in table.itertuples(index=False)
         )
 
-    return _framed([model, place], text, show)
+    return framed([model, place], text, show)
 
 
 def reach(windows: list[int | None], sinks: list[int], tokens: int, layers: int, bytes_a_token: int) -> pd.DataFrame:
@@ -186,7 +186,7 @@ def windows(tokens: int, layers: int, bytes_a_token: int, drawn: int = 24):
         table = reach([window.value], [first], length.value, layers, bytes_a_token)
         picture.value = f"<pre style='line-height:1'>{rows}</pre>{table.to_html()}"
 
-    return _framed([window, sinks, length], picture, show)
+    return framed([window, sinks, length], picture, show)
 
 
 def side_by_side(answers: pd.DataFrame, dataset: str, question: str) -> pd.DataFrame:
@@ -219,10 +219,10 @@ def explorer(answers: pd.DataFrame):
 
     ask()
     dataset.observe(ask, "value")
-    return _framed([dataset, question], table, show)
+    return framed([dataset, question], table, show)
 
 
-def _framed(controls: list, table, show):
+def framed(controls: list, table, show):
     """Controls above a table that follows them."""
     import ipywidgets
 

@@ -23,6 +23,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
+from s2utils.architecture import experts
 from s2utils.training import muon, packing
 from s2utils.training.failures import TrainingError
 from s2utils.training.packing import Blocks
@@ -88,7 +89,7 @@ def config(parameters: int, vocab_size: int, context: int) -> LlamaConfig:
     """A Llama of about that many parameters outside of the embedding, `ASPECT` times as wide as it is deep.
 
     Heads have 16 dimensions, 64 from 512 on; the width of the MLP, about 8/3 of the hidden size, settles the rest, so
-    that the count is within 3 % from 20,000 on.
+    that the count is within 4 % from 20,000 on.
     """
     layers = max(1, round((parameters / 12 / ASPECT**2) ** (1 / 3)))
     width = math.sqrt(parameters / 12 / layers)
@@ -110,6 +111,13 @@ def llama(run: Run, vocab_size: int, context: int) -> LlamaForCausalLM:
 def outside_embedding(model: LlamaForCausalLM) -> int:
     """Parameters of the layers and norms; the head is the embedding."""
     return sum(weight.numel() for weight in model.parameters()) - model.get_input_embeddings().weight.numel()
+
+
+def active_parameters(model: torch.nn.Module) -> int:
+    """Those of `outside_embedding` that a token meets: of a mixture's experts, which are stacks, only its own."""
+    stacks = sum(weight.numel() for weight in model.parameters() if weight.ndim == 3)
+    met = stacks // model.config.num_experts * model.config.num_experts_per_tok if stacks else 0
+    return outside_embedding(model) - stacks + met
 
 
 def flop_per_token(facts: LlamaConfig, parameters: int) -> tuple[int, int]:
@@ -143,8 +151,9 @@ def train(
 
     `build` makes its model of (run, vocabulary, context), a function of a module so that other processes have it.
 
-    Columns: checkpoint (its folder's name), step, tokens, bytes, flop, flop_all, parameters, train_loss (nats a token
-    since the last one), loss and bits_per_byte (held out). What is finished is read, what was killed goes on.
+    Columns: checkpoint (its folder's name), step, tokens, bytes, flop, flop_all, parameters, active_parameters,
+    train_loss (nats a token since the last one, with the routers' balance), loss and bits_per_byte (held out). What is
+    finished is read, what was killed goes on.
     TrainingError where the loss is no number or a checkpoint lies beyond the end.
     """
     if done := artefacts.read_json(folder / RECORD):
@@ -173,7 +182,8 @@ def _train(run, blocks, held_out, tok, ladder, folder, device, bar, build) -> pd
     ):
         share = learning_rate(done, steps, ladder.warmup_steps, ladder.lr_scheduler_type)
         for optimizer, peak in zip(pair, peaks):
-            optimizer.param_groups[0]["lr"] = peak * share
+            for group in optimizer.param_groups:
+                group["lr"] = peak * share
             optimizer.zero_grad(set_to_none=True)
         nats.append(_backward(model, blocks.ids[done * size : (done + 1) * size], ladder.per_device_train_batch_size))
         for optimizer in pair:
@@ -189,7 +199,7 @@ def _train(run, blocks, held_out, tok, ladder, folder, device, bar, build) -> pd
             nats = []
             model.save_pretrained(folder / row["checkpoint"])
             tok.save_pretrained(folder / row["checkpoint"])
-            _keep(folder, done + 1, model, pair, rows)
+            keep(folder, done + 1, model, pair, rows)
     artefacts.write_json(folder / RECORD, {"run": run._asdict(), "checkpoints": rows})
     (folder / STATE).unlink(missing_ok=True)
     return pd.DataFrame(rows)
@@ -226,12 +236,21 @@ def train_all(
     return pd.concat(frames, names=["run"]).reset_index("run").reset_index(drop=True)
 
 
-def _loss(model: LlamaForCausalLM, rows: np.ndarray, reduction: str = "mean") -> torch.Tensor:
-    """Cross-entropy in nats of the tokens of `rows` (B, T + 1) after the first; in bfloat16 on a GPU."""
-    ids = torch.from_numpy(rows.astype(np.int64)).to(model.device)
+def _loss(model: LlamaForCausalLM, rows: np.ndarray, reduction: str = "mean", balanced: bool = False) -> torch.Tensor:
+    """Cross-entropy in nats of the tokens of `rows` (B, T + 1) after the first; in bfloat16 on a GPU.
+
+    `balanced` adds a mixture's balance loss, its mean over layers, as much of it as `router_aux_loss_coef` says.
+    """
+    ids, share = torch.from_numpy(rows.astype(np.int64)).to(model.device), 0.0
+    if balanced:
+        share = getattr(model.config, "router_aux_loss_coef", 0.0)
     with torch.autocast("cuda", torch.bfloat16, enabled=model.device.type == "cuda"):
-        logits = model(input_ids=ids[:, :-1]).logits
-    return cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction=reduction)
+        output = model(input_ids=ids[:, :-1], **({"output_router_logits": True} if share else {}))
+    loss = cross_entropy(output.logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction=reduction)
+    if not share:
+        return loss
+    routers = [logits.float() for logits in output.router_logits]
+    return loss + share * experts.balance_losses(routers, model.config.num_experts_per_tok).mean()
 
 
 def _backward(model: LlamaForCausalLM, rows: np.ndarray, at_a_time: int) -> float:
@@ -239,7 +258,7 @@ def _backward(model: LlamaForCausalLM, rows: np.ndarray, at_a_time: int) -> floa
     total = 0.0
     for i in range(0, len(rows), at_a_time):
         part = rows[i : i + at_a_time]
-        loss = _loss(model, part) * (len(part) / len(rows))
+        loss = _loss(model, part, balanced=True) * (len(part) / len(rows))
         loss.backward()
         total += loss.item()
     return total
@@ -248,16 +267,16 @@ def _backward(model: LlamaForCausalLM, rows: np.ndarray, at_a_time: int) -> floa
 def _facts(step: int, model: LlamaForCausalLM, blocks: Blocks, size: int) -> dict:
     """What a checkpoint has cost."""
     tokens = min(step * size, len(blocks.ids)) * model.config.max_position_embeddings
-    parameters = outside_embedding(model)
-    plain, whole = flop_per_token(model.config, parameters)
+    active = active_parameters(model)
+    plain, whole = flop_per_token(model.config, active)
     return {
         "checkpoint": f"tokens-{tokens}", "step": step, "tokens": tokens,
         "bytes": int(blocks.bytes[: step * size].sum()), "flop": plain * tokens, "flop_all": whole * tokens,
-        "parameters": parameters,
+        "parameters": outside_embedding(model), "active_parameters": active,
     }  # fmt: skip
 
 
-def _keep(folder: Path, step: int, model: LlamaForCausalLM, pair: tuple, rows: list[dict]) -> None:
+def keep(folder: Path, step: int, model: LlamaForCausalLM, pair: tuple, rows: list[dict]) -> None:
     """Everything that the next step depends on, whole or not at all; what was there goes."""
     state = {
         "step": step, "rows": rows, "model": model.state_dict(), "optimizers": [o.state_dict() for o in pair],

@@ -2,10 +2,12 @@
 
 The momentum of a weight matrix is brought near its nearest orthogonal matrix by five Newton–Schulz iterations before
 it is subtracted; embeddings, norms and the output head, which are no maps between hidden states, take AdamW. Matrices
-of one shape go through the iterations together. `torch.optim.Muon` computes the same step in bfloat16, which a
-processor without units for it multiplies several times slower. Trap: a step's size does not depend on the gradient's,
-so a learning rate that suits AdamW is too small here by an order of magnitude. Source: Jordan and others 2024, "Muon:
-an optimizer for hidden layers in neural networks" (coefficients, Nesterov's momentum, the factor for tall matrices).
+of one shape go through the iterations together. A mixture's experts are one parameter (experts, rows, columns), whose
+gates and maps up stand one above the other: each of these matrices has a step of its own. `torch.optim.Muon` computes
+the same step in bfloat16, which a processor without units for it multiplies several times slower. Trap: a step's size
+does not depend on the gradient's, so a learning rate that suits AdamW is too small here by an order of magnitude.
+Source: Jordan and others 2024, "Muon: an optimizer for hidden layers in neural networks" (coefficients, Nesterov's
+momentum, the factor for tall matrices).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from torch.optim import AdamW, Optimizer
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic: steep at 0, so that five iterations lift small values too
 ITERATIONS = 5
 BETAS = (0.9, 0.95)  # of AdamW
+FUSED = "experts.gate_up_proj"  # parameters of transformers that hold two matrices, one above the other
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:
@@ -38,16 +41,17 @@ def orthogonalized(matrices: Tensor) -> Tensor:
 
 
 class Muon(Optimizer):
-    """Muon for matrices; ValueError for a parameter of another number of dimensions.
+    """Muon for matrices, and for stacks of them (n, rows, columns); ValueError for other parameters.
 
     A step subtracts lr · sqrt(max(1, rows / columns)) · `orthogonalized`(Nesterov's momentum) and lr · weight_decay of
-    the matrix. The state of a parameter is its momentum, so a state_dict restores everything.
+    the matrix. A group's `fused` says how many matrices of equal height stand one above the other in each. The state of
+    a parameter is its momentum, so a state_dict restores everything.
     """
 
     def __init__(self, params: Iterable, lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.0):
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "fused": 1})
         for weight in self._weights():
-            if weight.ndim != 2:
+            if weight.ndim not in (2, 3):
                 raise ValueError(f"Muon takes matrices, not a parameter of shape {tuple(weight.shape)}: give it AdamW")
 
     def _weights(self) -> list[Tensor]:
@@ -61,20 +65,22 @@ class Muon(Optimizer):
             for weight in group["params"]:
                 if weight.grad is not None:
                     shapes.setdefault(weight.shape, []).append(weight)
-            for shape, weights in shapes.items():
-                self._step(shape, weights, group["lr"], group["momentum"], group["weight_decay"])
+            for weights in shapes.values():
+                self._step(weights, group["lr"], group["momentum"], group["weight_decay"], group["fused"])
 
-    def _step(self, shape: torch.Size, weights: list[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
-        """Step matrices of one shape together."""
+    def _step(self, weights: list[Tensor], lr: float, momentum: float, weight_decay: float, fused: int) -> None:
+        """Step parameters of one shape together."""
         for weight in weights:
             if "momentum_buffer" not in self.state[weight]:
                 self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         gradients = [weight.grad for weight in weights]
         buffers = [self.state[weight]["momentum_buffer"] for weight in weights]
         torch._foreach_lerp_(buffers, gradients, 1 - momentum)
-        steps = orthogonalized(torch.stack(torch._foreach_lerp(gradients, buffers, momentum)))
+        matrices = torch.stack(torch._foreach_lerp(gradients, buffers, momentum)).unflatten(-2, (fused, -1))
+        rows, columns = matrices.shape[-2:]
+        steps = orthogonalized(matrices).flatten(-3, -2)
         torch._foreach_mul_(weights, 1 - lr * weight_decay)
-        torch._foreach_add_(weights, list(steps), alpha=-lr * math.sqrt(max(1, shape[0] / shape[1])))
+        torch._foreach_add_(weights, list(steps), alpha=-lr * math.sqrt(max(1, rows / columns)))
 
 
 def optimizers(model: torch.nn.Module, lr: float, adamw_lr: float, weight_decay: float) -> tuple[Muon, AdamW]:
@@ -86,7 +92,11 @@ def optimizers(model: torch.nn.Module, lr: float, adamw_lr: float, weight_decay:
     ends = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
     ends = {id(end.weight) for end in (*ends, model.get_output_embeddings()) if end is not None}
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    matrices = [weight for weight in weights if weight.ndim == 2 and id(weight) not in ends]
-    rest = [weight for weight in weights if weight.ndim != 2 or id(weight) in ends]
-    muon = Muon(matrices, lr=lr, weight_decay=weight_decay)
+    matrices = [weight for weight in weights if weight.ndim in (2, 3) and id(weight) not in ends]
+    rest = [weight for weight in weights if weight.ndim not in (2, 3) or id(weight) in ends]
+    pairs = {id(weight) for name, weight in model.named_parameters() if name.endswith(FUSED)}
+    groups = [{"params": [weight for weight in matrices if id(weight) not in pairs]}]
+    if pairs:
+        groups.append({"params": [weight for weight in matrices if id(weight) in pairs], "fused": 2})
+    muon = Muon(groups, lr=lr, weight_decay=weight_decay)
     return muon, AdamW(rest, lr=adamw_lr, betas=BETAS, weight_decay=0.0)

@@ -73,6 +73,13 @@ class Merge(Section):
     modes: Annotated[Distinct[MergeMode], Filled] = Field(description="simple; careful; 4-bit base, unmerged")
 
 
+class Routers(Section):
+    """Routers through the years, trained on a small task made for them; see `architecture.routers`."""
+
+    seeds: Annotated[Distinct[Seed], Filled] = Field(description="one task and start each; two or more give intervals")
+    steps: Size = Field(description="batches that each router learns from")
+
+
 class Arm(Section):
     """What a model of the ablation is trained on: the mix of the corpus, changed."""
 
@@ -127,13 +134,37 @@ class Architecture(Section):
     )
 
 
+class Mixtures(Section):
+    """Mixtures of experts and their dense counterparts; text, tokenizer, batches and rates are the ladder's."""
+
+    parameters: Size = Field(description="of the dense model, outside of the embedding")
+    num_local_experts: int = Field(ge=2, le=4096, description="in each layer")
+    num_experts_per_tok: int = Field(ge=1, le=64, description="that a token is sent to")
+    router_aux_loss_coef: Amount = Field(description="of the balance loss, which every layer adds while training")
+    experts_implementation: Literal["eager", "grouped_mm"] = Field(
+        description="of transformers; its third, batched_mm, is 70 times slower on a CPU"
+    )
+    bytes: Size = Field(description="UTF-8 bytes of text a model, where steps are equal")
+    upcycle_at: Size = Field(description="tokens after which the dense model is copied into experts")
+    checkpoints: Distinct[Size] = Field(description="further tokens after which a model is kept")
+    seeds: Annotated[Distinct[Seed], Filled] = Field(description="one of each model; two or more give a spread")
+
+    @model_validator(mode="after")
+    def _meets_no_more_than_there_are(self):
+        if self.num_experts_per_tok > self.num_local_experts:
+            raise ValueError("needs 'mixtures.num_experts_per_tok' at most 'mixtures.num_local_experts'")
+        return self
+
+
 class Parameters(data.Parameters):
     """Sections of this room."""
 
     sft: Sft
     merge: Merge
+    routers: Routers
     ladder: Ladder
     architecture: Architecture
+    mixtures: Mixtures
 
     @model_validator(mode="after")
     def _train_sets_are_data_sets(self):

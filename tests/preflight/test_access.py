@@ -145,13 +145,15 @@ def test_all_that_a_run_loads_is_asked_for_once_and_of_decoders_alone_safetensor
     monkeypatch.setattr(access, "hub", lambda *asked: asked)
     asks, files, downloads = access.reach(params.load("a100-7b", "s2.toxicity_model=someone/toxic@abc123"))
     llama = ["meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-7b-chat-hf"]
-    llama += [weights.path for weights in params.load("a100-7b").fit.models.values()]
+    loaded = params.load("a100-7b")
+    beside = {**loaded.fit.models, **loaded.expert_routing.models, **loaded.long_context.models}
+    llama += [weights.path for weights in beside.values()]
     encoders = ["sentence-transformers/all-mpnet-base-v2", "FacebookAI/roberta-large", "someone/toxic"]
     sets = ["wikimedia/wikipedia", "monology/pile-uncopyrighted", "NeelNanda/pile-10k", "allenai/paloma"]
     sets.append("vblagoje/lfqa")
     models = [("model", name, name in llama) for name in [*llama, *encoders]]
     asked = [row.check() for row in asks if row.what.startswith(("model", "dataset"))]
-    assert [(a[0], a[1], a[3]) for a in asked if a[0] == "model"] == models and asked[10][2] == "abc123"
+    assert [(a[0], a[1], a[3]) for a in asked if a[0] == "model"] == models and asked[11][2] == "abc123"
     assert [a[1] for a in asked if a[0] == "dataset"] == [*access.BOARD, *sets] and not files
     assert [row.what for row in asks[-2:]] == ["question writer", "judge"]
     alone = [row.what.removeprefix("configuration ") for row in asks if row.what.startswith("configuration")]

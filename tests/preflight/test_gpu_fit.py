@@ -5,6 +5,7 @@ import pytest
 from transformers import LlamaForCausalLM
 
 from s2utils.architecture import heads
+from s2utils.evaluation import expert_routing
 from s2utils.models import likelihood
 from s2utils.models.parameters import Weights
 from s2utils.preflight import gpu_check, gpu_fit
@@ -52,3 +53,16 @@ def test_shared_heads_are_those_of_the_processor_and_copies_that_are_none_do_not
     monkeypatch.setattr(heads, "with_kv_heads", lambda network, n: LlamaForCausalLM(network.config).eval())
     with pytest.raises(Finding, match="apart at most"):
         gpu_fit.shared_heads(None, "cpu", tmp_path)
+
+
+def test_an_upcycled_mixture_learns_and_one_whose_router_is_other_does_not_hold(tmp_path, monkeypatch):
+    assert "routers 0.0e+00 apart at most" in gpu_fit.upcycled(None, "cpu", tmp_path)
+    read, calls = expert_routing.router_logits, []
+
+    def shifted(*given):
+        calls.append(given)
+        return [logits + 0.1 * len(calls) for logits in read(*given)]
+
+    monkeypatch.setattr(expert_routing, "router_logits", shifted)
+    with pytest.raises(Finding, match="routers 1.0e-01 apart"):
+        gpu_fit.upcycled(None, "cpu", tmp_path)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2utils.report import build
-from s2utils.results import claims, model_claims, tables
+from s2utils.results import claims, expert_claims, model_claims, tables
 from s2utils.stats import intervals
 from s2utils.workflow import paths, steps
 from s2utils.workflow.notebook import Run
@@ -93,6 +93,49 @@ def held(slots: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "context", "slots"]).assign(window=4, chunk=3)
 
 
+def mixtures(better: float, spread: float = 0.0, budget: str = "equal steps") -> pd.DataFrame:
+    """As `mixture`: a dense model of as many active parameters, a smaller one that misleads, and a mixture."""
+    sizes = {"dense": (50, 50), "dense, wide": (100, 100), "from nothing": (400, 102)}
+    gains = {"dense": -9, "dense, wide": 0, "from nothing": better}
+    rows = [
+        {"model": name, "total_parameters": total, "active_parameters": active, "domain": f"d{i}", "seed": seed,
+         "loss": 3 + i - gains[name] + spread * (-1) ** i * (name == "from nothing") + seed / 10, "budget": budget}
+        for name, (total, active) in sizes.items() for i in range(8) for seed in (1, 2)
+    ]  # fmt: skip
+    return pd.DataFrame([*rows, rows[-1] | {"domain": "all domains alike", "loss": 99.0}])
+
+
+def passkeys(hits: int, n: int = 200) -> pd.DataFrame:
+    """As `passkey`: one cell is worse than the others, and one under a window of ours does not count."""
+    rows = [{"length": 128, "place": 0.0, "window": 0, "n_hits": n}, {"length": 256, "place": 0.5, "n_hits": hits},
+            {"length": 256, "place": 0.5, "window": 64, "n_hits": 0}]  # fmt: skip
+    ends = [dict(zip(("accuracy", "accuracy_ci_low", "accuracy_ci_high"), intervals.share(r["n_hits"], n, 0.95)))
+            for r in rows]  # fmt: skip
+    return pd.DataFrame([{"window": 0, "n": n} | row | end for row, end in zip(rows, ends)])
+
+
+def shared(apart: float, wide: float = 0.01) -> pd.DataFrame:
+    """As `experts_routing`: one domain has `apart` more of expert 0 than the other two, and mathematics is far off."""
+    more = {"code": apart, "books": 0.0, "news": 0.0, "DM Mathematics": 0.5}
+    return pd.DataFrame([
+        {"layer": layer, "domain": domain, "expert": i, "choice": "any", "n": 900, "share": share,
+         "share_ci_low": share - wide, "share_ci_high": share + wide}
+        for layer in (0, 2) for domain, extra in more.items()
+        for i, share in enumerate((0.5 + extra, 0.5 - extra))
+    ])  # fmt: skip
+
+
+def repeated(kind: str, mathematics: float, others: float, wide: float = 0.01) -> pd.DataFrame:
+    """As `experts_repeats`, by chance 0.4; in the layer between mathematics is not apart."""
+    by = {"DM Mathematics": mathematics, "books": others, "code": others + 0.1}
+    return pd.DataFrame([
+        {"layer": layer, "domain": domain, "kind": kind, "n": 900, "repeats": value, "repeats_ci_low": value - wide,
+         "repeats_ci_high": value + wide, "uniform_null": 0.3, "marginal_null": 0.4}
+        for layer in (0, 1, 2) for domain, level in by.items()
+        for value in [level if layer != 1 or kind == "first" else 0.5]
+    ])  # fmt: skip
+
+
 def axes(**counts: dict[str, int]) -> pd.DataFrame:
     """As `corpus_demographics`, of 1,000 documents an axis."""
     parts = [shares("descriptor", any=(1000, 1000), **{k: (v, 1000) for k, v in named.items()}).assign(axis=axis)
@@ -114,7 +157,12 @@ TURNED = [  # claim, a table that bears it out, one that speaks against it, one 
     ("L10a", reach("reached", 7), reach("reached", 1.5), reach("reached", 4)),
     ("L10b", reach("felt", 7), reach("felt", 1.5), reach("felt", 4)),
     ("L11", held(4), held(9), held(4.5)),
+    ("L18", mixtures(0.1), mixtures(-0.1), mixtures(0.01, spread=0.2)),
+    ("L21", passkeys(199), passkeys(120), passkeys(185)),
     ("L22", losses(5, 4, 3), losses(5, 4, 6), losses(5, 4, 3.99)),
+    ("L25a", shared(0.02), shared(0.2), shared(0.1)),
+    ("L25b", repeated("any", 0.4, 0.6), repeated("any", 0.6, 0.4), repeated("any", 0.4, 0.4)),
+    ("L26", repeated("first", 0.6, 0.6), repeated("first", 0.2, 0.6), repeated("first", 0.4, 0.6)),
     ("L45", shares("language", en=(900, 1000), de=(100, 1000)), shares("language", de=(900, 1000), en=(100, 1000)),
      shares("language", en=(505, 1000), de=(495, 1000))),
     ("L46a", shares("group", he=(600, 1000), she=(300, 1000)).assign(**PRONOUNS),
@@ -160,11 +208,14 @@ def test_every_claim_is_turned_and_measured_by_a_table_that_a_notebook_declares(
 
 def test_the_papers_tables_bear_their_claims_out_by_hand(tree):
     found = model_claims.table(paths.reports("smoke") / "tables", PARAMS).set_index("claim")
-    without = ["L2", "L8", "L10b", "L11", "L22"]
+    without = ["L2", "L8", "L10b", "L11", "L21", "L22", "L25a"]
     assert set(found.drop(without)["published_verdict"]) == {claims.HOLDS}
     assert set(found.loc[without, "published_verdict"]) == {claims.CANNOT_TELL}
     value = found["published_value"]
     assert value["L9"] == 3 and value["L10a"] == 131_041 - 131_072 / 2
+    assert value["L18"] == pytest.approx(5 / 7 - 0.5), "HellaSwag and WinoGrande are lost"
+    assert value["L25b"] == pytest.approx(0.465 - 0.449) and value["L26"] == pytest.approx(0.197 - 0.125)
+    assert found.at["L25b", "published_ci_low"] == pytest.approx(value["L25b"] - 0.001)
     assert value["L45"] == pytest.approx(0.8970 - 0.5) and value["L46a"] == pytest.approx(0.5073 - 0.2845)
     assert value["L46b"] == pytest.approx(0.207 - 0.115), "the weaker of the two axes"
     assert found.at["L46a", "published_ci_low"] == pytest.approx(value["L46a"] - 0.0001), "two roundings"
@@ -172,6 +223,32 @@ def test_the_papers_tables_bear_their_claims_out_by_hand(tree):
     assert value["L3"] > 0.3, "the filtered pages fit worse than the raw ones"
     assert set(found["measured_verdict"]) == {claims.NOT_MEASURED}
     assert found.at["L1", "measured_missing"] == "corpus_lengths is not there yet (notebook 09)"
+
+
+def test_mixtral_s_repeats_of_mathematics_lie_below_chance_at_both_ends_and_above_it_between():
+    printed = expert_claims.printed()
+    overlap = printed[printed["kind"] == "any"].set_index(["domain", "layer"])
+    below = overlap[overlap["repeats"] < overlap["marginal_null"]]
+    assert set(below.index) == {("DM Mathematics", 0), ("DM Mathematics", 31)} and len(overlap) == 24
+    assert overlap["marginal_null"].to_numpy() == pytest.approx(0.4643, abs=5e-5)
+    assert overlap.at[("DM Mathematics", 15), "repeats"] == overlap["repeats"].max(), "and most of all in the middle"
+
+
+def test_each_model_s_layers_are_its_own():
+    deep = repeated("any", 0.4, 0.6).assign(layer=lambda t: 2 * t["layer"])
+    both = pd.concat([repeated("any", 0.4, 0.6).assign(model="a"), deep.assign(model="b")])
+    names = [difference.comparison for difference in expert_claims.mathematics_apart(both)]
+    assert names == [
+        f"books − DM Mathematics, {place}" for place in ("a layer 0", "a layer 2", "b layer 0", "b layer 4")
+    ]
+
+
+def test_a_layer_under_two_names_counts_once():
+    frame = repeated("first", 0.6, 0.6)
+    twice = pd.concat([frame.assign(place="middle"), frame[frame["layer"] == 2].assign(place="last")])
+    assert len(expert_claims.structured(twice)) == len(expert_claims.structured(frame)) == 6
+    alike = shared(0.02)
+    assert len(expert_claims.alike_by_domain(pd.concat([alike, alike]))) == len(expert_claims.alike_by_domain(alike))
 
 
 def test_fields_are_domains_and_seeds_are_averaged():

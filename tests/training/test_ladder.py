@@ -43,7 +43,7 @@ def test_a_model_has_the_parameters_that_are_asked_for(parameters):
     config = ladders.config(parameters, 512, 64)
     with torch.device("meta"):
         model = LlamaForCausalLM(config)
-    assert ladders.outside_embedding(model) == pytest.approx(parameters, rel=0.03)
+    assert ladders.outside_embedding(model) == pytest.approx(parameters, rel=0.04)
     assert model.lm_head.weight is model.get_input_embeddings().weight
 
 
@@ -135,7 +135,7 @@ def test_a_model_that_knows_nothing_scores_the_logarithm_of_its_vocabulary():
 
 def test_a_killed_run_goes_on_to_the_same_bytes(whole, tmp_path, monkeypatch):
     folder, rows = whole
-    keep = ladders._keep
+    keep = ladders.keep
 
     class Killed(BaseException):
         """As a signal."""
@@ -144,12 +144,12 @@ def test_a_killed_run_goes_on_to_the_same_bytes(whole, tmp_path, monkeypatch):
         keep(*given)
         raise Killed
 
-    monkeypatch.setattr(ladders, "_keep", killed)
+    monkeypatch.setattr(ladders, "keep", killed)
     for _ in range(2):
         with pytest.raises(Killed):
             trained(tmp_path, ladder())
         assert (tmp_path / ladders.STATE).is_file() and not (tmp_path / ladders.RECORD).is_file()
-    monkeypatch.setattr(ladders, "_keep", keep)
+    monkeypatch.setattr(ladders, "keep", keep)
     again = trained(tmp_path, ladder())
     assert contents(tmp_path) == contents(folder) and again.equals(rows)
 

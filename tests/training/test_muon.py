@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import MixtralConfig, MixtralForCausalLM
 
 from s2utils.training import muon
 
@@ -109,3 +110,31 @@ def test_tall_matrices_take_longer_steps():
         muon.Muon([weight], lr=1.0).step()
         steps[shape] = torch.linalg.svdvals(weight.detach()).mean()
     assert steps[16, 4] / steps[4, 16] == pytest.approx(math.sqrt(4), rel=0.2)
+
+
+def test_experts_are_stepped_each_as_a_matrix_of_its_own():
+    """Two experts whose gate and map up are one parameter, against four matrices apart."""
+    rng = torch.Generator().manual_seed(5)
+    gradient = torch.randn(2, 2 * 6, 4, generator=rng)
+    fused = torch.nn.Parameter(torch.zeros(2, 12, 4))
+    apart = [torch.nn.Parameter(torch.zeros(6, 4)) for _ in range(4)]
+    pair = muon.Muon([{"params": [fused], "fused": 2}], lr=1.0), muon.Muon(apart, lr=1.0)
+    fused.grad = gradient
+    for weight, part in zip(apart, gradient.reshape(4, 6, 4)):
+        weight.grad = part.clone()
+    for optimizer in pair:
+        optimizer.step()
+    assert torch.allclose(fused.detach().reshape(4, 6, 4), torch.stack([w.detach() for w in apart]), atol=1e-5)
+
+
+def test_a_mixture_s_experts_are_muons():
+    config = MixtralConfig(
+        vocab_size=64, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, num_local_experts=3, tie_word_embeddings=True,
+    )  # fmt: skip
+    model = MixtralForCausalLM(config)
+    pair, rest = muon.optimizers(model, 0.02, 0.01, 0.0)
+    shapes = {group["fused"]: {tuple(w.shape) for w in group["params"] if w.ndim == 3} for group in pair.param_groups}
+    assert shapes == {1: {(3, 16, 24)}, 2: {(3, 48, 16)}}
+    assert sum(len(g["params"]) for o in (pair, rest) for g in o.param_groups) == len(list(model.parameters()))
+    assert {w.ndim for w in rest.param_groups[0]["params"]} == {1, 2}, "norms and the embedding"

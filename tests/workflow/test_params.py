@@ -36,7 +36,8 @@ def refused(profile: str = "smoke", overrides=None) -> str:
 def keys(profile: str) -> set[str]:
     """Dotted keys, names of data sets, splits and components left out, and models beside the study's, of any number."""
     names = {*load(profile).data.sources, *load(profile).data.roles}
-    left = r"(?<=^corpus\.components)\.[^.]+|(?<=^fit\.models)\..*|(?<=^configurations\.models)\..*"
+    models = ("fit", "configurations", "expert_routing", "long_context")
+    left = "|".join([r"(?<=^corpus\.components)\.[^.]+", *(rf"(?<=^{name}\.models)\..*" for name in models)])
     bare = (re.sub(left, "", key) for key in flat(load(profile)))
     return {".".join(part for part in key.split(".") if part not in names) for key in bare}
 

@@ -14,6 +14,7 @@ MADE = [
     name for name, step in steps.STEPS.items() if step.part == "study" and name != "sweep"
 ]  # that makes tables only
 LATER = [name for name, step in steps.STEPS.items() if step.part != "study"]
+EXPERTS = {"experts", "mixtures", "long_context"}
 RATED = {"mtbench", "judged"}
 ASKED = {"answers", "text_metrics", *RATED}
 TUNED = {"merged", "divergence", "leaderboard", *ASKED}  # all that stands on an adapter
@@ -119,15 +120,19 @@ def test_a_parameter_moves_its_steps_and_what_stands_on_them(study, override, wa
 @pytest.mark.parametrize(
     ("override", "wanted"),
     [
-        ("corpus.held_out=0.4", {"corpus", "fit", "ladder", "ablation", "attention", "arms", "windows"}),
+        ("corpus.held_out=0.4", {"corpus", "fit", "ladder", "ablation", "attention", "arms", "windows", *EXPERTS}),
         ("corpus.topics=5", set()),  # a table's
         ("fit.documents=3", {"fit"}),
-        ("ladder.learning_rate=0.01", {"ladder", "ablation", "arms", "attention"}),
+        ("ladder.learning_rate=0.01", {"ladder", "ablation", "arms", "attention", "mixtures", "experts"}),
         ("ladder.ablation.bytes=30000", {"ablation"}),
         ("architecture.bytes=5000", {"arms", "attention"}),
         ("architecture.held_out_bytes=5000", {"attention"}),
         ("attention_windows.steps=1", {"windows", "attention"}),
         ("attention_heads.steps=3", {"attention"}),
+        ("mixtures.bytes=5000", {"mixtures", "experts"}),
+        ("expert_routing.tokens=5", {"experts"}),
+        ("passkey.n=3", {"long_context"}),
+        ("routers.steps=3", set()),  # a table's
         ("sft.r=4", {"fit"}),
     ],
 )
@@ -402,7 +407,15 @@ def test_a_model_of_a_later_kind_enters_by_its_row_and_the_study_stays_as_it_is(
 def test_the_study_is_run_without_what_came_later(later):
     shown = [step.name for step in steps.shown_of("study", sweep=False)]
     assert shown == ["eda", "data", "sft", "answers", "text_metrics", "leaderboard", "mtbench"]
-    assert [step.name for step in steps.shown_of()] == [*shown, "sweep", "corpus", "fit", "attention", "compared"]
+    assert [step.name for step in steps.shown_of()] == [
+        *shown,
+        "sweep",
+        "corpus",
+        "fit",
+        "attention",
+        "experts",
+        "compared",
+    ]
     with pytest.raises(ParameterError, match="there is no part 'studdy'; did you mean 'study'?"):
         steps.shown_of("studdy")
 

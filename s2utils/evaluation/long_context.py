@@ -1,0 +1,114 @@
+"""Loss by position under windows and scaled positions, within the trained length and beyond it.
+
+Every token is predicted from all before it, or from those in a window. Positions are left as they are, or scaled by
+`factor` as transformers' `rope_parameters` name it: linear (all positions divided), dynamic (the base grows with the
+text once that is longer than the trained length, NTK), yarn (slow frequencies divided, fast ones kept). Nothing is
+trained for it, and frequencies are no weights, so a model is scaled by replacing them (`scaled`): what this costs is
+seen within the trained length, what it gains beyond. Units: nats a token; intervals of documents drawn anew. Trap: only
+documents that are long enough are read, so all positions are of the same documents and compare. Sources: Chen and
+others 2023 (linear interpolation); Peng and others 2023 (YaRN); Jiang and others 2024 (Mixtral's loss by context).
+
+    python -m s2utils make long_context cpu
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import gc
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from s2utils.evaluation import attention_windows, passkey
+from s2utils.models import likelihood, loading
+from s2utils.stats import intervals
+from s2utils.workflow import artefacts
+from s2utils.workflow.errors import ParameterError
+from s2utils.workflow.notebook import Run
+from s2utils.workflow.params import Params
+
+PLAIN = "as trained"  # of positions
+NO_WINDOW = 0  # in the tables
+
+
+def make(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(answers as `passkey.ask`, losses as `table`) of every model of `long_context.models`, unless that is done."""
+    made, p = run.artefact(step="long_context"), run.params
+    positions, answers = (made.folder / f"{name}.parquet" for name in ("positions", "answers"))
+    if not made.ready:
+        held_out = pd.read_parquet(run.require("corpus").folder / "held_out.parquet")
+        with made.making():
+            losses, asked = [], []
+            for name, weights in p.long_context.models.items():
+                model, tok = loading.full(weights, p.model.dtype, p.runtime.device), loading.tokenizer(weights)
+                losses.append(table(model, tok, held_out, p, name, p.long_context.tokens))
+                asked += passkey.ask(model, tok, p.passkey, p.seed, made.folder / f"{name}.jsonl", name)
+                del model
+                gc.collect()
+            for file, frame in ((positions, pd.concat(losses)), (answers, pd.DataFrame(asked))):
+                with artefacts.replacing(file, "wb") as out:
+                    frame.to_parquet(out, index=False)
+    return pd.read_parquet(answers), pd.read_parquet(positions)
+
+
+def table(
+    model: PreTrainedModel, tok: PreTrainedTokenizerBase, held_out: pd.DataFrame, params: Params, name: str, tokens: int
+) -> pd.DataFrame:
+    """One row a variant and position: model, trained, window, positions, position, n, loss and its interval.
+
+    `position` is the first of 0, 1, 2–3, 4–7, …; `held_out` has domain and text, of which `tokens` are read.
+    """
+    given, found = params.long_context, []
+    ids = rows(held_out, tok, given.documents, tokens).to(model.device)
+    for rope in (PLAIN, *given.ropes):
+        with scaled(model, rope, given.factor):
+            for window in (NO_WINDOW, *given.windows) if rope == PLAIN else (NO_WINDOW,):
+                losses = attention_windows.losses(model, ids, window or None)  # (documents, T)
+                trained = model.config.max_position_embeddings
+                facts = {"model": name, "trained": trained, "window": window, "positions": rope}
+                found += [facts | row for row in _by_position(losses, params)]
+    return pd.DataFrame(found)
+
+
+def rows(held_out: pd.DataFrame, tok: PreTrainedTokenizerBase, documents: int, tokens: int) -> torch.Tensor:
+    """Ids (documents or fewer, tokens + 1), each after the token that stands before a document, of long ones.
+
+    The first of each domain, then the second …; ParameterError where none is so long.
+    """
+    turns = held_out.groupby("domain", sort=False).cumcount().sort_values(kind="stable").index
+    start, kept = likelihood.beginning(tok), []
+    for text in held_out.loc[turns, "text"]:
+        if len(text) >= tokens and len(kept) < documents:
+            ids = likelihood.encoded(tok, [text[: 20 * tokens]])[0][:tokens]
+            kept += [[start, *ids]] if len(ids) == tokens else []
+    if not kept:
+        raise ParameterError(f"no held-out document has {tokens:,} tokens: lower long_context.tokens or .factor")
+    return torch.tensor(kept)
+
+
+@contextlib.contextmanager
+def scaled(model: PreTrainedModel, rope: str, factor: float) -> Iterator[PreTrainedModel]:
+    """The model with positions scaled, as they were again at the end; `PLAIN` leaves them."""
+    own = model.base_model.rotary_emb
+    if rope != PLAIN:
+        config = copy.deepcopy(model.config)
+        length = {"original_max_position_embeddings": config.max_position_embeddings} if rope == "yarn" else {}
+        config.head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        config.rope_parameters = dict(config.rope_parameters) | {"rope_type": rope, "factor": float(factor)} | length
+        model.base_model.rotary_emb = type(own)(config=config).to(model.device)
+    try:
+        yield model
+    finally:
+        model.base_model.rotary_emb = own
+
+
+def _by_position(losses: np.ndarray, params: Params) -> Iterator[dict]:
+    start, end = 0, 1
+    while start < losses.shape[1]:
+        estimate = intervals.mean(losses[:, start:end].mean(axis=1), params)
+        yield {"position": start, "n": len(losses)} | intervals.columns("loss", estimate)
+        start, end = end, 2 * end
