@@ -283,20 +283,21 @@ def _experts(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
     sizes = [*[m.parameters] * 3, *[active] * 3] * len(m.seeds)  # half of what is trained is dense, and reads more text
     _scratch(c, e, "mixtures", sizes, round(m.bytes * 1.2))
     long, asked = p.long_context, p.passkey
+    of = next((o for o in c.beside if o.model.name in long.models), c)  # where sizes are known
     variants = 1 + len(long.windows) + len(long.ropes)
-    read = variants * c.forward(long.documents * long.tokens, long.tokens, logits=True)
+    read = variants * of.forward(long.documents * long.tokens, long.tokens, logits=True)
     prompts = asked.n * len(asked.places)
     answers = sum(
-        c.answer(prompts, asked.n, length, asked.max_new_tokens, sampled=False, shared=length / 2)
+        of.answer(prompts, asked.n, length, asked.max_new_tokens, sampled=False, shared=length / 2)
         for length in [*len(asked.templates) * asked.lengths, *len(asked.windows) * [max(asked.lengths)]]
     )
-    models = (len(long.models), "models, taken to be as large as the base")
+    models = (len(long.models), f"models, taken to be as large as {of.model.name}")
     e.takes("long_context", models, (read, f"s: {variants} ways to read {long.documents} documents"))
     e.takes("long_context", models, (answers, f"s: passkeys, {prompts} prompts a length"))
     tokens = len(p.corpus.components) * p.expert_routing.documents * p.expert_routing.tokens
-    routed = c.forward(tokens, p.expert_routing.tokens, logits=True)
+    routed = of.forward(tokens, p.expert_routing.tokens, logits=True)
     e.takes("experts", (len(p.expert_routing.models), "models"), (routed, f"s: {tokens:,} tokens of documents"))
-    _network(c, e, asked.n, max(asked.lengths))
+    _network(of, e, asked.n, max(asked.lengths))
     mixture = m.parameters * (1 + 2 / 3 * (m.num_local_experts - 1))
     e.disk = 4 * len(m.seeds) * (2 * mixture * (len(m.checkpoints) + 1) + 5 * m.parameters)
 
