@@ -62,9 +62,9 @@ def measured(run: Run, rows: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
                 nats, tokens = losses(model, blocks, length), [blocks.ids.shape[1] - 1] * len(blocks.ids)
                 rng = np.random.default_rng(p.seed)
                 loss, drawn = ratios.resampled(nats, tokens, p.text_metrics.resamples, rng)
-                values["loss"] = (loss, *intervals.percentiles(drawn, p.text_metrics.confidence))
+                values["loss"] = (loss, *intervals.percentiles(drawn, p.text_metrics.confidence, [len(tokens)]))
                 batch = p.ladder.per_device_train_batch_size * context
-                values["step_ms"] = intervals.mean(step_times(model, length, batch) if positions else [], p)
+                values["step_ms"] = intervals.mean(step_times(model, length, batch) if positions else [], p, few=True)
             estimates = {k: v for name, value in values.items() for k, v in intervals.columns(name, value).items()}
             found.append(known | {"length": length, "n": len(blocks.ids)} | estimates)
     return pd.DataFrame(found)

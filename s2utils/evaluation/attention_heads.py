@@ -75,7 +75,7 @@ def measured(model: PreTrainedModel, tok: PreTrainedTokenizerBase, texts: list[s
         for name, made in models.items():
             row = {"variant": name, "kv_heads": made.config.num_key_value_heads, "batch_size": batch_size}
             row |= {"context": context, "cache_bytes": sizes[name], "n": len(speeds.get(name, []))}
-            row |= intervals.columns("tokens_per_second", intervals.mean(speeds.get(name, []), params))
+            row |= intervals.columns("tokens_per_second", intervals.mean(speeds.get(name, []), params, few=True))
             rows.append(row | {"n_documents": len(texts)} | losses[name])
     return pd.DataFrame(rows).sort_values(["kv_heads", "batch_size", "context"], ascending=[False, True, True])
 
@@ -93,7 +93,7 @@ def mean_loss(model: PreTrainedModel, tok: PreTrainedTokenizerBase, texts: list[
     scored = likelihood.losses(model, ids, likelihood.beginning(tok), windows, params.fit.batch_tokens)
     rng, sums = np.random.default_rng(params.seed), [row.sum(dtype=float) for row in scored]
     value, drawn = ratios.resampled(sums, [len(row) for row in scored], params.text_metrics.resamples, rng)
-    return value, *intervals.percentiles(drawn, params.text_metrics.confidence)
+    return value, *intervals.percentiles(drawn, params.text_metrics.confidence, [len(ids)])
 
 
 @torch.inference_mode()

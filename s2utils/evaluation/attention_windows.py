@@ -3,10 +3,10 @@
 The model is not trained for the window: it is the same weights under another mask (`architecture.cache.windowed`). A
 window W counts the token itself and, where the first tokens are kept (sinks), those too, so that W is what a cache
 holds either way. Loss: nats a token over all tokens of a text, each document after one token of the model's own;
-intervals are of documents drawn anew. Reach: a token is exchanged, and the states of later tokens are looked at layer
-by layer: none beyond l(W − 1) + 1 can differ after l layers, and what differs by less than `FELT` is not much. Trap:
-bytes are of the memory that a cache keeps alive: a slice of a longer tensor keeps all of it. Sources: Jiang et al. 2023
-(Mistral 7B); Xiao et al. 2023 (attention sinks).
+intervals are of documents drawn anew, widened as they are few. Reach: a token is exchanged, and the states of later
+tokens are looked at layer by layer: none beyond l(W − 1) + 1 can differ after l layers, and what differs by less than
+`FELT` is not much. Trap: bytes are of the memory that a cache keeps alive: a slice of a longer tensor keeps all of it.
+Sources: Jiang et al. 2023 (Mistral 7B); Xiao et al. 2023 (attention sinks).
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def by_window(model: PreTrainedModel, ids: torch.Tensor, params: Params) -> pd.D
 
 
 def _window(window: int, sinks: int, loss: np.ndarray, whole: np.ndarray, params: Params) -> dict:
-    facts = {"window": window, "sinks": sinks, "n": len(loss)} | intervals.mean_columns("loss", loss, params)
-    return facts | intervals.columns("added", intervals.mean(loss - whole, params))
+    facts = {"window": window, "sinks": sinks, "n": len(loss)} | intervals.mean_columns("loss", loss, params, few=True)
+    return facts | intervals.columns("added", intervals.mean(loss - whole, params, few=True))
 
 
 def change(model: PreTrainedModel, ids: torch.Tensor, window: int, place: int = 1) -> np.ndarray:
@@ -137,7 +137,7 @@ def reach(moved: np.ndarray, window: int, params: Params, place: int = 1) -> pd.
     for layer, part in enumerate(moved):
         bound = min(layer * (window - 1) + 1, part.shape[1] - place)
         spread = {
-            name: intervals.mean_columns(name, _farthest(part[:, place:] > least), params)
+            name: intervals.mean_columns(name, _farthest(part[:, place:] > least), params, few=True)
             for name, least in (("reached", 0), ("felt", FELT))
         }
         row = {"window": window, "layer": layer, "bound": bound, "n": len(part)}
@@ -202,7 +202,7 @@ def caches(model: PreTrainedModel, ids: torch.Tensor, params: Params) -> pd.Data
             for kind, kept in stores.items():
                 row = {"kind": kind, "context": context, "chunk": chunk, "window": window, "bytes": held_bytes(kept)}
                 row |= {"peak_bytes": peak[kind], "slots": row["bytes"] / token, "n": len(rates[kind])}
-                row |= intervals.columns("tokens_per_second", intervals.mean(rates[kind], params))
+                row |= intervals.columns("tokens_per_second", intervals.mean(rates[kind], params, few=True))
                 found.append(row | {"max_difference": off[kind]})
     return pd.DataFrame(found)
 

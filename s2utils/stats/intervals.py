@@ -23,10 +23,10 @@ from s2utils.stats import ratios
 from s2utils.workflow.params import Params
 
 
-def bootstrap(values, resamples: int, confidence: float, seed: int) -> tuple[float, float, float]:
+def bootstrap(values, resamples: int, confidence: float, seed: int, few: bool = False) -> tuple[float, float, float]:
     """(mean, low, high) of the values that are numbers; NaNs are left out; (nan, nan, nan) without any.
 
-    A single value has a mean and no interval.
+    A single value has a mean and no interval. `few`: widened as `percentiles` does for few units.
     """
     values = numbers(values)
     if len(values) < 2:
@@ -34,7 +34,7 @@ def bootstrap(values, resamples: int, confidence: float, seed: int) -> tuple[flo
     rng = np.random.default_rng(seed)
     sizes = [(min(1000, resamples - start), len(values)) for start in range(0, resamples, 1000)]
     means = np.concatenate([values[rng.integers(0, len(values), size)].mean(axis=1) for size in sizes])
-    return float(values.mean()), *percentiles(means, confidence)
+    return float(values.mean()), *percentiles(means, confidence, [len(values)] * few)
 
 
 def percentiles(draws: np.ndarray, confidence: float, sizes: Sequence[int] = ()) -> tuple[float, float]:
@@ -50,9 +50,9 @@ def percentiles(draws: np.ndarray, confidence: float, sizes: Sequence[int] = ())
     return float(low), float(high)
 
 
-def mean(values, params: Params) -> tuple[float, float, float]:
+def mean(values, params: Params, few: bool = False) -> tuple[float, float, float]:
     """`bootstrap` with the resamples, confidence and seed of the profile."""
-    return bootstrap(values, params.text_metrics.resamples, params.text_metrics.confidence, params.seed)
+    return bootstrap(values, params.text_metrics.resamples, params.text_metrics.confidence, params.seed, few)
 
 
 def columns(name: str, estimate: tuple[float, float, float]) -> dict[str, float]:
@@ -60,10 +60,10 @@ def columns(name: str, estimate: tuple[float, float, float]) -> dict[str, float]
     return dict(zip((name, f"{name}_ci_low", f"{name}_ci_high"), estimate))
 
 
-def mean_columns(name: str, values, params: Params) -> dict[str, float]:
+def mean_columns(name: str, values, params: Params, few: bool = False) -> dict[str, float]:
     """The columns of a mean in a table: <name>, <name>_ci_low, <name>_ci_high, and <name>_n_failed, which are NaN."""
     values = np.asarray(values, dtype=float)
-    return columns(name, mean(values, params)) | {f"{name}_n_failed": int(np.isnan(values).sum())}
+    return columns(name, mean(values, params, few)) | {f"{name}_n_failed": int(np.isnan(values).sum())}
 
 
 def share(hits: int, n: int, confidence: float) -> tuple[float, float, float]:

@@ -52,6 +52,15 @@ def test_the_bootstrap_is_seeded_and_wider_with_more_confidence():
     assert lower < low < high < higher
 
 
+def test_few_values_have_the_t_interval_of_their_mean():
+    values = np.random.default_rng(3).normal(5, 2, 6)
+    _, low, high = bootstrap(values, 20_000, 0.95, 1, few=True)
+    known = ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (low, high) == pytest.approx((known.low, known.high), rel=0.1)
+    assert high - low > 1.2 * np.subtract(*bootstrap(values, 20_000, 0.95, 1)[:0:-1])
+    assert bootstrap([0.3], 100, 0.95, 1, few=True) == pytest.approx((0.3, math.nan, math.nan), nan_ok=True)
+
+
 def test_the_bootstrap_agrees_with_the_normal_interval_of_many_values():
     values = np.random.default_rng(0).normal(10, 2, 400)
     mean, low, high = bootstrap(values, 5000, 0.95, 1)
