@@ -1,8 +1,9 @@
 """What Mistral 7B's paper claims of heads, windows and caches, as comparisons for `model_claims`.
 
 Each is a number above 0 where it is as claimed; `FAR` is ours, for the paper says how far layers reach and not what
-arrives. Bytes and slots are counted, not estimated, so they have no interval beyond themselves and no n. Trap: a reach
-is of the texts that were read, and one that a text cuts short says nothing, so the deepest layer that none cuts counts.
+arrives. Bytes and slots are counted, not estimated, so they have no interval beyond themselves and no n. Nor has
+what is reached at all: the mask decides that, not the text. Trap: a reach that a text cuts short says nothing, so the
+deepest layer that none cuts counts.
 Source: Jiang et al. 2023, section 2.
 """
 
@@ -46,9 +47,11 @@ def fewer_heads() -> list[Difference]:
 def far(reach: pd.DataFrame, column: str) -> list[Difference]:
     """Tokens of `column` ("reached", "felt") at the deepest layer that no text cuts short, minus `FAR` of layers·W."""
     last = reach[reach["bound"] == reach["layer"] * (reach["window"] - 1) + 1].iloc[-1]
-    wanted = FAR * last["layer"] * last["window"]
-    ends = (last[end] - wanted for end in (column, f"{column}_ci_low", f"{column}_ci_high"))
     name = f"{last['layer']:.0f} layers of W = {last['window']:.0f}: {column}"
+    wanted = FAR * last["layer"] * last["window"]
+    if column == "reached":
+        return [_counted(name, last[column] - wanted)]
+    ends = (last[end] - wanted for end in (column, f"{column}_ci_low", f"{column}_ci_high"))
     return [Difference(name, *ends, last["n"], 0, "bootstrap")]
 
 
