@@ -37,17 +37,22 @@ def checked(window: int, sinks: int) -> int:
     return sinks
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Softmax(q·k / sqrt(D) + bias) over the keys that are `seen`, times v.
+def biased(seen: Tensor, bias: Tensor) -> Tensor:
+    """`bias` (heads, Q, K) where a key is `seen` (Q, K), −inf elsewhere; large, so it is made once for all layers."""
+    return bias.masked_fill(~seen, -math.inf)
 
-    q (B, heads, Q, D); k, v (B, kv_heads, K, D); seen (Q, K); bias (heads, Q, K); gives (B, heads, Q, D). ValueError
-    where the heads cannot be shared out alike.
+
+def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
+    """Softmax(q·k / sqrt(D)) over the keys that are `seen`, times v.
+
+    q (B, heads, Q, D); k, v (B, kv_heads, K, D); seen (Q, K), or as `biased` gives it, which is added to the scores;
+    gives (B, heads, Q, D). ValueError where the heads cannot be shared out alike.
     """
     heads, groups = q.size(1), k.size(1)
     if heads % groups:
         raise ValueError(f"{heads} query heads cannot share {groups} key-value heads alike: take a divisor of {heads}")
     k, v = (x.repeat_interleave(heads // groups, dim=1) for x in (k, v))
-    mask = seen if bias is None else bias.masked_fill(~seen, -math.inf).to(q.dtype)
+    mask = seen.to(q.dtype) if seen.is_floating_point() else seen
     return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
@@ -61,12 +66,12 @@ class Attention(nn.Module):
         self.k_proj, self.v_proj = (nn.Linear(width, kv_heads * self.head_dim, bias=False) for _ in range(2))
         self.o_proj = nn.Linear(heads * self.head_dim, width, bias=False)
 
-    def forward(self, x: Tensor, seen: Tensor, turn: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
-        """(B, T, width) to the same; `seen` (T, T); `turn`: angles of RoPE, none without it; `bias` as `attend`."""
+    def forward(self, x: Tensor, seen: Tensor, turn: Tensor | None = None) -> Tensor:
+        """(B, T, width) to the same; `seen` as `attend`; `turn`: angles of RoPE, none without it."""
         q, k, v = (self._split(project(x)) for project in (self.q_proj, self.k_proj, self.v_proj))
         if turn is not None:
             q, k = positions.rotated(q, turn), positions.rotated(k, turn)
-        return self.o_proj(attend(q, k, v, seen, bias).transpose(1, 2).flatten(2))
+        return self.o_proj(attend(q, k, v, seen).transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
         """(B, T, heads · D) to (B, heads, T, D)."""

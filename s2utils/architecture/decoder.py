@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from s2utils.architecture.attention import Attention, visible
+from s2utils.architecture.attention import Attention, biased, visible
 from s2utils.architecture.blocks import GeluMLP, LayerNorm, RMSNorm, SwiGLU
 from s2utils.architecture.positions import RelativeBias, angles
 
@@ -77,10 +77,10 @@ class Block(nn.Module):
         if not self.parallel:
             self.post_attention_layernorm = norm(config)
 
-    def forward(self, x: Tensor, seen: Tensor, turn: Tensor | None, bias: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, seen: Tensor, turn: Tensor | None) -> Tensor:
         """(B, T, width) to the same; the rest as `Attention`."""
         normed = self.input_layernorm(x)
-        attended = self.self_attn(normed, seen, turn, bias)
+        attended = self.self_attn(normed, seen, turn)
         if self.parallel:
             return x + attended + self.mlp(normed)
         x = x + attended
@@ -120,11 +120,11 @@ class Decoder(nn.Module):
         """Logits of the token after each of `input_ids` (B, T); ValueError beyond the last learned position."""
         places, config = torch.arange(input_ids.size(1), device=input_ids.device), self.config
         seen = visible(places, places, config.window, config.sinks)
-        x, turn, bias = self.embed_tokens(input_ids), None, None
+        x, turn = self.embed_tokens(input_ids), None
         if config.positions == "rope":
             turn = angles(places, config.hidden_size // config.num_attention_heads, config.rope_theta)
         elif config.positions == "t5":
-            bias = self.relative_bias(places, places)
+            seen = biased(seen, self.relative_bias(places, places))
         elif len(places) > config.max_position_embeddings:
             raise ValueError(
                 f"{len(places)} tokens, and positions are learned for {config.max_position_embeddings}: give fewer"
@@ -132,7 +132,7 @@ class Decoder(nn.Module):
         else:
             x = x + self.embed_positions(places)
         for layer in self.layers:
-            x = layer(x, seen, turn, bias)
+            x = layer(x, seen, turn)
         return Output(functional.linear(self.norm(x), self.embed_tokens.weight))
 
     def save_pretrained(self, folder: str | Path) -> None:

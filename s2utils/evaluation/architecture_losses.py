@@ -44,11 +44,11 @@ def held_out(run: Run, rows: pd.DataFrame) -> Blocks:
 
 
 def measured(run: Run, rows: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
-    """One row an arm, seed and length: arm, seed, parameters, length, n, loss with interval, milliseconds a step.
+    """One row an arm, seed and length: arm, seed, parameters, length, n, loss with interval, milliseconds a pass.
 
-    Arms of positions are timed, and measured at all lengths, others at that of training. A step is a forward and
-    backward pass over as many tokens as a batch of training has; its interval is of passes drawn anew. What an arm
-    cannot read is missing.
+    Arms of positions are timed, and measured at all lengths, others at that of training. Timed are forward passes
+    over as many tokens as a batch of training has; the interval is of passes drawn anew. What an arm cannot read is
+    missing.
     """
     p, found = run.params, []
     context = p.ladder.context
@@ -57,14 +57,15 @@ def measured(run: Run, rows: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
         known = {"arm": arm, "seed": row.seed, "parameters": outside_embeddings(model.config)}
         positions = arm in CHOICES["positions"].values()
         for times in p.architecture.times if positions else (1,):
-            length, values = times * context, {"loss": (math.nan,) * 3, "step_ms": (math.nan,) * 3}
+            length, values = times * context, {"loss": (math.nan,) * 3, "forward_ms": (math.nan,) * 3}
             if model.config.positions != "learned" or length <= context:
                 nats, tokens = losses(model, blocks, length), [blocks.ids.shape[1] - 1] * len(blocks.ids)
                 rng = np.random.default_rng(p.seed)
                 loss, drawn = ratios.resampled(nats, tokens, p.text_metrics.resamples, rng)
                 values["loss"] = (loss, *intervals.percentiles(drawn, p.text_metrics.confidence, [len(tokens)]))
                 batch = p.ladder.per_device_train_batch_size * context
-                values["step_ms"] = intervals.mean(step_times(model, length, batch) if positions else [], p, few=True)
+                passes = forward_times(model, length, batch) if positions else []
+                values["forward_ms"] = intervals.mean(passes, p, few=True)
             estimates = {k: v for name, value in values.items() for k, v in intervals.columns(name, value).items()}
             found.append(known | {"length": length, "n": len(blocks.ids)} | estimates)
     return pd.DataFrame(found)
@@ -84,20 +85,22 @@ def losses(model: decoder.Decoder, blocks: Blocks, length: int) -> np.ndarray:
     return np.array(sums)
 
 
-def step_times(model: decoder.Decoder, length: int, tokens: int) -> list[float]:
-    """Milliseconds of a forward and backward pass over about `tokens` tokens in pieces of `length`, `PASSES` times."""
+@torch.inference_mode()
+def forward_times(model: decoder.Decoder, length: int, tokens: int) -> list[float]:
+    """Milliseconds of a forward pass over about `tokens` tokens in pieces of `length`, `PASSES` times.
+
+    Forward alone: at the longest length a backward pass over T5's scores of all layers would not fit 40 GB.
+    """
     draw = torch.Generator().manual_seed(0)
     size = (max(1, tokens // length), length)
     ids = torch.randint(model.config.vocab_size, size, generator=draw).to(model.device)
     passes = []
     for _ in range(PASSES + 1):
         started = time.perf_counter()
-        logits = model(ids).logits
-        cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
+        model(ids)
         if model.device.type == "cuda":
             torch.cuda.synchronize()
         passes.append(1000 * (time.perf_counter() - started))
-    model.zero_grad(set_to_none=True)
     return passes[1:]
 
 

@@ -254,6 +254,8 @@ def _scratch(c: Costs, e: Estimate, rule: str, sizes: list[int], n_bytes: int) -
 
 
 def _attention(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
+    from s2utils.training import ladder  # takes seconds
+
     p, s = c.params, c.params.attention_heads
     grid = list(itertools.product(s.batch_sizes, s.contexts))
     step = sum(c.decode(batch, context, sampled=False) for batch, context in grid)
@@ -272,8 +274,17 @@ def _attention(c: Costs, known: dict[str, Texts], e: Estimate) -> None:
     e.takes("windows", (c.load(), "s to load"))
     n = assumed.ARMS * len(p.architecture.seeds)
     _scratch(c, e, "arms", [p.architecture.parameters] * n, p.architecture.bytes)
-    _network(c, e)
-    e.holds(assumed.HEADS / 2 * s.cache_gib * 2**30, f"caches {assumed.HEADS} of at most {s.cache_gib:g} GiB")
+    caches, length = assumed.HEADS / 2 * s.cache_gib * 2**30, p.ladder.context * max(p.architecture.times)
+    rows = max(1, p.ladder.per_device_train_batch_size * p.ladder.context // length)
+    arm = ladder.config(p.architecture.parameters, p.ladder.vocab_size, p.ladder.context)
+    size = 4 * arm.num_attention_heads * length**2
+    formula = f"T5's bias, and scores and weights of {rows} × {arm.num_attention_heads} heads × {length:,}² × 4 bytes"
+    scores = size * (1 + 2 * rows) + 4 * rows * length * arm.vocab_size
+    if scores > c.model.total * c.width + caches:  # arms are read before the model is loaded, so one of both counts
+        e.holds(scores, f"{formula}, and logits")
+    else:
+        _network(c, e)
+        e.holds(caches, f"caches {assumed.HEADS} of at most {s.cache_gib:g} GiB")
     e.disk = 4 * n * p.architecture.parameters
 
 

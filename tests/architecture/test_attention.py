@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from s2utils.architecture.attention import Attention, attend, visible
+from s2utils.architecture.attention import Attention, attend, biased, visible
 from s2utils.architecture.positions import angles
 
 
@@ -42,8 +42,8 @@ def test_attention_written_out():
     q, k, v = noise(3, 2, 4, 7, 8)
     seen, bias = visible(torch.arange(7), torch.arange(7), 4), noise(4, 7, 7)
     scores = (q @ k.mT / math.sqrt(8) + bias).masked_fill(~seen, -math.inf)
-    assert_close(attend(q, k, v, seen, bias), scores.softmax(-1) @ v)
-    assert_close(attend(q, k, v, seen), attend(q, k, v, seen, torch.zeros(4, 7, 7)))
+    assert_close(attend(q, k, v, biased(seen, bias)), scores.softmax(-1) @ v)
+    assert_close(attend(q, k, v, seen), attend(q, k, v, biased(seen, torch.zeros(4, 7, 7))))
 
 
 @given(st.sampled_from([1, 2, 3, 6]))

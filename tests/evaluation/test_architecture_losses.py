@@ -48,9 +48,9 @@ def test_every_length_scores_the_same_tokens_and_looks_back_no_further():
         architecture_losses.losses(model, given, 12)
 
 
-def test_steps_are_timed_and_leave_no_gradients():
+def test_passes_are_timed_and_leave_no_gradients():
     model = Decoder(Config(**SIZES))
-    times = architecture_losses.step_times(model, 16, 64)
+    times = architecture_losses.forward_times(model, 16, 64)
     assert len(times) == architecture_losses.PASSES and min(times) > 0
     assert all(weight.grad is None for weight in model.parameters())
 
