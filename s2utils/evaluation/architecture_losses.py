@@ -1,11 +1,12 @@
 """What the arms of an architecture have learnt: loss on held-out text by variant, and by length for positions.
 
 Loss is in nats a token. Every length scores the same tokens: blocks of the longest are cut into pieces, so shorter
-pieces differ in nothing but what a token can look back on. Intervals of a loss are of blocks drawn anew; a difference
-from the baseline is judged by the spread over seeds: losses are taken as variant + seed + rest (a two-way layout
-without interaction; all arms of a seed see the same text), and the rest of all arms together gives a t interval, its p
-corrected for the number of arms (Holm). Trap: the rest is taken to be alike in all arms; two seeds could not show
-otherwise. Source: Montgomery, Design and Analysis of Experiments, randomised blocks.
+pieces differ in nothing but what a token can look back on. Intervals of a loss are of blocks of packed text drawn anew,
+of which one document may fill several, so they are rather too narrow; a difference from the baseline is judged by the
+spread over seeds: losses are taken as variant + seed + rest (a two-way layout without interaction; all arms of a seed
+see the same text), and the rest of all arms together gives a t interval, its p corrected for the number of arms (Holm).
+Trap: the rest is taken to be alike in all arms; two seeds could not show otherwise. Source: Montgomery, Design and
+Analysis of Experiments, randomised blocks.
 """
 
 from __future__ import annotations

@@ -130,10 +130,16 @@ def _head_dim(config) -> int:
 
 
 def advice(table: pd.DataFrame, verdicts: pd.DataFrame, own: str) -> str:
-    """Which heads to pick, from the table's largest setting that all were timed in, and the arms' verdicts."""
+    """Which heads to pick, from the table's largest setting that all were timed in, and the arms' verdicts.
+
+    Where there is no such setting, that.
+    """
     timed = table.dropna(subset="tokens_per_second")
     settings = timed.groupby(["batch_size", "context"])["variant"].nunique()
-    batch_size, context = settings[settings == table["variant"].nunique()].index.max()
+    of_all = settings[settings == table["variant"].nunique()]
+    if of_all.empty:
+        return "At none of the settings do all caches fit attention_heads.cache_gib: raise it, or read less at once."
+    batch_size, context = of_all.index.max()
     rows = timed[(timed["batch_size"] == batch_size) & (timed["context"] == context)].set_index("variant")
     every, one = rows.index[0], rows.index[-1]
     faster = rows["tokens_per_second"] / rows.at[every, "tokens_per_second"]

@@ -24,9 +24,12 @@ SETTING = ["batch_size", "context"]
 SPEED = ["tokens_per_second", "tokens_per_second_ci_low", "tokens_per_second_ci_high"]
 
 
-def faster(heads: pd.DataFrame) -> list[Difference]:
+def faster(heads: pd.DataFrame) -> list[Difference | str]:
     """Tokens a second with grouped queries minus those with a key-value head for each, at the largest setting."""
-    row = _largest(heads.dropna(subset=SPEED))
+    timed = _both(heads).dropna(subset=[f"{column}_{side}" for column in SPEED for side in ("few", "many")])
+    if timed.empty:
+        return ["at no setting do the caches of both fit"]
+    row = timed.iloc[-1]
     few, many = (tuple(row[f"{column}_{side}"] for column in SPEED) for side in ("few", "many"))
     name = f"batch {row['batch_size']}, {row['context']:,} tokens: grouped − all"
     return [Difference(name, *intervals.difference(few, many), min(row["n_few"], row["n_many"]), 0, "combined")]
@@ -34,7 +37,7 @@ def faster(heads: pd.DataFrame) -> list[Difference]:
 
 def smaller(heads: pd.DataFrame) -> list[Difference]:
     """How many times the cache of all heads is that of grouped ones, minus 1."""
-    row = _largest(heads)
+    row = _both(heads).iloc[-1]
     return [_counted("cache of all heads ÷ of grouped ones − 1", row["cache_bytes_many"] / row["cache_bytes_few"] - 1)]
 
 
@@ -71,11 +74,11 @@ def bounded(held: pd.DataFrame) -> list[Difference | str]:
     return found or ["no text is longer than the window"]
 
 
-def _largest(heads: pd.DataFrame) -> pd.Series:
-    """The largest batch and context of both most key-value heads (columns …_many) and the next fewer (…_few)."""
+def _both(heads: pd.DataFrame) -> pd.DataFrame:
+    """Most key-value heads (columns …_many) beside the next fewer (…_few), the largest batch and context last."""
     most, next_fewer = np.sort(heads["kv_heads"].unique())[:-3:-1]
     many, few = (heads[heads["kv_heads"] == count] for count in (most, next_fewer))
-    return many.merge(few, on=SETTING, suffixes=("_many", "_few")).sort_values(SETTING).iloc[-1]
+    return many.merge(few, on=SETTING, suffixes=("_many", "_few")).sort_values(SETTING)
 
 
 def _shape() -> dict[str, int]:

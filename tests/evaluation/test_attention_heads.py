@@ -83,5 +83,7 @@ def test_advice_takes_the_largest_setting_that_all_were_timed_in():
     columns = ["variant", "kv_heads", "batch_size", "context", "cache_bytes", "tokens_per_second", "loss"]
     verdicts = pd.DataFrame({"choice": ["heads"], "variant": ["GQA"], "difference": [0.012], "verdict": ["can't tell"]})
     said = attention_heads.advice(pd.DataFrame(rows, columns=columns), verdicts, "GQA, 2 heads")
+    none_fits = pd.DataFrame(rows, columns=columns).assign(tokens_per_second=math.nan)
+    assert "At none of the settings" in attention_heads.advice(none_fits, verdicts, "GQA, 2 heads")
     for part in ("batch 16", "2.0 times", "5.0 times", "4 times smaller", "7.50 instead of 3.00", "GQA +0.012"):
         assert part in said, part

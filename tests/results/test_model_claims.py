@@ -190,6 +190,12 @@ def test_a_turned_table_turns_the_verdict(claim, bears, against, open_):
     assert told["measured_n"] > 1 or told["measured_interval"] == "exact"
 
 
+def test_heads_of_which_none_was_timed_are_not_compared():
+    table = heads(40)
+    table.loc[table["kv_heads"] == 9, ["tokens_per_second", "tokens_per_second_ci_low"]] = np.nan
+    assert judged("L8", table)["measured_verdict"] == claims.NOT_MEASURED
+
+
 def test_every_claim_is_turned_and_measured_by_a_table_that_a_notebook_declares():
     listed = model_claims.listed()
     assert (
