@@ -58,8 +58,8 @@ def make(run: Run) -> dict[str, pd.DataFrame]:
 def chosen(held_out: pd.DataFrame, tok: PreTrainedTokenizerBase, settings: AttentionWindows) -> pd.DataFrame:
     """The texts to read: domain, id, tokens (list of `settings.tokens`), of documents that have so many.
 
-    The first of each domain, then the second, until there are `settings.documents`; `held_out` has domain, id, text.
-    ParameterError where there are fewer.
+    The first of each domain, then the second, until there are `settings.documents`, or all that there are; `held_out`
+    has domain, id, text. ParameterError where there is none.
     """
     kept = []
     order = held_out.assign(turn=held_out.groupby("domain", sort=False).cumcount()).sort_values("turn", kind="stable")
@@ -69,11 +69,10 @@ def chosen(held_out: pd.DataFrame, tok: PreTrainedTokenizerBase, settings: Atten
         if len(ids) == settings.tokens:
             kept.append({"domain": row.domain, "id": row.id, "tokens": ids})
         if len(kept) == settings.documents:
-            return pd.DataFrame(kept)
-    raise ParameterError(
-        f"{len(kept)} held-out documents have {settings.tokens:,} tokens, and attention_windows.documents asks for "
-        f"{settings.documents}: lower that or attention_windows.tokens"
-    )
+            break
+    if not kept:
+        raise ParameterError(f"no held-out document has {settings.tokens:,} tokens: lower attention_windows.tokens")
+    return pd.DataFrame(kept)
 
 
 def rows(documents: pd.DataFrame, tok: PreTrainedTokenizerBase, device: torch.device | str = "cpu") -> torch.Tensor:

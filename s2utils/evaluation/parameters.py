@@ -128,7 +128,7 @@ class AttentionWindows(Section):
     """A published model under windows it was not trained for, and the caches of windows; see `attention_windows`."""
 
     model: Weights = Field(description="of Llama's or Mistral's class")
-    documents: Size = Field(description="held out, that have so many tokens")
+    documents: Size = Field(description="held out, that have so many tokens; all where there are fewer")
     tokens: Size = Field(description="of each document, its first")
     windows: Distinct[Size] = Field(min_length=1, description="W, in tokens, each itself and the sinks counted")
     sinks: Count = Field(description="first tokens that are kept, beside none")

@@ -44,7 +44,9 @@ def test_documents_are_long_enough_and_domains_take_turns():
     p = asked()
     chosen = attention_windows.chosen(held_out(), tokenizer(), p.attention_windows)
     assert chosen["tokens"].map(len).eq(24).all() and chosen["domain"].nunique() == 2 and not chosen["id"].eq("0").any()
-    with pytest.raises(ParameterError, match="attention_windows.documents"):
+    some = attention_windows.chosen(held_out(), tokenizer(), asked(documents=9_999).attention_windows)
+    assert len(chosen) < len(some) <= len(held_out()), "fewer than are asked for are what there is"
+    with pytest.raises(ParameterError, match="attention_windows.tokens"):
         attention_windows.chosen(held_out(), tokenizer(), asked(tokens=5_000).attention_windows)
 
 
