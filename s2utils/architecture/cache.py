@@ -21,6 +21,7 @@ from collections.abc import Iterator
 import torch
 from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM, PretrainedConfig, PreTrainedModel
 
+from s2utils.architecture import shapes
 from s2utils.architecture.attention import checked, visible
 
 
@@ -43,8 +44,7 @@ class RollingBuffer:
     ) -> None:  # fmt: skip
         """Empty slots for a model of `config`; nothing is allocated afterwards but a chunk's own keys and values."""
         self.window, self.sinks = window, checked(window, sinks)
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        shape = (config.num_hidden_layers, batch_size, config.num_key_value_heads, window, width)
+        shape = (config.num_hidden_layers, batch_size, config.num_key_value_heads, window, shapes.head_dim(config))
         self.keys, self.values = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
         self.places = torch.full((batch_size, window), -1, device=device)  # of the token in each slot; −1: empty
         self.lengths = torch.zeros(batch_size, dtype=torch.long, device=device)  # tokens that each sequence has had

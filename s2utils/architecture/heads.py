@@ -1,9 +1,9 @@
-"""Key-value heads of a model that is there: copied to more, pooled to fewer, and what their cache takes.
+"""Key-value heads of a model that is there: copied to more, pooled to fewer, and how many texts' caches fit.
 
 A Llama of transformers with G key-value heads serves query heads in G groups of neighbours. Each key-value head copied
 to all query heads of its group is the same function with a larger cache; heads averaged to fewer are where Ainslie and
-others (2023) begin, who then train on. A cache holds a key and a value a layer, key-value head and token. Units: bytes,
-tokens. Trap: the mean of heads is another function; how much worse, only a loss tells.
+others (2023) begin, who then train on. What a cache takes a token: `shapes.cache_bytes`. Units: bytes, tokens. Trap:
+the mean of heads is another function; how much worse, only a loss tells.
 """
 
 from __future__ import annotations
@@ -12,11 +12,6 @@ import copy
 
 import torch
 from torch import Tensor
-
-
-def cache_bytes(layers: int, kv_heads: int, head_dim: int, bytes_each: int = 2) -> int:
-    """Bytes of cache a token: keys and values of every layer; a number has 2 bytes in bfloat16."""
-    return 2 * layers * kv_heads * head_dim * bytes_each
 
 
 def largest_batch(budget: int, context: int, bytes_a_token: int) -> int:

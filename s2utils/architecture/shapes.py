@@ -22,8 +22,12 @@ KNOWN = ("llama", "mistral", "mixtral", *BIASED, *NORMED)
 
 def heads(config: PretrainedConfig) -> tuple[int, int, int]:
     """(query heads, key-value heads, dimensions of a head)."""
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return config.num_attention_heads, config.num_key_value_heads or config.num_attention_heads, width
+    return config.num_attention_heads, config.num_key_value_heads or config.num_attention_heads, head_dim(config)
+
+
+def head_dim(config: PretrainedConfig) -> int:
+    """Dimensions of a head; where no field says so, its share of the hidden size."""
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
 def experts(config: PretrainedConfig) -> tuple[int, int]:

@@ -23,8 +23,8 @@ from transformers import AutoTokenizer
 
 from s2utils.architecture import decoder
 from s2utils.stats import intervals, ratios
-from s2utils.training import packing, pretraining
-from s2utils.training.architecture_arms import BASELINE, CHOICES, outside_embeddings
+from s2utils.training import ladder, packing, pretraining
+from s2utils.training.architecture_arms import BASELINE, CHOICES
 from s2utils.training.packing import Blocks
 from s2utils.workflow import progress
 from s2utils.workflow.notebook import Run
@@ -55,7 +55,7 @@ def measured(run: Run, rows: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
     context = p.ladder.context
     for row in progress.bar(list(rows.itertuples()), desc="arms", unit="model"):
         arm, model = row.run.rpartition("-")[0], decoder.load(_folder(run, row)).to(p.runtime.device)
-        known = {"arm": arm, "seed": row.seed, "parameters": outside_embeddings(model.config)}
+        known = {"arm": arm, "seed": row.seed, "parameters": ladder.outside_embedding(model)}
         positions = arm in CHOICES["positions"].values()
         for times in p.architecture.times if positions else (1,):
             length, values = times * context, {"loss": (math.nan,) * 3, "forward_ms": (math.nan,) * 3}

@@ -26,6 +26,7 @@ from transformers import (
     PretrainedConfig,
 )
 
+from s2utils.architecture import shapes
 from s2utils.data import corpus_mix
 from s2utils.models import loading
 from s2utils.models.parameters import Weights
@@ -86,11 +87,6 @@ def printed() -> list[tuple[str, str, str, str]]:
     return cells
 
 
-def parameters(config: PretrainedConfig) -> int:
-    """Parameters of the model that a configuration builds, tied ones once."""
-    return sum(weight.numel() for weight in built(config).parameters())
-
-
 def built(config: PretrainedConfig) -> torch.nn.Module:
     """The language model of a configuration, without any numbers in it."""
     with torch.device("meta"):
@@ -111,7 +107,7 @@ def facts(config: PretrainedConfig) -> dict[str, object]:
     found = {
         "dim": config.hidden_size,
         "n_layers": config.num_hidden_layers,
-        "head_dim": getattr(config, "head_dim", None) or config.hidden_size // heads,
+        "head_dim": shapes.head_dim(config),
         "hidden_dim": getattr(config, "intermediate_size", None) or config.ffn_hidden_size,
         "n_heads": heads,
         "n_kv_heads": key_heads,

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from s2utils.architecture import heads
+from s2utils.architecture import heads, shapes
 from s2utils.evaluation import fit
 from s2utils.evaluation.parameters import AttentionHeads
 from s2utils.models import likelihood
@@ -82,8 +82,7 @@ def measured(model: PreTrainedModel, tok: PreTrainedTokenizerBase, texts: list[s
 
 def bytes_a_token(model: PreTrainedModel) -> int:
     """Bytes of a model's cache a token, in the dtype that it computes in."""
-    c = model.config
-    return heads.cache_bytes(c.num_hidden_layers, c.num_key_value_heads, _head_dim(c), model.dtype.itemsize)
+    return shapes.cache_bytes(model.config, model.dtype.itemsize)
 
 
 def mean_loss(model: PreTrainedModel, tok: PreTrainedTokenizerBase, texts: list[str], params: Params) -> tuple:
@@ -117,16 +116,12 @@ def decode(models: dict[str, PreTrainedModel], batch_size: int, context: int, st
 def _filled(model: PreTrainedModel, batch_size: int, context: int) -> DynamicCache:
     """A cache of `context` tokens whose keys and values are all alike."""
     c = model.config
-    shape = (batch_size, c.num_key_value_heads, context, _head_dim(c))
+    shape = (batch_size, c.num_key_value_heads, context, shapes.head_dim(c))
     cache = DynamicCache(config=c)
     for layer in range(c.num_hidden_layers):
         keys, values = (torch.full(shape, 0.1, dtype=model.dtype, device=model.device) for _ in range(2))
         cache.update(keys, values, layer)
     return cache
-
-
-def _head_dim(config) -> int:
-    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
 def advice(table: pd.DataFrame, verdicts: pd.DataFrame, own: str) -> str:

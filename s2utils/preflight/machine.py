@@ -90,12 +90,13 @@ def shape(config, name: str, source: str) -> Shape:
     import torch
     from transformers import AutoModelForCausalLM
 
+    from s2utils.architecture import shapes
+
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     head = model.get_output_embeddings()
     layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
     linear = sum(m.weight.numel() for m in layers)
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     return Shape(
         name=name,
@@ -103,7 +104,7 @@ def shape(config, name: str, source: str) -> Shape:
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
         intermediate=getattr(config, "intermediate_size", 4 * config.hidden_size),
-        kv=heads * width,
+        kv=heads * shapes.head_dim(config),
         vocab=config.vocab_size,
         linear=linear,
         other=sum(w.numel() for w in model.parameters()) - linear,

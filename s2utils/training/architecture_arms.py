@@ -12,7 +12,6 @@ import dataclasses
 
 import pandas as pd
 import torch
-from torch import nn
 
 from s2utils.architecture.decoder import Config, Decoder
 from s2utils.training import ladder, pretraining
@@ -65,7 +64,7 @@ def config(arm: str, parameters: int, vocab_size: int, context: int) -> Config:
     changes = CHANGES[arm] if arm != "gqa" else {"num_key_value_heads": grouped(baseline.num_attention_heads)}
     changed = dataclasses.replace(baseline, **changes)
     a_unit = changed.num_hidden_layers * changed.hidden_size * (3 if changed.activation == "swiglu" else 2)
-    wider = round((outside_embeddings(baseline) - outside_embeddings(changed)) / a_unit)
+    wider = round((size(baseline) - size(changed)) / a_unit)
     return dataclasses.replace(changed, intermediate_size=changed.intermediate_size + wider)
 
 
@@ -77,12 +76,10 @@ def grouped(heads: int) -> int:
     return max(fitting)
 
 
-def outside_embeddings(config: Config) -> int:
-    """Parameters of layers and norms."""
+def size(config: Config) -> int:
+    """Parameters outside of the embeddings, of which none is made."""
     with torch.device("meta"):
-        model = Decoder(config)
-    embeddings = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding))
-    return sum(weight.numel() for weight in model.parameters()) - embeddings
+        return ladder.outside_embedding(Decoder(config))
 
 
 def make(run: Run) -> pd.DataFrame:

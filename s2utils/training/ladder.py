@@ -108,9 +108,10 @@ def llama(run: Run, vocab_size: int, context: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(config(run.parameters, vocab_size, context))
 
 
-def outside_embedding(model: LlamaForCausalLM) -> int:
-    """Parameters of the layers and norms; the head is the embedding."""
-    return sum(weight.numel() for weight in model.parameters()) - model.get_input_embeddings().weight.numel()
+def outside_embedding(model: torch.nn.Module) -> int:
+    """Parameters of the layers and norms; the head is the embedding, and learned positions are one too."""
+    embeddings = sum(part.weight.numel() for part in model.modules() if isinstance(part, torch.nn.Embedding))
+    return sum(weight.numel() for weight in model.parameters()) - embeddings
 
 
 def active_parameters(model: torch.nn.Module) -> int:

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from s2utils.architecture import heads
+from s2utils.architecture import heads, shapes
 
 FACTS = {
     "vocab_size": 61, "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 6,
@@ -54,15 +54,15 @@ def test_numbers_that_do_not_divide_are_refused(model, kv_heads):
         heads.with_kv_heads(model, kv_heads)
 
 
-def test_bytes_of_a_7b_model_s_cache():
-    assert [heads.cache_bytes(32, n, 128) for n in (32, 8, 1)] == [524_288, 131_072, 16_384]
-    assert 4096 * heads.cache_bytes(32, 8, 128) == 512 * 2**20 and 32_768 * heads.cache_bytes(32, 8, 128) == 4 * 2**30
-    assert heads.largest_batch(2**30, 1024, heads.cache_bytes(32, 8, 128)) == 8
-    assert heads.largest_batch(2**30 - 1, 1024, heads.cache_bytes(32, 8, 128)) == 7
+def test_largest_batches_of_a_7b_model_s_cache():
+    a_token = shapes.cache_bytes(MistralConfig(), 2)
+    assert 4096 * a_token == 512 * 2**20 and 32_768 * a_token == 4 * 2**30
+    assert heads.largest_batch(2**30, 1024, a_token) == 8
+    assert heads.largest_batch(2**30 - 1, 1024, a_token) == 7
 
 
 def test_bytes_are_those_of_a_real_cache():
     torch.manual_seed(1)
     cached = LlamaForCausalLM(LlamaConfig(**FACTS))(IDS, use_cache=True).past_key_values
     held = sum(part.nbytes for layer in cached.layers for part in (layer.keys, layer.values))
-    assert held == IDS.numel() * heads.cache_bytes(2, 2, 8, bytes_each=4)
+    assert held == IDS.numel() * shapes.cache_bytes(LlamaConfig(**FACTS), 4)

@@ -8,7 +8,7 @@ import torch
 from tiny_ladder import tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from s2utils.architecture import heads
+from s2utils.architecture import shapes
 from s2utils.evaluation import attention_heads
 from s2utils.workflow.params import ParameterError, load
 
@@ -37,14 +37,14 @@ def test_every_setting_has_a_row_and_copies_lose_what_their_model_loses():
     assert len(found) == 3 * 2 * 2 and not found.duplicated(["variant", "batch_size", "context"]).any()
     assert found["kv_heads"].unique().tolist() == [4, 2, 1] and (found["n"] == 3).all()
     assert (found["tokens_per_second_ci_low"] <= found["tokens_per_second"]).all()
-    a_token = heads.cache_bytes(2, 1, 16, bytes_each=4)
+    a_token = shapes.cache_bytes(tiny(1).config, 4)
     assert (found["cache_bytes"] == a_token * found["kv_heads"] * found["batch_size"] * found["context"]).all()
     loss = found.groupby("kv_heads")["loss"].first()
     assert math.isclose(loss[4], loss[2], rel_tol=1e-5) and not math.isclose(loss[1], loss[2], rel_tol=1e-5)
 
 
 def test_a_cache_that_does_not_fit_is_not_timed_and_stays_in_the_table():
-    gib = 2 * 16 * heads.cache_bytes(2, 2, 16, bytes_each=4) / 2**30  # of the largest setting, its own heads
+    gib = 2 * 16 * shapes.cache_bytes(tiny().config, 4) / 2**30  # of the largest setting, its own heads
     found = attention_heads.measured(tiny(), tokenizer(), TEXTS, params(cache_gib=gib))
     missing = found[found["tokens_per_second"].isna()]
     assert missing[["kv_heads", "batch_size", "context"]].to_numpy().tolist() == [[4, 2, 16]]

@@ -12,7 +12,7 @@ from torch import nn
 from s2utils.architecture import decoder
 from s2utils.training import architecture_arms, muon
 from s2utils.training import ladder as ladders
-from s2utils.training.architecture_arms import BASELINE, CHANGES, CHOICES, config, outside_embeddings, plan
+from s2utils.training.architecture_arms import BASELINE, CHANGES, CHOICES, config, plan, size
 from s2utils.training.parameters import Architecture
 from s2utils.workflow.errors import ParameterError
 from s2utils.workflow.params import load, profiles
@@ -24,8 +24,7 @@ SETTINGS = Architecture(parameters=100_000, bytes=3_000, seeds=[1, 2], held_out_
 def test_arms_of_every_profile_are_equal_in_size(profile):
     p = load(profile)
     sizes = {
-        arm: outside_embeddings(config(arm, p.architecture.parameters, p.ladder.vocab_size, p.ladder.context))
-        for arm in CHANGES
+        arm: size(config(arm, p.architecture.parameters, p.ladder.vocab_size, p.ladder.context)) for arm in CHANGES
     }
     assert max(sizes.values()) / min(sizes.values()) < 1.02, sizes
     assert abs(sizes[BASELINE] / p.architecture.parameters - 1) < 0.03
