@@ -4,7 +4,7 @@ A step of decoding makes one token for each text of a batch, over a cache of `co
 what is in a cache does not change the time, and reading real prompts would take longer than the measurement. Units:
 tokens a second over the whole batch, bytes of cache for the whole batch. Traps: the time is transformers' own, whose
 dynamic cache copies itself at every step, which weighs more the larger it is; at batch 1 the weights are what is read,
-so nothing is told apart. Sources: Shazeer 2019; Ainslie and others 2023.
+so little is told apart. Sources: Shazeer 2019; Ainslie and others 2023.
 """
 
 from __future__ import annotations
