@@ -109,6 +109,7 @@ def scaled(model: PreTrainedModel, rope: str, factor: float) -> Iterator[PreTrai
 def _by_position(losses: np.ndarray, params: Params) -> Iterator[dict]:
     start, end = 0, 1
     while start < losses.shape[1]:
-        estimate = intervals.mean(losses[:, start:end].mean(axis=1), params)
+        given, means = params.text_metrics, losses[:, start:end].mean(axis=1)
+        estimate = intervals.ratio(means, np.ones(len(means)), given.resamples, given.confidence, params.seed, few=True)
         yield {"position": start, "n": len(losses)} | intervals.columns("loss", estimate)
         start, end = end, 2 * end

@@ -2,8 +2,8 @@
 
 A row a budget, model, domain and seed (`training.mixtures.BUDGETS`); a model that stands under several budgets is the
 same one. Parameters are those of `architecture.shapes`, the embedding with them; FLOP are of training. Intervals of a
-loss are of documents drawn anew; a difference is judged by the spread over seeds. Trap: at equal steps a mixture may win for it computes more a
-step, and at equal FLOP lose for it then reads less: neither answers the other.
+loss are of documents drawn anew; a difference is judged by the spread over seeds. Trap: at equal steps a mixture may
+win for it computes more a step, and at equal FLOP lose for it then reads less: neither answers the other.
 """
 
 from __future__ import annotations

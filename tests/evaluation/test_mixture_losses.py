@@ -22,7 +22,8 @@ def losses(move: dict[str, float], seeds: int = 2, noise: float = 0.01, draw: in
 
 
 def test_models_that_do_not_differ_are_hardly_ever_told_apart():
-    told = [mixture_losses.verdicts(losses({}, draw=i), CONFIDENCE)["verdict"].ne("can't tell").any() for i in range(20)]
+    found = [mixture_losses.verdicts(losses({}, draw=i), CONFIDENCE) for i in range(20)]
+    told = [frame["verdict"].ne("can't tell").any() for frame in found]
     assert np.sum(told) <= 3, "one family of rows has one chance in twenty"
 
 
