@@ -106,7 +106,7 @@ def shares(frame: pd.DataFrame, params: Params) -> pd.DataFrame:
 
 
 def repeats(frame: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """One row a model, layer, domain and kind (first, any), with both nulls; see `routing.repeats`."""
+    """One row a model, layer, domain and kind (first, any), with the nulls; see `routing.repeats`."""
     return _by_domain(frame, lambda choices, documents, n: routing.repeats(choices, documents, n, params))
 
 

@@ -32,7 +32,7 @@ from s2utils.workflow.notebook import Run
 from s2utils.workflow.params import Params
 
 PLAIN = "as trained"  # of positions
-NO_WINDOW = 0  # in the tables
+NO_WINDOW = 0  # in the tables: the model's own, if it has one
 
 
 def make(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -58,18 +58,18 @@ def make(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
 def table(
     model: PreTrainedModel, tok: PreTrainedTokenizerBase, held_out: pd.DataFrame, params: Params, name: str, tokens: int
 ) -> pd.DataFrame:
-    """One row a variant and position: model, trained, window, positions, position, n, loss and its interval.
+    """One row a variant and position: model, trained, own_window, window, positions, position, n, loss, its interval.
 
     `position` is the first of 0, 1, 2–3, 4–7, …; `held_out` has domain and text, of which `tokens` are read.
     """
     given, found = params.long_context, []
     ids = rows(held_out, tok, given.documents, tokens).to(model.device)
+    trained, own = model.config.max_position_embeddings, passkey.own_window(model)
     for rope in (PLAIN, *given.ropes):
         with scaled(model, rope, given.factor):
             for window in (NO_WINDOW, *given.windows) if rope == PLAIN else (NO_WINDOW,):
-                losses = attention_windows.losses(model, ids, window or None)  # (documents, T)
-                trained = model.config.max_position_embeddings
-                facts = {"model": name, "trained": trained, "window": window, "positions": rope}
+                losses = attention_windows.losses(model, ids, window or own or None)  # (documents, T)
+                facts = {"model": name, "trained": trained, "own_window": own, "window": window, "positions": rope}
                 found += [facts | row for row in _by_position(losses, params)]
     return pd.DataFrame(found)
 
@@ -109,6 +109,7 @@ def scaled(model: PreTrainedModel, rope: str, factor: float) -> Iterator[PreTrai
 def _by_position(losses: np.ndarray, params: Params) -> Iterator[dict]:
     start, end = 0, 1
     while start < losses.shape[1]:
-        estimate = intervals.mean(losses[:, start:end].mean(axis=1), params)
+        given, means = params.text_metrics, losses[:, start:end].mean(axis=1)
+        estimate = intervals.ratio(means, np.ones(len(means)), given.resamples, given.confidence, params.seed, few=True)
         yield {"position": start, "n": len(losses)} | intervals.columns("loss", estimate)
         start, end = end, 2 * end

@@ -1,9 +1,9 @@
 """Do experts pay? Bits a byte by domain of mixtures and dense models that had as many steps, or as much computation.
 
 A row a budget, model, domain and seed (`training.mixtures.BUDGETS`); a model that stands under several budgets is the
-same one. Parameters are those of `architecture.shapes`, the embedding with them; FLOP are of training. Intervals are of
-documents drawn anew; what seeds change is told beside. Trap: at equal steps a mixture may win for it computes more a
-step, and at equal FLOP lose for it then reads less: neither answers the other.
+same one. Parameters are those of `architecture.shapes`, the embedding with them; FLOP are of training. Intervals of a
+loss are of documents drawn anew; a difference is judged by the spread over seeds. Trap: at equal steps a mixture may
+win for it computes more a step, and at equal FLOP lose for it then reads less: neither answers the other.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 from transformers import AutoConfig
 
 from s2utils.architecture import shapes
 from s2utils.evaluation import fit
+from s2utils.evaluation.architecture_losses import against
+from s2utils.stats import intervals
 from s2utils.training import mixtures
 from s2utils.workflow.params import Params
 
@@ -47,27 +50,29 @@ def table(folder: Path, rows: pd.DataFrame, documents: pd.DataFrame, params: Par
     return frame[[*FACTS, "n", *(f"{metric}{end}" for metric in ("loss", "bits_per_byte") for end in ends)]]
 
 
-def verdicts(losses: pd.DataFrame, domain: str = fit.MACRO) -> pd.DataFrame:
+def verdicts(losses: pd.DataFrame, confidence: float, domain: str = fit.MACRO) -> pd.DataFrame:
     """Every mixture minus every dense model of its budget: one row each, of `table`.
 
-    Columns: budget, model, minus, n (seeds), difference (mean of seeds, bits a byte), lowest and highest of the seeds,
-    spread (the largest difference that the seed alone makes, in either model), verdict. Better or worse is what all
-    seeds agree on and is more than that spread.
+    Columns: budget, model, minus, n (seeds), difference (mean of seeds, bits a byte) with its interval, p_holm over all
+    rows, verdict. The spread is what all runs together leave over (`architecture_losses.against`): two seeds of two
+    models alone would tell hardly any. One seed has no spread, and tells nothing.
     """
+    runs = {(budget, model): run for budget, models in mixtures.BUDGETS.items() for model, run in models.items()}
+    macro = losses[losses["domain"] == domain]
+    macro = macro.assign(arm=[runs[pair] for pair in zip(macro["budget"], macro["model"])])
+    wide = macro.drop_duplicates(["arm", "seed"]).pivot(index="arm", columns="seed", values="bits_per_byte")
     rows = []
-    for budget, part in losses[losses["domain"] == domain].groupby("budget", sort=False):
-        bits = part.pivot(index="seed", columns="model", values="bits_per_byte")
-        dense = [model for model in part["model"].unique() if model not in mixtures.MIXTURES]
-        mixed = [model for model in part["model"].unique() if model in mixtures.MIXTURES]
-        for model, other in itertools.product(mixed, dense):
+    for budget, part in macro.groupby("budget", sort=False):
+        models = dict.fromkeys(part["model"])
+        dense = [model for model in models if model not in mixtures.MIXTURES]
+        for model, other in itertools.product([model for model in models if model in mixtures.MIXTURES], dense):
             if (model, other) == (mixtures.SCRATCH, mixtures.RESTARTED):
                 continue  # one that was never stopped
-            apart = bits[model] - bits[other]
-            spread = max(bits[name].max() - bits[name].min() for name in (model, other))
-            firm = len(apart) > 1 and (apart.min() > 0 or apart.max() < 0) and abs(apart.mean()) > spread
-            rows.append({
-                "budget": budget, "model": model, "minus": other, "n": len(apart), "difference": apart.mean(),
-                "difference_lowest": apart.min(), "difference_highest": apart.max(), "spread": spread,
-                "verdict": ("worse" if apart.mean() > 0 else "better") if firm else "cannot be told",
-            })  # fmt: skip
-    return pd.DataFrame(rows)
+            apart = against(wide, runs[budget, other], confidence).loc[runs[budget, model]]
+            rows.append({"budget": budget, "model": model, "minus": other} | apart.drop("p_holm").to_dict())
+    frame = pd.DataFrame(rows).astype({"n": int})
+    freedom = max((wide.shape[0] - 1) * (wide.shape[1] - 1), 1)
+    half = (frame["difference_ci_high"] - frame["difference"]) / stats.t.ppf((1 + confidence) / 2, freedom)
+    frame["p_holm"] = intervals.holm(2 * stats.t.sf(frame["difference"].abs() / half, freedom))
+    words = np.where(frame["difference"] > 0, "worse", "better")
+    return frame.assign(verdict=np.where(frame["p_holm"] < 1 - confidence, words, "can't tell"))

@@ -40,7 +40,7 @@ KEY = "The pass key is {key}. Remember it. {key} is the pass key."
 QUESTION = "What is the pass key? The pass key is"
 KEYS = 50_000  # from 1 on
 CELL = ["model", "template", "window", "length", "place"]  # what is asked alike
-NO_WINDOW = 0  # in the tables
+NO_WINDOW = 0  # in the tables: the model's own, if it has one
 WINDOWED = ("llama", "mistral")  # classes of transformers whose weights take a window; others are asked without
 
 
@@ -49,7 +49,7 @@ def ask(
 ) -> list[dict]:
     """Ask for the key in every cell, `settings.n` times each: a row a prompt, kept in the JSONL `path`.
 
-    Columns: `CELL`, key, prompt_tokens, text, n_tokens and ended of the answer, hit.
+    Columns: `CELL`, own_window (0: none), key, prompt_tokens, text, n_tokens and ended of the answer, hit.
     A run that was killed goes on there. ParameterError where a length is too short, or a template or window is not one
     that the model can have.
     """
@@ -64,6 +64,7 @@ def ask(
         for key in keys(settings, length, place, seed):
             prompts.append(prompt(tok, template, length, place, key))
             facts = {"model": name, "template": template, "window": window, "length": length, "place": place}
+            facts["own_window"] = own_window(model)
             rows.append(facts | {"key": key, "prompt_tokens": len(prompts[-1])})
 
     def asked(skip: int) -> Iterator[list[dict]]:
@@ -77,6 +78,11 @@ def ask(
             yield [a | {"hit": found(a["text"], row["key"])} for a, row in zip(answers, rows[start:])]
 
     return generation.answer_all(path, rows, settings.n, asked)
+
+
+def own_window(model: PreTrainedModel) -> int:
+    """Tokens that a layer of the model looks back on by its configuration, itself counted; 0 without a window."""
+    return getattr(model.config, "sliding_window", None) or 0
 
 
 def keys(settings: Passkey, length: int, place: float, seed: int) -> list[int]:
@@ -115,10 +121,12 @@ def found(answer: str, key: int) -> bool:
 
 
 def table(answers: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """One row a cell: `CELL`, n, n_hits, accuracy and Wilson's interval."""
+    """One row a cell: `CELL`, own_window, n, n_hits, accuracy and Wilson's interval."""
     rows = []
     for cell, part in answers.groupby(CELL, sort=False):
         hits, n = int(part["hit"].sum()), len(part)
         estimate = intervals.columns("accuracy", intervals.share(hits, n, params.text_metrics.confidence))
-        rows.append(dict(zip(CELL, cell)) | {"n": n, "n_hits": hits} | estimate)
+        rows.append(
+            dict(zip(CELL, cell)) | {"own_window": part["own_window"].iat[0], "n": n, "n_hits": hits} | estimate
+        )
     return pd.DataFrame(rows)

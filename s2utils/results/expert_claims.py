@@ -2,15 +2,17 @@
 
 Tables of 12: `mixture`, `passkey`, `experts_routing`, `experts_repeats`, and Mixtral's own as printed. A table may hold
 several models; each is compared with itself. Limits of words ("alike", "everywhere") are ours and stand in the
-statement. Trap: Mixtral's table has no marginals, so its repeats stand against uniform choices, ours against choices
-that are as frequent as these.
+statement. n is documents, for a document's tokens go together. Trap: Mixtral's table has no marginals, so its repeats
+stand against uniform choices, ours against choices that are as frequent as these within each document.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from s2utils.data import corpus_mix
 from s2utils.results.claims import Difference
@@ -53,19 +55,27 @@ def worth_more(losses: pd.DataFrame, params: Params) -> Found:
     return found or ["the table mixture has no mixture at equal steps"]
 
 
-def found_everywhere(passkey: pd.DataFrame) -> Found:
-    """Share of keys found at each length and place, the model's own window, minus nine tenths."""
+def found_everywhere(passkey: pd.DataFrame, params: Params) -> Found:
+    """Share of keys found at each length, all places together, the model's own window, minus nine tenths.
+
+    A place alone has too few prompts; each has as many, so one where keys are lost weighs in what is found.
+    """
+    own = passkey[passkey["window"] == 0]
     found: Found = []
-    for row in passkey[passkey["window"] == 0].to_dict("records"):
-        ends = (row[end] - NEARLY_ALL for end in _ends("accuracy"))
-        name = " ".join(row[key] for key in ("model", "template") if key in row)
-        name = f"{name} {row['length']} tokens, key at {row['place']:g}".strip()
-        found.append(Difference(name, *ends, row["n"], 0, "Wilson"))
+    for cell, part in own.groupby([key for key in ("model", "template", "length") if key in own], sort=False):
+        hits, n = int(part["n_hits"].sum()), int(part["n"].sum())
+        ends = (end - NEARLY_ALL for end in intervals.share(hits, n, params.text_metrics.confidence))
+        name = f"{' '.join(map(str, cell))} tokens, {len(part)} places"
+        found.append(Difference(name, *ends, n, 0, "Wilson"))
     return found
 
 
-def alike_by_domain(shared: pd.DataFrame) -> Found:
-    """A tenth minus the part of each domain's assignments that would have to move to be shared as the others' are."""
+def alike_by_domain(shared: pd.DataFrame, params: Params) -> Found:
+    """A tenth minus the part of each domain's assignments that would have to move to be shared as the others' are.
+
+    Less what noise alone would make of domains that are alike: a sum of |differences| is never below it. Its interval
+    takes this off at one end only, so it is too wide rather than too narrow.
+    """
     rows = shared[(shared["choice"] == "any") & (shared["domain"] != MATHEMATICS)].dropna(subset=["share_ci_low"])
     rows = rows.drop_duplicates([*_layers(rows), "domain", "expert"])  # a middle layer that is the last one too
     rows = rows.assign(half=(rows["share_ci_high"] - rows["share_ci_low"]) / 2)
@@ -73,12 +83,16 @@ def alike_by_domain(shared: pd.DataFrame) -> Found:
     for place, part in rows.groupby(_layers(rows), sort=False):
         shares, half = (part.pivot(index="domain", columns="expert", values=name) for name in ("share", "half"))
         for domain, own in shares.iterrows():
-            value = SOME_MOVE - (own - shares.drop(domain).mean()).abs().sum() / 2
-            spread = math.hypot(*half.loc[domain]) / 2
-            n = part.loc[part["domain"] == domain, "n"].iloc[0]
-            if math.isfinite(value):  # a domain alone has no others
+            if len(others := shares.index.drop(domain)) == 0:
+                continue
+            value = SOME_MOVE - (own - shares.loc[others].mean()).abs().sum() / 2
+            errors = np.hypot(half.loc[domain], np.sqrt((half.loc[others] ** 2).sum()) / len(others))
+            wide = errors.sum() / 2  # as if all experts erred together: the table does not tell how they do
+            noise = wide * math.sqrt(2 / math.pi) / stats.norm.ppf((1 + params.text_metrics.confidence) / 2)
+            n = part.loc[part["domain"] == domain, "n_documents"].iloc[0]
+            if math.isfinite(value):
                 name = f"{domain}, {_named(place)}"
-                found.append(Difference(name, value, value - spread, value + spread, n, math.nan, "combined"))
+                found.append(Difference(name, value + noise, value - wide, value + noise + wide, n, math.nan, "bound"))
     return found or ["no layer has two domains with an interval"]
 
 
@@ -94,7 +108,7 @@ def mathematics_apart(repeats: pd.DataFrame) -> Found:
         if MATHEMATICS in part.index and len(part) > 1:
             least = part.drop(MATHEMATICS)["repeats"].idxmin()
             one, other = (tuple(part.loc[domain, _ends("repeats")]) for domain in (least, MATHEMATICS))
-            n = part.loc[[least, MATHEMATICS], "n"].min()
+            n = part.loc[[least, MATHEMATICS], "n_documents"].min()
             ends, how = intervals.difference(one, other), "combined"
             if math.isnan(n):
                 ends, how = (one[0] - other[0], one[1] - other[2], one[2] - other[1]), "rounding"
@@ -108,22 +122,23 @@ def structured(repeats: pd.DataFrame) -> Found:
     rows = rows.drop_duplicates([*_layers(rows), "domain"])
     found: Found = []
     for row in rows.dropna(subset=["repeats_ci_low"]).to_dict("records"):
-        ends = (row[end] - row["marginal_null"] for end in _ends("repeats"))
-        how = "rounding" if math.isnan(row["n"]) else "over documents"
+        ends = (row[end] - row["document_null"] for end in _ends("repeats"))
+        how = "rounding" if math.isnan(row["n_documents"]) else "over documents"
         name = f"{row['domain']}, {_named(tuple(row[key] for key in _layers(rows)))}"
-        found.append(Difference(name, *ends, row["n"], math.nan, how))
+        found.append(Difference(name, *ends, row["n_documents"], math.nan, how))
     return found or ["experts_repeats has no layer after the first with an interval"]
 
 
 def printed() -> pd.DataFrame:
-    """Mixtral's table as `experts_repeats` is: no n, intervals of rounding, and uniform choices for marginals."""
+    """Mixtral's table as `experts_repeats` is: no n, intervals of rounding, and uniform choices for the null."""
     table = corpus_mix.published("mixtral", "repeats")
     parts = []
     for kind, chosen in {"first": 1, "any": MIXTRAL[1]}.items():
         percent = table[f"{kind}_percent"]
         value, moved = percent.astype(float) / 100, percent.map(corpus_mix.half_unit) / 100
         null = routing.uniform_null(MIXTRAL[0], chosen)
-        part = table[["domain"]].assign(layer=table["layer"].astype(int), kind=kind, n=math.nan, marginal_null=null)
+        part = table[["domain"]].assign(layer=table["layer"].astype(int), kind=kind, n_documents=math.nan)
+        part = part.assign(document_null=null)
         parts.append(part.assign(**dict(zip(_ends("repeats"), (value, value - moved, value + moved)))))
     return pd.concat(parts, ignore_index=True)
 

@@ -1,14 +1,16 @@
 """Texts with every token on the ground of the expert that it is sent to first: HTML, and a list to choose from.
 
 The expert's number stands beneath its token, so that nothing hangs on colour; the pointer shows the experts of a token
-with what the router gives each. Tokens are escaped, and controls in them are signs (`safe.visible`). Trap: colours of
-two experts far apart in number may be alike where there are many, and the numbers never are.
+with the weight of each, made to sum to 1 (OLMoE leaves them as they are). Tokens are escaped, and controls in them are
+signs (`safe.visible`). Trap: colours of two experts far apart in number may be alike where there are many, and the
+numbers never are.
 """
 
 from __future__ import annotations
 
 import html
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from transformers import PreTrainedTokenizerBase
@@ -34,10 +36,9 @@ def documents() -> pd.DataFrame:
 def tokens(row, tok: PreTrainedTokenizerBase) -> pd.DataFrame:
     """One row a token of a row of `routed`: token (visible), expert, and experts with their weights, in words."""
     probabilities, choices, _ = expert_routing.stacked(pd.DataFrame([row]))
-    told = [
-        ", ".join(f"expert {expert}: {chances[expert]:.0%}" for expert in chosen)
-        for chances, chosen in zip(probabilities, choices)
-    ]
+    chosen = np.take_along_axis(probabilities, choices, axis=1)
+    gates = chosen / chosen.sum(axis=1, keepdims=True)
+    told = [", ".join(f"expert {expert}: {gate:.0%}" for expert, gate in zip(*token)) for token in zip(choices, gates)]
     shown = [safe.visible(tok.decode([token])) for token in row["ids"]]
     return pd.DataFrame({"token": shown, "expert": choices[:, 0], "told": told}).assign(
         n_experts=probabilities.shape[1]

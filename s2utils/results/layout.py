@@ -98,7 +98,8 @@ def view(frame: pd.DataFrame, name: str = "") -> pd.DataFrame:
     """A table as readers see it: keys, counts, one cell a measure ("value [low, high] (k failed)"), further numbers."""
     parts, shown = of(frame, name), {}
     for column in parts.keys:
-        shown[column.replace("_", " ")] = frame[column]
+        none = pd.api.types.is_float_dtype(frame[column]) and frame[column].isna().all()
+        shown[column.replace("_", " ")] = [formatting.MISSING] * len(frame) if none else frame[column]
     for column in parts.counts:
         shown[words(column)] = frame[column]
     for column in parts.measures:

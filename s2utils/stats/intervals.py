@@ -72,23 +72,45 @@ def share(hits: int, n: int, confidence: float) -> tuple[float, float, float]:
     return hits / n, float(low), float(high)
 
 
-def ratio(numerators, denominators, resamples: int, confidence: float, seed: int) -> tuple[float, float, float]:
+def ratio(
+    numerators, denominators, resamples: int, confidence: float, seed: int, few: bool = False
+) -> tuple[float, float, float]:
     """(Σ numerators / Σ denominators, low, high): a mean of units that come in clusters, as sentences do in documents.
 
     One numerator and one denominator a cluster; whole clusters are drawn (percentile bootstrap). Clusters without a
-    unit (denominator 0) are left out; nan without any, and no interval for a single one.
+    unit (denominator 0) are left out; nan without any, and no interval for a single one. `few` widens as `percentiles`.
     """
     value, draws = ratios.resampled(numerators, denominators, resamples, np.random.default_rng(seed))
-    return value, *percentiles(draws, confidence)
+    n = np.sum(np.isfinite(np.asarray(numerators, dtype=float)) & (np.asarray(denominators) > 0))
+    return value, *percentiles(draws, confidence, [n] if few else ())
 
 
-def cluster_share(hits, sizes, resamples: int, confidence: float, seed: int) -> tuple[float, float, float]:
+def cluster_share(
+    hits, sizes, resamples: int, confidence: float, seed: int, few: bool = False
+) -> tuple[float, float, float]:
     """`ratio` of hits among units in clusters; where none or all are hits, Wilson's interval of as many clusters."""
     hits, sizes = np.asarray(hits), np.asarray(sizes)
     if 0 < hits.sum() < sizes.sum():
-        return ratio(hits, sizes, resamples, confidence, seed)
+        return ratio(hits, sizes, resamples, confidence, seed, few)
     clusters = int((sizes > 0).sum())
     return share(clusters * bool(hits.sum()), clusters, confidence) if clusters else (math.nan,) * 3
+
+
+def cluster_shares(hits: np.ndarray, sizes, resamples: int, confidence: float, seed: int, few: bool = False) -> list:
+    """`cluster_share` of every column of hits (clusters, m), which are drawn once for all; every cluster has units."""
+    n, rng, drawn = len(hits), np.random.default_rng(seed), []
+    for rows in ratios.steps(n, resamples):
+        places = rng.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
+        often = np.bincount(places.ravel(), minlength=rows * n).reshape(rows, n).astype(float)
+        drawn.append((often @ hits) / (often @ sizes)[:, None])
+    found = []
+    for column, draws in zip(hits.T, np.concatenate(drawn).T):
+        if n > 1 and 0 < column.sum() < np.sum(sizes):
+            ends = percentiles(draws, confidence, [n] if few else ())
+            found.append((float(column.sum() / np.sum(sizes)), *ends))
+        else:
+            found.append(cluster_share(column, sizes, 1, confidence, seed))
+    return found
 
 
 def average(estimates: list[tuple[float, float, float]], weights=None) -> tuple[float, float, float]:

@@ -26,7 +26,11 @@ def resampled(above, below, resamples: int, rng: np.random.Generator) -> tuple[f
     value = float(above.sum() / below.sum())
     if n == 1:
         return value, np.full(resamples, math.nan)
-    step = max(1, 10**7 // n)  # draws held at a time
-    sizes = [min(step, resamples - start) for start in range(0, resamples, step)]
-    drawn = [rng.integers(0, n, (size, n)) for size in sizes]
+    drawn = [rng.integers(0, n, (size, n)) for size in steps(n, resamples)]
     return value, np.concatenate([above[places].sum(axis=1) / below[places].sum(axis=1) for places in drawn])
+
+
+def steps(n: int, resamples: int) -> list[int]:
+    """How many draws of n units are held at a time."""
+    step = max(1, 10**7 // n)
+    return [min(step, resamples - start) for start in range(0, resamples, step)]

@@ -75,15 +75,16 @@ def train(
     for one in rest:
         teacher = folder / f"{BUDGETS[STEPS][DENSE]}-{one.seed}" / start["checkpoint"]
         _begin(one, teacher, int(start["step"]), settings, base, folder / one.name)
-    costs = {variant: flop(settings, base, variant) for variant in (DENSE, SCRATCH)}
-    saved = (costs[SCRATCH] - costs[DENSE]) * start["tokens"]  # of an upcycled model, whose beginning was dense
-    spent = {UPCYCLED: costs[SCRATCH] * end["tokens"] - saved, SCRATCH: costs[SCRATCH] * end["tokens"]}
-    for mixture, budget in FLOP.items():
-        n_bytes = round(settings.bytes * spent[mixture] / (costs[DENSE] * end["tokens"]))
-        rest += runs(DENSE, BUDGETS[budget][DENSE], n_bytes)
+    cheap, dear = (flop(settings, base, variant) for variant in (DENSE, SCRATCH))
+    whole = dear["flop_all"] * end["tokens"]
+    saved = (dear["flop_all"] - cheap["flop_all"]) * start["tokens"]  # of an upcycled model, whose beginning was dense
+    for mixture, spent in {UPCYCLED: whole - saved, SCRATCH: whole}.items():
+        n_bytes = round(settings.bytes * spent / (cheap["flop_all"] * end["tokens"]))
+        rest += runs(DENSE, BUDGETS[FLOP[mixture]][DENSE], n_bytes)
     rows = pd.concat([first, trained(rest)], ignore_index=True)
+    begun = rows["seed"].map(dense.drop_duplicates("run").set_index("seed")["tokens"])  # as dense ones
     of_both = rows["run"].str.startswith(f"{BUDGETS[STEPS][UPCYCLED]}-")
-    return rows.assign(flop_all=rows["flop_all"] - of_both * int(saved))
+    return rows.assign(**{kind: rows[kind] - of_both * begun * (dear[kind] - cheap[kind]) for kind in cheap})
 
 
 def build(settings: Mixtures, run: ladder.Run, vocab_size: int, context: int) -> PreTrainedModel:
@@ -108,12 +109,12 @@ def build(settings: Mixtures, run: ladder.Run, vocab_size: int, context: int) ->
     return MixtralForCausalLM(mixture)
 
 
-def flop(settings: Mixtures, base: Ladder, variant: str) -> int:
-    """FLOP a token of forward and backward passes, with head and attention."""
+def flop(settings: Mixtures, base: Ladder, variant: str) -> dict[str, int]:
+    """FLOP a token of forward and backward passes: `flop` of the weights alone, `flop_all` with head and attention."""
     run = ladder.Run("", settings.parameters, {}, 0, (), 0, variant)
     with torch.device("meta"):
         model = build(settings, run, base.vocab_size, base.context)
-    return ladder.flop_per_token(model.config, ladder.active_parameters(model))[1]
+    return dict(zip(("flop", "flop_all"), ladder.flop_per_token(model.config, ladder.active_parameters(model))))
 
 
 @torch.no_grad()

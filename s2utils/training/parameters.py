@@ -142,7 +142,7 @@ class Mixtures(Section):
     num_experts_per_tok: int = Field(ge=1, le=64, description="that a token is sent to")
     router_aux_loss_coef: Amount = Field(description="of the balance loss, which every layer adds while training")
     experts_implementation: Literal["eager", "grouped_mm"] = Field(
-        description="of transformers; its third, batched_mm, is 70 times slower on a CPU"
+        description="of transformers; its third, batched_mm, copies an expert's weights for every token"
     )
     bytes: Size = Field(description="UTF-8 bytes of text a model, where steps are equal")
     upcycle_at: Size = Field(description="tokens after which the dense model is copied into experts")

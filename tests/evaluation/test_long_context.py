@@ -77,3 +77,13 @@ def test_documents_are_of_all_domains_in_turn_and_long_ones_only():
     assert ids.shape == (2, 33) and {text[:3] for text in own} == {"def", "The"}
     with pytest.raises(ParameterError, match="no held-out document has 100,000 tokens.*long_context"):
         long_context.rows(HELD_OUT, tokenizer(), 2, 100_000)
+
+
+def test_a_model_with_a_window_of_its_own_is_read_under_it():
+    given = load("smoke", {"long_context": {"windows": [8], "ropes": ["linear"], "documents": 2}})
+    own = mixtral()
+    own.config.sliding_window = 8
+    frame = long_context.table(own, tokenizer(), HELD_OUT, given, "m", 32)
+    plain = frame[frame["positions"] == long_context.PLAIN].pivot(index="position", columns="window", values="loss")
+    assert set(frame["own_window"]) == {8} and plain[0].tolist() == plain[8].tolist()
+    assert set(long_context.table(llama(), tokenizer(), HELD_OUT, given, "m", 32)["own_window"]) == {0}

@@ -27,7 +27,7 @@ def test_every_token_has_its_expert_beneath_and_all_of_them_at_the_pointer():
     found = re.findall(r'title="([^"]+)".*?>([^<]*)<rt>(\d)</rt>', shown)
     table = expert_text.tokens(row("a cat sat", [3, 1]), tokenizer())
     assert [int(expert) for *_, expert in found] == table["expert"].tolist() and len(found) == len(table)
-    assert found[0][0] == "expert 3: 60%, expert 0: 30%"
+    assert found[0][0] == "expert 3: 67%, expert 0: 33%"
     assert "".join(text for _, text, _ in found).replace("&nbsp;", " ") == "a cat sat"
 
 
@@ -46,7 +46,7 @@ def test_a_line_ends_where_the_text_s_does(name):
 def test_a_page_of_the_report_shows_it_as_the_notebook_does():
     shown = expert_text.page(pd.DataFrame([row("a <b>cat</b>", [1, 2])]), tokenizer()).data
     cleaned = notebook_pages.clean(shown)
-    for what in (r"<rt>\d</rt>", r"background-color: ?hsla\(90,", r"ruby-position: ?under", r'title="expert 1: 60%'):
+    for what in (r"<rt>\d</rt>", r"background-color: ?hsla\(90,", r"ruby-position: ?under", r'title="expert 1: 67%'):
         assert re.search(what, cleaned), what
     assert "<b>" not in cleaned and len(re.findall("<ruby", cleaned)) == len(re.findall("<ruby", shown))
 

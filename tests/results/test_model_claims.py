@@ -118,7 +118,7 @@ def shared(apart: float, wide: float = 0.01) -> pd.DataFrame:
     """As `experts_routing`: one domain has `apart` more of expert 0 than the other two, and mathematics is far off."""
     more = {"code": apart, "books": 0.0, "news": 0.0, "DM Mathematics": 0.5}
     return pd.DataFrame([
-        {"layer": layer, "domain": domain, "expert": i, "choice": "any", "n": 900, "share": share,
+        {"layer": layer, "domain": domain, "expert": i, "choice": "any", "n_documents": 30, "share": share,
          "share_ci_low": share - wide, "share_ci_high": share + wide}
         for layer in (0, 2) for domain, extra in more.items()
         for i, share in enumerate((0.5 + extra, 0.5 - extra))
@@ -129,8 +129,8 @@ def repeated(kind: str, mathematics: float, others: float, wide: float = 0.01) -
     """As `experts_repeats`, by chance 0.4; in the layer between mathematics is not apart."""
     by = {"DM Mathematics": mathematics, "books": others, "code": others + 0.1}
     return pd.DataFrame([
-        {"layer": layer, "domain": domain, "kind": kind, "n": 900, "repeats": value, "repeats_ci_low": value - wide,
-         "repeats_ci_high": value + wide, "uniform_null": 0.3, "marginal_null": 0.4}
+        {"layer": layer, "domain": domain, "kind": kind, "n_documents": 30, "repeats": value,
+         "repeats_ci_low": value - wide, "repeats_ci_high": value + wide, "uniform_null": 0.3, "document_null": 0.4}
         for layer in (0, 1, 2) for domain, level in by.items()
         for value in [level if layer != 1 or kind == "first" else 0.5]
     ])  # fmt: skip
@@ -234,9 +234,9 @@ def test_the_papers_tables_bear_their_claims_out_by_hand(tree):
 def test_mixtral_s_repeats_of_mathematics_lie_below_chance_at_both_ends_and_above_it_between():
     printed = expert_claims.printed()
     overlap = printed[printed["kind"] == "any"].set_index(["domain", "layer"])
-    below = overlap[overlap["repeats"] < overlap["marginal_null"]]
+    below = overlap[overlap["repeats"] < overlap["document_null"]]
     assert set(below.index) == {("DM Mathematics", 0), ("DM Mathematics", 31)} and len(overlap) == 24
-    assert overlap["marginal_null"].to_numpy() == pytest.approx(0.4643, abs=5e-5)
+    assert overlap["document_null"].to_numpy() == pytest.approx(0.4643, abs=5e-5)
     assert overlap.at[("DM Mathematics", 15), "repeats"] == overlap["repeats"].max(), "and most of all in the middle"
 
 
@@ -254,7 +254,35 @@ def test_a_layer_under_two_names_counts_once():
     twice = pd.concat([frame.assign(place="middle"), frame[frame["layer"] == 2].assign(place="last")])
     assert len(expert_claims.structured(twice)) == len(expert_claims.structured(frame)) == 6
     alike = shared(0.02)
-    assert len(expert_claims.alike_by_domain(pd.concat([alike, alike]))) == len(expert_claims.alike_by_domain(alike))
+    once, again = (expert_claims.alike_by_domain(f, PARAMS) for f in (alike, pd.concat([alike, alike])))
+    assert len(once) == len(again)
+
+
+def test_keys_of_all_places_count_together():
+    cells = pd.DataFrame({"window": 0, "length": 128, "place": [0.0, 0.5, 1.0], "n": 20, "n_hits": [20, 20, 0]})
+    (found,) = expert_claims.found_everywhere(cells, PARAMS)
+    assert found.n == 60 and found.value == pytest.approx(2 / 3 - 0.9) and found.ci_high < 0
+
+
+def test_noise_alone_does_not_part_domains():
+    """Eight experts, six domains that are alike, forty tokens each: the distance is noise."""
+    rng, rows = np.random.default_rng(0), []
+    for i in range(6):
+        for expert, share in enumerate(rng.multinomial(40, [1 / 8] * 8) / 40):
+            half = 1.96 * (7 / 64 / 40) ** 0.5
+            ends = {"share": share, "share_ci_low": share - half, "share_ci_high": share + half}
+            rows.append({"layer": 0, "domain": str(i), "expert": expert, "choice": "any", "n_documents": 9} | ends)
+    found = expert_claims.alike_by_domain(pd.DataFrame(rows), PARAMS)
+    assert len(found) == 6 and min(d.ci_high for d in found) > 0
+
+
+@pytest.mark.parametrize("n", [5, 30])
+def test_n_is_documents_so_that_few_tell_nothing(tree, n):
+    folder = paths.reports("smoke") / "tables"
+    frame = repeated("first", 0.6, 0.6).assign(n=9000, n_documents=n)
+    tables.write(frame, "experts_repeats", folder, {"title": "t", "caption": ""})
+    row = model_claims.table(folder, PARAMS).set_index("claim").loc["L26"]
+    assert row["measured_n"] == n and row["measured_verdict"] == (claims.CANNOT_TELL if n < 6 else claims.HOLDS)
 
 
 def test_fields_are_domains_and_seeds_are_averaged():

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
+from s2utils.stats import intervals
 from s2utils.stats.intervals import (
     average,
     bootstrap,
@@ -209,3 +210,12 @@ def test_comparisons_in_one_table():
     assert frame.at["b", "p_holm"] == pytest.approx(0.125) and frame.at["b", "difference"] == 2.5
     assert frame.loc["c", ["difference", "p", "p_holm", "d_z"]].isna().all()
     assert compared({}, 100, 0.95, 1).columns.tolist() == frame.reset_index().columns.tolist()
+
+
+@pytest.mark.parametrize("n", [2, 6])
+def test_few_clusters_widen_where_asked_and_nowhere_else(n):
+    hits, sizes = np.arange(1, n + 1), np.full(n, 10)
+    value, low, high = intervals.cluster_share(hits, sizes, 2000, 0.9, 0)
+    wide = intervals.cluster_share(hits, sizes, 2000, 0.9, 0, few=True)
+    assert wide == intervals.ratio(hits, sizes, 2000, 0.9, 0, few=True) and wide[0] == value
+    assert wide[1] <= low + 1e-12 and high <= wide[2] + 1e-12 and (n == 2 or wide[2] - wide[1] > 1.1 * (high - low))

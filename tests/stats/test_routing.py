@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s2utils.stats import routing
+from s2utils.stats import intervals, routing
 from s2utils.workflow.params import load
 
 PARAMS = load("smoke")
@@ -104,6 +104,45 @@ def test_pairs_sum_to_those_of_a_token(made):
     assert len(frame) == math.comb(n_experts, 2)
     for column in ("share", "uniform_null", "marginal_null"):
         assert frame[column].sum() == pytest.approx(math.comb(k, 2))
+
+
+@settings(deadline=None, max_examples=20)
+@given(routed())
+def test_draws_for_all_experts_at_once_are_those_of_each(made):
+    choices, documents, n_experts = made
+    given = PARAMS.text_metrics
+    sizes = np.bincount(np.unique(documents, return_inverse=True)[1])
+    pairs = routing.co_activation(choices, documents, n_experts, PARAMS)
+    shares = routing.shares(choices, documents, n_experts, PARAMS)
+    shares = shares[shares["choice"] == "first"].assign(other=-1)
+    for row in [*pairs.itertuples(), *shares.itertuples()]:
+        hit = choices[:, 0] == row.expert
+        if row.other >= 0:
+            hit = (choices == row.expert).any(axis=1) & (choices == row.other).any(axis=1)
+        hits = routing.by_document(hit, documents)
+        alone = intervals.cluster_share(hits, sizes, given.resamples, given.confidence, PARAMS.seed, few=True)
+        assert (row.share, row.share_ci_low, row.share_ci_high) == pytest.approx(alone, nan_ok=True)
+
+
+@settings(deadline=None)
+@given(routed())
+def test_the_null_of_documents_is_the_share_of_pairs_of_their_tokens_that_overlap(made):
+    choices, documents, n_experts = made
+    shared, pairs = 0.0, 0
+    for document in np.unique(documents):
+        own = choices[documents == document].tolist()
+        if len(own) > 1:
+            overlap = [bool(set(a) & set(b)) for a, b in itertools.permutations(own, 2)]
+            shared, pairs = shared + np.mean(overlap) * (len(own) - 1), pairs + len(own) - 1
+    null = routing.document_null(choices, documents, n_experts)
+    assert null == pytest.approx(shared / pairs if pairs else math.nan, nan_ok=True, abs=1e-6)
+
+
+def test_documents_that_differ_repeat_above_all_tokens_frequencies_and_not_above_their_own():
+    choices = np.concatenate([(drawn(2000, seed=i, skew=0.5) + i) % 8 for i in range(8)])
+    row = routing.repeats(choices, np.repeat(np.arange(8), 2000), 8, PARAMS).iloc[0]
+    assert row["repeats"] > row["marginal_null"] + 0.1
+    assert row["repeats"] == pytest.approx(row["document_null"], abs=0.02)
 
 
 def test_entropy_at_its_limits():
