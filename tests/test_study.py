@@ -237,6 +237,8 @@ def test_a_merged_model_can_be_published_as_it_lies(study):
         "publish",
         "artefacts/smoke/merged/SmolLM2-135M-sciq.dequantized",
         "me/name",
+        "--named",
+        "sciq",
     ]
     done = run(study, command)
     assert done.returncode == 0 and "Nothing was pushed" in done.stdout, done.stderr[-2000:]
