@@ -2,9 +2,9 @@
 here.
 
 `sample` names the function that gives the value of one sample, below s2utils.evaluation; a table's value is the mean of
-its samples, on the leaderboard the mean of tasks whose MMLU is a mean of subjects (`stats.stratified`). A metric more
-is a row here, its function and the function's test. Trap: of some metrics the lower value is the better, and of some
-neither.
+its samples, on the leaderboard the mean of tasks whose MMLU is a mean of subjects (`stats.stratified`); where it is a
+ratio of sums, the function named makes it. A metric more is a row here, its function and the function's test. Traps: of
+some metrics the lower value is the better, and of some neither; what a document of the leaderboard scores is lm-eval's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Metric:
     column: str
     label: str  # in its table
     table: str
-    sample: str  # module.function that scores one sample
+    sample: str  # module.function that scores one sample, or makes the ratio
     decimals: int = 2  # of a mean
     sample_decimals: int | None = None  # of a single sample; one fewer where nothing is said
     better: int = 1  # 1: higher, -1: lower, 0: neither
@@ -90,14 +90,14 @@ FLESCH = {"table": "flesch", "sample": "text_metrics.readability"}
 MANNER = {"table": "manner", "decimals": 3}
 HARNESS = {
     "table": "leaderboard",
-    "sample": "leaderboard.evaluate.documents",
+    "sample": "leaderboard.evaluate._row",
     "ends": (0, 100),
     "unit": "points",
     "aggregation": "tasks",
 }
 RATED = {"ends": (1, 10), "unit": "points"}
-TURN = RATED | {"table": "mtbench", "sample": "judge.readings.rating"}
-RUBRIC = RATED | {"table": "judge", "sample": "judge.readings.rubric"}
+TURN = RATED | {"table": "mtbench", "sample": "judge.readings.reading"}
+RUBRIC = RATED | {"table": "judge", "sample": "judge.readings.reading"}
 METRICS = {
     metric.column: metric
     for metric in (
@@ -134,9 +134,9 @@ METRICS = {
                sample="text_metrics.within_limits", sample_decimals=0, ends=(0, 1), **MANNER),
         Metric("toxic", "Share toxic", name="Toxic", sample="text_metrics.toxic", sample_decimals=0, better=-1,
                ends=(0, 1), unit="of the answers", higher="more often toxic", lower="less often toxic", **MANNER),
-        Metric("bits_per_byte", "Bits a byte", "fit", "fit.samples", decimals=3, better=-1, unit="bits a byte",
+        Metric("bits_per_byte", "Bits a byte", "fit", "fit.by_domain", decimals=3, better=-1, unit="bits a byte",
                higher="costs more bits", lower="costs fewer bits", aggregation="ratio"),
-        Metric("perplexity", "Perplexity", "fit", "fit.score", better=-1, aggregation="ratio"),
+        Metric("perplexity", "Perplexity", "fit", "fit.by_domain", better=-1, aggregation="ratio"),
         Metric("reference_cosine", "Nearness", sample="text_metrics.reference_cosine",
                sample_decimals=3, ends=(-1, 1), **MANNER),
     )

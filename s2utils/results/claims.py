@@ -149,7 +149,7 @@ def judged(each: list[Difference | str], side: str, level: float, margin: float 
     """The weakest of comparisons, what is missing (a text in place of one), and the verdict over all at `level`.
 
     Each is above 0 as claimed, or within ±`margin`; of fewer than `fewest` units nothing is told. Keys begin with
-    `side`, "published" or "measured".
+    `side`, "published" or "measured", such as `measured_verdict`.
     """
     missing = "; ".join(dict.fromkeys(d for d in each if isinstance(d, str)))
     wide = [] if missing else [_widened(d, len(each), level) for d in each]
