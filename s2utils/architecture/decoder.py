@@ -1,7 +1,7 @@
 """A small decoder whose choices are fields of its configuration: norm, MLP, block, positions, heads, window.
 
-With its defaults it is a Llama of transformers, whose weights it takes (`from_transformers`; Mistral's and OLMo's too)
-and whose logits it has. The head is the embedding. A block is sequential, x + MLP(norm(x)) after
+With its defaults it is a Llama of transformers, whose weights it takes (`from_transformers`; those of Mistral, OLMo and
+Phi too) and whose logits it has. The head is the embedding. A block is sequential, x + MLP(norm(x)) after
 x + attention(norm(x)), or parallel, x + attention(norm(x)) + MLP(norm(x)) with one norm (PaLM, Chowdhery and others
 2022). T5's bias is shared by all layers, as in T5. Trap: there is no cache; every forward computes all positions.
 """
@@ -25,6 +25,14 @@ from s2utils.architecture.blocks import GeluMLP, LayerNorm, RMSNorm, SwiGLU
 from s2utils.architecture.positions import RelativeBias, angles
 
 STD = 0.02  # of new weights
+KINDS = {  # model_type of transformers → what is not as in Llama
+    "olmo": {"norm": "layernorm_plain"},
+    "phi": {"norm": "layernorm", "activation": "gelu", "block": "parallel"},
+}
+NAMES = {  # of Phi's weights → Llama's
+    "self_attn.dense": "self_attn.o_proj", "mlp.fc1": "mlp.up_proj", "mlp.fc2": "mlp.down_proj",
+    "final_layernorm": "norm",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -157,26 +165,35 @@ def norm(config: Config) -> nn.Module:
 
 
 def from_transformers(model) -> Decoder:
-    """A Llama, Mistral or OLMo of transformers as a decoder with the same weights, shared, and logits.
+    """A Llama, Mistral, OLMo or Phi of transformers as a decoder with the same weights, shared, and logits.
 
-    ValueError for a head of its own, a scaled rotation, or weights that have no place here.
+    ValueError for a head of its own, a rotation that is scaled or of some dimensions only, another activation, or
+    biases of matrices that are not 0.
     """
-    given = model.config
-    rotary = given.rope_parameters
-    if not given.tie_word_embeddings or rotary.get("rope_type", "default") != "default":
-        raise ValueError("only models whose head is the embedding and whose rotation is not scaled can be taken")
-    plain = given.model_type == "olmo"
+    given, rotary = model.config, model.config.rope_parameters
+    plain = rotary.get("rope_type", "default") == "default" and rotary.get("partial_rotary_factor", 1) == 1
+    if not (given.tie_word_embeddings and plain and given.hidden_act in ("silu", "gelu")):
+        raise ValueError(
+            "only models whose head is the embedding, whose rotation is of all dimensions and not scaled, and whose "
+            "activation is SiLU or GeLU can be taken"
+        )
     sizes = {field.name: getattr(given, field.name, None) for field in dataclasses.fields(Config)}
     sizes = {name: size for name, size in sizes.items() if size is not None}
     config = Config(
-        **sizes,
-        norm="layernorm_plain" if plain else "rmsnorm",
-        norm_eps=1e-5 if plain else given.rms_norm_eps,
+        **sizes | KINDS.get(given.model_type, {}),
+        norm_eps=getattr(given, "rms_norm_eps", None) or getattr(given, "layer_norm_eps", 1e-5),
         rope_theta=rotary["rope_theta"],
         window=getattr(given, "sliding_window", None),
     )
-    weights = {name.removeprefix("model."): weight for name, weight in model.state_dict().items()}
-    weights.pop("lm_head.weight", None)
+    weights = {}
+    for name, weight in model.state_dict().items():
+        for theirs, ours in NAMES.items():
+            name = name.replace(theirs, ours)
+        if name.endswith("bias") and "norm" not in name:
+            if weight.any():
+                raise ValueError(f"{name} is not 0, and there are no biases here")
+        elif name != "lm_head.weight":
+            weights[name.removeprefix("model.")] = weight
     return _with(config, weights)
 
 

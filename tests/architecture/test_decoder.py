@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from torch.testing import assert_close
-from transformers import AutoConfig, AutoModelForCausalLM, PhiConfig, PhiForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from s2utils.architecture import decoder
 from s2utils.architecture.decoder import Config, Decoder
@@ -44,26 +44,27 @@ def test_with_their_weights_it_is_llama_mistral_and_olmo(kind, changes):
     assert_close(decoder.from_transformers(theirs)(IDS).logits, theirs(IDS).logits, atol=1e-4, rtol=1e-4)
 
 
+PHI = {"hidden_act": "gelu", "partial_rotary_factor": 1.0, "tie_word_embeddings": True}
+
+
 @torch.no_grad()
-def test_a_parallel_block_with_gelu_and_layernorm_is_phi_s():
-    names = {
-        "self_attn.dense": "self_attn.o_proj", "mlp.fc1": "mlp.up_proj", "mlp.fc2": "mlp.down_proj",
-        "model.final_layernorm": "model.norm",
-    }  # fmt: skip
-    given = PhiConfig(
-        **SIZES | TOKENS, tie_word_embeddings=True, hidden_act="gelu", partial_rotary_factor=1.0, layer_norm_eps=1e-5
-    )
-    theirs = PhiForCausalLM(given).eval()  # its biases are 0 when it is new
-    ours = Decoder(Config(**SIZES, norm="layernorm", norm_eps=1e-5, activation="gelu", block="parallel"))
-    weights = {}
-    for name, weight in theirs.state_dict().items():
-        if "lm_head" in name or (name.endswith("bias") and "norm" not in name):
-            continue
-        for old, new in names.items():
-            name = name.replace(old, new)
-        weights[name.removeprefix("model.")] = weight
-    ours.load_state_dict(weights)
-    assert_close(ours(IDS).logits, theirs(IDS).logits, atol=1e-5, rtol=1e-5)
+def test_a_parallel_block_with_gelu_and_layernorm_is_phi_s_whose_biases_are_0():
+    theirs = AutoModelForCausalLM.from_config(AutoConfig.for_model("phi", **SIZES | TOKENS | PHI)).eval()
+    for name, weight in theirs.named_parameters():
+        if "norm" in name or name.endswith("weight"):
+            torch.nn.init.normal_(weight, mean=float("norm" in name), std=0.2)
+    assert_close(decoder.from_transformers(theirs)(IDS).logits, theirs(IDS).logits, atol=1e-4, rtol=1e-4)
+    torch.nn.init.ones_(theirs.model.layers[0].mlp.fc1.bias)
+    with pytest.raises(ValueError, match=r"layers.0.mlp.up_proj.bias is not 0"):
+        decoder.from_transformers(theirs)
+
+
+@pytest.mark.parametrize("changes", [{"hidden_act": "gelu_new"}, {"partial_rotary_factor": 0.5}])
+def test_a_phi_of_another_activation_or_rotation_is_refused(changes):
+    with pytest.raises(ValueError, match="rotation is of all dimensions"):
+        decoder.from_transformers(
+            AutoModelForCausalLM.from_config(AutoConfig.for_model("phi", **SIZES | TOKENS | PHI | changes))
+        )
 
 
 def test_models_that_are_something_else_are_refused():
