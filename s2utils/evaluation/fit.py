@@ -179,7 +179,8 @@ def of_checkpoints(folder: Path, rows: pd.DataFrame, documents: pd.DataFrame, pa
         weights = params.model.base.model_copy(
             update={"path": str(pretraining.checkpoint(folder, row)), "revision": ""}
         )
-        model, tok = loading.full(weights, "float32", params.runtime.device), loading.tokenizer(weights)
+        device = loading.nearest(params.runtime.device)
+        model, tok = loading.full(weights, "float32", device), loading.tokenizer(weights)
         context = model.config.max_position_embeddings
         settings = params.fit.model_copy(update={"window": context, "stride": context // 2})
         found.append(by_domain(score(model, tok, documents, settings, ""), params).assign(run=row.run, seed=row.seed))

@@ -85,6 +85,11 @@ def usable(device: str) -> str:
     return device
 
 
+def nearest(device: str) -> str:
+    """`device`, or the CPU where it is a GPU that is not there: for what a run computes while it collects."""
+    return "cpu" if device.startswith("cuda") and not torch.cuda.is_available() else device
+
+
 def computing(dtype: str) -> torch.dtype:
     """What a 4-bit base and its adapter compute in under `model.dtype`: no float16, which gradients outgrow."""
     return torch.float32 if dtype == "float32" else torch.bfloat16

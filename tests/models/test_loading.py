@@ -297,3 +297,9 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_loaded(tmp_path, 
         merging.write(nowhere, adapter, "bf16", tmp_path, "cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert loading.usable("cuda") == "cuda" and loading.usable("cpu") == "cpu"
+
+
+@pytest.mark.parametrize(("there", "nearest"), [(True, "cuda"), (False, "cpu")])
+def test_what_a_collecting_run_computes_is_computed_where_it_can_be(monkeypatch, there, nearest):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert loading.nearest("cuda") == nearest and loading.nearest("cpu") == "cpu"
