@@ -130,15 +130,21 @@ def verdicts(found: pd.DataFrame, params: Params) -> pd.DataFrame:
         for variant, arm in variants.items()
         if arm != BASELINE
     ]
-    table = pd.DataFrame(rows).astype({"n": int})
-    words = np.where(table["difference"] < 0, "better", "worse")
-    return table.assign(verdict=np.where(table["p_holm"] < 1 - confidence, words, "can't tell"))
+    return judged(pd.DataFrame(rows), confidence)
+
+
+def judged(rows: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Differences of losses as `against` gives them: p corrected for their number (p_holm), and the verdict."""
+    p_holm = intervals.holm(rows["p"])
+    words = np.where(rows["difference"] < 0, "better", "worse")
+    told = {"p_holm": p_holm, "verdict": np.where(np.array(p_holm) < 1 - confidence, words, "can't tell")}
+    return rows.drop(columns="p").astype({"n": int}).assign(**told)
 
 
 def against(losses: pd.DataFrame, baseline: str, confidence: float) -> pd.DataFrame:
     """Differences from `baseline`, a row of `losses` (variants × seeds), of the other rows: n, difference, interval, p.
 
-    The interval and p_holm are missing with one seed, which has no spread.
+    The interval and p are missing with one seed, which has no spread.
     """
     arms, seeds = losses.shape
     rest = losses.sub(losses.mean(axis=1), axis=0).sub(losses.mean(axis=0) - losses.to_numpy().mean(), axis=1)
@@ -150,7 +156,7 @@ def against(losses: pd.DataFrame, baseline: str, confidence: float) -> pd.DataFr
     return pd.DataFrame(
         {
             "n": seeds, "difference": difference, "difference_ci_low": difference - half,
-            "difference_ci_high": difference + half, "p_holm": intervals.holm(p),
+            "difference_ci_high": difference + half, "p": p,
         }
     )  # fmt: skip
 

@@ -22,7 +22,6 @@ import torch
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase, StaticCache
 
 from s2utils.architecture import cache
-from s2utils.evaluation.parameters import AttentionWindows
 from s2utils.models import likelihood, loading
 from s2utils.stats import intervals
 from s2utils.workflow import progress
@@ -43,7 +42,7 @@ def make(run: Run) -> dict[str, pd.DataFrame]:
         given = p.attention_windows
         held_out = pd.read_parquet(run.require("corpus").folder / "held_out.parquet")
         tok, model = loading.tokenizer(given.model), loading.full(given.model, p.model.dtype, p.runtime.device)
-        ids = rows(chosen(held_out, tok, given), tok, model.device)
+        ids = rows(chosen(held_out, tok, given.documents, given.tokens), tok, model.device)
         with made.making():
             found = {"attention_window": by_window(model, ids, p)}
             moved = change(model, ids, given.reach_window)
@@ -55,23 +54,26 @@ def make(run: Run) -> dict[str, pd.DataFrame]:
     return {name: pd.read_parquet(made.folder / f"{name}.parquet") for name in TABLES}
 
 
-def chosen(held_out: pd.DataFrame, tok: PreTrainedTokenizerBase, settings: AttentionWindows) -> pd.DataFrame:
-    """The texts to read: domain, id, tokens (list of `settings.tokens`), of documents that have so many.
+def chosen(
+    held_out: pd.DataFrame, tok: PreTrainedTokenizerBase, documents: int, tokens: int,
+    lower: str = "attention_windows.tokens",
+) -> pd.DataFrame:  # fmt: skip
+    """The texts to read: domain, id, tokens (list of so many), of documents that have so many.
 
-    The first of each domain, then the second, until there are `settings.documents`, or all that there are; `held_out`
-    has domain, id, text. ParameterError where there is none.
+    The first of each domain, then the second, until there are `documents`, or all that there are; `held_out` has
+    domain, id, text. ParameterError, which says what to `lower`, where there is none.
     """
     kept = []
     order = held_out.assign(turn=held_out.groupby("domain", sort=False).cumcount()).sort_values("turn", kind="stable")
-    for row in order[order["text"].str.len() >= settings.tokens].itertuples():
+    for row in order[order["text"].str.len() >= tokens].itertuples():
         text = unicodedata.normalize("NFC", row.text).strip()  # as some tokenizers do anyway
-        ids = likelihood.encoded(tok, [text[: 20 * settings.tokens].strip()])[0][: settings.tokens]
-        if len(ids) == settings.tokens:
+        ids = likelihood.encoded(tok, [text[: 20 * tokens].strip()])[0][:tokens]
+        if len(ids) == tokens:
             kept.append({"domain": row.domain, "id": row.id, "tokens": ids})
-        if len(kept) == settings.documents:
+        if len(kept) == documents:
             break
     if not kept:
-        raise ParameterError(f"no held-out document has {settings.tokens:,} tokens: lower attention_windows.tokens")
+        raise ParameterError(f"no held-out document has {tokens:,} tokens: lower {lower}")
     return pd.DataFrame(kept)
 
 

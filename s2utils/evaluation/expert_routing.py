@@ -83,16 +83,11 @@ def of_checkpoints(folder: Path, rows: pd.DataFrame, documents: pd.DataFrame, pa
     for row in rows[rows["seed"] == params.mixtures.seeds[0]].itertuples():
         if (name := names.get(row.run.rpartition("-")[0])) is None:
             continue
-        weights = weights_in(pretraining.checkpoint(folder, row), params)
+        weights = pretraining.weights(folder, row, params)
         model, tok = loading.full(weights, "float32", params.runtime.device), loading.tokenizer(weights)
         part = routed(model, tok, documents, params.expert_routing.tokens, name)
         found.append(part.assign(trained=row.tokens))
     return pd.concat(found, ignore_index=True)
-
-
-def weights_in(folder: Path, params: Params):
-    """Weights in a folder, as `loading` takes them."""
-    return params.model.base.model_copy(update={"path": str(folder), "revision": ""})
 
 
 def last(frame: pd.DataFrame) -> pd.DataFrame:

@@ -152,7 +152,7 @@ def by_position(scores: pd.DataFrame, params: Params) -> pd.DataFrame:
     """
     rows = []
     for domain, part in scores.groupby("domain", sort=False):
-        for start, end in _places(int(part["n_tokens"].max())):
+        for start, end in places(int(part["n_tokens"].max())):
             inside = [np.asarray(loss[start:end], dtype=float) for loss in part["losses"] if len(loss) > start]
             above, below = [loss.sum() for loss in inside], [len(loss) for loss in inside]
             rng = np.random.default_rng(params.seed)
@@ -176,9 +176,7 @@ def of_checkpoints(folder: Path, rows: pd.DataFrame, documents: pd.DataFrame, pa
     """
     last, found = rows.sort_values("tokens", kind="stable").groupby("run", sort=False).tail(1).sort_index(), []
     for row in last.itertuples():
-        weights = params.model.base.model_copy(
-            update={"path": str(pretraining.checkpoint(folder, row)), "revision": ""}
-        )
+        weights = pretraining.weights(folder, row, params)
         device = loading.nearest(params.runtime.device)
         model, tok = loading.full(weights, "float32", device), loading.tokenizer(weights)
         context = model.config.max_position_embeddings
@@ -187,7 +185,8 @@ def of_checkpoints(folder: Path, rows: pd.DataFrame, documents: pd.DataFrame, pa
     return pd.concat(found, ignore_index=True)
 
 
-def _places(size: int) -> Iterator[tuple[int, int]]:
+def places(size: int) -> Iterator[tuple[int, int]]:
+    """(first, one past the last) of the positions 0, 1, 2–3, 4–7, … of a text of `size` tokens."""
     start, end = 0, 1
     while start < size:
         yield start, end

@@ -20,19 +20,17 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from s2utils.evaluation import attention_windows, passkey
-from s2utils.models import likelihood, loading
+from s2utils.architecture import shapes
+from s2utils.evaluation import attention_windows, fit, passkey
+from s2utils.models import loading
 from s2utils.stats import intervals
 from s2utils.workflow import artefacts
-from s2utils.workflow.errors import ParameterError
 from s2utils.workflow.notebook import Run
 from s2utils.workflow.params import Params
 
 PLAIN = "as trained"  # of positions
-NO_WINDOW = 0  # in the tables: the model's own, if it has one
 
 
 def make(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -60,34 +58,19 @@ def table(
 ) -> pd.DataFrame:
     """One row a variant and position: model, trained, own_window, window, positions, position, n, loss, its interval.
 
-    `position` is the first of 0, 1, 2–3, 4–7, …; `held_out` has domain and text, of which `tokens` are read.
+    `position` is the first of 0, 1, 2–3, 4–7, …; `held_out` has domain, id, text, of which `tokens` are read.
     """
     given, found = params.long_context, []
-    ids = rows(held_out, tok, given.documents, tokens).to(model.device)
+    texts = attention_windows.chosen(held_out, tok, given.documents, tokens, "long_context.tokens or .factor")
+    ids = attention_windows.rows(texts, tok, model.device)
     trained, own = model.config.max_position_embeddings, passkey.own_window(model)
     for rope in (PLAIN, *given.ropes):
         with scaled(model, rope, given.factor):
-            for window in (NO_WINDOW, *given.windows) if rope == PLAIN else (NO_WINDOW,):
+            for window in (passkey.NO_WINDOW, *given.windows) if rope == PLAIN else (passkey.NO_WINDOW,):
                 losses = attention_windows.losses(model, ids, window or own or None)  # (documents, T)
                 facts = {"model": name, "trained": trained, "own_window": own, "window": window, "positions": rope}
                 found += [facts | row for row in _by_position(losses, params)]
     return pd.DataFrame(found)
-
-
-def rows(held_out: pd.DataFrame, tok: PreTrainedTokenizerBase, documents: int, tokens: int) -> torch.Tensor:
-    """Ids (documents or fewer, tokens + 1), each after the token that stands before a document, of long ones.
-
-    The first of each domain, then the second …; ParameterError where none is so long.
-    """
-    turns = held_out.groupby("domain", sort=False).cumcount().sort_values(kind="stable").index
-    start, kept = likelihood.beginning(tok), []
-    for text in held_out.loc[turns, "text"]:
-        if len(text) >= tokens and len(kept) < documents:
-            ids = likelihood.encoded(tok, [text[: 20 * tokens]])[0][:tokens]
-            kept += [[start, *ids]] if len(ids) == tokens else []
-    if not kept:
-        raise ParameterError(f"no held-out document has {tokens:,} tokens: lower long_context.tokens or .factor")
-    return torch.tensor(kept)
 
 
 @contextlib.contextmanager
@@ -97,7 +80,7 @@ def scaled(model: PreTrainedModel, rope: str, factor: float) -> Iterator[PreTrai
     if rope != PLAIN:
         config = copy.deepcopy(model.config)
         length = {"original_max_position_embeddings": config.max_position_embeddings} if rope == "yarn" else {}
-        config.head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        config.head_dim = shapes.head_dim(config)
         config.rope_parameters = dict(config.rope_parameters) | {"rope_type": rope, "factor": float(factor)} | length
         model.base_model.rotary_emb = type(own)(config=config).to(model.device)
     try:
@@ -107,9 +90,6 @@ def scaled(model: PreTrainedModel, rope: str, factor: float) -> Iterator[PreTrai
 
 
 def _by_position(losses: np.ndarray, params: Params) -> Iterator[dict]:
-    start, end = 0, 1
-    while start < losses.shape[1]:
-        given, means = params.text_metrics, losses[:, start:end].mean(axis=1)
-        estimate = intervals.ratio(means, np.ones(len(means)), given.resamples, given.confidence, params.seed, few=True)
+    for start, end in fit.places(losses.shape[1]):
+        estimate = intervals.mean(losses[:, start:end].mean(axis=1), params, few=True)
         yield {"position": start, "n": len(losses)} | intervals.columns("loss", estimate)
-        start, end = end, 2 * end

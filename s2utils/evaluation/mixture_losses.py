@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 from transformers import AutoConfig
 
 from s2utils.architecture import shapes
 from s2utils.evaluation import fit
-from s2utils.evaluation.architecture_losses import against
+from s2utils.evaluation.architecture_losses import against, judged
 from s2utils.stats import intervals
 from s2utils.training import mixtures
 from s2utils.workflow.params import Params
@@ -44,10 +43,10 @@ def table(folder: Path, rows: pd.DataFrame, documents: pd.DataFrame, params: Par
                 "active_parameters": shapes.active_parameters(config), "tokens": end["tokens"], "flop": end["flop_all"],
             }  # fmt: skip
             found.append(scores[scores["run"] == end.name].assign(**facts))
-    ends = ["", "_ci_low", "_ci_high"]
     frame = pd.concat(found, ignore_index=True)
-    frame = frame.assign(**{f"loss{end}": np.log(frame[f"perplexity{end}"]) for end in ends})
-    return frame[[*FACTS, "n", *(f"{metric}{end}" for metric in ("loss", "bits_per_byte") for end in ends)]]
+    loss, perplexity, bits = (intervals.names(metric) for metric in ("loss", "perplexity", "bits_per_byte"))
+    frame = frame.assign(**dict(zip(loss, np.log(frame[perplexity].to_numpy()).T)))
+    return frame[[*FACTS, "n", *loss, *bits]]
 
 
 def verdicts(losses: pd.DataFrame, confidence: float, domain: str = fit.MACRO) -> pd.DataFrame:
@@ -69,10 +68,5 @@ def verdicts(losses: pd.DataFrame, confidence: float, domain: str = fit.MACRO) -
             if (model, other) == (mixtures.SCRATCH, mixtures.RESTARTED):
                 continue  # one that was never stopped
             apart = against(wide, runs[budget, other], confidence).loc[runs[budget, model]]
-            rows.append({"budget": budget, "model": model, "minus": other} | apart.drop("p_holm").to_dict())
-    frame = pd.DataFrame(rows).astype({"n": int})
-    freedom = max((wide.shape[0] - 1) * (wide.shape[1] - 1), 1)
-    half = (frame["difference_ci_high"] - frame["difference"]) / stats.t.ppf((1 + confidence) / 2, freedom)
-    frame["p_holm"] = intervals.holm(2 * stats.t.sf(frame["difference"].abs() / half, freedom))
-    words = np.where(frame["difference"] > 0, "worse", "better")
-    return frame.assign(verdict=np.where(frame["p_holm"] < 1 - confidence, words, "can't tell"))
+            rows.append({"budget": budget, "model": model, "minus": other} | apart.to_dict())
+    return judged(pd.DataFrame(rows), confidence)

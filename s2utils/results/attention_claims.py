@@ -21,7 +21,7 @@ from s2utils.stats import intervals
 FAR = 0.5  # of window times layers
 RING = "rolling buffer"  # as `cache` calls ours
 SETTING = ["batch_size", "context"]
-SPEED = ["tokens_per_second", "tokens_per_second_ci_low", "tokens_per_second_ci_high"]
+SPEED = intervals.names("tokens_per_second")
 
 
 def faster(heads: pd.DataFrame) -> list[Difference | str]:
@@ -54,7 +54,7 @@ def far(reach: pd.DataFrame, column: str) -> list[Difference]:
     wanted = FAR * last["layer"] * last["window"]
     if column == "reached":
         return [_counted(name, last[column] - wanted)]
-    ends = (last[end] - wanted for end in (column, f"{column}_ci_low", f"{column}_ci_high"))
+    ends = (last[end] - wanted for end in intervals.names(column))
     return [Difference(name, *ends, last["n"], 0, "bootstrap")]
 
 

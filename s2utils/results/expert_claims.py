@@ -107,7 +107,7 @@ def mathematics_apart(repeats: pd.DataFrame) -> Found:
     for place, part in rows.groupby(_layers(rows), sort=False):
         if MATHEMATICS in part.index and len(part) > 1:
             least = part.drop(MATHEMATICS)["repeats"].idxmin()
-            one, other = (tuple(part.loc[domain, _ends("repeats")]) for domain in (least, MATHEMATICS))
+            one, other = (tuple(part.loc[domain, intervals.names("repeats")]) for domain in (least, MATHEMATICS))
             n = part.loc[[least, MATHEMATICS], "n_documents"].min()
             ends, how = intervals.difference(one, other), "combined"
             if math.isnan(n):
@@ -122,7 +122,7 @@ def structured(repeats: pd.DataFrame) -> Found:
     rows = rows.drop_duplicates([*_layers(rows), "domain"])
     found: Found = []
     for row in rows.dropna(subset=["repeats_ci_low"]).to_dict("records"):
-        ends = (row[end] - row["document_null"] for end in _ends("repeats"))
+        ends = (row[end] - row["document_null"] for end in intervals.names("repeats"))
         how = "rounding" if math.isnan(row["n_documents"]) else "over documents"
         name = f"{row['domain']}, {_named(tuple(row[key] for key in _layers(rows)))}"
         found.append(Difference(name, *ends, row["n_documents"], math.nan, how))
@@ -139,7 +139,7 @@ def printed() -> pd.DataFrame:
         null = routing.uniform_null(MIXTRAL[0], chosen)
         part = table[["domain"]].assign(layer=table["layer"].astype(int), kind=kind, n_documents=math.nan)
         part = part.assign(document_null=null)
-        parts.append(part.assign(**dict(zip(_ends("repeats"), (value, value - moved, value + moved)))))
+        parts.append(part.assign(**dict(zip(intervals.names("repeats"), (value, value - moved, value + moved)))))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -149,7 +149,3 @@ def _layers(rows: pd.DataFrame) -> list[str]:
 
 def _named(place: tuple) -> str:
     return f"{', '.join(map(str, place[:-1]))} layer {place[-1]}".strip()
-
-
-def _ends(column: str) -> list[str]:
-    return [column, f"{column}_ci_low", f"{column}_ci_high"]

@@ -49,7 +49,8 @@ def listed() -> pd.DataFrame:
 def shorter_than_mean(lengths: pd.DataFrame, params: Params) -> Found:
     """Share of documents shorter than the mean one, by the quantiles of `corpus_lengths`, minus a half."""
     row = lengths[(lengths["domain"] == "all") & (lengths["unit"] == "bytes")].iloc[0]
-    share = [np.interp(row[end], row[list(QUANTILES)].astype(float), [*QUANTILES.values()]) for end in _ends("mean")]
+    at, known = row[list(QUANTILES)].astype(float), [*QUANTILES.values()]
+    share = [np.interp(row[end], at, known) for end in intervals.names("mean")]
     spread = [intervals.share(s * row["n"], row["n"], params.text_metrics.confidence) for s in share]
     return [Difference("shorter than the mean", share[0] - 0.5, spread[1][1] - 0.5, spread[2][2] - 0.5, row["n"])]
 
@@ -141,12 +142,8 @@ def west(named: pd.DataFrame, params: Params) -> Found:
     return found
 
 
-def _ends(column: str) -> list[str]:
-    return [column, f"{column}_ci_low", f"{column}_ci_high"]
-
-
 def _mean(rows: pd.DataFrame, column: str, suffix: str = "") -> tuple[float, float, float]:
-    columns = [f"{end}{suffix}" for end in _ends(column)]
+    columns = [f"{end}{suffix}" for end in intervals.names(column)]
     return intervals.average(list(rows[columns].itertuples(index=False, name=None)))
 
 

@@ -55,9 +55,14 @@ def mean(values, params: Params, few: bool = False) -> tuple[float, float, float
     return bootstrap(values, params.text_metrics.resamples, params.text_metrics.confidence, params.seed, few)
 
 
+def names(name: str) -> list[str]:
+    """What (value, low, high) are called in a table: <name>, <name>_ci_low, <name>_ci_high."""
+    return [name, f"{name}_ci_low", f"{name}_ci_high"]
+
+
 def columns(name: str, estimate: tuple[float, float, float]) -> dict[str, float]:
-    """The columns of (value, low, high) in a table: <name>, <name>_ci_low, <name>_ci_high."""
-    return dict(zip((name, f"{name}_ci_low", f"{name}_ci_high"), estimate))
+    """The columns of (value, low, high) in a table."""
+    return dict(zip(names(name), estimate))
 
 
 def mean_columns(name: str, values, params: Params, few: bool = False) -> dict[str, float]:

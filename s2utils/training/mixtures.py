@@ -23,7 +23,6 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM, MixtralConfig, 
 
 from s2utils.training import ladder, muon, pretraining
 from s2utils.training.parameters import Ladder, Mixtures
-from s2utils.workflow import artefacts
 from s2utils.workflow.notebook import Run
 
 DENSE, WIDE, RESTARTED = "dense", "dense, wide", "dense, restarted"
@@ -40,14 +39,12 @@ BUDGETS = {  # what is compared: budget → model → its runs, whose names end 
 
 def make_mixtures(run: Run) -> pd.DataFrame:
     """Train every model with every seed, unless that is done; one row a checkpoint, as `ladder.train`."""
-    made, p = run.artefact(step="mixtures"), run.params
-    if not made.ready:
-        given = pretraining.material(run)
-        with made.making():
-            rows = train(given, p.mixtures, p.ladder, made.folder, p.runtime.threads, p.runtime.device)
-            with artefacts.replacing(made.folder / pretraining.ROWS, "wb") as file:
-                rows.to_parquet(file, index=False)
-    return pd.read_parquet(made.folder / pretraining.ROWS)
+    p = run.params
+
+    def trained(given: pretraining.Material, folder: Path) -> pd.DataFrame:
+        return train(given, p.mixtures, p.ladder, folder, p.runtime.threads, p.runtime.device)
+
+    return pretraining.made(run, "mixtures", trained)
 
 
 def train(

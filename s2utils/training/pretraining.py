@@ -21,10 +21,12 @@ from transformers import PreTrainedTokenizerBase
 
 from s2utils.data import corpora
 from s2utils.models import likelihood
+from s2utils.models.parameters import Weights
 from s2utils.training import byte_bpe, ladder
 from s2utils.training.parameters import Ladder
 from s2utils.workflow import artefacts
 from s2utils.workflow.notebook import Run
+from s2utils.workflow.params import Params
 
 ROWS = "checkpoints.parquet"
 
@@ -71,21 +73,33 @@ def make(
     run: Run, step: str, plan: Callable[[Ladder, dict], list[ladder.Run]], build: Callable = ladder.llama,
     raw: tuple[str, ...] = (),
 ) -> pd.DataFrame:  # fmt: skip
-    """Train what `plan` makes of (parameters of the ladder, weights of the mix) into the artefact of `step`.
+    """`made` of what `plan` makes of (parameters of the ladder, weights of the mix); `build` as in `ladder.train`."""
+    p = run.params
 
-    Unless that is done; one row a checkpoint, as `ladder.train`. `build` as there, `raw` as in `material`.
+    def train(given: Material, folder: Path) -> pd.DataFrame:
+        return ladder.train_all(
+            plan(p.ladder, given.weights), given.texts, given.held_out, given.tok, p.ladder, folder,
+            p.runtime.threads, p.runtime.device, build,
+        )  # fmt: skip
+
+    return made(run, step, train, raw)
+
+
+def made(
+    run: Run, step: str, train: Callable[[Material, Path], pd.DataFrame], raw: tuple[str, ...] = ()
+) -> pd.DataFrame:
+    """What `train` makes of the corpus in the folder of the artefact of `step`, unless that is done.
+
+    One row a checkpoint, as `ladder.train`; `raw` as in `material`.
     """
-    made, p = run.artefact(step=step), run.params
-    if not made.ready:
+    artefact = run.artefact(step=step)
+    if not artefact.ready:
         given = material(run, raw)
-        with made.making():
-            rows = ladder.train_all(
-                plan(p.ladder, given.weights), given.texts, given.held_out, given.tok, p.ladder, made.folder,
-                p.runtime.threads, p.runtime.device, build,
-            )  # fmt: skip
-            with artefacts.replacing(made.folder / ROWS, "wb") as file:
+        with artefact.making():
+            rows = train(given, artefact.folder)
+            with artefacts.replacing(artefact.folder / ROWS, "wb") as file:
                 rows.to_parquet(file, index=False)
-    return pd.read_parquet(made.folder / ROWS)
+    return pd.read_parquet(artefact.folder / ROWS)
 
 
 def _before(components: dict, unseen: pd.DataFrame, domains: tuple[str, ...], seed: int) -> dict[str, list[str]]:
@@ -107,3 +121,8 @@ def _by_domain(frame: pd.DataFrame) -> dict[str, list[str]]:
 def checkpoint(folder: Path, row) -> Path:
     """Folder of a row's checkpoint, which transformers loads."""
     return folder / row.run / row.checkpoint
+
+
+def weights(folder: Path, row, params: Params) -> Weights:
+    """A row's checkpoint, as `loading` takes it."""
+    return params.model.base.model_copy(update={"path": str(checkpoint(folder, row)), "revision": ""})

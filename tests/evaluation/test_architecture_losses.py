@@ -64,7 +64,7 @@ def test_two_arms_are_the_paired_t_test():
     found = architecture_losses.against(wide(values.tolist()), "base", 0.95).loc["b"]
     theirs = stats.ttest_rel(values[1], values[0])
     low, high = theirs.confidence_interval(0.95)
-    assert found["p_holm"] == pytest.approx(theirs.pvalue) and found["n"] == 6
+    assert found["p"] == pytest.approx(theirs.pvalue) and found["n"] == 6
     assert (found["difference_ci_low"], found["difference_ci_high"]) == pytest.approx((low, high))
 
 
@@ -78,14 +78,14 @@ def test_what_a_seed_does_to_all_arms_is_no_difference_between_them():
 
 def test_one_seed_tells_nothing():
     found = architecture_losses.against(wide([[1.0], [2.0], [3.0]]), "base", 0.95)
-    assert found["difference"].tolist() == [1, 2] and found[["difference_ci_low", "p_holm"]].isna().all(axis=None)
+    assert found["difference"].tolist() == [1, 2] and found[["difference_ci_low", "p"]].isna().all(axis=None)
 
 
 @given(st.lists(st.lists(st.floats(1, 9), min_size=2, max_size=2), min_size=3, max_size=3))
 def test_an_interval_holds_its_difference(values):
     found = architecture_losses.against(wide(values), "base", 0.95)
     assert (found["difference_ci_low"] <= found["difference"]).all()
-    assert (found["difference"] <= found["difference_ci_high"]).all() and found["p_holm"].between(0, 1).all()
+    assert (found["difference"] <= found["difference_ci_high"]).all() and found["p"].between(0, 1).all()
 
 
 def frame(losses: dict[str, list[float]], length: int) -> pd.DataFrame:

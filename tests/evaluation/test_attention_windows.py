@@ -36,18 +36,22 @@ def held_out() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["domain", "id", "text"])
 
 
+def chosen(p) -> pd.DataFrame:
+    given = p.attention_windows
+    return attention_windows.chosen(held_out(), tokenizer(), given.documents, given.tokens)
+
+
 def ids(p) -> torch.Tensor:
-    return attention_windows.rows(attention_windows.chosen(held_out(), tokenizer(), p.attention_windows), tokenizer())
+    return attention_windows.rows(chosen(p), tokenizer())
 
 
 def test_documents_are_long_enough_and_domains_take_turns():
-    p = asked()
-    chosen = attention_windows.chosen(held_out(), tokenizer(), p.attention_windows)
-    assert chosen["tokens"].map(len).eq(24).all() and chosen["domain"].nunique() == 2 and not chosen["id"].eq("0").any()
-    some = attention_windows.chosen(held_out(), tokenizer(), asked(documents=9_999).attention_windows)
-    assert len(chosen) < len(some) <= len(held_out()), "fewer than are asked for are what there is"
+    few = chosen(asked())
+    assert few["tokens"].map(len).eq(24).all() and few["domain"].nunique() == 2 and not few["id"].eq("0").any()
+    some = chosen(asked(documents=9_999))
+    assert len(few) < len(some) <= len(held_out()), "fewer than are asked for are what there is"
     with pytest.raises(ParameterError, match="attention_windows.tokens"):
-        attention_windows.chosen(held_out(), tokenizer(), asked(tokens=5_000).attention_windows)
+        chosen(asked(tokens=5_000))
 
 
 def test_a_window_as_long_as_the_text_costs_nothing_and_a_short_one_changes_the_loss():

@@ -71,12 +71,11 @@ def test_a_window_changes_nothing_before_it_is_full():
     assert frame.groupby(["positions", "window"]).size().tolist() == [6, 6, 6]
 
 
-def test_documents_are_of_all_domains_in_turn_and_long_ones_only():
-    ids = long_context.rows(HELD_OUT, tokenizer(), 2, 32)
-    own = [tokenizer().decode(row[1:]) for row in ids]
-    assert ids.shape == (2, 33) and {text[:3] for text in own} == {"def", "The"}
+def test_so_many_documents_are_read_and_long_ones_only():
+    given = load("smoke", {"long_context": {"documents": 2}})
+    assert set(long_context.table(llama(), tokenizer(), HELD_OUT, given, "m", 32)["n"]) == {2}
     with pytest.raises(ParameterError, match="no held-out document has 100,000 tokens.*long_context"):
-        long_context.rows(HELD_OUT, tokenizer(), 2, 100_000)
+        long_context.table(llama(), tokenizer(), HELD_OUT, given, "m", 100_000)
 
 
 def test_a_model_with_a_window_of_its_own_is_read_under_it():
